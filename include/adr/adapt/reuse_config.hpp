@@ -1,0 +1,107 @@
+// How coarsely one weight matrix reuses products: plain data in the terms of the papers.
+//
+// The policy side of the library speaks through this struct and nothing else; it holds no matrices.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "adr/core/errors.hpp"
+#include "adr/core/types.hpp"
+
+ADR_NAMESPACE_BEGIN
+
+/// Which algorithm multiplies.
+enum class Method {
+  dense,       ///< every product computed: the baseline and the exact rung
+  hyperplane,  ///< the published method: sign hashes of im2col slices, one product per cluster
+};
+
+/// Where the hash's hyperplanes pass.
+enum class HashCenter {
+  origin,  ///< through 0, as published; splits non-negative (post-ReLU) data badly
+  mean,    ///< through the mean of the slice, estimated on a sample of rows (this library)
+};
+
+/// How the gradient with respect to the input is formed by a reusing method.
+enum class InputGradient {
+  cluster_mean,  ///< published: every member of a cluster receives the mean over its cluster
+  exact,         ///< the dense product d_y W^T
+};
+
+/// The name of a method as it appears in tables, files and command lines.
+inline const char* to_string(Method method) noexcept {
+  return method == Method::dense ? "dense" : "hyperplane";
+}
+
+/// The setting of one reusing product. Defaults are those of the published CifarNet conv2.
+struct ReuseConfig {
+  Method method = Method::hyperplane;
+
+  /// L in the papers: how many consecutive columns of the unfolded input make one neuron vector.
+  /// Need not divide the number of columns; the last neuron vector of a row may be shorter.
+  index_t sub_vector_length = 25;
+
+  /// H in the papers: how many hyperplanes, hence bits of a signature. 1 to 64.
+  int hash_count = 10;
+
+  HashCenter hash_center = HashCenter::origin;
+
+  /// True: all slices share one set of hyperplanes (as in the authors' code); false: one set each.
+  bool shared_hyperplanes = true;
+
+  /// CR in the papers: a signature seen in an earlier batch takes its stored centroid.
+  bool cluster_reuse = false;
+
+  /// With cluster_reuse: how many changes of the weights a stored product row survives. 0, the
+  /// exact setting, reuses rows only while the weights are unchanged; the published early phase of
+  /// training corresponds to a positive age.
+  index_t max_product_age = 0;
+
+  /// With cluster_reuse: how many clusters are remembered per slice; later ones are not stored.
+  index_t cluster_cache_limit = 65536;
+
+  /// With HashCenter::mean: after how many forward passes the mean is estimated anew (which empties
+  /// the cluster cache, because signatures change their meaning).
+  index_t refit_interval = 50;
+
+  InputGradient input_gradient = InputGradient::cluster_mean;
+
+  std::uint64_t seed = 1;
+
+  /// Refuse inputs that hold a NaN or an infinity, at the cost of one more read of every operand.
+  bool check_finite = false;
+
+  /// Measure the time of every stage (a few clock reads per block of rows).
+  bool time_stages = false;
+
+  /// Returns an empty string when the setting can be used for an unfolded input of the given number
+  /// of columns, else one sentence that names the rule and the value. Thread-safety: reentrant.
+  [[nodiscard]] std::string validate(index_t columns) const {
+    using detail::message;
+    if (method == Method::dense) return {};
+    if (sub_vector_length < 1 || sub_vector_length > columns) {
+      return message("sub_vector_length must be between 1 and the number of unfolded columns (",
+                     columns, "), got ", sub_vector_length);
+    }
+    if (hash_count < 1 || hash_count > 64) {
+      return message("hash_count must be between 1 and 64, got ", hash_count);
+    }
+    if (max_product_age < 0) {
+      return message("max_product_age must be at least 0 changes of the weights, got ",
+                     max_product_age);
+    }
+    if (max_product_age > 0 && !cluster_reuse) {
+      return message("max_product_age must be 0 unless cluster_reuse is on, got ", max_product_age);
+    }
+    if (cluster_cache_limit < 1) {
+      return message("cluster_cache_limit must be at least 1 cluster, got ", cluster_cache_limit);
+    }
+    if (refit_interval < 1) {
+      return message("refit_interval must be at least 1 forward pass, got ", refit_interval);
+    }
+    return {};
+  }
+};
+
+ADR_NAMESPACE_END

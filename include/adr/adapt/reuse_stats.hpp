@@ -1,0 +1,95 @@
+// What the last passes of a reusing product did: plain data that policies, tables and users read.
+#pragma once
+
+#include <cmath>
+#include <vector>
+
+#include "adr/adapt/reuse_config.hpp"
+#include "adr/core/stage_clock.hpp"
+#include "adr/core/types.hpp"
+
+ADR_NAMESPACE_BEGIN
+
+/// Multiply-adds of one pass; an addition of a product row counts as one per element, as in the
+/// papers.
+struct PassWork {
+  double multiply_adds_done = 0;
+  double multiply_adds_dense = 0;
+
+  /// The saved share of the dense work; negative when the pass did more than the dense one.
+  [[nodiscard]] double saved_share() const noexcept {
+    return multiply_adds_dense > 0 ? 1.0 - multiply_adds_done / multiply_adds_dense : 0.0;
+  }
+  void add(const PassWork& other) noexcept {
+    multiply_adds_done += other.multiply_adds_done;
+    multiply_adds_dense += other.multiply_adds_dense;
+  }
+};
+
+/// The statistics of a forward pass and the backward pass after it.
+///
+/// The fields are counts and sums, so that `add` can merge groups, batches or layers; the ratios of
+/// the papers are functions of them.
+struct ReuseStats {
+  Method method = Method::dense;
+
+  double neuron_vectors = 0;  ///< rows times slices
+  double clusters = 0;        ///< over all slices
+  /// Neuron vectors whose cluster was known from an earlier batch (cluster reuse).
+  double known_vectors = 0;
+  /// Clusters whose product row came from an earlier batch (cluster reuse).
+  double reused_products = 0;
+  /// Neuron vectors that hold a NaN or an infinity, or whose projections overflow.
+  double non_finite_vectors = 0;
+  /// Sums of ||v||^2 and of ||v - centroid||^2 over the finite neuron vectors.
+  double total_energy = 0;
+  double within_cluster_energy = 0;
+
+  /// Of the last pass: clusters / rows per slice; not merged.
+  std::vector<double> remaining_ratio_per_slice;
+
+  PassWork forward;
+  PassWork weight_gradient;
+  PassWork input_gradient;
+
+  /// Filled when ReuseConfig::time_stages is on.
+  StageTimes forward_times;
+  StageTimes backward_times;
+
+  /// r_c in the papers: clusters / rows, averaged over slices; 1 for dense.
+  [[nodiscard]] double remaining_ratio() const noexcept {
+    return neuron_vectors > 0 ? clusters / neuron_vectors : 1.0;
+  }
+  /// ||X - X_clustered|| / ||X||, from the within-cluster energy: a free estimate of the relative
+  /// error of the output; 0 for dense.
+  [[nodiscard]] double relative_input_error() const noexcept {
+    return total_energy > 0 ? std::sqrt(within_cluster_energy / total_energy) : 0.0;
+  }
+  /// R in the papers: the share of neuron vectors whose cluster was known.
+  [[nodiscard]] double cluster_reuse_rate() const noexcept {
+    return neuron_vectors > 0 ? known_vectors / neuron_vectors : 0.0;
+  }
+  /// The share of clusters whose product was not computed.
+  [[nodiscard]] double product_reuse_rate() const noexcept {
+    return clusters > 0 ? reused_products / clusters : 0.0;
+  }
+
+  /// Merges the counts, sums, work and times of another pass, group or layer into this one.
+  void add(const ReuseStats& other) {
+    method = other.method;
+    neuron_vectors += other.neuron_vectors;
+    clusters += other.clusters;
+    known_vectors += other.known_vectors;
+    reused_products += other.reused_products;
+    non_finite_vectors += other.non_finite_vectors;
+    total_energy += other.total_energy;
+    within_cluster_energy += other.within_cluster_energy;
+    forward.add(other.forward);
+    weight_gradient.add(other.weight_gradient);
+    input_gradient.add(other.input_gradient);
+    forward_times.add(other.forward_times);
+    backward_times.add(other.backward_times);
+  }
+};
+
+ADR_NAMESPACE_END

@@ -1,0 +1,33 @@
+// What an operation runs with, as opposed to what it computes: threads and scratch memory.
+#pragma once
+
+#include "adr/core/errors.hpp"
+#include "adr/core/parallel.hpp"
+#include "adr/core/workspace.hpp"
+
+ADR_NAMESPACE_BEGIN
+
+/// Threads and scratch for the operations that are handed this context, one after the other.
+/// Share one among the layers of a network to share the scratch memory. The results never depend on
+/// the thread count. Thread-safety: none; one context per thread of control, no locks.
+class Context {
+ public:
+  Context() = default;
+  explicit Context(int thread_count) { set_threads(thread_count); }
+
+  /// Errors: std::invalid_argument when thread_count < 1. Without OpenMP the work runs on one
+  /// thread.
+  void set_threads(int thread_count) {
+    detail::require(thread_count >= 1, "thread_count must be at least 1, got ", thread_count);
+    thread_count_ = thread_count;
+  }
+  [[nodiscard]] int threads() const noexcept { return thread_count_; }
+  [[nodiscard]] Workspace& workspace() noexcept { return workspace_; }
+  [[nodiscard]] const Workspace& workspace() const noexcept { return workspace_; }
+
+ private:
+  int thread_count_ = 1;
+  Workspace workspace_;
+};
+
+ADR_NAMESPACE_END

@@ -1,0 +1,78 @@
+// The one place where threads start: a loop over independent tasks, on OpenMP or on the caller
+// alone.
+//
+// Determinism is a rule of the callers, not of this file: what a task computes may depend on its
+// index and never on the thread that runs it or on how many threads there are.
+#pragma once
+
+#include <exception>
+
+#include "adr/core/errors.hpp"
+#include "adr/core/types.hpp"
+
+#if defined(ADR_OPENMP) && !defined(_OPENMP)
+#error "ADR_OPENMP is defined but OpenMP is not enabled for this translation unit"
+#endif
+#if defined(ADR_OPENMP)
+#include <omp.h>
+#endif
+
+ADR_NAMESPACE_BEGIN
+
+/// The number of threads that are worth asking for: OpenMP's maximum, or 1 without OpenMP.
+inline int max_threads() noexcept {
+#if defined(ADR_OPENMP)
+  return omp_get_max_threads();
+#else
+  return 1;
+#endif
+}
+
+/// Calls task(index, thread) for every index in [0, count); thread is in [0, thread_count) and no
+/// two tasks with the same thread run at once, so it may select scratch memory. Tasks are given out
+/// as threads become free. The first exception of a task is rethrown after all threads have
+/// stopped.
+template <class Task>
+void parallel_for(index_t count, int thread_count, const Task& task) {
+#if defined(ADR_OPENMP)
+  if (thread_count > 1 && count > 1) {
+#if ADR_HAS_EXCEPTIONS
+    std::exception_ptr failure;
+#pragma omp parallel for num_threads(thread_count) schedule(dynamic, 1)
+    for (index_t i = 0; i < count; ++i) {
+      try {
+        task(i, omp_get_thread_num());
+      } catch (...) {
+#pragma omp critical(adr_parallel_for_failure)
+        if (!failure) failure = std::current_exception();
+      }
+    }
+    if (failure) std::rethrow_exception(failure);
+#else
+#pragma omp parallel for num_threads(thread_count) schedule(dynamic, 1)
+    for (index_t i = 0; i < count; ++i) task(i, omp_get_thread_num());
+#endif
+    return;
+  }
+#else
+  static_cast<void>(thread_count);
+#endif
+  for (index_t i = 0; i < count; ++i) task(i, 0);
+}
+
+/// Half-open range of indices.
+struct IndexRange {
+  index_t first = 0;
+  index_t last = 0;
+  [[nodiscard]] index_t size() const noexcept { return last - first; }
+};
+
+/// The part-th of part_count nearly equal, consecutive parts of [0, count).
+inline IndexRange partition(index_t count, index_t part_count, index_t part) noexcept {
+  const index_t base = count / part_count;
+  const index_t extra = count % part_count;
+  const index_t first = part * base + (part < extra ? part : extra);
+  return {first, first + base + (part < extra ? 1 : 0)};
+}
+
+ADR_NAMESPACE_END

@@ -1,0 +1,90 @@
+// Where the time of an operation goes: a fixed list of stages and a stopwatch that can be absent.
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <vector>
+
+#include "adr/core/types.hpp"
+
+ADR_NAMESPACE_BEGIN
+
+/// The stages that a pass through a reusing product can consist of.
+enum class Stage {
+  unfold,            ///< copying neuron vectors out of the input (im2col)
+  hash,              ///< projections and signatures
+  cluster,           ///< signatures to ids, sums and means of the members
+  cluster_reuse,     ///< looking clusters up in the cache of earlier batches
+  centroid_product,  ///< centroids times weights
+  gather,            ///< adding the product rows of every row's clusters
+  gradient_sums,     ///< sums of the output gradient per cluster
+  weight_gradient,   ///< centroids transposed times sums
+  input_gradient,    ///< means times weights transposed, and folding back (col2im)
+  dense,             ///< products of the dense path
+};
+inline constexpr int k_stage_count = static_cast<int>(Stage::dense) + 1;
+
+inline const char* to_string(Stage stage) noexcept {
+  constexpr const char* names[k_stage_count] = {
+      "unfold", "hash",          "cluster",         "cluster_reuse",  "centroid_product",
+      "gather", "gradient_sums", "weight_gradient", "input_gradient", "dense"};
+  return names[static_cast<int>(stage)];
+}
+
+/// Seconds per stage, added up over the threads that worked on it.
+class StageTimes {
+ public:
+  [[nodiscard]] double seconds(Stage stage) const noexcept {
+    return seconds_[static_cast<std::size_t>(stage)];
+  }
+  void add(Stage stage, double seconds) noexcept {
+    seconds_[static_cast<std::size_t>(stage)] += seconds;
+  }
+  void add(const StageTimes& other) noexcept {
+    for (std::size_t i = 0; i < seconds_.size(); ++i) seconds_[i] += other.seconds_[i];
+  }
+
+ private:
+  std::array<double, k_stage_count> seconds_{};
+};
+
+/// One StageTimes per thread, added to the total at the end; empty when no times are wanted.
+class ThreadStageTimes {
+ public:
+  ThreadStageTimes(StageTimes* total, int thread_count) : total_(total) {
+    if (total_ != nullptr) per_thread_.resize(static_cast<std::size_t>(thread_count));
+  }
+  ~ThreadStageTimes() {
+    for (const StageTimes& times : per_thread_) total_->add(times);
+  }
+  ThreadStageTimes(const ThreadStageTimes&) = delete;
+  ThreadStageTimes& operator=(const ThreadStageTimes&) = delete;
+
+  [[nodiscard]] StageTimes* of(int thread) noexcept {
+    return total_ != nullptr ? &per_thread_[static_cast<std::size_t>(thread)] : nullptr;
+  }
+
+ private:
+  StageTimes* total_;
+  std::vector<StageTimes> per_thread_;
+};
+
+/// Attributes the time since the previous call to a stage; does nothing when it was given no times.
+class StageClock {
+ public:
+  explicit StageClock(StageTimes* times) : times_(times) {
+    if (times_ != nullptr) last_ = std::chrono::steady_clock::now();
+  }
+  void finish(Stage stage) {
+    if (times_ == nullptr) return;
+    const auto now = std::chrono::steady_clock::now();
+    times_->add(stage, std::chrono::duration<double>(now - last_).count());
+    last_ = now;
+  }
+
+ private:
+  StageTimes* times_;
+  std::chrono::steady_clock::time_point last_;
+};
+
+ADR_NAMESPACE_END

@@ -1,0 +1,83 @@
+// Scratch memory that is sized before the work starts and handed out by bumping an offset.
+//
+// Every operation that needs scratch has a twin `..._workspace_bytes(shape)` built with
+// WorkspaceSize; whoever runs the operation reserves that many bytes first, so the operation itself
+// cannot allocate.
+#pragma once
+
+#include <cstddef>
+
+#include "adr/core/aligned_buffer.hpp"
+#include "adr/core/errors.hpp"
+#include "adr/core/types.hpp"
+
+ADR_NAMESPACE_BEGIN
+
+/// Adds up the bytes of a list of arrays exactly as Workspace lays them out.
+class WorkspaceSize {
+ public:
+  template <class T>
+  WorkspaceSize& add(index_t count) {
+    const index_t raw = checked_product("workspace", count, static_cast<index_t>(sizeof(T)));
+    bytes_ += static_cast<std::size_t>((raw + k_alignment_bytes - 1) / k_alignment_bytes *
+                                       k_alignment_bytes);
+    return *this;
+  }
+  [[nodiscard]] std::size_t bytes() const noexcept { return bytes_; }
+
+ private:
+  std::size_t bytes_ = 0;
+};
+
+/// A bump arena: reserve once, then take arrays inside a Frame that gives them back when it ends.
+/// Thread-safety: none; one per thread of control. Memory taken may be written by many threads.
+class Workspace {
+ public:
+  /// Gives back, when it is destroyed, everything taken since it was made.
+  class Frame {
+   public:
+    explicit Frame(Workspace& workspace) noexcept
+        : workspace_(workspace), mark_(workspace.used_bytes_) {}
+    ~Frame() { workspace_.used_bytes_ = mark_; }
+    Frame(const Frame&) = delete;
+    Frame& operator=(const Frame&) = delete;
+
+   private:
+    Workspace& workspace_;
+    std::size_t mark_;
+  };
+
+  /// Makes room for this many bytes beyond what is in use. Errors: std::bad_alloc; and
+  /// std::invalid_argument when arrays are in use, because growing would move them.
+  void reserve(std::size_t bytes) {
+    const std::size_t wanted = used_bytes_ + bytes;
+    if (wanted <= static_cast<std::size_t>(buffer_.size())) return;
+    detail::require(used_bytes_ == 0, "Workspace: cannot grow to ", wanted, " bytes while ",
+                    used_bytes_, " bytes are in use");
+    buffer_.clear();
+    buffer_.resize(static_cast<index_t>(wanted));
+  }
+
+  /// Takes an uninitialised, 64-byte aligned array. Requires: room was reserved (asserted).
+  template <class T>
+  [[nodiscard]] T* take(index_t count) noexcept {
+    const std::size_t bytes = WorkspaceSize().add<T>(count).bytes();
+    ADR_ASSERT(used_bytes_ + bytes <= static_cast<std::size_t>(buffer_.size()),
+               "workspace taken beyond what was reserved");
+    T* pointer = reinterpret_cast<T*>(buffer_.data() + used_bytes_);
+    used_bytes_ += bytes;
+    if (used_bytes_ > peak_bytes_) peak_bytes_ = used_bytes_;
+    return pointer;
+  }
+
+  [[nodiscard]] std::size_t capacity_bytes() const noexcept { return buffer_.capacity_bytes(); }
+  /// The most bytes that were ever in use at once.
+  [[nodiscard]] std::size_t peak_bytes() const noexcept { return peak_bytes_; }
+
+ private:
+  AlignedBuffer<unsigned char> buffer_;
+  std::size_t used_bytes_ = 0;
+  std::size_t peak_bytes_ = 0;
+};
+
+ADR_NAMESPACE_END

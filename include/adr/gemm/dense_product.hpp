@@ -1,0 +1,190 @@
+// The dense product of an input seen as rows (core/matrix_rows.hpp) with a weight matrix, and its
+// two gradients: the baseline, the fallback, and the exact form of single passes.
+//
+// Work is cut into tasks by shape alone and every task adds in a fixed order, so the bits do not
+// depend on the number of threads. An unfolded convolution input exists one block at a time.
+#pragma once
+
+#include <algorithm>
+
+#include "adr/core/context.hpp"
+#include "adr/core/matrix_rows.hpp"
+#include "adr/core/types.hpp"
+#include "adr/core/workspace.hpp"
+#include "adr/gemm/dense_gemm.hpp"
+#include "adr/simd/kernels.hpp"
+
+ADR_NAMESPACE_BEGIN
+namespace detail {
+
+/// Below this many tasks a product is cut along a second dimension too.
+inline constexpr index_t k_wanted_tasks = 8;
+
+/// Rows per block of an input with that many columns: a GEMM repacks its right factor for every
+/// block, which a few hundred rows amortise; a block of about 4 MB of floats stays in the last
+/// cache.
+inline index_t dense_block_rows(index_t columns) noexcept {
+  return std::clamp<index_t>((index_t{1} << 20) / std::max<index_t>(columns, 1), 64, 4096);
+}
+
+inline index_t blocks_of(index_t count, index_t block) noexcept {
+  return (count + block - 1) / block;
+}
+
+/// How many parts to cut the outputs into, at least 64 wide, so that there are enough tasks.
+inline index_t column_parts(index_t row_tasks, index_t cols) noexcept {
+  if (row_tasks == 0 || row_tasks >= k_wanted_tasks) return 1;
+  return std::clamp<index_t>(k_wanted_tasks / row_tasks, 1, std::max<index_t>(cols / 64, 1));
+}
+
+/// How a weight gradient is cut: parts of the rows have a partial sum each, parts of the columns
+/// not.
+struct WeightGradientParts {
+  index_t row_parts;
+  index_t col_parts;
+  WeightGradientParts(index_t rows, index_t columns) noexcept
+      : row_parts(rows >= 8 * columns ? 4 : 1), col_parts(std::max<index_t>(1, columns / 384)) {}
+};
+
+}  // namespace detail
+
+/// Bytes of scratch that dense_forward takes.
+template <class T>
+std::size_t dense_forward_workspace_bytes(index_t columns, index_t outputs, int thread_count) {
+  const index_t rows = detail::dense_block_rows(columns);
+  return WorkspaceSize()
+      .template add<T>(checked_product("dense block", thread_count, rows, columns))
+      .template add<T>(checked_product("dense block", thread_count, rows, outputs))
+      .bytes();
+}
+
+/// Multiplies all rows of an input by the weights.
+/// Math: output = input weights + bias. Shapes: input N x K, weights K x M, bias M or empty, output
+/// N x M. Requires: matching shapes, scratch reserved (callers check). Cost: N K M multiply-adds.
+template <class T, class Input, class Output>
+void dense_forward(const Input& input, const GemmFactor<T>& weights,
+                   const VectorView<const T>& bias, const Output& output, const DenseGemm<T>& gemm,
+                   Context& context) {
+  const index_t rows = input.rows();
+  const index_t columns = input.cols();
+  const index_t outputs = weights.cols();
+  const index_t block_rows = detail::dense_block_rows(columns);
+  const index_t row_tasks = detail::blocks_of(rows, block_rows);
+  const index_t parts = output.in_place() ? detail::column_parts(row_tasks, outputs) : 1;
+  const Workspace::Frame frame(context.workspace());
+  T* unfolded = context.workspace().template take<T>(context.threads() * block_rows * columns);
+  T* results = context.workspace().template take<T>(context.threads() * block_rows * outputs);
+  parallel_for(row_tasks * parts, context.threads(), [&](index_t task, int thread) {
+    const index_t first = task / parts * block_rows;
+    const index_t count = std::min(block_rows, rows - first);
+    const IndexRange cols = partition(outputs, parts, task % parts);
+    const MatrixView<const T> x =
+        input.view(first, count, unfolded + thread * block_rows * columns);
+    const MatrixView<T> whole =
+        output.target(first, count, results + thread * block_rows * outputs, Keep::nothing);
+    const MatrixView<T> y = whole.block(0, cols.first, count, cols.size());
+    gemm(as_is(x), weights.block(0, cols.first, columns, cols.size()), Update::replace, y);
+    if (!bias.empty()) {
+      for (index_t i = 0; i < count; ++i) simd::add(bias.data + cols.first, y.row(i), y.cols);
+    }
+    output.store(first, whole);
+  });
+}
+
+/// Bytes of scratch that dense_weight_gradient takes.
+template <class T>
+std::size_t dense_weight_gradient_workspace_bytes(index_t rows, index_t columns, index_t outputs,
+                                                  int thread_count) {
+  const detail::WeightGradientParts parts(rows, columns);
+  const index_t widest = partition(columns, parts.col_parts, 0).size();
+  return WorkspaceSize()
+      .template add<T>(
+          checked_product("dense block", thread_count, detail::dense_block_rows(widest), widest))
+      .template add<T>(checked_product("partial sums", parts.row_parts - 1, columns, outputs))
+      .bytes();
+}
+
+/// Computes the gradient with respect to the weights.
+/// Math: d_weights = input^T d_output. Shapes: input N x K, d_output N x M, d_weights K x M.
+/// Requires: matching shapes, scratch reserved (callers check). Cost: N K M multiply-adds.
+template <class T, class Input>
+void dense_weight_gradient(const Input& input, const MatrixView<const T>& d_output,
+                           const GemmResult<T>& d_weights, const DenseGemm<T>& gemm,
+                           Context& context) {
+  const index_t rows = input.rows();
+  const index_t columns = input.cols();
+  const index_t outputs = d_output.cols;
+  const detail::WeightGradientParts parts(rows, columns);
+  const index_t widest = partition(columns, parts.col_parts, 0).size();
+  const index_t block_rows = detail::dense_block_rows(widest);
+  const Workspace::Frame frame(context.workspace());
+  T* blocks = context.workspace().template take<T>(context.threads() * block_rows * widest);
+  T* partials = context.workspace().template take<T>((parts.row_parts - 1) * columns * outputs);
+  const auto partial = [&](index_t part) {
+    return GemmResult<T>{MatrixView<T>(partials + (part - 1) * columns * outputs,
+                                       d_weights.matrix.rows, d_weights.matrix.cols),
+                         d_weights.transposed};
+  };
+  parallel_for(parts.row_parts * parts.col_parts, context.threads(), [&](index_t task, int thread) {
+    const index_t row_part = task % parts.row_parts;
+    const IndexRange cols = partition(columns, parts.col_parts, task / parts.row_parts);
+    const IndexRange range = partition(rows, parts.row_parts, row_part);
+    const GemmResult<T> whole = row_part == 0 ? d_weights : partial(row_part);
+    const GemmResult<T> sum = whole.middle_rows(cols.first, cols.size());
+    for (index_t i = 0; i < sum.matrix.rows; ++i) {
+      std::fill_n(sum.matrix.row(i), sum.matrix.cols, T(0));
+    }
+    for (index_t first = range.first; first < range.last; first += block_rows) {
+      const index_t count = std::min(block_rows, range.last - first);
+      const MatrixView<T> block(blocks + thread * block_rows * widest, count, cols.size());
+      input.load(first, cols.first, block);
+      gemm(transposed(block), as_is(d_output.middle_rows(first, count)), Update::accumulate, sum);
+    }
+  });
+  for (index_t part = 1; part < parts.row_parts; ++part) {
+    const MatrixView<T> sum = partial(part).matrix;
+    for (index_t i = 0; i < sum.rows; ++i) {
+      simd::add(sum.row(i), d_weights.matrix.row(i), sum.cols);
+    }
+  }
+}
+
+/// Bytes of scratch that dense_input_gradient takes.
+template <class T>
+std::size_t dense_input_gradient_workspace_bytes(index_t columns, int thread_count) {
+  return WorkspaceSize()
+      .template add<T>(
+          checked_product("dense block", thread_count, detail::dense_block_rows(columns), columns))
+      .bytes();
+}
+
+/// Adds the gradient with respect to the input.
+/// Math: d_input += d_output weights^T. Shapes: d_output N x M, weights K x M, d_input N x K.
+/// Requires: matching shapes, scratch reserved (callers check). Cost: N K M multiply-adds.
+template <class T, class InputGradient>
+void dense_input_gradient(const MatrixView<const T>& d_output, const GemmFactor<T>& weights,
+                          const InputGradient& d_input, const DenseGemm<T>& gemm,
+                          Context& context) {
+  const index_t rows = d_input.rows();
+  const index_t columns = d_input.cols();
+  const index_t block_rows = detail::dense_block_rows(columns);
+  const index_t unit = d_input.independent_rows();
+  const index_t row_tasks = detail::blocks_of(rows, unit);
+  const index_t parts =
+      d_input.columns_are_independent() ? detail::column_parts(row_tasks, columns) : 1;
+  const Workspace::Frame frame(context.workspace());
+  T* blocks = context.workspace().template take<T>(context.threads() * block_rows * columns);
+  parallel_for(row_tasks * parts, context.threads(), [&](index_t task, int thread) {
+    const IndexRange cols = partition(columns, parts, task % parts);
+    const index_t last = std::min(rows, (task / parts + 1) * unit);
+    for (index_t first = task / parts * unit; first < last; first += block_rows) {
+      const index_t count = std::min(block_rows, last - first);
+      const MatrixView<T> block(blocks + thread * block_rows * columns, count, cols.size());
+      gemm(as_is(d_output.middle_rows(first, count)),
+           weights.middle_rows(cols.first, cols.size()).transpose(), Update::replace, block);
+      d_input.add(first, cols.first, block);
+    }
+  });
+}
+
+ADR_NAMESPACE_END

@@ -1,0 +1,229 @@
+// A convolution layer whose products are reused: unfold, cluster, multiply and adapt behind forward
+// and backward.
+#pragma once
+
+#include <algorithm>
+#include <memory>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "adr/adapt/reuse_config.hpp"
+#include "adr/adapt/reuse_stats.hpp"
+#include "adr/core/context.hpp"
+#include "adr/core/types.hpp"
+#include "adr/core/view_checks.hpp"
+#include "adr/gemm/column_sums.hpp"
+#include "adr/nn/operand_checks.hpp"
+#include "adr/nn/reuse_product.hpp"
+#include "adr/unfold/conv_geometry.hpp"
+#include "adr/unfold/pixel_rows.hpp"
+#include "adr/unfold/unfolded_rows.hpp"
+
+ADR_NAMESPACE_BEGIN
+
+/// A 2-d convolution with reuse: y = x * w + bias, and its gradients.
+///
+/// Shapes: x batch x in_channels x in_height x in_width and y batch x out_channels x out_height x
+/// out_width, both in the layout of the geometry; any batch. w is out_channels x K, K =
+/// geometry.columns(), one filter per row: contiguous OIHW weights in layout nchw, OHWI in nhwc.
+/// bias has out_channels elements or is empty. Units: strides in elements. The layer owns no
+/// weights. It keeps the clusters of the last forward pass for the backward pass. Errors:
+/// std::invalid_argument from the constructor for an impossible geometry or config; from forward
+/// and backward for wrong shapes, strides, null pointers and overlapping memory, before anything is
+/// written. Memory: workspace_bytes() of scratch in the context; ids of N x K/L integers and r_c N
+/// K elements of centroids in the layer. Thread-safety: none; one layer and one context per thread
+/// of control. Source: Ning et al., ICDE 2019.
+template <class T = float>
+class ReuseConv2d {
+ public:
+  /// Runs with threads and scratch of the given context, which must outlive the layer.
+  ReuseConv2d(const ConvGeometry& geometry, const ReuseConfig& config, Context& context)
+      : geometry_(geometry), context_(&context) {
+    const std::string problem = geometry.validate();
+    detail::require(problem.empty(), "ConvGeometry: ", problem);
+    groups_.reserve(static_cast<std::size_t>(geometry.groups));
+    for (index_t g = 0; g < geometry.groups; ++g) {
+      groups_.emplace_back(geometry.columns(), geometry.group_out_channels(), config);
+    }
+  }
+  /// Runs on one thread with scratch of its own.
+  ReuseConv2d(const ConvGeometry& geometry, const ReuseConfig& config)
+      : ReuseConv2d(geometry, config, std::make_unique<Context>()) {}
+
+  [[nodiscard]] const ConvGeometry& geometry() const noexcept { return geometry_; }
+  [[nodiscard]] const ReuseConfig& config() const noexcept { return groups_.front().config(); }
+  /// The statistics of the last forward pass and the backward passes after it, over all groups.
+  [[nodiscard]] const ReuseStats& stats() const noexcept { return stats_; }
+  /// The clusters of one group in the last forward pass.
+  [[nodiscard]] const Clustering<T>& clustering(index_t group = 0) const noexcept {
+    return groups_[static_cast<std::size_t>(group)].clustering();
+  }
+
+  /// Changes the setting for the passes to come; clusters, cache and hyperplanes are made anew.
+  void set_config(const ReuseConfig& config) {
+    for (auto& group : groups_) group.set_config(config);
+  }
+  void set_dense_gemm(const DenseGemm<T>& gemm) {
+    for (auto& group : groups_) group.set_dense_gemm(gemm);
+  }
+  /// Forgets what earlier batches left behind: the cluster cache and the estimated mean.
+  void clear_cache() {
+    for (auto& group : groups_) group.clear_cache();
+  }
+
+  /// Bytes of scratch for a forward and a backward pass on that many images. With reuse the scratch
+  /// depends on the clusters found; then this is what the last batch needed.
+  [[nodiscard]] std::size_t workspace_bytes(index_t batch) const {
+    const int threads = context_->threads();
+    const index_t rows = geometry_.rows(batch);
+    std::size_t bytes = 0;
+    for (const auto& group : groups_) {
+      bytes = std::max(
+          {bytes, group.forward_workspace_bytes(threads),
+           gradient_copy_bytes(rows) + group.backward_workspace_bytes(rows, true, threads)});
+    }
+    return bytes;
+  }
+
+  /// Computes y = x * w + bias.
+  /// Cost: dense N K M; with reuse about N K H + r_c N K M + N M K/L multiply-adds.
+  void forward(const TensorView<const T>& x, const MatrixView<const T>& w,
+               const VectorView<const T>& bias, const TensorView<T>& y) {
+    require_operands(x, w, bias, "y", y);
+    require_disjoint_output(x, w, bias, y);
+    if (config().check_finite) {
+      require_finite("x", x);
+      require_finite("w", w);
+      require_finite("bias", bias);
+    }
+    const index_t outputs = geometry_.group_out_channels();
+    for (index_t g = 0; g < geometry_.groups; ++g) {
+      const UnfoldedRows<const T> input(geometry_, x, g);
+      const PixelRows<T> output(y, g * outputs, outputs);
+      groups_[static_cast<std::size_t>(g)].forward(input, group_weights(w, g), group_bias(bias, g),
+                                                   output, *context_);
+    }
+    collect_stats();
+  }
+
+  /// Computes the gradients from the clusters of the last forward pass, which must have had this x.
+  ///
+  /// Math: d_w = d_y^T X, d_bias = column sums of d_y, d_x = col2im(d_y w), with the sums and means
+  /// per cluster that the config asks for. Each of d_x, d_w, d_bias may be an empty view: not
+  /// computed. Cost: d_w N M K/L + r_c N K M, d_x r_c N K M + N K multiply-adds; dense N K M each.
+  void backward(const TensorView<const T>& x, const MatrixView<const T>& w,
+                const TensorView<const T>& d_y, const TensorView<T>& d_x, const MatrixView<T>& d_w,
+                const VectorView<T>& d_bias) {
+    require_gradients(x, w, d_y, d_x, d_w, d_bias);
+    for (index_t n = 0; n < d_x.batch; ++n) std::fill_n(d_x.image(n), d_x.image_size(), T(0));
+    const index_t outputs = geometry_.group_out_channels();
+    const index_t rows = geometry_.rows(x.batch);
+    for (index_t g = 0; g < geometry_.groups; ++g) {
+      auto& group = groups_[static_cast<std::size_t>(g)];
+      const PixelRows<const T> pixels(d_y, g * outputs, outputs);
+      const bool with_input = d_x.data != nullptr;
+      context_->workspace().reserve(
+          gradient_copy_bytes(rows) +
+          group.backward_workspace_bytes(rows, with_input, context_->threads()));
+      const Workspace::Frame frame(context_->workspace());
+      const MatrixView<const T> d_output = row_major(pixels, rows);
+      const UnfoldedRows<const T> input(geometry_, x, g);
+      const GemmResult<T> d_weights{
+          d_w.data != nullptr ? d_w.middle_rows(g * outputs, outputs) : MatrixView<T>(), true};
+      if (with_input) {
+        const UnfoldedRows<T> d_input(geometry_, d_x, g);
+        group.backward(input, group_weights(w, g), d_output, d_weights, d_input, *context_);
+      } else {
+        group.backward(input, group_weights(w, g), d_output, d_weights, NoInputGradient{},
+                       *context_);
+      }
+      if (!d_bias.empty()) column_sums(d_output, d_bias.data + g * outputs);
+    }
+    collect_stats();
+  }
+
+ private:
+  ReuseConv2d(const ConvGeometry& geometry, const ReuseConfig& config,
+              std::unique_ptr<Context> context)
+      : ReuseConv2d(geometry, config, *context) {
+    own_context_ = std::move(context);
+  }
+
+  void require_operands(const TensorView<const T>& x, const MatrixView<const T>& w,
+                        const VectorView<const T>& bias, std::string_view y_name,
+                        const TensorView<const T>& y) const {
+    const ConvGeometry& g = geometry_;
+    require_shape("x", x, x.batch, g.in_channels, g.in_height, g.in_width, g.layout);
+    require_shape("w", w, g.out_channels, g.columns());
+    if (!bias.empty()) require_size("bias", bias, g.out_channels);
+    require_shape(y_name, y, x.batch, g.out_channels, g.out_height(), g.out_width(), g.layout);
+    checked_product("rows x columns", x.batch, g.out_height(), g.out_width(), g.columns());
+  }
+
+  void require_gradients(const TensorView<const T>& x, const MatrixView<const T>& w,
+                         const TensorView<const T>& d_y, const TensorView<T>& d_x,
+                         const MatrixView<T>& d_w, const VectorView<T>& d_bias) const {
+    const ConvGeometry& g = geometry_;
+    require_operands(x, w, VectorView<const T>(), "d_y", d_y);
+    if (d_x.data != nullptr) {
+      require_shape("d_x", d_x, x.batch, g.in_channels, g.in_height, g.in_width, g.layout);
+    }
+    if (d_w.data != nullptr) require_shape("d_w", d_w, g.out_channels, g.columns());
+    if (!d_bias.empty()) require_size("d_bias", d_bias, g.out_channels);
+    require_disjoint_gradients(x, w, d_y, d_x, d_w, d_bias);
+    groups_.front().require_clusters_of(g.rows(x.batch));
+    if (config().check_finite) {
+      require_finite("w", w);
+      require_finite("d_y", d_y);
+    }
+  }
+
+  [[nodiscard]] GemmFactor<T> group_weights(const MatrixView<const T>& w,
+                                            index_t g) const noexcept {
+    const index_t outputs = geometry_.group_out_channels();
+    return transposed(w.middle_rows(g * outputs, outputs));
+  }
+  [[nodiscard]] VectorView<const T> group_bias(const VectorView<const T>& bias,
+                                               index_t g) const noexcept {
+    const index_t outputs = geometry_.group_out_channels();
+    if (bias.empty()) return bias;
+    return {bias.data + g * outputs, outputs};
+  }
+
+  /// Layout nchw needs a transposed copy of the output gradient.
+  [[nodiscard]] std::size_t gradient_copy_bytes(index_t rows) const {
+    return WorkspaceSize().template add<T>(rows * geometry_.group_out_channels()).bytes();
+  }
+  [[nodiscard]] MatrixView<const T> row_major(const PixelRows<const T>& pixels, index_t rows) {
+    if (pixels.in_place()) return pixels.view(0, rows, nullptr);
+    const MatrixView<T> copy(context_->workspace().take<T>(rows * pixels.cols()), rows,
+                             pixels.cols());
+    constexpr index_t k_block_rows = 256;
+    parallel_for(
+        (rows + k_block_rows - 1) / k_block_rows, context_->threads(), [&](index_t b, int) {
+          const index_t first = b * k_block_rows;
+          pixels.load(first, 0, copy.middle_rows(first, std::min(k_block_rows, rows - first)));
+        });
+    return copy;
+  }
+
+  void collect_stats() {
+    stats_ = ReuseStats();
+    for (const auto& group : groups_) {
+      const ReuseStats& part = group.stats();
+      stats_.add(part);
+      stats_.remaining_ratio_per_slice.insert(stats_.remaining_ratio_per_slice.end(),
+                                              part.remaining_ratio_per_slice.begin(),
+                                              part.remaining_ratio_per_slice.end());
+    }
+  }
+
+  ConvGeometry geometry_;
+  std::unique_ptr<Context> own_context_;
+  Context* context_;
+  std::vector<ReuseProduct<T>> groups_;
+  ReuseStats stats_;
+};
+
+ADR_NAMESPACE_END

@@ -1,0 +1,111 @@
+// A fully connected layer whose products are reused.
+#pragma once
+
+#include <algorithm>
+#include <memory>
+#include <utility>
+
+#include "adr/adapt/reuse_config.hpp"
+#include "adr/adapt/reuse_stats.hpp"
+#include "adr/core/context.hpp"
+#include "adr/core/matrix_rows.hpp"
+#include "adr/core/types.hpp"
+#include "adr/core/view_checks.hpp"
+#include "adr/gemm/column_sums.hpp"
+#include "adr/nn/operand_checks.hpp"
+#include "adr/nn/reuse_product.hpp"
+
+ADR_NAMESPACE_BEGIN
+
+/// A linear map with reuse: y = x w^T + bias, and its gradients.
+///
+/// Shapes: x N x in_features, w out_features x in_features, bias out_features or empty, y N x
+/// out_features; any N. Units: strides in elements. The layer owns no weights; it keeps the
+/// clusters of the last forward pass for the backward pass. Errors, memory and thread-safety: as
+/// ReuseConv2d. Source: Ning et al., ICDE 2019.
+template <class T = float>
+class ReuseLinear {
+ public:
+  /// Runs with threads and scratch of the given context, which must outlive the layer.
+  ReuseLinear(index_t in_features, index_t out_features, const ReuseConfig& config,
+              Context& context)
+      : context_(&context), product_(in_features, out_features, config) {}
+  /// Runs on one thread with scratch of its own.
+  ReuseLinear(index_t in_features, index_t out_features, const ReuseConfig& config)
+      : ReuseLinear(in_features, out_features, config, std::make_unique<Context>()) {}
+
+  [[nodiscard]] index_t in_features() const noexcept { return product_.columns(); }
+  [[nodiscard]] index_t out_features() const noexcept { return product_.outputs(); }
+  [[nodiscard]] const ReuseConfig& config() const noexcept { return product_.config(); }
+  [[nodiscard]] const ReuseStats& stats() const noexcept { return product_.stats(); }
+  [[nodiscard]] const Clustering<T>& clustering() const noexcept { return product_.clustering(); }
+
+  void set_config(const ReuseConfig& config) { product_.set_config(config); }
+  void set_dense_gemm(const DenseGemm<T>& gemm) { product_.set_dense_gemm(gemm); }
+  /// Forgets what earlier batches left behind: the cluster cache and the estimated mean.
+  void clear_cache() { product_.clear_cache(); }
+
+  /// Bytes of scratch for a forward and a backward pass on that many rows; see ReuseConv2d.
+  [[nodiscard]] std::size_t workspace_bytes(index_t rows) const {
+    return std::max(product_.forward_workspace_bytes(context_->threads()),
+                    product_.backward_workspace_bytes(rows, true, context_->threads()));
+  }
+
+  /// Computes y = x w^T + bias. Cost: as ReuseConv2d with K = in_features, M = out_features.
+  void forward(const MatrixView<const T>& x, const MatrixView<const T>& w,
+               const VectorView<const T>& bias, const MatrixView<T>& y) {
+    require_shape("x", x, x.rows, in_features());
+    require_shape("w", w, out_features(), in_features());
+    if (!bias.empty()) require_size("bias", bias, out_features());
+    require_shape("y", y, x.rows, out_features());
+    require_disjoint_output(x, w, bias, y);
+    if (config().check_finite) {
+      require_finite("x", x);
+      require_finite("w", w);
+      require_finite("bias", bias);
+    }
+    product_.forward(MatrixRows<const T>(x), transposed(w), bias, MatrixRows<T>(y), *context_);
+  }
+
+  /// Computes the gradients from the clusters of the last forward pass, which must have had this x.
+  /// Math: d_w = d_y^T x, d_bias = column sums of d_y, d_x = d_y w, with the sums and means per
+  /// cluster that the config asks for. Each of d_x, d_w, d_bias may be an empty view: not computed.
+  void backward(const MatrixView<const T>& x, const MatrixView<const T>& w,
+                const MatrixView<const T>& d_y, const MatrixView<T>& d_x, const MatrixView<T>& d_w,
+                const VectorView<T>& d_bias) {
+    require_shape("x", x, x.rows, in_features());
+    require_shape("w", w, out_features(), in_features());
+    require_shape("d_y", d_y, x.rows, out_features());
+    if (d_x.data != nullptr) require_shape("d_x", d_x, x.rows, in_features());
+    if (d_w.data != nullptr) require_shape("d_w", d_w, out_features(), in_features());
+    if (!d_bias.empty()) require_size("d_bias", d_bias, out_features());
+    require_disjoint_gradients(x, w, d_y, d_x, d_w, d_bias);
+    product_.require_clusters_of(d_y.rows);
+    if (config().check_finite) {
+      require_finite("w", w);
+      require_finite("d_y", d_y);
+    }
+    const MatrixRows<const T> input(x);
+    const GemmResult<T> d_weights{d_w, true};
+    if (d_x.data != nullptr) {
+      for (index_t i = 0; i < d_x.rows; ++i) std::fill_n(d_x.row(i), d_x.cols, T(0));
+      product_.backward(input, transposed(w), d_y, d_weights, MatrixRows<T>(d_x), *context_);
+    } else {
+      product_.backward(input, transposed(w), d_y, d_weights, NoInputGradient{}, *context_);
+    }
+    if (!d_bias.empty()) column_sums(d_y, d_bias.data);
+  }
+
+ private:
+  ReuseLinear(index_t in_features, index_t out_features, const ReuseConfig& config,
+              std::unique_ptr<Context> context)
+      : ReuseLinear(in_features, out_features, config, *context) {
+    own_context_ = std::move(context);
+  }
+
+  std::unique_ptr<Context> own_context_;
+  Context* context_;
+  ReuseProduct<T> product_;
+};
+
+ADR_NAMESPACE_END

@@ -1,0 +1,304 @@
+// One weight matrix with its clusterer, its products and its caches: where policy (ReuseConfig in,
+// ReuseStats out) and computation meet. The layers and the drop-in functions are thin shells over
+// it.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+#include <type_traits>
+#include <utility>
+
+#include "adr/adapt/reuse_config.hpp"
+#include "adr/adapt/reuse_stats.hpp"
+#include "adr/cluster/cluster_cache.hpp"
+#include "adr/cluster/cluster_rows.hpp"
+#include "adr/cluster/clustering.hpp"
+#include "adr/cluster/sign_hash.hpp"
+#include "adr/core/context.hpp"
+#include "adr/core/fingerprint.hpp"
+#include "adr/core/types.hpp"
+#include "adr/gemm/centroid_gemm.hpp"
+#include "adr/gemm/dense_gemm.hpp"
+#include "adr/gemm/dense_product.hpp"
+#include "adr/nn/cached_products.hpp"
+#include "adr/nn/sampled_mean.hpp"
+
+ADR_NAMESPACE_BEGIN
+
+/// The product of any input with one weight matrix, and its gradients, as a ReuseConfig says.
+///
+/// Inputs, outputs and input gradients are rows in the sense of core/matrix_rows.hpp; shapes are
+/// checked by the callers. State: the hyperplanes, the clusters of the last forward pass, and with
+/// cluster reuse the cache. Memory is allocated while batches and cluster counts grow, always
+/// before an output is written, and not in the steady state. Thread-safety: none; one object per
+/// thread of control.
+template <class T>
+class ReuseProduct {
+ public:
+  /// Errors: std::invalid_argument when a size is below 1 or the config does not fit the columns.
+  ReuseProduct(index_t columns, index_t outputs, const ReuseConfig& config)
+      : columns_(columns), outputs_(outputs) {
+    detail::require(columns >= 1 && outputs >= 1,
+                    "the weights must have at least 1 x 1 elements, got ", columns, " x ", outputs);
+    set_config(config);
+  }
+
+  [[nodiscard]] index_t columns() const noexcept { return columns_; }
+  [[nodiscard]] index_t outputs() const noexcept { return outputs_; }
+  [[nodiscard]] const ReuseConfig& config() const noexcept { return config_; }
+  [[nodiscard]] const ReuseStats& stats() const noexcept { return stats_; }
+  /// The clusters of the last forward pass; without slices after a dense one.
+  [[nodiscard]] const Clustering<T>& clustering() const noexcept { return clustering_; }
+  [[nodiscard]] const std::optional<SignHash<T>>& hash() const noexcept { return hash_; }
+
+  /// Changes the setting. Clusters, cache and hyperplanes are made anew; on error nothing changes.
+  void set_config(const ReuseConfig& config) {
+    const std::string problem = config.validate(columns_);
+    detail::require(problem.empty(), "ReuseConfig: ", problem);
+    std::optional<SignHash<T>> hash;
+    std::optional<ClusterCache<T>> cache;
+    if (config.method == Method::hyperplane) {
+      hash.emplace(columns_, config.sub_vector_length, config.hash_count, config.shared_hyperplanes,
+                   config.seed);
+      if (config.cluster_reuse) {
+        cache.emplace(config.hash_count, outputs_, config.cluster_cache_limit,
+                      config.max_product_age);
+      }
+    }
+    hash_ = std::move(hash);
+    cache_ = std::move(cache);
+    config_ = config;
+    clustering_.rows = -1;
+    clustering_.slices.clear();
+    forward_count_ = 0;
+  }
+
+  void set_dense_gemm(DenseGemm<T> gemm) { gemm_ = std::move(gemm); }
+
+  /// Forgets what earlier batches left behind: the cluster cache and the estimated mean.
+  void clear_cache() {
+    if (cache_) cache_->clear();
+    forward_count_ = 0;
+  }
+
+  /// Throws std::invalid_argument unless a gradient for that many rows can be formed now.
+  void require_clusters_of(index_t rows) const {
+    if (config_.method == Method::dense) return;
+    detail::require(clustering_.rows >= 0,
+                    "a gradient uses the clusters of the last forward pass; run forward first");
+    detail::require(clustering_.rows == rows,
+                    "a gradient uses the clusters of the last forward pass, which had ",
+                    clustering_.rows, " rows; the output gradient has ", rows);
+  }
+
+  /// Bytes of scratch that the last forward pass needed and that a backward pass on it would need.
+  [[nodiscard]] std::size_t forward_workspace_bytes(int thread_count) const {
+    if (config_.method == Method::dense) {
+      return dense_forward_workspace_bytes<T>(columns_, outputs_, thread_count);
+    }
+    return std::max(RowClusterer<T>::workspace_bytes(*hash_, thread_count),
+                    centroid_forward_workspace_bytes(clustering_, outputs_, thread_count));
+  }
+  [[nodiscard]] std::size_t backward_workspace_bytes(index_t rows, bool with_input_gradient,
+                                                     int thread_count) const {
+    std::size_t bytes = 0;
+    const bool clustered = config_.method == Method::hyperplane;
+    const bool exact_input =
+        with_input_gradient && (!clustered || config_.input_gradient == InputGradient::exact);
+    if (clustered) {
+      bytes = centroid_backward_workspace_bytes(clustering_, outputs_,
+                                                with_input_gradient && !exact_input, thread_count);
+    } else {
+      bytes = dense_weight_gradient_workspace_bytes<T>(rows, columns_, outputs_, thread_count);
+    }
+    if (exact_input) {
+      bytes = std::max(bytes, dense_input_gradient_workspace_bytes<T>(columns_, thread_count));
+    }
+    return bytes;
+  }
+
+  /// Computes output = input weights + bias, exactly or through clusters.
+  template <class Input, class Output>
+  void forward(const Input& input, const GemmFactor<T>& weights, const VectorView<const T>& bias,
+               const Output& output, Context& context) {
+    stats_ = emptied(std::move(stats_));
+    stats_.method = config_.method;
+    StageTimes* times = config_.time_stages ? &stats_.forward_times : nullptr;
+    const double dense_work = dense_multiply_adds(input.rows());
+    stats_.forward.multiply_adds_dense = dense_work;
+    if (config_.method == Method::dense) {
+      clustering_.rows = input.rows();
+      stats_.forward.multiply_adds_done = dense_work;
+      context.workspace().reserve(forward_workspace_bytes(context.threads()));
+      StageClock clock(times);
+      dense_forward(input, weights, bias, output, gemm_, context);
+      clock.finish(Stage::dense);
+      return;
+    }
+    cluster(input, weights, context, times);
+    context.workspace().reserve(
+        centroid_forward_workspace_bytes(clustering_, outputs_, context.threads()));
+    double reused_products = 0;
+    if (cache_) {
+      reused_per_slice_.assign(static_cast<index_t>(clustering_.slices.size()), 0);
+      centroid_forward(
+          clustering_, bias, output, context,
+          [&](index_t s, const MatrixView<T>& table) {
+            reused_per_slice_[s] = cached_products(clustering_.slices[static_cast<std::size_t>(s)],
+                                                   s, weights, gemm_, *cache_, table);
+          },
+          times);
+      for (index_t s = 0; s < reused_per_slice_.size(); ++s) {
+        reused_products += static_cast<double>(reused_per_slice_[s]);
+      }
+    } else {
+      centroid_forward(
+          clustering_, bias, output, context,
+          [&](index_t s, const MatrixView<T>& table) {
+            centroid_product(clustering_.slices[static_cast<std::size_t>(s)], weights, gemm_,
+                             table);
+          },
+          times);
+    }
+    stats_.reused_products = reused_products;
+    const double rows = static_cast<double>(input.rows());
+    stats_.forward.multiply_adds_done =
+        rows * static_cast<double>(columns_) * (config_.hash_count + 1) +
+        centroid_multiply_adds(true) + stats_.neuron_vectors * static_cast<double>(outputs_);
+  }
+
+  /// Computes d_weights (unless empty) and adds to d_input (unless NoInputGradient).
+  /// Errors: std::invalid_argument when the rows are not those of the last forward pass.
+  template <class Input, class InputGradientRows>
+  void backward(const Input& input, const GemmFactor<T>& weights,
+                const MatrixView<const T>& d_output, const GemmResult<T>& d_weights,
+                const InputGradientRows& d_input, Context& context) {
+    constexpr bool k_with_input = !std::is_same_v<InputGradientRows, NoInputGradient>;
+    const bool clustered = config_.method == Method::hyperplane;
+    require_clusters_of(d_output.rows);
+    context.workspace().reserve(
+        backward_workspace_bytes(d_output.rows, k_with_input, context.threads()));
+    StageTimes* times = config_.time_stages ? &stats_.backward_times : nullptr;
+    const double dense_work = dense_multiply_adds(d_output.rows);
+    const double sums = stats_.neuron_vectors * static_cast<double>(outputs_);
+    const bool exact_input =
+        k_with_input && (!clustered || config_.input_gradient == InputGradient::exact);
+    if (!d_weights.empty()) {
+      stats_.weight_gradient.multiply_adds_dense = dense_work;
+      stats_.weight_gradient.multiply_adds_done =
+          clustered ? sums + centroid_multiply_adds(false) : dense_work;
+    }
+    if (k_with_input) {
+      stats_.input_gradient.multiply_adds_dense = dense_work;
+      stats_.input_gradient.multiply_adds_done =
+          exact_input ? dense_work
+                      : centroid_multiply_adds(false) + (d_weights.empty() ? sums : 0.0);
+    }
+    if (!clustered && !d_weights.empty()) {
+      StageClock clock(times);
+      dense_weight_gradient(input, d_output, d_weights, gemm_, context);
+      clock.finish(Stage::dense);
+    }
+    if (clustered && k_with_input && !exact_input) {
+      centroid_backward(clustering_, weights, d_output, d_weights, d_input, gemm_, context, times);
+    } else if (clustered && !d_weights.empty()) {
+      centroid_backward(clustering_, weights, d_output, d_weights, NoInputGradient{}, gemm_,
+                        context, times);
+    }
+    if constexpr (k_with_input) {
+      if (exact_input) {
+        StageClock clock(times);
+        dense_input_gradient(d_output, weights, d_input, gemm_, context);
+        clock.finish(Stage::dense);
+      }
+    }
+  }
+
+ private:
+  /// Empties statistics and keeps the memory of their vector.
+  static ReuseStats emptied(ReuseStats stats) {
+    ReuseStats fresh;
+    fresh.remaining_ratio_per_slice = std::move(stats.remaining_ratio_per_slice);
+    fresh.remaining_ratio_per_slice.clear();
+    return fresh;
+  }
+
+  [[nodiscard]] double dense_multiply_adds(index_t rows) const noexcept {
+    return static_cast<double>(rows) * static_cast<double>(columns_) *
+           static_cast<double>(outputs_);
+  }
+
+  /// Multiply-adds of centroids with weights; in the forward pass, rows from the cache are free.
+  [[nodiscard]] double centroid_multiply_adds(bool forward) const noexcept {
+    double elements = 0;
+    for (index_t s = 0; s < static_cast<index_t>(clustering_.slices.size()); ++s) {
+      const SliceClusters<T>& slice = clustering_.slices[static_cast<std::size_t>(s)];
+      const index_t reused = forward && cache_ ? reused_per_slice_[s] : 0;
+      elements +=
+          static_cast<double>(slice.cluster_count - reused) * static_cast<double>(slice.length);
+    }
+    return elements * static_cast<double>(outputs_);
+  }
+
+  template <class Input>
+  void cluster(const Input& input, const GemmFactor<T>& weights, Context& context,
+               StageTimes* times) {
+    context.workspace().reserve(RowClusterer<T>::workspace_bytes(*hash_, context.threads()));
+    if (config_.hash_center == HashCenter::mean && forward_count_ % config_.refit_interval == 0) {
+      sampled_mean(input, mean_);
+      hash_->set_center(VectorView<const T>(mean_.data(), mean_.size()));
+      if (cache_) cache_->clear();
+    }
+    ++forward_count_;
+    // Clusters that a failed allocation leaves half-made must not pass for those of this batch.
+    clustering_.rows = -1;
+    Clustering<T>& result = clustering_;
+    clusterer_.cluster(input, *hash_, context, result, times);
+    if (cache_) recall_clusters(weights, context, times);
+    stats_.remaining_ratio_per_slice.reserve(result.slices.size());
+    for (const SliceClusters<T>& slice : result.slices) {
+      stats_.clusters += static_cast<double>(slice.cluster_count);
+      stats_.total_energy += slice.total_energy;
+      stats_.within_cluster_energy += slice.within_cluster_energy;
+      stats_.remaining_ratio_per_slice.push_back(result.rows > 0
+                                                     ? static_cast<double>(slice.cluster_count) /
+                                                           static_cast<double>(result.rows)
+                                                     : 0.0);
+    }
+    stats_.neuron_vectors =
+        static_cast<double>(result.rows) * static_cast<double>(result.slices.size());
+    stats_.non_finite_vectors = static_cast<double>(result.non_finite_vectors());
+  }
+
+  void recall_clusters(const GemmFactor<T>& weights, Context& context, StageTimes* times) {
+    StageClock clock(times);
+    const auto slice_count = static_cast<index_t>(clustering_.slices.size());
+    cache_->set_weights(fingerprint<T>(weights.matrix));
+    cache_->prepare(slice_count);
+    known_per_slice_.assign(slice_count, 0);
+    parallel_for(slice_count, context.threads(), [&](index_t s, int) {
+      known_per_slice_[s] = cache_->recall(s, clustering_.slices[static_cast<std::size_t>(s)]);
+    });
+    for (index_t s = 0; s < slice_count; ++s) {
+      stats_.known_vectors += static_cast<double>(known_per_slice_[s]);
+    }
+    clock.finish(Stage::cluster_reuse);
+  }
+
+  index_t columns_;
+  index_t outputs_;
+  ReuseConfig config_;
+  DenseGemm<T> gemm_;
+  std::optional<SignHash<T>> hash_;
+  std::optional<ClusterCache<T>> cache_;
+  RowClusterer<T> clusterer_;
+  Clustering<T> clustering_;
+  AlignedBuffer<T> mean_;
+  AlignedBuffer<index_t> known_per_slice_;
+  AlignedBuffer<index_t> reused_per_slice_;
+  index_t forward_count_ = 0;
+  ReuseStats stats_;
+};
+
+ADR_NAMESPACE_END

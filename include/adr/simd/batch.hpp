@@ -1,0 +1,132 @@
+// A register of numbers: the only file that knows xsimd, and the scalar form with the same
+// interface.
+//
+// Kernels are written once against this interface. `Batch<T>` is the widest form the translation
+// unit is compiled for; `ScalarBatch<T>` has one lane and exists everywhere: it is the only form
+// when ADR_NO_SIMD is defined or xsimd knows no instruction set of the target, and the yardstick of
+// tests.
+#pragma once
+
+#include <cstdint>
+
+#include "adr/core/types.hpp"
+
+#if !defined(ADR_NO_SIMD)
+#include <xsimd/xsimd.hpp>
+#if defined(XSIMD_NO_SUPPORTED_ARCHITECTURE)
+#define ADR_NO_SIMD
+#endif
+#endif
+
+ADR_NAMESPACE_BEGIN
+namespace simd {
+
+/// One number with the interface of a register.
+template <class T>
+struct ScalarBatch {
+  static constexpr index_t size = 1;
+  T value;
+
+  static ScalarBatch load(const T* from) noexcept { return {*from}; }
+  static ScalarBatch broadcast(T value) noexcept { return {value}; }
+  void store(T* to) const noexcept { *to = value; }
+
+  friend ScalarBatch operator+(ScalarBatch a, ScalarBatch b) noexcept {
+    return {a.value + b.value};
+  }
+  friend ScalarBatch operator*(ScalarBatch a, ScalarBatch b) noexcept {
+    return {a.value * b.value};
+  }
+  /// a * b + c
+  friend ScalarBatch multiply_add(ScalarBatch a, ScalarBatch b, ScalarBatch c) noexcept {
+    return {a.value * b.value + c.value};
+  }
+  /// Bit i is set when lane i of a exceeds lane i of b; never for NaN.
+  friend std::uint64_t greater_mask(ScalarBatch a, ScalarBatch b) noexcept {
+    return a.value > b.value ? 1 : 0;
+  }
+  friend T sum(ScalarBatch a) noexcept { return a.value; }
+};
+
+#if defined(ADR_NO_SIMD)
+
+template <class T>
+using Batch = ScalarBatch<T>;
+
+#else
+
+/// A register of the widest instruction set the translation unit is compiled for.
+template <class T>
+struct NativeBatch {
+  using Register = xsimd::batch<T>;
+  static constexpr index_t size = static_cast<index_t>(Register::size);
+  Register value;
+
+  static NativeBatch load(const T* from) noexcept { return {Register::load_unaligned(from)}; }
+  static NativeBatch broadcast(T value) noexcept { return {Register(value)}; }
+  void store(T* to) const noexcept { value.store_unaligned(to); }
+
+  friend NativeBatch operator+(NativeBatch a, NativeBatch b) noexcept {
+    return {a.value + b.value};
+  }
+  friend NativeBatch operator*(NativeBatch a, NativeBatch b) noexcept {
+    return {a.value * b.value};
+  }
+  /// a * b + c
+  friend NativeBatch multiply_add(NativeBatch a, NativeBatch b, NativeBatch c) noexcept {
+    return {xsimd::fma(a.value, b.value, c.value)};
+  }
+  /// Bit i is set when lane i of a exceeds lane i of b; never for NaN.
+  friend std::uint64_t greater_mask(NativeBatch a, NativeBatch b) noexcept {
+    return lane_mask(a.value > b.value);
+  }
+  friend T sum(NativeBatch a) noexcept {
+#if XSIMD_VERSION_MAJOR >= 9
+    return xsimd::reduce_add(a.value);
+#else
+    return xsimd::hadd(a.value);
+#endif
+  }
+
+ private:
+  static std::uint64_t lane_mask(const xsimd::batch_bool<T>& lanes) noexcept {
+#if XSIMD_VERSION_MAJOR >= 9
+    return lanes.mask();
+#elif defined(__AVX512F__)
+    return static_cast<std::uint64_t>(lanes.data);
+#elif defined(__AVX__)
+    return lane_mask_avx(lanes.data);
+#else
+    bool lane[Register::size];
+    lanes.store_unaligned(lane);
+    std::uint64_t bits = 0;
+    for (index_t i = 0; i < size; ++i) bits |= static_cast<std::uint64_t>(lane[i]) << i;
+    return bits;
+#endif
+  }
+#if XSIMD_VERSION_MAJOR < 9 && defined(__AVX__)
+  static std::uint64_t lane_mask_avx(__m256 lanes) noexcept {
+    return static_cast<std::uint64_t>(_mm256_movemask_ps(lanes));
+  }
+  static std::uint64_t lane_mask_avx(__m256d lanes) noexcept {
+    return static_cast<std::uint64_t>(_mm256_movemask_pd(lanes));
+  }
+#endif
+};
+
+template <class T>
+using Batch = NativeBatch<T>;
+
+#endif
+
+/// Every buffer row that kernels read in whole registers is padded to a multiple of this many
+/// elements: a multiple of every register's lane count, so that no layout depends on the
+/// instruction set.
+inline constexpr index_t k_row_padding = 16;
+
+inline index_t padded(index_t count) noexcept {
+  return (count + k_row_padding - 1) / k_row_padding * k_row_padding;
+}
+
+}  // namespace simd
+ADR_NAMESPACE_END

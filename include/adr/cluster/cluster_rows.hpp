@@ -110,6 +110,7 @@ class RowClusterer {
         ids[i] = usable ? number(map, signatures[i], slice) : non_finite_number(slice);
       }
       add_members(block, ids, slice);
+      slice.total_energy += energy(block, finite, ids, slice);
       clock.finish(Stage::cluster);
     }
     finish_centroids(slice);
@@ -153,14 +154,24 @@ class RowClusterer {
 
   static void add_members(const MatrixView<T>& block, const std::int32_t* ids,
                           SliceClusters<T>& slice) noexcept {
-    T energy = 0;
     for (index_t i = 0; i < block.rows; ++i) {
       ++slice.counts[ids[i]];
-      const T* vector = block.row(i);
-      simd::add(vector, slice.centroids.data() + ids[i] * block.row_stride, block.row_stride);
-      if (ids[i] != slice.non_finite_cluster) energy += simd::dot(vector, vector, block.row_stride);
+      simd::add(block.row(i), slice.centroids.data() + ids[i] * block.row_stride, block.row_stride);
     }
-    slice.total_energy += static_cast<double>(energy);
+  }
+
+  /// Sum of ||v||^2 over the finite rows of a block; `finite` says that all of them are.
+  static double energy(const MatrixView<T>& block, bool finite, const std::int32_t* ids,
+                       const SliceClusters<T>& slice) noexcept {
+    if (finite) {
+      return static_cast<double>(simd::dot(block.data, block.data, block.rows * block.row_stride));
+    }
+    double total = 0;
+    for (index_t i = 0; i < block.rows; ++i) {
+      if (ids[i] == slice.non_finite_cluster) continue;
+      total += static_cast<double>(simd::dot(block.row(i), block.row(i), block.row_stride));
+    }
+    return total;
   }
 
   static void finish_centroids(SliceClusters<T>& slice) noexcept {

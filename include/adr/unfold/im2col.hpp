@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
 
 #include "adr/core/types.hpp"
 #include "adr/unfold/unfold_runs.hpp"
@@ -11,42 +12,50 @@
 ADR_NAMESPACE_BEGIN
 namespace detail {
 
-/// Copies a run of a length known to the compiler for output columns [range.first, range.last).
+/// Copies one run for neighbouring output pixels: to[i, :] = line[position + i * step, ...], with
+/// zeros outside the line; pixels [inside.first, inside.last) need no zeros. A run of a few
+/// elements costs less than a call to memcpy, so short lengths are compiled in.
 template <int Length, class T>
-void copy_inside(const T* from, index_t step, index_t length, T* to, index_t to_stride,
-                 index_t count) noexcept {
-  const std::size_t run_bytes = sizeof(T) * static_cast<std::size_t>(Length > 0 ? Length : length);
-  for (index_t i = 0; i < count; ++i) std::memcpy(to + i * to_stride, from + i * step, run_bytes);
+void copy_run(const T* line, index_t position, const UnfoldLines& lines, index_t run_length, T* to,
+              index_t to_stride, index_t count, const IndexRange& inside) noexcept {
+  const index_t length = Length > 0 ? Length : run_length;
+  const auto copy_clipped = [&](index_t first, index_t last) {
+    for (index_t i = first; i < last; ++i) {
+      for (index_t j = 0; j < length; ++j) {
+        const index_t place = position + i * lines.line_step + j;
+        const T value = line[std::clamp<index_t>(place, 0, lines.line_length - 1)];
+        to[i * to_stride + j] = place >= 0 && place < lines.line_length ? value : T(0);
+      }
+    }
+  };
+  copy_clipped(0, inside.first);
+  for (index_t i = inside.first; i < inside.last; ++i) {
+    std::memcpy(to + i * to_stride, line + position + i * lines.line_step,
+                sizeof(T) * static_cast<std::size_t>(length));
+  }
+  copy_clipped(inside.last, count);
 }
 
-/// Kernels of 1, 3, 5 and 7 columns make short runs, where a call to memcpy would cost more than
-/// the copy; their lengths are compiled in.
 template <class T>
-void copy_runs(const T* from, index_t step, index_t length, T* to, index_t to_stride,
-               index_t count) noexcept {
+void copy_run_of_any_length(const T* line, index_t position, const UnfoldLines& lines,
+                            index_t length, T* to, index_t to_stride, index_t count,
+                            const IndexRange& inside) noexcept {
+  const auto copy = [&](auto copy_length) {
+    copy_run<decltype(copy_length)::value>(line, position, lines, length, to, to_stride, count,
+                                           inside);
+  };
   switch (length) {
     case 1:
-      return copy_inside<1>(from, step, length, to, to_stride, count);
+      return copy(std::integral_constant<int, 1>());
     case 3:
-      return copy_inside<3>(from, step, length, to, to_stride, count);
+      return copy(std::integral_constant<int, 3>());
     case 5:
-      return copy_inside<5>(from, step, length, to, to_stride, count);
+      return copy(std::integral_constant<int, 5>());
     case 7:
-      return copy_inside<7>(from, step, length, to, to_stride, count);
+      return copy(std::integral_constant<int, 7>());
     default:
-      return copy_inside<0>(from, step, length, to, to_stride, count);
+      return copy(std::integral_constant<int, 0>());
   }
-}
-
-/// Copies one run that sticks out of its line at either end, with zeros for the padding.
-template <class T>
-void copy_clipped(const T* line, index_t position, index_t line_length, index_t length,
-                  T* to) noexcept {
-  const index_t head = std::clamp<index_t>(-position, 0, length);
-  const index_t tail = std::clamp<index_t>(line_length - position, head, length);
-  std::fill(to, to + head, T(0));
-  if (tail > head) std::copy(line + position + head, line + position + tail, to + head);
-  std::fill(to + tail, to + length, T(0));
 }
 
 }  // namespace detail
@@ -63,7 +72,9 @@ template <class T>
 void im2col(const ConvGeometry& geometry, const TensorView<const T>& images, index_t group,
             index_t first_row, index_t first_col, const MatrixView<T>& block) noexcept {
   const detail::UnfoldLines lines(geometry);
+  const index_t out_width = geometry.out_width();
   detail::for_each_run(geometry, group, first_col, block.cols, [&](const detail::UnfoldRun& run) {
+    const IndexRange inside = detail::inside_range(lines, run, out_width);
     detail::for_each_output_stretch(
         geometry, first_row, block.rows,
         [&](index_t image, index_t oy, index_t ox, index_t count, index_t row) {
@@ -76,21 +87,10 @@ void im2col(const ConvGeometry& geometry, const TensorView<const T>& images, ind
             return;
           }
           const T* line = images.image(image) + run.plane_offset + y * lines.line_length;
-          const auto clipped = [&](index_t first, index_t last) {
-            for (index_t x = first; x < last; ++x) {
-              detail::copy_clipped(line, run.line_offset + x * lines.line_step, lines.line_length,
-                                   run.length, to + (x - ox) * block.row_stride);
-            }
-          };
-          const detail::InsideRange inside = detail::inside_range(lines, run, ox, count);
-          clipped(ox, inside.first);
-          if (inside.last > inside.first) {
-            detail::copy_runs(line + run.line_offset + inside.first * lines.line_step,
-                              lines.line_step, run.length,
-                              to + (inside.first - ox) * block.row_stride, block.row_stride,
-                              inside.last - inside.first);
-          }
-          clipped(inside.last, ox + count);
+          const IndexRange part = detail::clipped(inside, ox, ox + count);
+          detail::copy_run_of_any_length(line, run.line_offset + ox * lines.line_step, lines,
+                                         run.length, to, block.row_stride, count,
+                                         {part.first - ox, part.last - ox});
         });
   });
 }

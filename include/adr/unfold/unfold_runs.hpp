@@ -8,6 +8,7 @@
 
 #include <algorithm>
 
+#include "adr/core/parallel.hpp"
 #include "adr/core/types.hpp"
 #include "adr/unfold/conv_geometry.hpp"
 
@@ -90,20 +91,19 @@ void for_each_output_stretch(const ConvGeometry& g, index_t first_row, index_t r
   }
 }
 
-/// The output columns among [ox, ox + count) whose run lies inside the line entirely.
-struct InsideRange {
-  index_t first;
-  index_t last;
-};
-inline InsideRange inside_range(const UnfoldLines& lines, const UnfoldRun& run, index_t ox,
-                                index_t count) noexcept {
-  const auto ceil_div = [](index_t a, index_t b) { return a <= 0 ? 0 : (a + b - 1) / b; };
+/// The output columns [first, last) whose run lies inside the line entirely.
+inline IndexRange inside_range(const UnfoldLines& lines, const UnfoldRun& run,
+                               index_t out_width) noexcept {
+  const index_t before = std::max<index_t>(-run.line_offset, 0);
   const index_t room = lines.line_length - run.length - run.line_offset;
-  const index_t first = std::max(ox, ceil_div(-run.line_offset, lines.line_step));
-  const index_t last = room < 0 ? 0 : room / lines.line_step + 1;
-  const index_t end = ox + count;
-  const index_t clipped = std::min(first, end);
-  return {clipped, std::max(clipped, std::min(last, end))};
+  const index_t first = std::min(out_width, (before + lines.line_step - 1) / lines.line_step);
+  const index_t last = room < 0 ? 0 : std::min(out_width, room / lines.line_step + 1);
+  return {first, std::max(first, last)};
+}
+
+/// The part of a range that lies in [first, last); empty parts lie at the nearer end.
+inline IndexRange clipped(const IndexRange& range, index_t first, index_t last) noexcept {
+  return {std::clamp(range.first, first, last), std::clamp(range.last, first, last)};
 }
 
 }  // namespace detail

@@ -1,0 +1,59 @@
+#!/usr/bin/env python3
+"""Checks that the documentation's code compiles and its links lead somewhere.
+
+    check_docs.py REPOSITORY_DIR
+
+In README.md and docs/, every C++ block follows a line <!-- from PATH --> and stands in that file, which
+the build compiles; leading white space does not count. Relative links must exist, on every page.
+"""
+import re
+import sys
+from pathlib import Path
+
+
+def normalised(text):
+    return "\n".join(line.strip() for line in text.strip().splitlines())
+
+
+def check(page, root):
+    text = page.read_text(encoding="utf-8")
+    name = page.relative_to(root)
+    is_manual = name.parts[0] in ("README.md", "docs")
+    for match in re.finditer(r"(?:<!-- from (\S+) -->\n)?```cpp\n(.*?)```", text, re.DOTALL):
+        source, block = match.groups()
+        line = text.count("\n", 0, match.start()) + 1
+        if source is None and not is_manual:
+            continue
+        if source is None:
+            yield f"{name}:{line}: a C++ block without a line <!-- from PATH -->"
+        elif not (root / source).is_file():
+            yield f"{name}:{line}: {source} does not exist"
+        elif normalised(block) not in normalised((root / source).read_text(encoding="utf-8")):
+            yield f"{name}:{line}: the block does not stand in {source}"
+    for match in re.finditer(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
+        target = match.group(1)
+        if "://" in target or target.startswith("mailto:"):
+            continue
+        if not (page.parent / target).exists():
+            line = text.count("\n", 0, match.start()) + 1
+            yield f"{name}:{line}: the link {target} leads nowhere"
+
+
+def main():
+    if len(sys.argv) != 2:
+        print(__doc__, file=sys.stderr)
+        return 2
+    root = Path(sys.argv[1]).resolve()
+    pages = sorted(root.glob("*.md")) + sorted((root / "docs").rglob("*.md"))
+    for folder in ("examples", "bench", "tests"):
+        pages += sorted((root / folder).rglob("*.md"))
+    if not pages:
+        print(f"no pages below {root}", file=sys.stderr)
+        return 2
+    problems = [problem for page in pages for problem in check(page, root)]
+    print("\n".join(problems) if problems else f"{len(pages)} pages checked")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,64 @@
+// Reads a NumPy .npy file into floats, whatever real type it holds, and refuses what it cannot use.
+#pragma once
+
+#include <cstdint>
+#include <fstream>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <vector>
+#include <xtensor/xarray.hpp>
+#include <xtensor/xnpy.hpp>
+
+namespace tools {
+
+/// The elements of a .npy file in C order, and their shape.
+struct NpyTensor {
+  std::vector<std::ptrdiff_t> shape;
+  std::vector<float> elements;
+
+  [[nodiscard]] std::string shape_text() const {
+    std::ostringstream text;
+    for (std::size_t i = 0; i < shape.size(); ++i) text << (i > 0 ? " x " : "") << shape[i];
+    return text.str();
+  }
+};
+
+namespace detail {
+
+template <class T>
+bool read_as(const std::string& path, NpyTensor& tensor) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) throw std::runtime_error(path + ": cannot be opened");
+  xt::xarray<T> array;
+  try {
+    array = xt::load_npy<T>(file);
+  } catch (const std::exception& problem) {
+    // xtensor says "Cast error" when the file holds another type; anything else is a broken file.
+    if (std::string(problem.what()).find("Cast error") != std::string::npos) return false;
+    throw std::runtime_error(path + ": not a .npy file that can be read: " + problem.what());
+  }
+  // xtensor does not notice when a file ends before its elements do.
+  if (!file) {
+    throw std::runtime_error(path + ": truncated: it holds fewer than the " +
+                             std::to_string(array.size()) + " elements its header announces");
+  }
+  tensor.shape.assign(array.shape().begin(), array.shape().end());
+  tensor.elements.assign(array.begin(), array.end());
+  return true;
+}
+
+}  // namespace detail
+
+/// Reads a file of float32, float64 or uint8 elements. Errors: std::runtime_error that names the
+/// file and what is wrong with it. Source of the format: NumPy; the reader is xtensor's.
+inline NpyTensor read_npy(const std::string& path) {
+  NpyTensor tensor;
+  const bool known = detail::read_as<float>(path, tensor) ||
+                     detail::read_as<double>(path, tensor) ||
+                     detail::read_as<std::uint8_t>(path, tensor);
+  if (!known) throw std::runtime_error(path + ": the elements must be float32, float64 or uint8");
+  return tensor;
+}
+
+}  // namespace tools

@@ -30,15 +30,35 @@ void scale(T factor, T* x, index_t count) noexcept {
   for (; i < count; ++i) x[i] *= factor;
 }
 
+/// Copies: y[i] = x[i] for i < count. Short copies of unforeseen length, where a call to memcpy
+/// would cost more than the copy. x and y must not overlap.
+template <class T, class B = Batch<T>>
+void copy(const T* x, T* y, index_t count) noexcept {
+  if (count < B::size) {
+    for (index_t i = 0; i < count; ++i) y[i] = x[i];
+    return;
+  }
+  for (index_t i = 0; i + B::size < count; i += B::size) B::load(x + i).store(y + i);
+  B::load(x + count - B::size).store(y + count - B::size);
+}
+
 /// Returns the sum of x[i] * y[i] over i < count.
 template <class T, class B = Batch<T>>
 T dot(const T* x, const T* y, index_t count) noexcept {
-  B total = B::broadcast(T(0));
+  // Four chains, because one would wait for the latency of every multiply-add.
+  B total[4];
+  for (B& t : total) t = B::broadcast(T(0));
   index_t i = 0;
-  for (; i + B::size <= count; i += B::size) {
-    total = multiply_add(B::load(x + i), B::load(y + i), total);
+  for (; i + 4 * B::size <= count; i += 4 * B::size) {
+    for (index_t c = 0; c < 4; ++c) {
+      const index_t at = i + c * B::size;
+      total[c] = multiply_add(B::load(x + at), B::load(y + at), total[c]);
+    }
   }
-  T result = sum(total);
+  for (; i + B::size <= count; i += B::size) {
+    total[0] = multiply_add(B::load(x + i), B::load(y + i), total[0]);
+  }
+  T result = sum((total[0] + total[1]) + (total[2] + total[3]));
   for (; i < count; ++i) result += x[i] * y[i];
   return result;
 }

@@ -7,33 +7,54 @@
 #include <type_traits>
 
 #include "adr/core/types.hpp"
+#include "adr/simd/kernels.hpp"
 #include "adr/unfold/unfold_runs.hpp"
 
 ADR_NAMESPACE_BEGIN
 namespace detail {
 
-/// Copies one run for neighbouring output pixels: to[i, :] = line[position + i * step, ...], with
-/// zeros outside the line; pixels [inside.first, inside.last) need no zeros. A run of a few
-/// elements costs less than a call to memcpy, so short lengths are compiled in.
+/// to[j] = line[position + j] for j < length, with zeros outside the line. The branch-free form
+/// pays for short runs of a length known to the compiler, the other for long ones.
 template <int Length, class T>
-void copy_run(const T* line, index_t position, const UnfoldLines& lines, index_t run_length, T* to,
+void copy_clipped(const T* line, index_t position, index_t line_length, index_t run_length,
+                  T* to) noexcept {
+  if constexpr (Length > 0) {
+    for (index_t j = 0; j < Length; ++j) {
+      const index_t place = position + j;
+      const T value = line[std::clamp<index_t>(place, 0, line_length - 1)];
+      to[j] = place >= 0 && place < line_length ? value : T(0);
+    }
+  } else {
+    const index_t head = std::clamp<index_t>(-position, 0, run_length);
+    const index_t tail = std::clamp<index_t>(line_length - position, head, run_length);
+    std::fill(to, to + head, T(0));
+    if (tail > head) simd::copy(line + position + head, to + head, tail - head);
+    std::fill(to + tail, to + run_length, T(0));
+  }
+}
+
+/// Copies one run for neighbouring output pixels: to[i, :] = line[position + i * step, ...], with
+/// zeros outside the line; pixels [inside.first, inside.last) need no zeros. Length is that of the
+/// run where the compiler may know it, else 0.
+template <int Length, class T>
+void copy_run(const T* line, index_t position, const UnfoldLines& lines, index_t length, T* to,
               index_t to_stride, index_t count, const IndexRange& inside) noexcept {
-  const index_t length = Length > 0 ? Length : run_length;
-  const auto copy_clipped = [&](index_t first, index_t last) {
+  const auto copy_border = [&](index_t first, index_t last) {
     for (index_t i = first; i < last; ++i) {
-      for (index_t j = 0; j < length; ++j) {
-        const index_t place = position + i * lines.line_step + j;
-        const T value = line[std::clamp<index_t>(place, 0, lines.line_length - 1)];
-        to[i * to_stride + j] = place >= 0 && place < lines.line_length ? value : T(0);
-      }
+      copy_clipped<Length>(line, position + i * lines.line_step, lines.line_length, length,
+                           to + i * to_stride);
     }
   };
-  copy_clipped(0, inside.first);
+  copy_border(0, inside.first);
   for (index_t i = inside.first; i < inside.last; ++i) {
-    std::memcpy(to + i * to_stride, line + position + i * lines.line_step,
-                sizeof(T) * static_cast<std::size_t>(length));
+    const T* from = line + position + i * lines.line_step;
+    if constexpr (Length > 0) {
+      std::memcpy(to + i * to_stride, from, sizeof(T) * Length);
+    } else {
+      simd::copy(from, to + i * to_stride, length);
+    }
   }
-  copy_clipped(inside.last, count);
+  copy_border(inside.last, count);
 }
 
 template <class T>

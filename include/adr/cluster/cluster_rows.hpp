@@ -51,7 +51,7 @@ class RowClusterer {
     detail::require(input.rows() <= std::numeric_limits<std::int32_t>::max(),
                     "cluster: the input must have at most ",
                     std::numeric_limits<std::int32_t>::max(), " rows, got ", input.rows());
-    result.rows = input.rows();
+    result.rows = 0;
     result.columns = hash.columns();
     result.slices.resize(static_cast<std::size_t>(hash.slice_count()));
     const int thread_count = context.threads();
@@ -67,6 +67,8 @@ class RowClusterer {
                     signatures + thread * k_block_rows, maps_[static_cast<std::size_t>(thread)],
                     result.slices[static_cast<std::size_t>(s)], thread_times.of(thread));
     });
+    // Only now do the slices belong together: a failed allocation must not leave a mixture behind.
+    result.rows = input.rows();
   }
 
  private:

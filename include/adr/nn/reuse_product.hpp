@@ -69,8 +69,8 @@ class ReuseProduct {
     hash_ = std::move(hash);
     cache_ = std::move(cache);
     config_ = config;
-    clustering_.rows = -1;
-    clustering_.slices.clear();
+    clustering_ = Clustering<T>();
+    has_clusters_ = false;
     forward_count_ = 0;
   }
 
@@ -85,7 +85,7 @@ class ReuseProduct {
   /// Throws std::invalid_argument unless a gradient for that many rows can be formed now.
   void require_clusters_of(index_t rows) const {
     if (config_.method == Method::dense) return;
-    detail::require(clustering_.rows >= 0,
+    detail::require(has_clusters_,
                     "a gradient uses the clusters of the last forward pass; run forward first");
     detail::require(clustering_.rows == rows,
                     "a gradient uses the clusters of the last forward pass, which had ",
@@ -128,7 +128,6 @@ class ReuseProduct {
     const double dense_work = dense_multiply_adds(input.rows());
     stats_.forward.multiply_adds_dense = dense_work;
     if (config_.method == Method::dense) {
-      clustering_.rows = input.rows();
       stats_.forward.multiply_adds_done = dense_work;
       context.workspace().reserve(forward_workspace_bytes(context.threads()));
       StageClock clock(times);
@@ -251,24 +250,23 @@ class ReuseProduct {
       if (cache_) cache_->clear();
     }
     ++forward_count_;
-    // Clusters that a failed allocation leaves half-made must not pass for those of this batch.
-    clustering_.rows = -1;
-    Clustering<T>& result = clustering_;
-    clusterer_.cluster(input, *hash_, context, result, times);
+    has_clusters_ = false;
+    clusterer_.cluster(input, *hash_, context, clustering_, times);
+    has_clusters_ = true;
     if (cache_) recall_clusters(weights, context, times);
-    stats_.remaining_ratio_per_slice.reserve(result.slices.size());
-    for (const SliceClusters<T>& slice : result.slices) {
+    stats_.remaining_ratio_per_slice.reserve(clustering_.slices.size());
+    for (const SliceClusters<T>& slice : clustering_.slices) {
       stats_.clusters += static_cast<double>(slice.cluster_count);
       stats_.total_energy += slice.total_energy;
       stats_.within_cluster_energy += slice.within_cluster_energy;
-      stats_.remaining_ratio_per_slice.push_back(result.rows > 0
+      stats_.remaining_ratio_per_slice.push_back(clustering_.rows > 0
                                                      ? static_cast<double>(slice.cluster_count) /
-                                                           static_cast<double>(result.rows)
+                                                           static_cast<double>(clustering_.rows)
                                                      : 0.0);
     }
     stats_.neuron_vectors =
-        static_cast<double>(result.rows) * static_cast<double>(result.slices.size());
-    stats_.non_finite_vectors = static_cast<double>(result.non_finite_vectors());
+        static_cast<double>(clustering_.rows) * static_cast<double>(clustering_.slices.size());
+    stats_.non_finite_vectors = static_cast<double>(clustering_.non_finite_vectors());
   }
 
   void recall_clusters(const GemmFactor<T>& weights, Context& context, StageTimes* times) {
@@ -294,6 +292,7 @@ class ReuseProduct {
   std::optional<ClusterCache<T>> cache_;
   RowClusterer<T> clusterer_;
   Clustering<T> clustering_;
+  bool has_clusters_ = false;
   AlignedBuffer<T> mean_;
   AlignedBuffer<index_t> known_per_slice_;
   AlignedBuffer<index_t> reused_per_slice_;

@@ -5,7 +5,9 @@
 // offered beside them.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
+#include <limits>
 
 #include "adr/core/aligned_buffer.hpp"
 #include "adr/core/errors.hpp"
@@ -77,7 +79,8 @@ class SignHash {
   }
 
   /// Moves the planes of every slice through the given point, one value per column. Values that are
-  /// not finite leave the planes of their slice through the origin.
+  /// not finite leave the planes of their slice through the origin, and so does a projection beyond
+  /// the range of T with its plane.
   void set_center(const VectorView<const T>& center) {
     detail::require(center.size == columns_, "SignHash: the centre must have ", columns_,
                     " elements, got ", center.size);
@@ -88,8 +91,8 @@ class SignHash {
           projection += static_cast<double>(center[first_column(s) + l]) *
                         static_cast<double>(plane(s, h, l));
         }
-        const bool finite = projection - projection == 0;
-        thresholds_[s * plane_stride_ + h] = finite ? static_cast<T>(projection) : T(0);
+        const bool fits = std::abs(projection) <= double{std::numeric_limits<T>::max()};
+        thresholds_[s * plane_stride_ + h] = fits ? static_cast<T>(projection) : T(0);
       }
     }
   }

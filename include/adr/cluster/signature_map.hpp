@@ -57,7 +57,9 @@ class SignatureMap {
 
   [[nodiscard]] index_t find_place(std::uint64_t signature) const noexcept {
     const index_t mask = ids_.size() - 1;
-    index_t place = static_cast<index_t>((signature * 0x9e3779b97f4a7c15u) >> 20) & mask;
+    // Folded first, because a product's low bits know nothing of its factor's high bits.
+    const std::uint64_t folded = signature ^ (signature >> 32);
+    index_t place = static_cast<index_t>((folded * 0x9e3779b97f4a7c15u) >> 32) & mask;
     while (ids_[place] != k_absent && keys_[place] != signature) place = (place + 1) & mask;
     return place;
   }

@@ -1,0 +1,208 @@
+// One matrix shape: the dense rivals beside reuse_gemm on inputs of rising redundancy, in every
+// pass.
+#pragma once
+
+#include <adr/reuse_gemm.hpp>
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "bench/gemm/break_even.hpp"
+#include "bench/gemm/pass.hpp"
+#include "bench/support/engines.hpp"
+#include "bench/support/matrix.hpp"
+#include "bench/support/paired_rounds.hpp"
+#include "bench/support/redundant_data.hpp"
+#include "bench/support/shapes.hpp"
+#include "bench/support/statistics.hpp"
+
+namespace adr_bench {
+
+struct ComparisonSettings {
+  std::vector<Pass> passes;
+  std::vector<double> remaining_ratios;  ///< asked for; what is found is measured
+  adr::ReuseConfig config;
+  std::string product;  ///< what reuse multiplies centroids with
+  int threads = 1;
+  int rounds = 7;
+};
+
+/// A contender in one pass.
+struct PassResult {
+  std::vector<double> seconds;       ///< per round
+  double speedup_vs_best_dense = 0;  ///< median over rounds
+  double relative_error = 0;         ///< of the pass's result, against Eigen on the same data
+};
+
+struct ContenderResult {
+  std::string engine;
+  bool dense = true;
+  double asked_remaining_ratio = 1;
+  double remaining_ratio = 1;
+  std::size_t workspace_bytes = 0;
+  std::vector<PassResult> passes;  ///< as in ComparisonSettings::passes
+};
+
+struct ComparisonResult {
+  std::vector<ContenderResult> contenders;
+  std::vector<std::string> best_dense;  ///< per pass
+  std::vector<BreakEven> break_even;    ///< per pass
+};
+
+namespace detail {
+
+/// The matrices of all contenders, and the reusing products with their clusters.
+class GemmWorkbench {
+ public:
+  GemmWorkbench(const GemmShape& shape, const ComparisonSettings& settings)
+      : shape_(shape),
+        engines_(dense_engines()),
+        inner_(dense_engine(settings.product)),
+        b_(normal_matrix(shape.k, shape.m, 1.0, 11)),
+        d_c_(normal_matrix(shape.n, shape.m, 1.0, 12)),
+        c_(shape.n, shape.m),
+        d_b_(shape.k, shape.m),
+        d_a_(shape.n, shape.k),
+        context_(settings.threads),
+        threads_(settings.threads) {
+    for (const double ratio : settings.remaining_ratios) {
+      Redundancy redundancy;
+      redundancy.sub_vector_length = settings.config.sub_vector_length;
+      redundancy.remaining_ratio = ratio;
+      inputs_.push_back(redundant_matrix(shape.n, shape.k, redundancy));
+      reuse_.push_back(std::make_unique<adr::ReuseGemm<float>>(settings.config, context_));
+      reuse_.back()->set_dense_gemm(inner_.multiply);
+    }
+    result_.contenders.resize(engines_.size() + inputs_.size());
+    for (std::size_t i = 0; i < engines_.size(); ++i) {
+      result_.contenders[i].engine = engines_[i].name;
+    }
+    for (std::size_t i = 0; i < inputs_.size(); ++i) {
+      ContenderResult& contender = result_.contenders[engines_.size() + i];
+      contender.engine = "reuse";
+      contender.dense = false;
+      contender.asked_remaining_ratio = settings.remaining_ratios[i];
+    }
+    inner_.set_threads(1);
+    // The gradients need the clusters of a forward pass, whichever passes are measured.
+    for (std::size_t i = 0; i < inputs_.size(); ++i) run_reuse(Pass::forward, i);
+  }
+
+  void measure(Pass pass, int rounds) {
+    std::vector<Contender> contenders;
+    for (std::size_t i = 0; i < engines_.size(); ++i) {
+      contenders.push_back({engines_[i].name, [this, i] { engines_[i].set_threads(threads_); },
+                            [this, pass, i] { run_dense(pass, engines_[i], inputs_.front()); },
+                            [this, pass, i] { inspect(pass, i, inputs_.front()); }});
+    }
+    for (std::size_t i = 0; i < inputs_.size(); ++i) {
+      contenders.push_back({"reuse", [this] { inner_.set_threads(1); },
+                            [this, pass, i] { run_reuse(pass, i); },
+                            [this, pass, i] { inspect(pass, engines_.size() + i, inputs_[i]); }});
+    }
+    summarise(paired_rounds(contenders, rounds, threads_));
+  }
+
+  [[nodiscard]] ComparisonResult result() {
+    for (std::size_t i = 0; i < inputs_.size(); ++i) {
+      ContenderResult& contender = result_.contenders[engines_.size() + i];
+      contender.remaining_ratio = reuse_[i]->stats().remaining_ratio();
+      contender.workspace_bytes = reuse_[i]->workspace_bytes(shape_.n);
+    }
+    for (std::size_t p = 0; p < result_.best_dense.size(); ++p) {
+      std::vector<RelativeCost> costs;
+      for (const ContenderResult& contender : result_.contenders) {
+        if (contender.dense) continue;
+        costs.push_back({contender.remaining_ratio, 1 / contender.passes[p].speedup_vs_best_dense});
+      }
+      result_.break_even.push_back(find_break_even(costs));
+    }
+    return result_;
+  }
+
+ private:
+  void run_dense(Pass pass, const DenseEngine& engine, const Matrix& a) {
+    using adr::as_is;
+    using adr::transposed;
+    const adr::Update replace = adr::Update::replace;
+    const auto input = a.view();
+    const auto weights = std::as_const(b_).view();
+    const auto gradient = std::as_const(d_c_).view();
+    switch (pass) {
+      case Pass::forward:
+        return engine.multiply(as_is(input), as_is(weights), replace, c_.view());
+      case Pass::weight_gradient:
+        return engine.multiply(transposed(input), as_is(gradient), replace, d_b_.view());
+      case Pass::input_gradient:
+        return engine.multiply(as_is(gradient), transposed(weights), replace, d_a_.view());
+    }
+  }
+
+  void run_reuse(Pass pass, std::size_t i) {
+    adr::ReuseGemm<float>& reuse = *reuse_[i];
+    const Matrix& a = inputs_[i];
+    switch (pass) {
+      case Pass::forward:
+        return adr::reuse_gemm(a.view(), b_.view(), c_.view(), reuse);
+      case Pass::weight_gradient:
+        return adr::reuse_gemm_weight_gradient(a.view(), d_c_.view(), d_b_.view(), reuse);
+      case Pass::input_gradient:
+        return adr::reuse_gemm_input_gradient(d_c_.view(), b_.view(), d_a_.view(), reuse);
+    }
+  }
+
+  Matrix& output(Pass pass) {
+    return pass == Pass::forward ? c_ : pass == Pass::weight_gradient ? d_b_ : d_a_;
+  }
+
+  /// Compares what the contender just wrote with Eigen's result on the same input.
+  void inspect(Pass pass, std::size_t contender, const Matrix& a) {
+    Matrix& out = output(pass);
+    const Matrix written = std::move(out);
+    out = Matrix(written.rows(), written.cols());
+    run_dense(pass, engines_.front(), a);
+    result_.contenders[contender].passes.push_back({{}, 0, relative_error(written, out)});
+  }
+
+  void summarise(const std::vector<std::vector<double>>& seconds) {
+    std::size_t best = 0;
+    for (std::size_t i = 1; i < engines_.size(); ++i) {
+      if (median(seconds[i]) < median(seconds[best])) best = i;
+    }
+    result_.best_dense.push_back(engines_[best].name);
+    for (std::size_t i = 0; i < seconds.size(); ++i) {
+      PassResult& pass = result_.contenders[i].passes.back();
+      pass.seconds = seconds[i];
+      pass.speedup_vs_best_dense = median_ratio(seconds[best], seconds[i]);
+    }
+  }
+
+  GemmShape shape_;
+  std::vector<DenseEngine> engines_;
+  DenseEngine inner_;
+  std::vector<Matrix> inputs_;
+  Matrix b_;
+  Matrix d_c_;
+  Matrix c_;
+  Matrix d_b_;
+  Matrix d_a_;
+  adr::Context context_;
+  std::vector<std::unique_ptr<adr::ReuseGemm<float>>> reuse_;
+  int threads_;
+  ComparisonResult result_;
+};
+
+}  // namespace detail
+
+/// Measures one shape. Memory: (inputs + 2) N K floats.
+inline ComparisonResult compare(const GemmShape& shape, const ComparisonSettings& settings) {
+  ComparisonSettings fitted = settings;
+  fitted.config.sub_vector_length = std::min(settings.config.sub_vector_length, shape.k);
+  detail::GemmWorkbench workbench(shape, fitted);
+  for (const Pass pass : fitted.passes) workbench.measure(pass, fitted.rounds);
+  return workbench.result();
+}
+
+}  // namespace adr_bench

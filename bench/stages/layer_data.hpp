@@ -1,0 +1,195 @@
+// A convolution layer's input, weights and output gradient: from the snapshots of a trained
+// network, or generated where there are none.
+#pragma once
+
+#include <adr/core/random.hpp>
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "bench/support/shapes.hpp"
+#include "bench/support/user_error.hpp"
+
+#if defined(ADR_BENCH_HAS_XTENSOR)
+#include "tools/support/npy_tensor.hpp"
+#endif
+
+namespace adr_bench {
+
+/// The tensors of one layer in layout nchw, filters in OIHW.
+struct LayerData {
+  index_t batch = 0;
+  std::vector<float> input;
+  std::vector<float> weights;
+  std::vector<float> output_gradient;
+};
+
+/// Where the data of a run come from.
+struct DataSource {
+  std::string folder;  ///< of the snapshots of one moment of training; empty: generated
+  std::string description;
+};
+
+/// The snapshots that the variable ADR_SNAPSHOTS names, at the given moment ("early", "late").
+inline DataSource find_data(const std::string& moment) {
+  const char* folder = std::getenv("ADR_SNAPSHOTS");
+  if (folder == nullptr || *folder == '\0') {
+    return {{}, "generated images (ADR_SNAPSHOTS is not set): expect other ratios on real ones"};
+  }
+#if defined(ADR_BENCH_HAS_XTENSOR)
+  return {std::string(folder) + "/" + moment, "snapshots of CifarNet in training, " + moment};
+#else
+  static_cast<void>(moment);
+  return {{}, "generated images (ADR_SNAPSHOTS is set, but this build lacks xtensor to read it)"};
+#endif
+}
+
+namespace detail {
+
+/// A batch of planes (image times channel) of size x size elements.
+struct Planes {
+  index_t count;
+  index_t size;
+};
+
+/// Smooth random planes: a coarse grid interpolated, as natural images have most of their energy in
+/// low frequencies, and a little noise.
+inline std::vector<float> smooth_planes(const Planes& planes, adr::Random& random) {
+  constexpr index_t k_grid = 5;
+  const index_t size = planes.size;
+  std::vector<float> result;
+  result.reserve(static_cast<std::size_t>(planes.count * size * size));
+  for (index_t p = 0; p < planes.count; ++p) {
+    double grid[k_grid][k_grid];
+    for (auto& line : grid) {
+      for (double& value : line) value = random.normal();
+    }
+    for (index_t y = 0; y < size; ++y) {
+      for (index_t x = 0; x < size; ++x) {
+        const double v = static_cast<double>(y * (k_grid - 1)) / static_cast<double>(size);
+        const double u = static_cast<double>(x * (k_grid - 1)) / static_cast<double>(size);
+        const auto i = static_cast<index_t>(v);
+        const auto j = static_cast<index_t>(u);
+        const double s = v - static_cast<double>(i);
+        const double t = u - static_cast<double>(j);
+        const double value = (1 - s) * ((1 - t) * grid[i][j] + t * grid[i][j + 1]) +
+                             s * ((1 - t) * grid[i + 1][j] + t * grid[i + 1][j + 1]);
+        result.push_back(static_cast<float>(value + 0.05 * random.normal()));
+      }
+    }
+  }
+  return result;
+}
+
+inline LayerData generated_layer(const ConvLayer& layer, index_t batch) {
+  const adr::ConvGeometry g = layer.geometry(adr::Layout::nchw);
+  adr::Random random(17);
+  LayerData data;
+  data.batch = batch;
+  data.input = smooth_planes({batch * layer.channels, layer.size}, random);
+  // Behind a ReLU, unless these are the images themselves.
+  if (layer.channels != 3) {
+    for (float& value : data.input) value = std::max(value, 0.0F);
+  }
+  const double deviation = std::sqrt(2.0 / static_cast<double>(g.columns()));
+  data.weights.resize(static_cast<std::size_t>(g.out_channels * g.columns()));
+  for (float& value : data.weights) value = static_cast<float>(deviation * random.normal());
+  // Behind ReLU and max-pool, few output gradients are not zero.
+  data.output_gradient.assign(static_cast<std::size_t>(g.rows(batch) * g.out_channels), 0.0F);
+  for (float& value : data.output_gradient) {
+    if (random.uniform() < 0.15) value = static_cast<float>(random.normal());
+  }
+  return data;
+}
+
+/// Appends mirrored copies of whole images until there are `batch` of them: as they are,
+/// left-right, top-bottom, both. Plain copies would hold every neuron vector several times.
+inline std::vector<float> with_mirrored_copies(const std::vector<float>& images, index_t count,
+                                               const Planes& per_image, index_t batch) {
+  const index_t size = per_image.size;
+  std::vector<float> result;
+  result.reserve(images.size() / static_cast<std::size_t>(count) * static_cast<std::size_t>(batch));
+  for (index_t n = 0; n < batch; ++n) {
+    const index_t version = n / count;
+    for (index_t c = 0; c < per_image.count; ++c) {
+      const float* plane = images.data() + (n % count * per_image.count + c) * size * size;
+      for (index_t y = 0; y < size; ++y) {
+        const float* line = plane + ((version & 2) != 0 ? size - 1 - y : y) * size;
+        for (index_t x = 0; x < size; ++x) {
+          result.push_back(line[(version & 1) != 0 ? size - 1 - x : x]);
+        }
+      }
+    }
+  }
+  return result;
+}
+
+#if defined(ADR_BENCH_HAS_XTENSOR)
+inline std::vector<float> read_tensor(const std::string& path, const std::vector<index_t>& shape) {
+  tools::NpyTensor tensor;
+  try {
+    tensor = tools::read_npy(path);
+  } catch (const std::runtime_error& problem) {
+    throw UserError(message("ADR_SNAPSHOTS: ", problem.what()));
+  }
+  tools::NpyTensor wanted;
+  wanted.shape = shape;
+  require(tensor.shape == shape, "ADR_SNAPSHOTS: ", path, " must be ", wanted.shape_text(),
+          ", got ", tensor.shape_text());
+  return std::move(tensor.elements);
+}
+
+inline LayerData snapshot_layer(const ConvLayer& layer, index_t batch, const std::string& folder) {
+  constexpr index_t k_images = 32;  // in every snapshot
+  constexpr index_t k_versions = 4;
+  require(batch <= k_versions * k_images, "--batch must be at most ", k_versions * k_images,
+          " with snapshots, got ", batch);
+  const adr::ConvGeometry g = layer.geometry(adr::Layout::nchw);
+  const index_t size = layer.size;
+  const std::string prefix = folder + "/" + layer.name + "_";
+  const auto input = read_tensor(prefix + "input.npy", {k_images, layer.channels, size, size});
+  const auto gradient =
+      read_tensor(prefix + "output_gradient.npy", {k_images, g.out_channels, size, size});
+  LayerData data;
+  data.batch = batch;
+  data.weights = read_tensor(prefix + "weight.npy",
+                             {g.out_channels, layer.channels, g.kernel_height, g.kernel_width});
+  data.input = with_mirrored_copies(input, k_images, {layer.channels, size}, batch);
+  data.output_gradient = with_mirrored_copies(gradient, k_images, {g.out_channels, size}, batch);
+  return data;
+}
+#endif
+
+}  // namespace detail
+
+/// The data of a layer. Errors: UserError when a snapshot is missing or has another shape.
+inline LayerData load_layer(const ConvLayer& layer, index_t batch, const DataSource& source) {
+#if defined(ADR_BENCH_HAS_XTENSOR)
+  if (!source.folder.empty()) return detail::snapshot_layer(layer, batch, source.folder);
+#endif
+  static_cast<void>(source);
+  return detail::generated_layer(layer, batch);
+}
+
+/// Reorders outer x channels x pixels into outer x pixels x channels: images nchw to nhwc, filters
+/// OIHW to OHWI.
+inline std::vector<float> channels_last(const std::vector<float>& tensor, index_t outer,
+                                        index_t channels) {
+  const index_t pixels = static_cast<index_t>(tensor.size()) / (outer * channels);
+  std::vector<float> result;
+  result.reserve(tensor.size());
+  for (index_t o = 0; o < outer; ++o) {
+    for (index_t p = 0; p < pixels; ++p) {
+      for (index_t c = 0; c < channels; ++c) {
+        result.push_back(tensor[static_cast<std::size_t>((o * channels + c) * pixels + p)]);
+      }
+    }
+  }
+  return result;
+}
+
+}  // namespace adr_bench

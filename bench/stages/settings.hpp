@@ -1,0 +1,34 @@
+// The reuse settings that are compared on each layer of CifarNet.
+#pragma once
+
+#include <adr/adapt/reuse_config.hpp>
+#include <vector>
+
+#include "bench/support/shapes.hpp"
+
+namespace adr_bench {
+
+/// The published form first, then one change at a time. Cluster reuse is shown at its best: the
+/// batch was seen before and the weights have not changed.
+inline std::vector<adr::ReuseConfig> stage_settings(const ConvLayer& layer, bool quick) {
+  const bool first_layer = layer.channels == 3;
+  adr::ReuseConfig published;
+  published.sub_vector_length = first_layer ? 15 : 25;
+  published.hash_count = 10;
+
+  adr::ReuseConfig centred = published;
+  centred.hash_center = adr::HashCenter::mean;
+  if (quick) return {published, centred};
+
+  adr::ReuseConfig finer = centred;
+  finer.hash_count = 16;
+  adr::ReuseConfig other_length = centred;
+  other_length.sub_vector_length = first_layer ? 5 : 64;
+  adr::ReuseConfig exact_input = centred;
+  exact_input.input_gradient = adr::InputGradient::exact;
+  adr::ReuseConfig cluster_reuse = published;
+  cluster_reuse.cluster_reuse = true;
+  return {published, centred, finer, other_length, exact_input, cluster_reuse};
+}
+
+}  // namespace adr_bench

@@ -1,0 +1,115 @@
+// What a measurement was taken on: without it a number means nothing.
+#pragma once
+
+#include <Eigen/Core>
+#include <adr/core/abi.hpp>
+#include <adr/simd/batch.hpp>
+#include <adr/version.hpp>
+#include <cstdlib>
+#include <ctime>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <thread>
+
+#include "bench/support/user_error.hpp"
+
+#if defined(ADR_BENCH_HAS_OPENBLAS)
+#include <cblas.h>
+#endif
+#if defined(ADR_BENCH_HAS_ONEDNN)
+#include <dnnl.h>
+#endif
+
+namespace adr_bench {
+
+namespace detail {
+
+inline std::string cpu_model() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);) {
+    const std::size_t colon = line.find(": ");
+    if (line.rfind("model name", 0) == 0 && colon != std::string::npos) {
+      return line.substr(colon + 2);
+    }
+  }
+  return "unknown";
+}
+
+inline std::string compiler() {
+#if defined(__clang__)
+  return __VERSION__;
+#elif defined(__GNUC__)
+  return std::string("GCC ") + __VERSION__;
+#else
+  return "unknown";
+#endif
+}
+
+inline std::string eigen_version() {
+  // From version 5 on, Eigen counts major.minor.patch; before, world.major.minor.
+#if defined(EIGEN_PATCH_VERSION)
+  return message(EIGEN_MAJOR_VERSION, '.', EIGEN_MINOR_VERSION, '.', EIGEN_PATCH_VERSION);
+#else
+  return message(EIGEN_WORLD_VERSION, '.', EIGEN_MAJOR_VERSION, '.', EIGEN_MINOR_VERSION);
+#endif
+}
+
+inline nlohmann::json libraries() {
+  nlohmann::json versions;
+  versions["adr"] = message(ADR_VERSION_MAJOR, '.', ADR_VERSION_MINOR, '.', ADR_VERSION_PATCH);
+  versions["eigen"] = eigen_version();
+#if defined(XSIMD_VERSION_MAJOR)
+  versions["xsimd"] =
+      message(XSIMD_VERSION_MAJOR, '.', XSIMD_VERSION_MINOR, '.', XSIMD_VERSION_PATCH);
+#endif
+#if defined(ADR_BENCH_HAS_OPENBLAS)
+  versions["openblas"] = message(openblas_get_config(), " on ", openblas_get_corename());
+#endif
+#if defined(ADR_BENCH_HAS_ONEDNN)
+  const dnnl_version_t* version = dnnl_version();
+  versions["onednn"] = message(version->major, '.', version->minor, '.', version->patch);
+#endif
+  return versions;
+}
+
+inline std::string utc_now() {
+  const std::time_t now = std::time(nullptr);
+  char text[32];
+  std::strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", std::gmtime(&now));
+  return text;
+}
+
+}  // namespace detail
+
+/// Processor, compiler, flags, library versions, threads, date, and how busy the machine was.
+inline nlohmann::json machine(int threads) {
+  double load = -1;
+  if (getloadavg(&load, 1) != 1) load = -1;
+  nlohmann::json machine;
+  machine["cpu"] = detail::cpu_model();
+  machine["cores"] = std::thread::hardware_concurrency();
+  machine["threads"] = threads;
+  machine["compiler"] = detail::compiler();
+  machine["flags"] = ADR_BENCH_FLAGS;
+  machine["instruction_set"] = ADR_ISA_NAME;
+  machine["libraries"] = detail::libraries();
+  machine["date"] = detail::utc_now();
+  machine["load_average_at_start"] = load;
+  return machine;
+}
+
+/// The same in two lines for the screen.
+inline std::string to_text(const nlohmann::json& machine) {
+  std::string libraries;
+  for (const auto& [name, version] : machine["libraries"].items()) {
+    libraries += message(libraries.empty() ? "" : ", ", name, " ", version.get<std::string>());
+  }
+  return message(machine["cpu"].get<std::string>(), ", ", machine["cores"], " core(s), using ",
+                 machine["threads"], "; instruction set ",
+                 machine["instruction_set"].get<std::string>(), "; ",
+                 machine["compiler"].get<std::string>(), " ", machine["flags"].get<std::string>(),
+                 "; load ", machine["load_average_at_start"], "\n", libraries);
+}
+
+}  // namespace adr_bench

@@ -1,0 +1,52 @@
+// Times several ways to do the same work so that they can be compared on a machine that is not
+// quiet.
+//
+// Every round runs every contender once, one right after the other, so that all of them see the
+// same disturbances; ratios are taken within a round (statistics.hpp).
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <functional>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace adr_bench {
+
+struct Contender {
+  std::string name;
+  std::function<void()> prepare;  ///< before every run, not timed: sets threads
+  std::function<void()> run;
+  std::function<void()> inspect;  ///< after the first run, not timed: measures the error
+};
+
+/// Runs every contender once to warm up, then `rounds` times in turn. Returns the seconds of every
+/// round, one list per contender.
+inline std::vector<std::vector<double>> paired_rounds(const std::vector<Contender>& contenders,
+                                                      int rounds, int threads) {
+  using Clock = std::chrono::steady_clock;
+  // The threads of the contender before keep spinning on their cores for some milliseconds.
+  const auto pause = std::chrono::milliseconds(threads > 1 ? 50 : 0);
+  std::vector<std::vector<double>> seconds(contenders.size());
+  for (const Contender& contender : contenders) {
+    if (contender.prepare) contender.prepare();
+    contender.run();
+    if (contender.inspect) contender.inspect();
+  }
+  for (int round = 0; round < rounds; ++round) {
+    for (std::size_t i = 0; i < contenders.size(); ++i) {
+      // Another one begins in every round, so that none always follows the same neighbour's caches.
+      const std::size_t turn = (i + static_cast<std::size_t>(round)) % contenders.size();
+      const Contender& contender = contenders[turn];
+      if (contender.prepare) contender.prepare();
+      std::this_thread::sleep_for(pause);
+      const Clock::time_point start = Clock::now();
+      contender.run();
+      seconds[turn].push_back(std::chrono::duration<double>(Clock::now() - start).count());
+    }
+  }
+  return seconds;
+}
+
+}  // namespace adr_bench

@@ -1,0 +1,20 @@
+# adr_add_test(<name> SOURCES <file>... [LABEL <label>] [LIBRARIES <target>...])
+#
+# Builds an executable from Catch2 sources and registers every test case of it with ctest under
+# "<name>: <test case>". A test case that prints "adr-test-skipped:" (tests/support/skip.hpp) counts as
+# skipped: Catch2 2 knows no skipping.
+
+include(Catch)
+
+function(adr_add_test name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "LABEL" "SOURCES;LIBRARIES")
+  if(NOT arg_LABEL)
+    set(arg_LABEL unit)
+  endif()
+  add_executable(${name} ${arg_SOURCES})
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests)
+  target_link_libraries(${name} PRIVATE adr::adr adr_dev adr_dev::catch ${arg_LIBRARIES})
+  catch_discover_tests(${name}
+    TEST_PREFIX "${name}: "
+    PROPERTIES LABELS ${arg_LABEL} SKIP_REGULAR_EXPRESSION "adr-test-skipped:")
+endfunction()

@@ -1,0 +1,28 @@
+// The share of correct answers over a whole set of images.
+#pragma once
+
+#include <algorithm>
+#include <numeric>
+#include <vector>
+
+#include "training/batch_loader.hpp"
+#include "training/layers/softmax_loss.hpp"
+#include "training/network.hpp"
+
+namespace training {
+
+template <class T>
+double accuracy(Network<T>& network, const BatchLoader<T>& loader, index_t image_count,
+                index_t batch_size, Batch<T>& batch) {
+  std::vector<index_t> order(static_cast<std::size_t>(image_count));
+  std::iota(order.begin(), order.end(), index_t{0});
+  index_t correct = 0;
+  for (index_t first = 0; first < image_count; first += batch_size) {
+    const index_t count = std::min(batch_size, image_count - first);
+    loader.load(order.data() + first, count, {}, batch);
+    correct += count_correct(network.forward(batch.images.const_view()), batch.labels);
+  }
+  return static_cast<double>(correct) / static_cast<double>(image_count);
+}
+
+}  // namespace training

@@ -1,0 +1,38 @@
+// What every layer of a network can do. Layers own their weights and no activations: the network
+// holds those, so that a layer is a pair of functions and can be tested alone.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "adr/core/types.hpp"
+#include "training/parameter.hpp"
+#include "training/tensor.hpp"
+
+namespace training {
+
+template <class T>
+class Layer {
+ public:
+  explicit Layer(std::string name) : name_(std::move(name)) {}
+  virtual ~Layer() = default;
+  Layer(const Layer&) = delete;
+  Layer& operator=(const Layer&) = delete;
+
+  [[nodiscard]] const std::string& name() const { return name_; }
+  [[nodiscard]] virtual ImageShape output_shape() const = 0;
+
+  virtual void forward(const adr::TensorView<const T>& x, const adr::TensorView<T>& y) = 0;
+
+  /// x and y are those of the last forward. d_x is empty when nobody wants it.
+  virtual void backward(const adr::TensorView<const T>& x, const adr::TensorView<const T>& y,
+                        const adr::TensorView<const T>& d_y, const adr::TensorView<T>& d_x) = 0;
+
+  virtual std::vector<Parameter<T>*> parameters() { return {}; }
+
+ private:
+  std::string name_;
+};
+
+}  // namespace training

@@ -1,0 +1,157 @@
+// The largest value of every window of pixels, channel by channel.
+//
+// The position of each maximum is remembered in one byte, so that the backward pass reads no
+// activations. Windows that stick out at the bottom or right are clipped, as in Caffe.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <string>
+#include <utility>
+
+#include "adr/core/aligned_buffer.hpp"
+#include "adr/core/context.hpp"
+#include "training/errors.hpp"
+#include "training/layers/layer.hpp"
+
+namespace training {
+
+template <class T>
+class MaxPool final : public Layer<T> {
+ public:
+  MaxPool(std::string name, const ImageShape& input, index_t window, index_t stride,
+          adr::Context& context)
+      : Layer<T>(std::move(name)),
+        input_(input),
+        window_(window),
+        stride_(stride),
+        context_(context) {
+    require(window >= 1 && window <= 16, "max pool: the window must be 1 to 16, got ", window);
+    require(stride >= 1 && stride <= window,
+            "max pool: the stride must be between 1 and the window (", window, "), got ", stride);
+    require(window <= input.height && window <= input.width,
+            "max pool: the window must fit the image, got a window of ", window, " on ",
+            input.height, " x ", input.width);
+    output_ = {input.channels, extent(input.height), extent(input.width)};
+  }
+
+  [[nodiscard]] ImageShape output_shape() const override { return output_; }
+
+  void forward(const adr::TensorView<const T>& x, const adr::TensorView<T>& y) override {
+    winners_.resize(x.batch * output_.size());
+    adr::parallel_for(x.batch, context_.threads(), [&](index_t image, int) {
+      std::uint8_t* winners = winners_.data() + image * output_.size();
+      if (x.layout == adr::Layout::nhwc) {
+        pool_pixels(x.image(image), y.image(image), winners);
+      } else {
+        pool_planes(x.image(image), y.image(image), winners);
+      }
+    });
+  }
+
+  void backward(const adr::TensorView<const T>& x, const adr::TensorView<const T>&,
+                const adr::TensorView<const T>& d_y, const adr::TensorView<T>& d_x) override {
+    adr::parallel_for(x.batch, context_.threads(), [&](index_t image, int) {
+      const std::uint8_t* winners = winners_.data() + image * output_.size();
+      T* to = d_x.image(image);
+      std::fill(to, to + input_.size(), T(0));
+      if (x.layout == adr::Layout::nhwc) {
+        scatter_pixels(d_y.image(image), winners, to);
+      } else {
+        scatter_planes(d_y.image(image), winners, to);
+      }
+    });
+  }
+
+ private:
+  [[nodiscard]] index_t extent(index_t in) const {
+    return (in - window_ + stride_ - 1) / stride_ + 1;
+  }
+
+  /// Calls visit(output pixel, input pixel, position in the window) for every pixel of every
+  /// window.
+  template <class Visit>
+  void for_each_window_pixel(const Visit& visit) const {
+    for (index_t oy = 0; oy < output_.height; ++oy) {
+      const index_t y_end = std::min(oy * stride_ + window_, input_.height);
+      for (index_t ox = 0; ox < output_.width; ++ox) {
+        const index_t x_end = std::min(ox * stride_ + window_, input_.width);
+        const index_t out_pixel = oy * output_.width + ox;
+        for (index_t iy = oy * stride_; iy < y_end; ++iy) {
+          for (index_t ix = ox * stride_; ix < x_end; ++ix) {
+            const index_t position = (iy - oy * stride_) * window_ + (ix - ox * stride_);
+            visit(out_pixel, iy * input_.width + ix, static_cast<std::uint8_t>(position));
+          }
+        }
+      }
+    }
+  }
+
+  void pool_pixels(const T* x, T* y, std::uint8_t* winners) const {
+    const index_t channels = input_.channels;
+    for_each_window_pixel([&](index_t out_pixel, index_t in_pixel, std::uint8_t position) {
+      const T* from = x + in_pixel * channels;
+      T* best = y + out_pixel * channels;
+      std::uint8_t* winner = winners + out_pixel * channels;
+      if (position == 0) {
+        std::copy(from, from + channels, best);
+        std::fill(winner, winner + channels, std::uint8_t{0});
+        return;
+      }
+      for (index_t c = 0; c < channels; ++c) {
+        const bool larger = from[c] > best[c];
+        best[c] = larger ? from[c] : best[c];
+        winner[c] = larger ? position : winner[c];
+      }
+    });
+  }
+
+  void scatter_pixels(const T* d_y, const std::uint8_t* winners, T* d_x) const {
+    const index_t channels = input_.channels;
+    for_each_window_pixel([&](index_t out_pixel, index_t in_pixel, std::uint8_t position) {
+      const T* from = d_y + out_pixel * channels;
+      const std::uint8_t* winner = winners + out_pixel * channels;
+      T* to = d_x + in_pixel * channels;
+      for (index_t c = 0; c < channels; ++c) to[c] += winner[c] == position ? from[c] : T(0);
+    });
+  }
+
+  void pool_planes(const T* x, T* y, std::uint8_t* winners) const {
+    const index_t out_pixels = output_.height * output_.width;
+    for (index_t c = 0; c < input_.channels; ++c) {
+      const T* from = x + c * input_.height * input_.width;
+      T* best = y + c * out_pixels;
+      std::uint8_t* winner = winners + c * out_pixels;
+      for_each_window_pixel([&](index_t out_pixel, index_t in_pixel, std::uint8_t position) {
+        if (position == 0 || from[in_pixel] > best[out_pixel]) {
+          best[out_pixel] = from[in_pixel];
+          winner[out_pixel] = position;
+        }
+      });
+    }
+  }
+
+  void scatter_planes(const T* d_y, const std::uint8_t* winners, T* d_x) const {
+    const index_t out_pixels = output_.height * output_.width;
+    for (index_t c = 0; c < input_.channels; ++c) {
+      T* to = d_x + c * input_.height * input_.width;
+      for (index_t oy = 0; oy < output_.height; ++oy) {
+        for (index_t ox = 0; ox < output_.width; ++ox) {
+          const index_t out = c * out_pixels + oy * output_.width + ox;
+          const index_t iy = oy * stride_ + winners[out] / window_;
+          const index_t ix = ox * stride_ + winners[out] % window_;
+          to[iy * input_.width + ix] += d_y[out];
+        }
+      }
+    }
+  }
+
+  ImageShape input_;
+  ImageShape output_;
+  index_t window_;
+  index_t stride_;
+  adr::Context& context_;
+  adr::AlignedBuffer<std::uint8_t> winners_;
+};
+
+}  // namespace training

@@ -1,0 +1,50 @@
+// y = max(x, 0), element by element.
+#pragma once
+
+#include <string>
+#include <utility>
+
+#include "adr/core/context.hpp"
+#include "training/layers/layer.hpp"
+
+namespace training {
+
+template <class T>
+class Relu final : public Layer<T> {
+ public:
+  Relu(std::string name, const ImageShape& shape, adr::Context& context)
+      : Layer<T>(std::move(name)), shape_(shape), context_(context) {}
+
+  [[nodiscard]] ImageShape output_shape() const override { return shape_; }
+
+  void forward(const adr::TensorView<const T>& x, const adr::TensorView<T>& y) override {
+    adr::parallel_for(x.batch, threads(x.batch), [&](index_t image, int) {
+      const T* from = x.image(image);
+      T* to = y.image(image);
+      // Written so that a NaN passes: a diverged network must not look like a dead one.
+      for (index_t i = 0; i < shape_.size(); ++i) to[i] = from[i] < T(0) ? T(0) : from[i];
+    });
+  }
+
+  void backward(const adr::TensorView<const T>&, const adr::TensorView<const T>& y,
+                const adr::TensorView<const T>& d_y, const adr::TensorView<T>& d_x) override {
+    adr::parallel_for(y.batch, threads(y.batch), [&](index_t image, int) {
+      const T* output = y.image(image);
+      const T* from = d_y.image(image);
+      T* to = d_x.image(image);
+      for (index_t i = 0; i < shape_.size(); ++i) to[i] = output[i] > T(0) ? from[i] : T(0);
+    });
+  }
+
+ private:
+  /// Waking threads takes longer than a small batch of features.
+  [[nodiscard]] int threads(index_t batch) const {
+    constexpr index_t k_worth_threads = 131072;
+    return batch * shape_.size() < k_worth_threads ? 1 : context_.threads();
+  }
+
+  ImageShape shape_;
+  adr::Context& context_;
+};
+
+}  // namespace training

@@ -1,0 +1,106 @@
+// A chain of layers with the activations and gradients between them.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "training/network_builder.hpp"
+
+namespace training {
+
+/// Seconds that one layer has taken so far.
+struct LayerTime {
+  std::string name;
+  double forward = 0;
+  double backward = 0;
+};
+
+template <class T>
+class Network {
+ public:
+  Network(const NetworkDescription& description, const NetworkSettings<T>& settings,
+          adr::Context& context)
+      : layout_(settings.layout) {
+    NetworkBuilder<T> builder(description, settings, context);
+    layers_ = builder.take_layers();
+    convolutions_ = builder.convolutions();
+    outputs_.resize(layers_.size());
+    gradients_.resize(layers_.size());
+    for (const auto& layer : layers_) {
+      times_.push_back({layer->name()});
+      for (Parameter<T>* parameter : layer->parameters()) parameters_.push_back(parameter);
+    }
+    while (layers_[first_trained_]->parameters().empty()) ++first_trained_;
+  }
+
+  /// Returns one row of logits per image. The images must stay where they are until backward.
+  adr::MatrixView<const T> forward(const adr::TensorView<const T>& images) {
+    input_ = images;
+    for (std::size_t i = 0; i < layers_.size(); ++i) {
+      const Stopwatch watch(times_[i].forward);
+      outputs_[i].resize(images.batch, layers_[i]->output_shape(), layout_);
+      layers_[i]->forward(layer_input(i), outputs_[i].view());
+    }
+    return as_matrix(layer_input(layers_.size()));
+  }
+
+  /// Where the loss puts the gradient of the logits of the last forward.
+  adr::MatrixView<T> logit_gradient() {
+    gradients_.back().resize(input_.batch, layers_.back()->output_shape(), layout_);
+    return as_matrix(gradients_.back().view());
+  }
+
+  /// Fills the gradients of all parameters from logit_gradient().
+  void backward() {
+    for (std::size_t i = layers_.size(); i-- > first_trained_;) {
+      const Stopwatch watch(times_[i].backward);
+      adr::TensorView<T> d_x;
+      if (i > first_trained_) {
+        gradients_[i - 1].resize(input_.batch, layers_[i - 1]->output_shape(), layout_);
+        d_x = gradients_[i - 1].view();
+      }
+      layers_[i]->backward(layer_input(i), layer_input(i + 1), gradients_[i].const_view(), d_x);
+    }
+  }
+
+  [[nodiscard]] adr::Layout layout() const { return layout_; }
+  [[nodiscard]] const std::vector<Parameter<T>*>& parameters() const { return parameters_; }
+  [[nodiscard]] const std::vector<Conv<T>*>& convolutions() const { return convolutions_; }
+  [[nodiscard]] const std::vector<LayerTime>& times() const { return times_; }
+
+ private:
+  class Stopwatch {
+   public:
+    explicit Stopwatch(double& seconds)
+        : seconds_(seconds), start_(std::chrono::steady_clock::now()) {}
+    ~Stopwatch() {
+      const auto elapsed = std::chrono::steady_clock::now() - start_;
+      seconds_ += std::chrono::duration<double>(elapsed).count();
+    }
+    Stopwatch(const Stopwatch&) = delete;
+    Stopwatch& operator=(const Stopwatch&) = delete;
+
+   private:
+    double& seconds_;
+    std::chrono::steady_clock::time_point start_;
+  };
+
+  [[nodiscard]] adr::TensorView<const T> layer_input(std::size_t layer) const {
+    return layer == 0 ? input_ : outputs_[layer - 1].const_view();
+  }
+
+  adr::Layout layout_;
+  std::vector<std::unique_ptr<Layer<T>>> layers_;
+  std::vector<Conv<T>*> convolutions_;
+  std::vector<Parameter<T>*> parameters_;
+  std::size_t first_trained_ = 0;
+  adr::TensorView<const T> input_;
+  std::vector<Tensor<T>> outputs_;
+  std::vector<Tensor<T>> gradients_;
+  std::vector<LayerTime> times_;
+};
+
+}  // namespace training

@@ -1,0 +1,116 @@
+// Turns a description into layers: follows the shapes, names the layers, draws the weights.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "adr/core/context.hpp"
+#include "adr/gemm/dense_gemm.hpp"
+#include "training/errors.hpp"
+#include "training/layers/conv.hpp"
+#include "training/layers/linear.hpp"
+#include "training/layers/lrn.hpp"
+#include "training/layers/max_pool.hpp"
+#include "training/layers/relu.hpp"
+#include "training/network_description.hpp"
+
+namespace training {
+
+template <class T>
+struct NetworkSettings {
+  adr::Layout layout = adr::Layout::nhwc;
+  std::vector<adr::ReuseConfig> reuse;  ///< one per convolution
+  adr::DenseGemm<T> dense_gemm;
+  std::uint64_t seed = 1;
+};
+
+inline adr::ConvGeometry conv_geometry(const ConvLayer& conv, const ImageShape& input,
+                                       adr::Layout layout) {
+  adr::ConvGeometry geometry;
+  geometry.in_channels = input.channels;
+  geometry.in_height = input.height;
+  geometry.in_width = input.width;
+  geometry.out_channels = conv.out_channels;
+  geometry.set_kernel(conv.kernel);
+  geometry.set_stride(conv.stride);
+  geometry.set_padding(conv.pad);
+  geometry.layout = layout;
+  return geometry;
+}
+
+template <class T>
+class NetworkBuilder {
+ public:
+  NetworkBuilder(const NetworkDescription& description, const NetworkSettings<T>& settings,
+                 adr::Context& context)
+      : settings_(settings), context_(context), shape_(description.input), random_(settings.seed) {
+    require(settings.reuse.size() == conv_count(description), description.name,
+            ": needs one reuse setting per convolution (", conv_count(description), "), got ",
+            settings.reuse.size());
+    for (std::size_t i = 0; i < description.layers.size(); ++i) {
+      next_ = followed_by(description.layers, i);
+      std::visit([&](const auto& layer) { add(layer); }, description.layers[i]);
+      shape_ = layers_.back()->output_shape();
+    }
+  }
+
+  [[nodiscard]] std::vector<std::unique_ptr<Layer<T>>> take_layers() { return std::move(layers_); }
+  [[nodiscard]] const std::vector<Conv<T>*>& convolutions() const { return convolutions_; }
+
+ private:
+  void add(const ConvLayer& conv) {
+    const std::string name = next_name("conv");
+    const adr::ConvGeometry geometry = conv_geometry(conv, shape_, settings_.layout);
+    const adr::ReuseConfig& reuse = settings_.reuse[convolutions_.size()];
+    for (const std::string& problem : {geometry.validate(), reuse.validate(geometry.columns())}) {
+      require(problem.empty(), name, ": ", problem);
+    }
+    auto layer = std::make_unique<Conv<T>>(name, geometry, reuse, settings_.dense_gemm, next_,
+                                           random_, context_);
+    convolutions_.push_back(layer.get());
+    layers_.push_back(std::move(layer));
+  }
+  void add(const ReluLayer&) {
+    layers_.push_back(std::make_unique<Relu<T>>(next_name("relu"), shape_, context_));
+  }
+  void add(const MaxPoolLayer& pool) {
+    layers_.push_back(std::make_unique<MaxPool<T>>(next_name("pool"), shape_, pool.window,
+                                                   pool.stride, context_));
+  }
+  void add(const LrnLayer& lrn) {
+    layers_.push_back(
+        std::make_unique<Lrn<T>>(next_name("lrn"), shape_, lrn.size, lrn.alpha, context_));
+  }
+  void add(const LinearLayer& linear) {
+    layers_.push_back(std::make_unique<Linear<T>>(next_name("linear"), shape_.size(),
+                                                  linear.out_features, settings_.dense_gemm, next_,
+                                                  random_, context_));
+  }
+
+  static FollowedBy followed_by(const std::vector<LayerDescription>& layers, std::size_t i) {
+    if (i + 1 == layers.size()) return FollowedBy::nothing;
+    return std::holds_alternative<MaxPoolLayer>(layers[i + 1]) ? FollowedBy::max_pool
+                                                               : FollowedBy::relu;
+  }
+
+  /// conv1, conv2, ...: numbered per kind, as in the papers.
+  std::string next_name(const std::string& kind) {
+    int number = 1;
+    for (const auto& layer : layers_) number += layer->name().compare(0, kind.size(), kind) == 0;
+    return kind + std::to_string(number);
+  }
+
+  const NetworkSettings<T>& settings_;
+  adr::Context& context_;
+  ImageShape shape_;
+  FollowedBy next_ = FollowedBy::nothing;
+  adr::Random random_;
+  std::vector<std::unique_ptr<Layer<T>>> layers_;
+  std::vector<Conv<T>*> convolutions_;
+};
+
+}  // namespace training

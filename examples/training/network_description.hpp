@@ -1,0 +1,84 @@
+// A network as data: an input shape and a list of layers. A new network is a new description, not
+// new code.
+#pragma once
+
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "training/errors.hpp"
+#include "training/tensor.hpp"
+
+namespace training {
+
+struct ConvLayer {
+  index_t out_channels;
+  index_t kernel;
+  index_t stride;
+  index_t pad;
+};
+struct ReluLayer {};
+struct MaxPoolLayer {
+  index_t window;
+  index_t stride;
+};
+struct LrnLayer {
+  index_t size;
+  double alpha;
+};
+struct LinearLayer {
+  index_t out_features;
+};
+
+using LayerDescription = std::variant<ConvLayer, ReluLayer, MaxPoolLayer, LrnLayer, LinearLayer>;
+
+/// L and H of the papers for one convolution.
+struct PublishedReuse {
+  index_t sub_vector_length;
+  int hash_count;
+};
+
+struct NetworkDescription {
+  std::string name;
+  ImageShape input;
+  std::vector<LayerDescription> layers;
+  /// What the published method takes where the user names nothing, one per convolution.
+  std::vector<PublishedReuse> default_reuse;
+};
+
+inline std::string to_string(const LayerDescription& layer) {
+  struct Printer {
+    std::string operator()(const ConvLayer& l) const {
+      return message("conv ", l.kernel, "x", l.kernel, "x", l.out_channels, " stride ", l.stride,
+                     " pad ", l.pad);
+    }
+    std::string operator()(const ReluLayer&) const { return "relu"; }
+    std::string operator()(const MaxPoolLayer& l) const {
+      return message("max pool ", l.window, "x", l.window, " stride ", l.stride);
+    }
+    std::string operator()(const LrnLayer& l) const {
+      return message("lrn ", l.size, " alpha ", l.alpha);
+    }
+    std::string operator()(const LinearLayer& l) const {
+      return message("linear ", l.out_features);
+    }
+  };
+  return std::visit(Printer{}, layer);
+}
+
+inline std::string to_string(const NetworkDescription& network) {
+  std::string text = message(network.name, ": ", network.input.channels, "x", network.input.height,
+                             "x", network.input.width);
+  for (const LayerDescription& layer : network.layers) text += ", " + to_string(layer);
+  return text;
+}
+
+inline std::size_t conv_count(const NetworkDescription& network) {
+  std::size_t count = 0;
+  for (const LayerDescription& layer : network.layers) {
+    count += std::holds_alternative<ConvLayer>(layer);
+  }
+  return count;
+}
+
+}  // namespace training

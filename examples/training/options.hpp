@@ -1,0 +1,140 @@
+// The command line of the training program: what can be asked for and how a mistake is reported.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdlib>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "adr/core/parallel.hpp"
+#include "training/dense_backend.hpp"
+#include "training/networks.hpp"
+#include "training/reuse_options.hpp"
+#include "training/run_settings.hpp"
+
+namespace training {
+
+struct Options {
+  std::string network = "cifarnet";
+  bool lrn = false;
+  adr::Layout layout = adr::Layout::nhwc;
+  std::string data;
+  index_t train_images = 0;  ///< 0: all there are
+  index_t test_images = 0;
+  ReuseOptions reuse;
+  std::string dense_backend = dense_backends().front();
+  TrainingPlan plan;
+  int threads = adr::max_threads();
+  bool layer_times = false;
+};
+
+namespace detail {
+
+inline void add_network_options(CLI::App& app, Options& options) {
+  app.add_option("--network", options.network, "Network to train")
+      ->check(CLI::IsMember(network_names()))
+      ->capture_default_str();
+  app.add_flag("--lrn", options.lrn, "Add local response normalisation, as published");
+  app.add_option("--layout", options.layout, "Order of the tensors in memory (default nhwc)")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, adr::Layout>{
+          {"nhwc", adr::Layout::nhwc}, {"nchw", adr::Layout::nchw}}));
+}
+
+inline void add_data_options(CLI::App& app, Options& options) {
+  app.add_option("--data", options.data,
+                 "Folder with CIFAR-10, binary version; images are generated when none is named")
+      ->envname("ADR_DATA");
+  app.add_option("--train-images", options.train_images, "Images to train on, 0: all")
+      ->check(CLI::NonNegativeNumber);
+  app.add_option("--test-images", options.test_images, "Images to test on, 0: all")
+      ->check(CLI::NonNegativeNumber);
+  app.add_flag("--augment", options.plan.augment, "Shift and mirror the training images at random");
+}
+
+inline void add_reuse_options(CLI::App& app, Options& options) {
+  ReuseOptions& reuse = options.reuse;
+  const std::string group = "With --mode hyperplane";
+  app.add_option("--mode", reuse.method, "How the convolutions multiply (default dense)")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, adr::Method>{
+          {"dense", adr::Method::dense}, {"hyperplane", adr::Method::hyperplane}}));
+  app.add_option("--dense-backend", options.dense_backend, "Product behind everything dense")
+      ->check(CLI::IsMember(dense_backends()))
+      ->capture_default_str();
+  app.add_option("--sub-vector-length", reuse.sub_vector_lengths,
+                 "L: columns per neuron vector, one value or one per convolution")
+      ->delimiter(',')
+      ->group(group);
+  app.add_option("--hash-count", reuse.hash_counts,
+                 "H: hyperplanes per neuron vector, one value or one per convolution")
+      ->delimiter(',')
+      ->group(group);
+  app.add_option("--hash-center", reuse.hash_center, "Where hyperplanes pass (default origin)")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, adr::HashCenter>{
+          {"origin", adr::HashCenter::origin}, {"mean", adr::HashCenter::mean}}))
+      ->group(group);
+  app.add_option("--input-gradient", reuse.input_gradient,
+                 "Form of the input gradient (default cluster_mean)")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, adr::InputGradient>{
+          {"cluster_mean", adr::InputGradient::cluster_mean},
+          {"exact", adr::InputGradient::exact}}))
+      ->group(group);
+  app.add_flag("--cluster-reuse", reuse.cluster_reuse, "CR: keep clusters from batch to batch")
+      ->group(group);
+  app.add_option("--max-product-age", reuse.max_product_age,
+                 "With --cluster-reuse: weight updates that a stored product survives")
+      ->check(CLI::NonNegativeNumber)
+      ->group(group);
+}
+
+inline void add_plan_options(CLI::App& app, Options& options) {
+  TrainingPlan& plan = options.plan;
+  app.add_option("--epochs", plan.epochs, "Epochs to train")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  app.add_option("--batch", plan.batch, "Images per step")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  app.add_option("--seed", plan.seed, "Decides everything random")->capture_default_str();
+  app.add_option("--threads", options.threads, "Threads; they do not change the numbers")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  app.add_option("--lr", plan.sgd.learning_rate, "Learning rate")->capture_default_str();
+  app.add_option("--lr-step", plan.sgd.step_epochs, "Epochs between steps of the rate, 0: none")
+      ->capture_default_str();
+  app.add_option("--lr-gamma", plan.sgd.step_factor, "Factor of every step of the rate")
+      ->capture_default_str();
+  app.add_option("--momentum", plan.sgd.momentum, "Momentum")->capture_default_str();
+  app.add_option("--weight-decay", plan.sgd.weight_decay, "Weight decay")->capture_default_str();
+}
+
+inline void add_output_options(CLI::App& app, Options& options) {
+  app.add_option("--csv", options.plan.csv, "File for one row per epoch");
+  app.add_option("--checkpoint", options.plan.checkpoint, "File to save the run to every epoch");
+  app.add_flag("--resume", options.plan.resume, "Continue the run saved in --checkpoint");
+  app.add_flag("--layer-times", options.layer_times, "Print the seconds of every layer at the end");
+}
+
+}  // namespace detail
+
+/// Reads the command line. Returns true to go on; otherwise exit_code is what to leave with: 0
+/// after
+/// --help, 2 after a mistake.
+inline bool parse_options(int argc, char** argv, Options& options, int& exit_code) {
+  CLI::App app("Trains a small network, dense or with reuse, and reports time and accuracy.");
+  detail::add_network_options(app, options);
+  detail::add_data_options(app, options);
+  detail::add_reuse_options(app, options);
+  detail::add_plan_options(app, options);
+  detail::add_output_options(app, options);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    exit_code = app.exit(error) == 0 ? 0 : 2;
+    return false;
+  }
+  options.reuse.seed = options.plan.seed;
+  return true;
+}
+
+}  // namespace training

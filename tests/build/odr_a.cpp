@@ -1,0 +1,13 @@
+// Half of a program that includes the library in two translation units; odr_b.cpp is the other half.
+#include "small_product.hpp"
+
+#include <cstdio>
+
+double product_of_other_unit();
+
+int main() {
+  const double here = small_product();
+  const double there = product_of_other_unit();
+  std::printf("%g and %g, expected 48 twice\n", here, there);
+  return here == 48 && there == 48 ? 0 : 1;
+}

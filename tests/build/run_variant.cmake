@@ -1,0 +1,44 @@
+# cmake -DVARIANT=<preset> -DSOURCE_DIR=... -DBINARY_DIR=... -DJOBS=<n> -P run_variant.cmake
+# Builds and runs the tests of the library once more, with the flags of a preset of CMakePresets.json. A variant that
+# this machine can neither build nor run is reported as skipped.
+
+cmake_minimum_required(VERSION 3.21)
+
+function(skip reason)
+  message("adr-test-skipped: ${reason}")
+  # A script cannot end early from within a function, so the caller asks.
+  set(skipped TRUE PARENT_SCOPE)
+endfunction()
+
+set(skipped FALSE)
+cmake_host_system_information(RESULT host QUERY OS_PLATFORM)
+if(VARIANT MATCHES "^(portable|avx2)$")
+  if(NOT host MATCHES "^(x86_64|amd64|AMD64)$")
+    skip("the variant is for x86-64 and this machine is ${host}")
+  elseif(VARIANT STREQUAL "avx2")
+    file(STRINGS /proc/cpuinfo flags REGEX "^flags.* avx2 .*" LIMIT_COUNT 1)
+    if(NOT flags MATCHES " fma ")
+      skip("this processor lacks AVX2 or FMA")
+    endif()
+  endif()
+elseif(VARIANT STREQUAL "aarch64")
+  foreach(program IN ITEMS aarch64-linux-gnu-g++ qemu-aarch64)
+    find_program(${program}_path ${program} NO_CACHE)
+    if(NOT ${program}_path)
+      skip("${program} is not installed (Debian, Ubuntu: g++-aarch64-linux-gnu, qemu-user)")
+    endif()
+  endforeach()
+endif()
+if(skipped)
+  return()
+endif()
+
+execute_process(COMMAND_ECHO STDOUT COMMAND_ERROR_IS_FATAL ANY
+  COMMAND ${CMAKE_COMMAND} -S ${SOURCE_DIR} -B ${BINARY_DIR} --preset ${VARIANT}
+    -DADR_BUILD_TESTS=ON -DADR_BUILD_BENCH=OFF -DADR_BUILD_EXAMPLES=OFF -DADR_BUILD_TOOLS=OFF
+  WORKING_DIRECTORY ${SOURCE_DIR})
+execute_process(COMMAND_ECHO STDOUT COMMAND_ERROR_IS_FATAL ANY
+  COMMAND ${CMAKE_COMMAND} --build ${BINARY_DIR} --target adr_variant_tests --parallel ${JOBS})
+execute_process(COMMAND_ECHO STDOUT COMMAND_ERROR_IS_FATAL ANY
+  COMMAND ${CMAKE_CTEST_COMMAND} --output-on-failure -L "^(unit|property|gradient|golden)$" --parallel ${JOBS}
+  WORKING_DIRECTORY ${BINARY_DIR})

@@ -1,0 +1,244 @@
+// Checkpoints: a resumed run continues to the same numbers, and a damaged or foreign file is
+// refused without touching the network.
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "support/catch.hpp"
+#include "temporary_folder.hpp"
+#include "training/generated_images.hpp"
+#include "training/trainer.hpp"
+
+namespace {
+
+using namespace training;
+using adr_test::contains;
+using adr_test::TemporaryFolder;
+
+NetworkDescription small_network() {
+  NetworkDescription network;
+  network.name = "small";
+  network.input = {3, 32, 32};
+  network.layers = {ConvLayer{6, 5, 2, 2}, MaxPoolLayer{2, 2}, ReluLayer{},
+                    ConvLayer{5, 3, 1, 1}, ReluLayer{},        LinearLayer{10}};
+  network.default_reuse = {{15, 8}, {18, 8}};
+  return network;
+}
+
+/// A run of its own: network, trainer and what they need.
+class Run {
+ public:
+  Run(const TrainingPlan& plan, const ReuseOptions& reuse, const DataSet& data, int threads = 1)
+      : context_(threads),
+        configs_(reuse_configs(small_network(), reuse)),
+        network_(small_network(), settings(plan), context_),
+        trainer_(network_, data, plan,
+                 run_settings(small_network(), adr::Layout::nhwc, configs_, "eigen", plan, data),
+                 context_) {}
+
+  EpochReport run() { return trainer_.run(); }
+
+  std::vector<float> numbers() {
+    std::vector<float> all;
+    for (Parameter<float>* parameter : network_.parameters()) {
+      all.insert(all.end(), parameter->value(), parameter->value() + parameter->size());
+      all.insert(all.end(), parameter->velocity(), parameter->velocity() + parameter->size());
+    }
+    return all;
+  }
+
+ private:
+  NetworkSettings<float> settings(const TrainingPlan& plan) const {
+    NetworkSettings<float> result;
+    result.reuse = configs_;
+    result.seed = plan.seed;
+    return result;
+  }
+
+  adr::Context context_;
+  std::vector<adr::ReuseConfig> configs_;
+  Network<float> network_;
+  Trainer<float> trainer_;
+};
+
+DataSet small_data() {
+  adr::Context context(1);
+  return generate_images(70, 30, 4, context);
+}
+
+TrainingPlan small_plan(index_t epochs) {
+  TrainingPlan plan;
+  plan.epochs = epochs;
+  plan.batch = 16;
+  plan.augment = true;
+  plan.sgd.step_epochs = 2;
+  return plan;
+}
+
+ReuseOptions reuse_with(adr::Method method) {
+  ReuseOptions reuse;
+  reuse.method = method;
+  return reuse;
+}
+
+std::vector<std::string> lines_without_times(const std::string& path) {
+  std::vector<std::string> lines;
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);) {
+    std::string kept;
+    int column = 0;
+    for (const char c : line) {
+      if (c == ',') ++column;
+      if (column != 1 && column != 2 && column != 11) kept += c;
+    }
+    lines.push_back(kept);
+  }
+  return lines;
+}
+
+}  // namespace
+
+TEST_CASE("A resumed run continues to the same numbers") {
+  std::vector<ReuseOptions> kinds = {reuse_with(adr::Method::dense),
+                                     reuse_with(adr::Method::hyperplane),
+                                     reuse_with(adr::Method::hyperplane)};
+  kinds[2].cluster_reuse = true;
+  kinds[2].max_product_age = 2;
+  kinds[2].hash_center = adr::HashCenter::mean;
+  kinds[2].input_gradient = adr::InputGradient::exact;
+  const DataSet data = small_data();
+  for (const ReuseOptions& reuse : kinds) {
+    const TemporaryFolder folder;
+    TrainingPlan whole = small_plan(4);
+    whole.csv = folder.file("whole.csv");
+    Run uninterrupted(whole, reuse, data);
+    const EpochReport expected = uninterrupted.run();
+
+    TrainingPlan parts = small_plan(2);
+    parts.csv = folder.file("parts.csv");
+    parts.checkpoint = folder.file("checkpoint");
+    Run(parts, reuse, data).run();
+    parts.epochs = 4;
+    parts.resume = true;
+    Run resumed(parts, reuse, data);
+    const EpochReport actual = resumed.run();
+
+    INFO(expected.config);
+    CHECK(actual.epoch == 4);
+    CHECK(actual.train_loss == expected.train_loss);
+    CHECK(actual.test_accuracy == expected.test_accuracy);
+    CHECK(resumed.numbers() == uninterrupted.numbers());
+    CHECK(lines_without_times(parts.csv) == lines_without_times(whole.csv));
+    CHECK_FALSE(std::filesystem::exists(parts.checkpoint + ".tmp"));
+  }
+}
+
+TEST_CASE("The numbers of a run do not depend on the threads") {
+  const DataSet data = small_data();
+  for (const adr::Method method : {adr::Method::dense, adr::Method::hyperplane}) {
+    Run one(small_plan(2), reuse_with(method), data, 1);
+    Run three(small_plan(2), reuse_with(method), data, 3);
+    one.run();
+    three.run();
+    CHECK(one.numbers() == three.numbers());
+  }
+}
+
+TEST_CASE("A damaged checkpoint is refused and changes nothing") {
+  const TemporaryFolder folder;
+  const DataSet data = small_data();
+  TrainingPlan plan = small_plan(1);
+  plan.checkpoint = folder.file("checkpoint");
+  const ReuseOptions dense = reuse_with(adr::Method::dense);
+  Run(plan, dense, data).run();
+  const std::vector<char> intact = adr_test::read_bytes(plan.checkpoint);
+  plan.epochs = 2;
+  plan.resume = true;
+  const auto resume = [&] { Run(plan, dense, data).run(); };
+
+  SECTION("any byte of the payload") {
+    for (const std::size_t position : {std::size_t{32}, intact.size() / 2, intact.size() - 1}) {
+      std::vector<char> bytes = intact;
+      bytes[position] = static_cast<char>(bytes[position] ^ 0x10);
+      adr_test::write_bytes(plan.checkpoint, bytes);
+      CHECK_THROWS_WITH(resume(), contains("corrupt"));
+    }
+  }
+  SECTION("cut short") {
+    for (const std::size_t size : {std::size_t{0}, std::size_t{7}, std::size_t{31}}) {
+      adr_test::write_bytes(plan.checkpoint,
+                            {intact.begin(), intact.begin() + static_cast<long>(size)});
+      CHECK_THROWS_WITH(resume(), contains("not a checkpoint"));
+    }
+    adr_test::write_bytes(plan.checkpoint, {intact.begin(), intact.end() - 1});
+    CHECK_THROWS_WITH(resume(), contains("bytes after its header"));
+  }
+  SECTION("too long") {
+    std::vector<char> bytes = intact;
+    bytes.push_back('x');
+    adr_test::write_bytes(plan.checkpoint, bytes);
+    CHECK_THROWS_WITH(resume(), contains("bytes after its header"));
+  }
+  SECTION("another format") {
+    std::vector<char> bytes = intact;
+    bytes[8] = 9;
+    adr_test::write_bytes(plan.checkpoint, bytes);
+    CHECK_THROWS_WITH(resume(), contains("version must be 1, got 9"));
+    bytes = intact;
+    std::swap(bytes[12], bytes[15]);
+    adr_test::write_bytes(plan.checkpoint, bytes);
+    CHECK_THROWS_WITH(resume(), contains("byte order"));
+    adr_test::write_bytes(plan.checkpoint, std::vector<char>(5000, 'a'));
+    CHECK_THROWS_WITH(resume(), contains("not a checkpoint"));
+  }
+  SECTION("missing") {
+    std::filesystem::remove(plan.checkpoint);
+    CHECK_THROWS_WITH(resume(), contains("cannot be opened"));
+  }
+}
+
+TEST_CASE("A checkpoint of a different run is refused") {
+  const TemporaryFolder folder;
+  const DataSet data = small_data();
+  TrainingPlan plan = small_plan(1);
+  plan.checkpoint = folder.file("checkpoint");
+  const ReuseOptions dense = reuse_with(adr::Method::dense);
+  Run(plan, dense, data).run();
+  plan.resume = true;
+
+  CHECK_THROWS_WITH(Run(plan, dense, data),
+                    contains("--epochs must be above") && contains("got 1"));
+  plan.epochs = 2;
+  SECTION("settings") {
+    plan.batch = 17;
+    CHECK_THROWS_WITH(Run(plan, dense, data), contains("batch = 16") && contains("batch = 17"));
+  }
+  SECTION("reuse") {
+    CHECK_THROWS_WITH(Run(plan, reuse_with(adr::Method::hyperplane), data),
+                      contains("reuse = dense;dense") && contains("reuse = L15H8;L18H8"));
+  }
+  SECTION("data") {
+    DataSet other = data;
+    other.train.pixels[100] ^= 1;
+    CHECK_THROWS_WITH(Run(plan, dense, other), contains("training data"));
+  }
+}
+
+TEST_CASE("Parameters of another shape are refused and left alone") {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("checkpoint");
+  Parameter<float> stored("weights", 2, 3, WeightDecay::on);
+  save_checkpoint<float>(path, {}, {}, {&stored});
+
+  Parameter<float> renamed("bias", 2, 3, WeightDecay::on);
+  Parameter<float> larger("weights", 2, 4, WeightDecay::on);
+  Parameter<float> fitting("weights", 2, 3, WeightDecay::on);
+  renamed.value()[0] = 5;
+  CHECK_THROWS_WITH(load_checkpoint<float>(path, {}, {&renamed}), contains("has bias of 6"));
+  CHECK_THROWS_WITH(load_checkpoint<float>(path, {}, {&larger}), contains("weights of 8"));
+  CHECK_THROWS_WITH(load_checkpoint<float>(path, {}, {&fitting, &fitting}),
+                    contains("must hold 2 parameters, got 1"));
+  CHECK(renamed.value()[0] == 5);
+}

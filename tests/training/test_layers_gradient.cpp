@@ -1,0 +1,187 @@
+// The backward pass of every layer against central differences, in double and in both layouts.
+#include <cmath>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "support/catch.hpp"
+#include "training/layers/conv.hpp"
+#include "training/layers/linear.hpp"
+#include "training/layers/lrn.hpp"
+#include "training/layers/max_pool.hpp"
+#include "training/layers/relu.hpp"
+#include "training/layers/softmax_loss.hpp"
+#include "training/network_builder.hpp"
+
+namespace {
+
+using namespace training;
+
+void fill_normal(adr::Random& random, double* values, index_t count) {
+  for (index_t i = 0; i < count; ++i) values[i] = random.normal();
+}
+
+/// Central difference of f over one number.
+double slope(double& number, const std::function<double()>& f) {
+  constexpr double k_step = 1e-5;
+  const double kept = number;
+  number = kept + k_step;
+  const double above = f();
+  number = kept - k_step;
+  const double below = f();
+  number = kept;
+  return (above - below) / (2 * k_step);
+}
+
+void check_gradient(double* numbers, const double* gradient, index_t count,
+                    const std::function<double()>& f) {
+  for (index_t i = 0; i < count; ++i) {
+    INFO("element " << i);
+    CHECK_THAT(gradient[i], Catch::Matchers::WithinAbs(slope(numbers[i], f), 1e-6));
+  }
+}
+
+/// Checks d_x and every parameter gradient for the loss <r, y> with random r.
+void check_layer(Layer<double>& layer, const ImageShape& input, adr::Layout layout,
+                 std::uint64_t seed) {
+  constexpr index_t k_batch = 3;
+  adr::Random random(seed);
+  Tensor<double> x, y, d_y, d_x;
+  x.resize(k_batch, input, layout);
+  y.resize(k_batch, layer.output_shape(), layout);
+  d_y.resize(k_batch, layer.output_shape(), layout);
+  d_x.resize(k_batch, input, layout);
+  const index_t in_count = k_batch * input.size();
+  const index_t out_count = k_batch * layer.output_shape().size();
+  fill_normal(random, x.view().data, in_count);
+  fill_normal(random, d_y.view().data, out_count);
+
+  const auto loss = [&] {
+    layer.forward(x.const_view(), y.view());
+    double sum = 0;
+    for (index_t i = 0; i < out_count; ++i) sum += y.view().data[i] * d_y.view().data[i];
+    return sum;
+  };
+  loss();
+  layer.backward(x.const_view(), y.const_view(), d_y.const_view(), d_x.view());
+  check_gradient(x.view().data, d_x.view().data, in_count, loss);
+  for (Parameter<double>* parameter : layer.parameters()) {
+    INFO(parameter->name());
+    check_gradient(parameter->value(), parameter->gradient(), parameter->size(), loss);
+  }
+}
+
+const adr::Layout k_layouts[] = {adr::Layout::nhwc, adr::Layout::nchw};
+
+}  // namespace
+
+TEST_CASE("ReLU") {
+  adr::Context context(2);
+  for (const adr::Layout layout : k_layouts) {
+    Relu<double> relu("relu", {3, 4, 5}, context);
+    check_layer(relu, {3, 4, 5}, layout, 11);
+  }
+}
+
+TEST_CASE("A NaN passes through ReLU") {
+  adr::Context context(1);
+  Relu<double> relu("relu", {1, 1, 2}, context);
+  Tensor<double> x, y;
+  x.resize(1, {1, 1, 2}, adr::Layout::nhwc);
+  y.resize(1, {1, 1, 2}, adr::Layout::nhwc);
+  x.view().data[0] = std::nan("");
+  x.view().data[1] = -1;
+  relu.forward(x.const_view(), y.view());
+  CHECK(std::isnan(y.view().data[0]));
+  CHECK(y.view().data[1] == 0);
+}
+
+TEST_CASE("Max pooling with apart, overlapping and clipped windows") {
+  adr::Context context(2);
+  const struct {
+    ImageShape input;
+    index_t window;
+    index_t stride;
+    ImageShape output;
+  } cases[] = {{{5, 4, 6}, 2, 2, {5, 2, 3}},
+               {{3, 7, 5}, 3, 2, {3, 3, 2}},
+               {{2, 6, 6}, 3, 2, {2, 3, 3}},
+               {{1, 5, 5}, 2, 1, {1, 4, 4}},
+               {{2, 3, 3}, 3, 3, {2, 1, 1}}};
+  for (const auto& c : cases) {
+    for (const adr::Layout layout : k_layouts) {
+      MaxPool<double> pool("pool", c.input, c.window, c.stride, context);
+      REQUIRE(pool.output_shape() == c.output);
+      check_layer(pool, c.input, layout, 12);
+    }
+  }
+}
+
+TEST_CASE("Impossible windows are refused") {
+  adr::Context context(1);
+  const ImageShape shape{1, 4, 4};
+  CHECK_THROWS_AS(MaxPool<double>("pool", shape, 0, 1, context), UserError);
+  CHECK_THROWS_AS(MaxPool<double>("pool", shape, 2, 3, context), UserError);
+  CHECK_THROWS_AS(MaxPool<double>("pool", shape, 5, 2, context), UserError);
+  CHECK_THROWS_AS(Lrn<double>("lrn", shape, 4, 1.0, context), UserError);
+}
+
+TEST_CASE("Local response normalisation") {
+  adr::Context context(2);
+  for (const adr::Layout layout : k_layouts) {
+    Lrn<double> lrn("lrn", {7, 2, 3}, 5, 0.9, context);
+    check_layer(lrn, {7, 2, 3}, layout, 13);
+    Lrn<double> wide("lrn", {3, 2, 2}, 9, 2.0, context);
+    check_layer(wide, {3, 2, 2}, layout, 14);
+  }
+}
+
+TEST_CASE("Convolution and fully connected layer, dense") {
+  adr::Context context(2);
+  adr::ReuseConfig dense;
+  dense.method = adr::Method::dense;
+  for (const adr::Layout layout : k_layouts) {
+    adr::Random random(5);
+    const ImageShape input{3, 5, 4};
+    Conv<double> conv("conv", conv_geometry(ConvLayer{4, 3, 2, 1}, input, layout), dense, {},
+                      FollowedBy::relu, random, context);
+    CHECK(conv.output_shape() == ImageShape{4, 3, 2});
+    check_layer(conv, input, layout, 15);
+    Linear<double> linear("linear", 12, 5, {}, FollowedBy::nothing, random, context);
+    check_layer(linear, {3, 2, 2}, layout, 16);
+  }
+}
+
+TEST_CASE("Softmax with cross entropy") {
+  constexpr index_t k_rows = 4;
+  constexpr index_t k_classes = 5;
+  adr::Random random(17);
+  std::vector<double> logits(k_rows * k_classes);
+  std::vector<double> gradient(logits.size());
+  fill_normal(random, logits.data(), k_rows * k_classes);
+  const std::vector<std::uint8_t> labels = {0, 4, 2, 2};
+  const adr::MatrixView<const double> rows(logits.data(), k_rows, k_classes);
+  const auto loss = [&] {
+    std::vector<double> ignored(logits.size());
+    return softmax_loss(rows, labels, adr::MatrixView<double>(ignored.data(), k_rows, k_classes))
+               .loss_sum /
+           k_rows;
+  };
+  softmax_loss(rows, labels, adr::MatrixView<double>(gradient.data(), k_rows, k_classes));
+  check_gradient(logits.data(), gradient.data(), k_rows * k_classes, loss);
+}
+
+TEST_CASE("Softmax survives large logits and reports a NaN") {
+  std::vector<float> logits = {1000.0F, -1000.0F, 0.0F, 3.0F};
+  std::vector<float> gradient(4);
+  const adr::MatrixView<const float> rows(logits.data(), 2, 2);
+  const adr::MatrixView<float> d_rows(gradient.data(), 2, 2);
+  const BatchResult fine = softmax_loss(rows, {0, 1}, d_rows);
+  CHECK(std::isfinite(fine.loss_sum));
+  CHECK(fine.correct == 2);
+  logits[0] = std::nanf("");
+  const BatchResult broken = softmax_loss(rows, {0, 1}, d_rows);
+  CHECK_FALSE(std::isfinite(broken.loss_sum));
+  CHECK(broken.correct == 1);
+}

@@ -1,0 +1,127 @@
+// The training loop: it learns, it stops when it diverges, and it refuses impossible plans.
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "support/catch.hpp"
+#include "temporary_folder.hpp"
+#include "training/generated_images.hpp"
+#include "training/trainer.hpp"
+
+namespace {
+
+using namespace training;
+using adr_test::contains;
+
+NetworkDescription one_layer() {
+  NetworkDescription network;
+  network.name = "one layer";
+  network.input = {3, 32, 32};
+  network.layers = {LinearLayer{10}};
+  return network;
+}
+
+EpochReport train(const TrainingPlan& plan, const DataSet& data) {
+  adr::Context context(1);
+  Network<float> network(one_layer(), {}, context);
+  return Trainer<float>(network, data, plan, {}, context).run();
+}
+
+DataSet few_images() {
+  adr::Context context(1);
+  return generate_images(50, 10, 2, context);
+}
+
+}  // namespace
+
+TEST_CASE("Training remembers a handful of images") {
+  TrainingPlan plan;
+  plan.epochs = 30;
+  plan.batch = 25;
+  plan.sgd.learning_rate = 0.001;
+  plan.sgd.step_epochs = 0;
+  const EpochReport last = train(plan, few_images());
+  CHECK(last.train_accuracy > 0.9);
+  CHECK(last.train_loss < 0.5);
+}
+
+TEST_CASE("A diverged run leaves its row and stops") {
+  const adr_test::TemporaryFolder folder;
+  TrainingPlan plan;
+  plan.batch = 10;
+  plan.csv = folder.file("run.csv");
+  plan.checkpoint = folder.file("checkpoint");
+  plan.sgd.learning_rate = 1e38;
+  CHECK_THROWS_AS(train(plan, few_images()), Diverged);
+  const std::vector<char> csv = adr_test::read_bytes(plan.csv);
+  CHECK_THAT(std::string(csv.begin(), csv.end()), contains("\n1,") && contains("nan"));
+  CHECK(adr_test::read_bytes(plan.checkpoint).empty());
+}
+
+TEST_CASE("Impossible plans are refused") {
+  const DataSet data = few_images();
+  TrainingPlan plan;
+  SECTION("batch") {
+    plan.batch = 0;
+    CHECK_THROWS_WITH(train(plan, data), contains("--batch must be at least 1 image, got 0"));
+  }
+  SECTION("epochs") {
+    plan.epochs = 0;
+    CHECK_THROWS_WITH(train(plan, data), contains("--epochs"));
+  }
+  SECTION("resume without a file") {
+    plan.resume = true;
+    CHECK_THROWS_WITH(train(plan, data), contains("--resume needs --checkpoint"));
+  }
+  SECTION("a folder that does not exist") {
+    plan.checkpoint = "no/such/folder/checkpoint";
+    CHECK_THROWS_WITH(train(plan, data), contains("--checkpoint must name a file"));
+  }
+  SECTION("a CSV file that cannot be written") {
+    plan.csv = "no/such/folder/run.csv";
+    CHECK_THROWS_WITH(train(plan, data), contains("--csv: cannot write"));
+  }
+  SECTION("the optimiser's settings") {
+    plan.sgd.learning_rate = -1;
+    CHECK_THROWS_WITH(train(plan, data), contains("--lr must be positive and finite, got -1"));
+    plan.sgd.learning_rate = 0.1;
+    plan.sgd.momentum = 1;
+    CHECK_THROWS_WITH(train(plan, data), contains("--momentum must be at least 0 and below 1"));
+    plan.sgd.momentum = 0;
+    plan.sgd.weight_decay = -0.5;
+    CHECK_THROWS_WITH(train(plan, data), contains("--weight-decay must be at least 0"));
+    plan.sgd.weight_decay = 0;
+    plan.sgd.step_factor = 0;
+    CHECK_THROWS_WITH(train(plan, data), contains("--lr-gamma must be above 0"));
+    plan.sgd.step_factor = 1;
+    plan.sgd.step_epochs = -1;
+    CHECK_THROWS_WITH(train(plan, data), contains("--lr-step must be at least 0"));
+  }
+  SECTION("no images") {
+    DataSet none = data;
+    none.test = ImageSet{};
+    CHECK_THROWS_WITH(train(plan, none), contains("needs images"));
+  }
+}
+
+TEST_CASE("One value of L and H serves all convolutions, a list each its own") {
+  NetworkDescription network = one_layer();
+  network.layers = {ConvLayer{4, 3, 1, 1}, ConvLayer{4, 3, 1, 1}, LinearLayer{10}};
+  network.default_reuse = {{9, 5}, {12, 6}};
+  ReuseOptions options;
+  options.method = adr::Method::hyperplane;
+  CHECK(label(reuse_configs(network, options)) == "L9H5;L12H6");
+  options.sub_vector_lengths = {7};
+  options.hash_counts = {8, 9};
+  CHECK(label(reuse_configs(network, options)) == "L7H8;L7H9");
+  CHECK(reuse_configs(network, options)[0].seed != reuse_configs(network, options)[1].seed);
+  options.hash_counts = {8, 9, 10};
+  CHECK_THROWS_WITH(reuse_configs(network, options),
+                    contains("--hash-count") && contains("(2), got 3"));
+  options.hash_counts = {8, 65};
+  NetworkSettings<float> settings;
+  settings.reuse = reuse_configs(network, options);
+  adr::Context context(1);
+  CHECK_THROWS_WITH(Network<float>(network, settings, context),
+                    contains("conv2: hash_count must be between 1 and 64, got 65"));
+}

@@ -1,0 +1,92 @@
+#include <string>
+
+#include "adr/adapt/reuse_config.hpp"
+#include "support/catch.hpp"
+
+namespace {
+
+using adr::ReuseConfig;
+
+constexpr adr::index_t k_columns = 100;
+
+/// What validate says of the default setting after a change.
+template <class Change>
+std::string after(const Change& change) {
+  ReuseConfig config;
+  change(config);
+  return config.validate(k_columns);
+}
+
+}  // namespace
+
+TEST_CASE("ReuseConfig defaults are the published setting") {
+  const ReuseConfig config;
+  CHECK(config.validate(k_columns) == "");
+  CHECK(config.method == adr::Method::hyperplane);
+  CHECK(config.sub_vector_length == 25);
+  CHECK(config.hash_count == 10);
+  CHECK(config.hash_center == adr::HashCenter::origin);
+  CHECK_FALSE(config.cluster_reuse);
+  CHECK(config.max_product_age == 0);
+}
+
+TEST_CASE("ReuseConfig refuses sub-vectors that do not fit the columns") {
+  const std::string rule =
+      "sub_vector_length must be between 1 and the number of unfolded columns (100), got ";
+  CHECK(after([](ReuseConfig& c) { c.sub_vector_length = 0; }) == rule + "0");
+  CHECK(after([](ReuseConfig& c) { c.sub_vector_length = -5; }) == rule + "-5");
+  CHECK(after([](ReuseConfig& c) { c.sub_vector_length = 101; }) == rule + "101");
+  CHECK(after([](ReuseConfig& c) { c.sub_vector_length = 1; }) == "");
+  CHECK(after([](ReuseConfig& c) { c.sub_vector_length = 100; }) == "");
+  CHECK(after([](ReuseConfig& c) { c.sub_vector_length = 33; }) == "");
+  CHECK(ReuseConfig().validate(24) ==
+        "sub_vector_length must be between 1 and the number of unfolded columns (24), got 25");
+}
+
+TEST_CASE("ReuseConfig refuses hash counts outside 1 to 64") {
+  const std::string rule = "hash_count must be between 1 and 64, got ";
+  CHECK(after([](ReuseConfig& c) { c.hash_count = 0; }) == rule + "0");
+  CHECK(after([](ReuseConfig& c) { c.hash_count = -1; }) == rule + "-1");
+  CHECK(after([](ReuseConfig& c) { c.hash_count = 65; }) == rule + "65");
+  CHECK(after([](ReuseConfig& c) { c.hash_count = 1; }) == "");
+  CHECK(after([](ReuseConfig& c) { c.hash_count = 64; }) == "");
+}
+
+TEST_CASE("ReuseConfig refuses ages that mean nothing") {
+  CHECK(after([](ReuseConfig& c) { c.max_product_age = -1; }) ==
+        "max_product_age must be at least 0 changes of the weights, got -1");
+  CHECK(after([](ReuseConfig& c) { c.max_product_age = 3; }) ==
+        "max_product_age must be 0 unless cluster_reuse is on, got 3");
+  CHECK(after([](ReuseConfig& c) {
+          c.max_product_age = 3;
+          c.cluster_reuse = true;
+        }) == "");
+}
+
+TEST_CASE("ReuseConfig refuses an empty cache and a centre that is never fitted") {
+  CHECK(after([](ReuseConfig& c) { c.cluster_cache_limit = 0; }) ==
+        "cluster_cache_limit must be at least 1 cluster, got 0");
+  CHECK(after([](ReuseConfig& c) { c.cluster_cache_limit = -9; }) ==
+        "cluster_cache_limit must be at least 1 cluster, got -9");
+  CHECK(after([](ReuseConfig& c) { c.refit_interval = 0; }) ==
+        "refit_interval must be at least 1 forward pass, got 0");
+  CHECK(after([](ReuseConfig& c) { c.refit_interval = -1; }) ==
+        "refit_interval must be at least 1 forward pass, got -1");
+  CHECK(after([](ReuseConfig& c) {
+          c.cluster_cache_limit = 1;
+          c.refit_interval = 1;
+        }) == "");
+}
+
+TEST_CASE("ReuseConfig asks nothing of the hash when the product is dense") {
+  CHECK(after([](ReuseConfig& c) {
+          c.method = adr::Method::dense;
+          c.sub_vector_length = 0;
+          c.hash_count = 0;
+        }) == "");
+}
+
+TEST_CASE("methods have names") {
+  CHECK(std::string(to_string(adr::Method::dense)) == "dense");
+  CHECK(std::string(to_string(adr::Method::hyperplane)) == "hyperplane");
+}

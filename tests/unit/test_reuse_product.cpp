@@ -1,0 +1,489 @@
+// ReuseProduct, the part that the layers share: the hash it makes, cluster reuse across batches
+// with its rule of staleness, and that the steady state allocates nothing.
+#include <cstdlib>
+#include <limits>
+#include <new>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "adr/nn/reuse_conv2d.hpp"
+#include "adr/nn/reuse_linear.hpp"
+#include "adr/nn/reuse_product.hpp"
+#include "property/layer_cases.hpp"
+#include "property/reuse_reference.hpp"
+#include "support/catch.hpp"
+#include "support/data.hpp"
+#include "support/refusal.hpp"
+
+namespace {
+// Counts the allocations of this executable.
+long allocations = 0;  // NOLINT: operator new is global
+
+void* counted(std::size_t bytes, std::size_t alignment) {
+  ++allocations;
+  const std::size_t rounded = (bytes + alignment - 1) / alignment * alignment;
+  void* memory = std::aligned_alloc(alignment, rounded == 0 ? alignment : rounded);
+  if (memory == nullptr) throw std::bad_alloc();
+  return memory;
+}
+}  // namespace
+
+void* operator new(std::size_t bytes) { return counted(bytes, alignof(std::max_align_t)); }
+void* operator new(std::size_t bytes, std::align_val_t alignment) {
+  return counted(bytes, static_cast<std::size_t>(alignment));
+}
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
+
+using adr::Context;
+using adr::ConvGeometry;
+using adr::DenseGemm;
+using adr::GemmFactor;
+using adr::HashCenter;
+using adr::index_t;
+using adr::InputGradient;
+using adr::Layout;
+using adr::MatrixRows;
+using adr::MatrixView;
+using adr::Method;
+using adr::ReuseConfig;
+using adr::ReuseConv2d;
+using adr::ReuseLinear;
+using adr::ReuseProduct;
+using adr::Update;
+using adr_test::contains;
+using adr_test::ConvCase;
+using adr_test::Data;
+using adr_test::fault;
+using adr_test::GivenIds;
+using adr_test::LinearCase;
+using adr_test::Matrix;
+using adr_test::refusal;
+
+namespace {
+
+ReuseConfig hyperplane(index_t length, int bits) {
+  ReuseConfig config;
+  config.sub_vector_length = length;
+  config.hash_count = bits;
+  return config;
+}
+
+ReuseConfig cluster_reuse(index_t max_age = 0) {
+  ReuseConfig config = hyperplane(4, 5);
+  config.cluster_reuse = true;
+  config.max_product_age = max_age;
+  return config;
+}
+
+/// The plainest product there is. Allocates nothing, which Eigen's does not promise.
+template <class T>
+void naive_product(const GemmFactor<T>& a, const GemmFactor<T>& b, Update update,
+                   const MatrixView<T>& result) {
+  const auto at = [](const GemmFactor<T>& f, index_t i, index_t j) {
+    return f.transposed ? f.matrix(j, i) : f.matrix(i, j);
+  };
+  for (index_t i = 0; i < result.rows; ++i) {
+    for (index_t j = 0; j < result.cols; ++j) {
+      T sum = update == Update::accumulate ? result(i, j) : T(0);
+      for (index_t k = 0; k < a.cols(); ++k) sum += at(a, i, k) * at(b, k, j);
+      result(i, j) = sum;
+    }
+  }
+}
+
+/// A linear layer with cluster reuse that counts its multiplications.
+struct Counted {
+  int calls = 0;
+  ReuseLinear<double> layer;
+
+  explicit Counted(const ReuseConfig& config, const LinearCase<double>& c)
+      : layer(c.columns, c.outputs, config) {
+    layer.set_dense_gemm(
+        DenseGemm<double>([this](const GemmFactor<double>& a, const GemmFactor<double>& b,
+                                 Update update, const MatrixView<double>& result) {
+          ++calls;
+          naive_product(a, b, update, result);
+        }));
+  }
+  Counted(const Counted&) = delete;
+  Counted& operator=(const Counted&) = delete;
+
+  void forward(LinearCase<double>& c) {
+    calls = 0;
+    layer.forward(c.x_view(), c.w_view(), c.bias.vector(), c.y.view());
+  }
+};
+
+/// The output with the centroids that the layer used and the given weights (K x M).
+adr_test::Expected with_stored_centroids(const ReuseLinear<double>& layer,
+                                         const LinearCase<double>& c, const Matrix& weights) {
+  const GivenIds given(layer.clustering());
+  const auto centroids = adr_test::stored_centroids(layer.clustering());
+  const std::vector<double> bias = Matrix(c.bias.view()).elements;
+  adr_test::Expected expected;
+  expected.terms = c.columns + 10;
+  expected.value =
+      adr::reference::centroid_forward(given.slices, centroids, given.ids, weights, c.rows);
+  adr::reference::add_bias(bias, expected.value);
+  expected.magnitude = adr_test::absolute(expected.value);
+  for (double& element : expected.magnitude.elements) element += 100;
+  return expected;
+}
+
+Matrix weights_of(const LinearCase<double>& c) {
+  return adr::reference::transpose(Matrix(c.w.view()));
+}
+
+}  // namespace
+
+TEST_CASE("ReuseProduct refuses sizes and settings, and keeps what it had") {
+  CHECK_THAT(refusal([] { ReuseProduct<float>(0, 3, hyperplane(1, 1)); }),
+             contains("the weights must have at least 1 x 1 elements, got 0 x 3"));
+  CHECK_THAT(refusal([] { ReuseProduct<float>(3, -1, hyperplane(1, 1)); }), contains("got 3 x -1"));
+  CHECK_THAT(refusal([] { ReuseProduct<float>(3, 1, hyperplane(4, 1)); }),
+             contains("ReuseConfig: sub_vector_length must be between 1"));
+  ReuseProduct<float> product(7, 3, hyperplane(4, 5));
+  CHECK(product.columns() == 7);
+  CHECK(product.outputs() == 3);
+  CHECK(product.hash()->hash_count() == 5);
+  CHECK_THAT(refusal([&] { product.set_config(hyperplane(4, 0)); }), contains("got 0"));
+  CHECK(product.hash()->hash_count() == 5);
+  CHECK(product.config().hash_count == 5);
+  CHECK_THAT(refusal([&] { product.require_clusters_of(0); }), contains("run forward first"));
+  ReuseConfig dense;
+  dense.method = Method::dense;
+  product.set_config(dense);
+  CHECK_FALSE(product.hash().has_value());
+  product.require_clusters_of(5);
+  CHECK(std::string(to_string(Method::dense)) == "dense");
+  CHECK(std::string(to_string(Method::hyperplane)) == "hyperplane");
+}
+
+TEST_CASE("ReuseProduct puts the planes through the mean at the first pass and every refit") {
+  Data data;
+  INFO(data);
+  ReuseConfig config = hyperplane(4, 6);
+  config.hash_center = HashCenter::mean;
+  config.refit_interval = 3;
+  ReuseProduct<double> product(10, 3, config);
+  Context context;
+  std::vector<double> used;
+  for (int pass = 0; pass < 7; ++pass) {
+    INFO("pass " << pass);
+    LinearCase<double> c(50, 10, 3, data);
+    for (index_t i = 0; i < 50; ++i) {
+      for (index_t k = 0; k < 10; ++k) c.x(i, k) += pass + static_cast<double>(k);
+    }
+    product.forward(MatrixRows<const double>(c.x_view()), adr::transposed(c.w_view()),
+                    c.bias.vector(), MatrixRows<double>(c.y.view()), context);
+    if (pass % 3 == 0) {
+      used = adr::reference::column_sums(Matrix(c.x.view()));
+      for (double& element : used) element /= 50;
+    }
+    const auto& hash = *product.hash();
+    for (index_t s = 0; s < hash.slice_count(); ++s) {
+      for (int h = 0; h < 6; ++h) {
+        double threshold = 0;
+        for (index_t l = 0; l < hash.slice_length(s); ++l) {
+          threshold += used[static_cast<std::size_t>(4 * s + l)] * hash.plane(s, h, l);
+        }
+        CHECK(std::abs(hash.threshold(s, h) - threshold) < 1e-10);
+      }
+    }
+  }
+}
+
+TEST_CASE("Cluster reuse: the same batch and weights again cost no product") {
+  Data data;
+  INFO(data);
+  LinearCase<double> c(60, 10, 7, data);
+  Counted run(cluster_reuse(), c);
+  run.forward(c);
+  CHECK(run.calls == 3);
+  CHECK(run.layer.stats().cluster_reuse_rate() == 0.0);
+  CHECK(run.layer.stats().product_reuse_rate() == 0.0);
+  CHECK(fault<double>(c.output(), adr_test::clustered_output(
+                                      c.operands(), GivenIds(run.layer.clustering()))) == "");
+  const auto first = adr_test::elements_of(c.y);
+  const double energy = run.layer.stats().within_cluster_energy;
+  for (int again = 0; again < 3; ++again) {
+    run.forward(c);
+    CHECK(run.calls == 0);
+    CHECK(adr_test::same_bits(adr_test::elements_of(c.y), first));
+    CHECK(run.layer.stats().cluster_reuse_rate() == 1.0);
+    CHECK(run.layer.stats().product_reuse_rate() == 1.0);
+    CHECK(run.layer.stats().within_cluster_energy == energy);
+    CHECK(run.layer.stats().forward.multiply_adds_done == 60 * 10 * (5 + 1) + 60 * 3 * 7);
+  }
+}
+
+TEST_CASE("Cluster reuse with age 0 never uses a stale product") {
+  Data data;
+  INFO(data);
+  LinearCase<double> c(60, 10, 7, data);
+  Counted run(cluster_reuse(0), c);
+  run.forward(c);
+  for (int update = 0; update < 3; ++update) {
+    c.w(update, 3) += 0.5;
+    run.forward(c);
+    CHECK(run.calls == 3);
+    CHECK(run.layer.stats().cluster_reuse_rate() == 1.0);
+    CHECK(run.layer.stats().product_reuse_rate() == 0.0);
+    CHECK(fault<double>(c.output(), with_stored_centroids(run.layer, c, weights_of(c))) == "");
+    run.forward(c);
+    CHECK(run.calls == 0);
+  }
+}
+
+TEST_CASE("Cluster reuse with age A uses a product for A changes of the weights, then renews it") {
+  Data data;
+  INFO(data);
+  const index_t max_age = GENERATE(1, 2, 3);
+  LinearCase<double> c(60, 10, 7, data);
+  Counted run(cluster_reuse(max_age), c);
+  index_t age = 0;
+  Matrix product_weights;
+  for (int update = 0; update < 9; ++update) {
+    if (update > 0) c.w(2, update) += 0.5;
+    const bool renew = update == 0 || age + 1 > max_age;
+    age = renew ? 0 : age + 1;
+    if (renew) product_weights = weights_of(c);
+    // Passes with unchanged weights do not count.
+    for (int pass = 0; pass < 2; ++pass) {
+      INFO("age " << max_age << ", update " << update << ", pass " << pass);
+      run.forward(c);
+      CHECK(run.calls == (renew && pass == 0 ? 3 : 0));
+      CHECK(run.layer.stats().product_reuse_rate() == (renew && pass == 0 ? 0.0 : 1.0));
+      CHECK(fault<double>(c.output(), with_stored_centroids(run.layer, c, product_weights)) == "");
+    }
+  }
+}
+
+TEST_CASE("Cluster reuse: a new batch takes the centroids it knows and adds its own") {
+  Data data;
+  INFO(data);
+  LinearCase<double> first(25, 10, 7, data);
+  LinearCase<double> second(80, 10, 7, data);
+  for (index_t m = 0; m < 7; ++m) {
+    std::copy_n(first.w.view().row(m), 10, second.w.view().row(m));
+  }
+  Counted run(cluster_reuse(), first);
+  run.forward(first);
+  std::vector<std::set<std::uint64_t>> known;
+  for (const auto& slice : run.layer.clustering().slices) {
+    known.emplace_back(slice.signatures.data(), slice.signatures.data() + slice.cluster_count);
+  }
+  const auto old_centroids = adr_test::stored_centroids(run.layer.clustering());
+
+  run.forward(second);
+  const auto& clustering = run.layer.clustering();
+  const GivenIds given(clustering);
+  const Matrix x(second.x.view());
+  const auto means = given.centroids(x);
+  const auto used = adr_test::stored_centroids(clustering);
+  double known_vectors = 0;
+  double reused = 0;
+  double within = 0;
+  double clusters = 0;
+  double fresh_products = 0;
+  for (std::size_t s = 0; s < given.slices.size(); ++s) {
+    const auto& slice = clustering.slices[s];
+    const auto counts = adr::reference::counts(given.ids[s]);
+    for (index_t id = 0; id < slice.cluster_count; ++id) {
+      const bool is_known = known[s].count(slice.signatures[id]) == 1;
+      clusters += 1;
+      if (is_known) {
+        known_vectors += static_cast<double>(counts[static_cast<std::size_t>(id)]);
+        reused += 1;
+      } else {
+        fresh_products += static_cast<double>(slice.length * 7);
+        for (index_t l = 0; l < slice.length; ++l) {
+          CHECK(std::abs(used[s](id, l) - means[s](id, l)) < 1e-13);
+        }
+      }
+    }
+    within += adr::reference::within_cluster_energy(x, given.slices[s], given.ids[s], used[s]);
+  }
+  const auto& stats = run.layer.stats();
+  REQUIRE(reused > 0);
+  REQUIRE(reused < clusters);
+  CHECK(stats.known_vectors == known_vectors);
+  CHECK(stats.cluster_reuse_rate() == known_vectors / (80 * 3));
+  CHECK(stats.reused_products == reused);
+  CHECK(stats.product_reuse_rate() == reused / clusters);
+  CHECK(std::abs(stats.within_cluster_energy - within) < 1e-10 * stats.total_energy);
+  CHECK(stats.forward.multiply_adds_done == 80 * 10 * (5 + 1) + fresh_products + 80 * 3 * 7);
+  CHECK(fault<double>(second.output(),
+                      with_stored_centroids(run.layer, second, weights_of(second))) == "");
+
+  // The weight gradient is that of the forward product: with the stored centroids.
+  run.layer.backward(second.x_view(), second.w_view(), second.d_y_view(), second.d_x.view(),
+                     second.d_w.view(), second.d_bias.vector());
+  const Matrix d_w = adr::reference::centroid_weight_gradient(given.slices, used, given.ids,
+                                                              Matrix(second.d_y.view()), 10);
+  CHECK(adr_test::relative_distance(second.weight_gradient(), d_w) < 1e-13);
+  CHECK(fault<double>(second.input_gradient(),
+                      adr_test::cluster_mean_input_gradient(second.operands(), given)) == "");
+
+  // The first batch still finds its own centroids.
+  run.forward(first);
+  CHECK(run.calls == 0);
+  const auto again = adr_test::stored_centroids(run.layer.clustering());
+  for (std::size_t s = 0; s < again.size(); ++s) {
+    CHECK(again[s].elements == old_centroids[s].elements);
+  }
+}
+
+TEST_CASE("Cluster reuse forgets when told, when refitted and when the setting changes") {
+  Data data;
+  INFO(data);
+  LinearCase<double> c(60, 10, 7, data);
+  SECTION("clear_cache") {
+    Counted run(cluster_reuse(), c);
+    run.forward(c);
+    run.layer.clear_cache();
+    run.forward(c);
+    CHECK(run.layer.stats().known_vectors == 0);
+    CHECK(run.calls == 3);
+  }
+  SECTION("refit") {
+    ReuseConfig config = cluster_reuse();
+    config.hash_center = HashCenter::mean;
+    config.refit_interval = 3;
+    Counted run(config, c);
+    for (int pass = 0; pass < 7; ++pass) {
+      INFO("pass " << pass);
+      run.forward(c);
+      CHECK(run.layer.stats().cluster_reuse_rate() == (pass % 3 == 0 ? 0.0 : 1.0));
+      CHECK(run.calls == (pass % 3 == 0 ? 3 : 0));
+    }
+    // The mean is forgotten with the cache.
+    run.layer.clear_cache();
+    for (index_t i = 0; i < c.rows; ++i) c.x(i, 0) += 100;
+    run.forward(c);
+    CHECK(run.layer.stats().known_vectors == 0);
+    CHECK(run.layer.clustering().slices[0].cluster_count > 10);
+  }
+  SECTION("set_config") {
+    Counted run(cluster_reuse(), c);
+    run.forward(c);
+    run.layer.set_config(cluster_reuse(1));
+    run.forward(c);
+    CHECK(run.layer.stats().known_vectors == 0);
+  }
+}
+
+TEST_CASE("Cluster reuse stores no more than its limit and nothing that is not finite") {
+  Data data;
+  INFO(data);
+  LinearCase<double> c(60, 10, 7, data);
+  SECTION("limit") {
+    ReuseConfig config = cluster_reuse();
+    config.cluster_cache_limit = 2;
+    Counted run(config, c);
+    run.forward(c);
+    run.forward(c);
+    CHECK(run.layer.stats().reused_products == 2 * 3);
+    CHECK(run.calls == 3);
+    CHECK(fault<double>(c.output(), with_stored_centroids(run.layer, c, weights_of(c))) == "");
+  }
+  SECTION("not finite") {
+    c.x(4, 1) = std::numeric_limits<double>::quiet_NaN();
+    Counted run(cluster_reuse(), c);
+    run.forward(c);
+    CHECK(run.layer.stats().non_finite_vectors == 1);
+    c.x(4, 1) = std::numeric_limits<double>::infinity();
+    run.forward(c);
+    CHECK(run.layer.stats().known_vectors == 60 * 3 - 1);
+    CHECK(run.layer.stats().reused_products == run.layer.stats().clusters - 1);
+    CHECK(run.calls == 1);
+    for (index_t n = 0; n < 60; ++n) {
+      for (index_t m = 0; m < 7; ++m) CHECK(std::isfinite(c.y(n, m)) == (n != 4));
+    }
+  }
+}
+
+TEST_CASE("Cluster reuse gives the same bits on any number of threads") {
+  Data data;
+  INFO(data);
+  LinearCase<float> first(200, 40, 17, data);
+  LinearCase<float> second(300, 40, 17, data);
+  std::vector<float> bits;
+  for (const int threads : {1, 2, 3, 8}) {
+    Context context(threads);
+    ReuseLinear<float> layer(40, 17, cluster_reuse(), context);
+    layer.forward(first.x_view(), first.w_view(), first.bias.vector(), first.y.view());
+    layer.forward(second.x_view(), first.w_view(), first.bias.vector(), second.y.view());
+    const auto result = adr_test::elements_of(second.y);
+    if (threads == 1) bits = result;
+    CHECK(layer.stats().known_vectors > 0);
+    CHECK(adr_test::same_bits(result, bits));
+  }
+}
+
+TEST_CASE("The steady state allocates nothing") {
+  Data data;
+  ReuseConfig dense;
+  dense.method = Method::dense;
+  ReuseConfig exact = hyperplane(4, 5);
+  exact.input_gradient = InputGradient::exact;
+  ReuseConfig long_signatures = hyperplane(4, 40);
+  ReuseConfig centred = hyperplane(4, 5);
+  centred.hash_center = HashCenter::mean;
+  const ReuseConfig configs[] = {dense,   hyperplane(4, 5), exact,           long_signatures,
+                                 centred, cluster_reuse(),  cluster_reuse(1)};
+  const DenseGemm<float> gemm{adr::GemmFunction<float>(naive_product<float>)};
+
+  // Counted without assertions in between, because those allocate.
+  SECTION("linear") {
+    LinearCase<float> c(150, 10, 7, data);
+    for (const ReuseConfig& config : configs) {
+      ReuseLinear<float> layer(10, 7, config);
+      layer.set_dense_gemm(gemm);
+      long counts[3] = {};
+      for (long& count : counts) {
+        const long before = allocations;
+        layer.forward(c.x_view(), c.w_view(), c.bias.vector(), c.y.view());
+        layer.backward(c.x_view(), c.w_view(), c.d_y_view(), c.d_x.view(), c.d_w.view(),
+                       c.d_bias.vector());
+        count = allocations - before;
+      }
+      INFO(to_string(config.method) << ", H " << config.hash_count);
+      CHECK(counts[0] > 0);
+      CHECK(counts[1] == 0);
+      CHECK(counts[2] == 0);
+    }
+  }
+  SECTION("convolution") {
+    ConvGeometry g;
+    g.in_channels = 4;
+    g.in_height = g.in_width = 6;
+    g.out_channels = 6;
+    g.groups = 2;
+    g.set_kernel(3);
+    for (const Layout layout : {Layout::nchw, Layout::nhwc}) {
+      g.layout = layout;
+      ConvCase<float> c(g, 3, data);
+      for (const ReuseConfig& config : configs) {
+        ReuseConv2d<float> layer(g, config);
+        layer.set_dense_gemm(gemm);
+        long counts[3] = {};
+        for (long& count : counts) {
+          const long before = allocations;
+          layer.forward(c.x_view(), c.w_view(), c.bias.vector(), c.y_view());
+          layer.backward(c.x_view(), c.w_view(), c.d_y_view(), c.d_x_view(), c.d_w.view(),
+                         c.d_bias.vector());
+          count = allocations - before;
+        }
+        INFO(to_string(config.method) << ", H " << config.hash_count);
+        CHECK(counts[0] > 0);
+        CHECK(counts[1] == 0);
+        CHECK(counts[2] == 0);
+      }
+    }
+  }
+}

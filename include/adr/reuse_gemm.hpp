@@ -74,6 +74,16 @@ class ReuseGemm {
     return *product_;
   }
 
+  /// The product whose gradients are wanted for that many rows. Errors: std::invalid_argument as
+  /// `product`, and when the last product had other rows or there was none; a refused call does not
+  /// decide the shape of the weights.
+  ReuseProduct<T>& last_product(index_t columns, index_t outputs, index_t rows) {
+    detail::require(product_ || config_.method == Method::dense,
+                    "a gradient uses the clusters of the last forward pass; run forward first");
+    product(columns, outputs).require_clusters_of(rows);
+    return *product_;
+  }
+
  private:
   ReuseGemm(const ReuseConfig& config, std::unique_ptr<Context> context)
       : ReuseGemm(config, *context) {
@@ -143,8 +153,7 @@ void reuse_gemm_weight_gradient(const detail::NonDeduced<MatrixView<const T>>& a
   require_shape("d_b", d_b, a.cols, d_c.cols);
   require_disjoint("d_b", d_b, "a", a);
   require_disjoint("d_b", d_b, "d_c", d_c);
-  ReuseProduct<T>& product = reuse.product(a.cols, d_c.cols);
-  product.require_clusters_of(d_c.rows);
+  ReuseProduct<T>& product = reuse.last_product(a.cols, d_c.cols, d_c.rows);
   if (reuse.config().check_finite) require_finite("d_c", d_c);
   // The weights take no part in their own gradient.
   const GemmFactor<T> no_weights{};
@@ -167,8 +176,7 @@ void reuse_gemm_input_gradient(const detail::NonDeduced<MatrixView<const T>>& d_
   require_shape("d_a", d_a, d_c.rows, b.rows);
   require_disjoint("d_a", d_a, "d_c", d_c);
   require_disjoint("d_a", d_a, "b", b);
-  ReuseProduct<T>& product = reuse.product(b.rows, b.cols);
-  product.require_clusters_of(d_c.rows);
+  ReuseProduct<T>& product = reuse.last_product(b.rows, b.cols, d_c.rows);
   if (reuse.config().check_finite) {
     require_finite("d_c", d_c);
     require_finite("b", b);

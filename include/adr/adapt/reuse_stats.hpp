@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cmath>
+#include <utility>
 #include <vector>
 
 #include "adr/adapt/reuse_config.hpp"
@@ -72,6 +73,14 @@ struct ReuseStats {
   /// The share of clusters whose product was not computed.
   [[nodiscard]] double product_reuse_rate() const noexcept {
     return clusters > 0 ? reused_products / clusters : 0.0;
+  }
+
+  /// Empties everything and keeps the memory, so that a steady state allocates nothing.
+  void reset() {
+    std::vector<double> ratios = std::move(remaining_ratio_per_slice);
+    ratios.clear();
+    *this = ReuseStats();
+    remaining_ratio_per_slice = std::move(ratios);
   }
 
   /// Merges the counts, sums, work and times of another pass, group or layer into this one.

@@ -209,7 +209,7 @@ class ReuseConv2d {
   }
 
   void collect_stats() {
-    stats_ = ReuseStats();
+    stats_.reset();
     for (const auto& group : groups_) {
       const ReuseStats& part = group.stats();
       stats_.add(part);

@@ -122,7 +122,7 @@ class ReuseProduct {
   template <class Input, class Output>
   void forward(const Input& input, const GemmFactor<T>& weights, const VectorView<const T>& bias,
                const Output& output, Context& context) {
-    stats_ = emptied(std::move(stats_));
+    stats_.reset();
     stats_.method = config_.method;
     StageTimes* times = config_.time_stages ? &stats_.forward_times : nullptr;
     const double dense_work = dense_multiply_adds(input.rows());
@@ -215,14 +215,6 @@ class ReuseProduct {
   }
 
  private:
-  /// Empties statistics and keeps the memory of their vector.
-  static ReuseStats emptied(ReuseStats stats) {
-    ReuseStats fresh;
-    fresh.remaining_ratio_per_slice = std::move(stats.remaining_ratio_per_slice);
-    fresh.remaining_ratio_per_slice.clear();
-    return fresh;
-  }
-
   [[nodiscard]] double dense_multiply_adds(index_t rows) const noexcept {
     return static_cast<double>(rows) * static_cast<double>(columns_) *
            static_cast<double>(outputs_);

@@ -1,7 +1,7 @@
 # adr_add_test(<name> SOURCES <file>... [LABEL <label>] [LIBRARIES <target>...])
 #
 # Builds an executable from Catch2 sources and registers every test case of it with ctest under
-# "<name>: <test case>". A test case that prints "adr-test-skipped:" (tests/support/skip.hpp) counts as
+# "<name>:<test case>". A test case that prints "adr-test-skipped:" (tests/support/skip.hpp) counts as
 # skipped: Catch2 2 knows no skipping.
 
 include(Catch)
@@ -14,7 +14,15 @@ function(adr_add_test name)
   add_executable(${name} ${arg_SOURCES})
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests)
   target_link_libraries(${name} PRIVATE adr::adr adr_dev adr_dev::catch ${arg_LIBRARIES})
+  # Other libraries' headers are most of what a test compiles; the library's own stay out, because a test
+  # may define ADR_ASSERT before it includes them.
+  if(NOT TARGET adr_test_headers)
+    add_library(adr_test_headers OBJECT ${PROJECT_SOURCE_DIR}/tests/support/precompiled.cpp)
+    target_link_libraries(adr_test_headers PRIVATE adr::adr adr_dev adr_dev::catch)
+    target_precompile_headers(adr_test_headers PRIVATE ${PROJECT_SOURCE_DIR}/tests/support/precompiled.hpp)
+  endif()
+  target_precompile_headers(${name} REUSE_FROM adr_test_headers)
   catch_discover_tests(${name}
-    TEST_PREFIX "${name}: "
+    TEST_PREFIX "${name}:"
     PROPERTIES LABELS ${arg_LABEL} SKIP_REGULAR_EXPRESSION "adr-test-skipped:")
 endfunction()

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdlib>
 #include <map>
 #include <string>
@@ -9,6 +10,7 @@
 
 #include "adr/core/parallel.hpp"
 #include "training/dense_backend.hpp"
+#include "training/errors.hpp"
 #include "training/networks.hpp"
 #include "training/reuse_options.hpp"
 #include "training/run_settings.hpp"
@@ -31,14 +33,54 @@ struct Options {
 
 namespace detail {
 
+/// A whole number that is large enough.
+inline CLI::Validator at_least(index_t smallest) {
+  return CLI::Validator(
+      [smallest](std::string& text) {
+        char* end = nullptr;
+        const long long value = std::strtoll(text.c_str(), &end, 10);
+        const bool whole = !text.empty() && *end == '\0';
+        if (whole && value >= smallest) return std::string();
+        return message("must be a whole number of at least ", smallest, ", got ", text);
+      },
+      "NUMBER");
+}
+
+/// One of several words, each of which stands for a value.
+template <class Value>
+CLI::Validator one_of(const std::map<std::string, Value>& values) {
+  std::string words;
+  for (const auto& entry : values) words += (words.empty() ? "" : " or ") + entry.first;
+  return CLI::Validator(
+      [values, words](std::string& text) {
+        const auto found = values.find(text);
+        if (found == values.end()) return message("must be ", words, ", got ", text);
+        // CLI11 reads enumerations as numbers.
+        text = std::to_string(static_cast<int>(found->second));
+        return std::string();
+      },
+      words);
+}
+
+/// One of several words that stand for themselves.
+inline CLI::Validator one_of(const std::vector<std::string>& values) {
+  std::string words;
+  for (const std::string& value : values) words += (words.empty() ? "" : " or ") + value;
+  return CLI::Validator(
+      [values, words](std::string& text) {
+        const bool known = std::find(values.begin(), values.end(), text) != values.end();
+        return known ? std::string() : message("must be ", words, ", got ", text);
+      },
+      words);
+}
+
 inline void add_network_options(CLI::App& app, Options& options) {
   app.add_option("--network", options.network, "Network to train")
-      ->check(CLI::IsMember(network_names()))
+      ->check(one_of(network_names()))
       ->capture_default_str();
   app.add_flag("--lrn", options.lrn, "Add local response normalisation, as published");
   app.add_option("--layout", options.layout, "Order of the tensors in memory (default nhwc)")
-      ->transform(CLI::CheckedTransformer(std::map<std::string, adr::Layout>{
-          {"nhwc", adr::Layout::nhwc}, {"nchw", adr::Layout::nchw}}));
+      ->transform(one_of<adr::Layout>({{"nhwc", adr::Layout::nhwc}, {"nchw", adr::Layout::nchw}}));
 }
 
 inline void add_data_options(CLI::App& app, Options& options) {
@@ -46,9 +88,9 @@ inline void add_data_options(CLI::App& app, Options& options) {
                  "Folder with CIFAR-10, binary version; images are generated when none is named")
       ->envname("ADR_DATA");
   app.add_option("--train-images", options.train_images, "Images to train on, 0: all")
-      ->check(CLI::NonNegativeNumber);
+      ->check(at_least(0));
   app.add_option("--test-images", options.test_images, "Images to test on, 0: all")
-      ->check(CLI::NonNegativeNumber);
+      ->check(at_least(0));
   app.add_flag("--augment", options.plan.augment, "Shift and mirror the training images at random");
 }
 
@@ -56,10 +98,10 @@ inline void add_reuse_options(CLI::App& app, Options& options) {
   ReuseOptions& reuse = options.reuse;
   const std::string group = "With --mode hyperplane";
   app.add_option("--mode", reuse.method, "How the convolutions multiply (default dense)")
-      ->transform(CLI::CheckedTransformer(std::map<std::string, adr::Method>{
-          {"dense", adr::Method::dense}, {"hyperplane", adr::Method::hyperplane}}));
+      ->transform(one_of<adr::Method>(
+          {{"dense", adr::Method::dense}, {"hyperplane", adr::Method::hyperplane}}));
   app.add_option("--dense-backend", options.dense_backend, "Product behind everything dense")
-      ->check(CLI::IsMember(dense_backends()))
+      ->check(one_of(dense_backends()))
       ->capture_default_str();
   app.add_option("--sub-vector-length", reuse.sub_vector_lengths,
                  "L: columns per neuron vector, one value or one per convolution")
@@ -70,37 +112,39 @@ inline void add_reuse_options(CLI::App& app, Options& options) {
       ->delimiter(',')
       ->group(group);
   app.add_option("--hash-center", reuse.hash_center, "Where hyperplanes pass (default origin)")
-      ->transform(CLI::CheckedTransformer(std::map<std::string, adr::HashCenter>{
-          {"origin", adr::HashCenter::origin}, {"mean", adr::HashCenter::mean}}))
+      ->transform(one_of<adr::HashCenter>(
+          {{"origin", adr::HashCenter::origin}, {"mean", adr::HashCenter::mean}}))
       ->group(group);
   app.add_option("--input-gradient", reuse.input_gradient,
                  "Form of the input gradient (default cluster_mean)")
-      ->transform(CLI::CheckedTransformer(std::map<std::string, adr::InputGradient>{
-          {"cluster_mean", adr::InputGradient::cluster_mean},
-          {"exact", adr::InputGradient::exact}}))
+      ->transform(one_of<adr::InputGradient>({{"cluster_mean", adr::InputGradient::cluster_mean},
+                                              {"exact", adr::InputGradient::exact}}))
       ->group(group);
   app.add_flag("--cluster-reuse", reuse.cluster_reuse, "CR: keep clusters from batch to batch")
       ->group(group);
   app.add_option("--max-product-age", reuse.max_product_age,
                  "With --cluster-reuse: weight updates that a stored product survives")
-      ->check(CLI::NonNegativeNumber)
+      ->check(at_least(0))
       ->group(group);
 }
 
 inline void add_plan_options(CLI::App& app, Options& options) {
   TrainingPlan& plan = options.plan;
   app.add_option("--epochs", plan.epochs, "Epochs to train")
-      ->check(CLI::PositiveNumber)
+      ->check(at_least(1))
       ->capture_default_str();
   app.add_option("--batch", plan.batch, "Images per step")
-      ->check(CLI::PositiveNumber)
+      ->check(at_least(1))
       ->capture_default_str();
-  app.add_option("--seed", plan.seed, "Decides everything random")->capture_default_str();
+  app.add_option("--seed", plan.seed, "Decides everything random")
+      ->check(at_least(0))
+      ->capture_default_str();
   app.add_option("--threads", options.threads, "Threads; they do not change the numbers")
-      ->check(CLI::PositiveNumber)
+      ->check(at_least(1))
       ->capture_default_str();
   app.add_option("--lr", plan.sgd.learning_rate, "Learning rate")->capture_default_str();
   app.add_option("--lr-step", plan.sgd.step_epochs, "Epochs between steps of the rate, 0: none")
+      ->check(at_least(0))
       ->capture_default_str();
   app.add_option("--lr-gamma", plan.sgd.step_factor, "Factor of every step of the rate")
       ->capture_default_str();

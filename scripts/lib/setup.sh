@@ -1,7 +1,8 @@
+# shellcheck shell=bash
 # Shared by the scripts: installs missing packages, builds. To be sourced; sets the current folder to the
 # top of the project.
 
-cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit
 
 say() { printf '\n== %s\n' "$*"; }
 
@@ -10,7 +11,8 @@ fail() {
   exit 1
 }
 
-# The packages that every build needs.
+# The packages that every build needs; the scripts add to them.
+# shellcheck disable=SC2034
 build_packages=(g++ make cmake libeigen3-dev libxsimd-dev)
 
 # install_packages PACKAGE... installs with apt what is missing. ADR_SKIP_SETUP=1 switches it off, for

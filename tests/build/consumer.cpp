@@ -1,7 +1,7 @@
 // The program of a user's project.
-#include "small_product.hpp"
-
 #include <cstdio>
+
+#include "small_product.hpp"
 
 int main() {
   const double product = small_product();

@@ -1,13 +1,12 @@
-// Misuse that the types have to refuse. Each case is compiled alone and has to fail; with no case defined
-// the file has to compile, so that a case cannot fail for a reason of its own.
+// Misuse that the types have to refuse. Each case is compiled alone and has to fail; with no case
+// defined the file has to compile, so that a case cannot fail for a reason of its own.
 #include <adr/adr.hpp>
-
 #include <vector>
 
-void uses(adr::ReuseGemm<float>& reuse, adr::MatrixView<const float> a, adr::MatrixView<const float> b,
-          adr::MatrixView<float> c);
-void uses(adr::ReuseGemm<float>& reuse, adr::MatrixView<const float> a, adr::MatrixView<const float> b,
-          adr::MatrixView<float> c) {
+void uses(adr::ReuseGemm<float>& reuse, adr::MatrixView<const float> a,
+          adr::MatrixView<const float> b, adr::MatrixView<float> c);
+void uses(adr::ReuseGemm<float>& reuse, adr::MatrixView<const float> a,
+          adr::MatrixView<const float> b, adr::MatrixView<float> c) {
   static_cast<void>(b);
 #if defined(CASE_READ_ONLY_OUTPUT)
   adr::MatrixView<const float> output = c;

@@ -1,5 +1,5 @@
-// Built with -fno-exceptions: the library has to compile and work, and to abort with its message on bad
-// input, here when the program is given an argument.
+// Built with -fno-exceptions: the library has to compile and work, and to abort with its message on
+// bad input, here when the program is given an argument.
 #include "small_product.hpp"
 
 int main(int argument_count, char**) {

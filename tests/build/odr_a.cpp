@@ -1,7 +1,8 @@
-// Half of a program that includes the library in two translation units; odr_b.cpp is the other half.
-#include "small_product.hpp"
-
+// Half of a program that includes the library in two translation units; odr_b.cpp is the other
+// half.
 #include <cstdio>
+
+#include "small_product.hpp"
 
 double product_of_other_unit();
 

@@ -16,9 +16,12 @@ if(VARIANT MATCHES "^(portable|avx2)$")
   if(NOT host MATCHES "^(x86_64|amd64|AMD64)$")
     skip("the variant is for x86-64 and this machine is ${host}")
   elseif(VARIANT STREQUAL "avx2")
-    file(STRINGS /proc/cpuinfo flags REGEX "^flags.* avx2 .*" LIMIT_COUNT 1)
+    set(flags "")
+    if(EXISTS /proc/cpuinfo)
+      file(STRINGS /proc/cpuinfo flags REGEX "^flags.* avx2 .*" LIMIT_COUNT 1)
+    endif()
     if(NOT flags MATCHES " fma ")
-      skip("this processor lacks AVX2 or FMA")
+      skip("/proc/cpuinfo names no AVX2 or no FMA")
     endif()
   endif()
 elseif(VARIANT STREQUAL "aarch64")
@@ -33,9 +36,15 @@ if(skipped)
   return()
 endif()
 
+set(selection instruction_set)
+if(VARIANT STREQUAL "sanitize")
+  set(selection all)
+endif()
+
 execute_process(COMMAND_ECHO STDOUT COMMAND_ERROR_IS_FATAL ANY
   COMMAND ${CMAKE_COMMAND} -S ${SOURCE_DIR} -B ${BINARY_DIR} --preset ${VARIANT}
     -DADR_BUILD_TESTS=ON -DADR_BUILD_BENCH=OFF -DADR_BUILD_EXAMPLES=OFF -DADR_BUILD_TOOLS=OFF
+    -DADR_TEST_SELECTION=${selection}
   WORKING_DIRECTORY ${SOURCE_DIR})
 execute_process(COMMAND_ECHO STDOUT COMMAND_ERROR_IS_FATAL ANY
   COMMAND ${CMAKE_COMMAND} --build ${BINARY_DIR} --target adr_variant_tests --parallel ${JOBS})

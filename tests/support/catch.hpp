@@ -1,6 +1,6 @@
 // Catch2 2 and Catch2 3 under one include. Use what is spelled alike in both: TEST_CASE, SECTION,
-// TEMPLATE_TEST_CASE, GENERATE, INFO, CHECK..., Catch::Matchers::WithinAbs and WithinRel. Not Approx, not
-// SKIP (support/skip.hpp instead), and for texts adr_test::contains.
+// TEMPLATE_TEST_CASE, GENERATE, INFO, CHECK..., Catch::Matchers::WithinAbs and WithinRel. Not
+// Approx, not SKIP (support/skip.hpp instead), and for texts adr_test::contains.
 #pragma once
 
 #include <string>

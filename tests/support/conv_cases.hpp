@@ -16,9 +16,9 @@ using adr::Layout;
 
 /// The shape, for messages.
 struct Shown {
-  const ConvGeometry& g;
+  const ConvGeometry& geometry;
   friend std::ostream& operator<<(std::ostream& out, const Shown& shown) {
-    const ConvGeometry& g = shown.g;
+    const ConvGeometry& g = shown.geometry;
     return out << (g.layout == Layout::nchw ? "nchw " : "nhwc ") << g.in_channels << "x"
                << g.in_height << "x" << g.in_width << " kernel " << g.kernel_height << "x"
                << g.kernel_width << " stride " << g.stride_height << "," << g.stride_width
@@ -66,7 +66,7 @@ inline std::vector<ConvGeometry> conv_cases() {
   }
   // The usual layers, and a kernel that sticks out of the image on all sides.
   for (const Layout layout : {Layout::nchw, Layout::nhwc}) {
-    for (const index_t channels : {1, 3, 5}) {
+    for (const index_t channels : {1, 3, 5, 20}) {
       ConvGeometry g;
       g.layout = layout;
       g.in_channels = channels;
@@ -79,6 +79,20 @@ inline std::vector<ConvGeometry> conv_cases() {
       g.in_width = 1;
       g.set_kernel(7);
       g.set_padding(5);
+      cases.push_back(g);
+    }
+    // Runs of more than one register that are no multiple of it, and the same cut up by groups.
+    for (const index_t groups : {1, 3}) {
+      ConvGeometry g;
+      g.layout = layout;
+      g.in_channels = 57;
+      g.out_channels = 3;
+      g.in_height = 4;
+      g.in_width = 5;
+      g.set_kernel(3);
+      g.set_padding(2);
+      g.set_dilation(2);
+      g.groups = groups;
       cases.push_back(g);
     }
   }

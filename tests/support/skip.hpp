@@ -1,5 +1,5 @@
-// Tests that need files which are not part of the project: they name them by an environment variable and
-// count as skipped, not as passed, where it is not set.
+// Tests that need files which are not part of the project: they name them by an environment
+// variable and count as skipped, not as passed, where it is not set.
 #pragma once
 
 #include <cstdio>

@@ -81,8 +81,8 @@ std::string difference(const Clustering<T>& a, const Clustering<T>& b) {
   return {};
 }
 
-/// The tolerances of the energies of a slice. Members are added up in T, squares in T for blocks of
-/// 128 rows.
+/// The tolerances of the energies of a slice. Members are added up in T, and so are the squares of
+/// a block of 128 rows.
 struct EnergyTolerance {
   double total;
   double within;
@@ -98,7 +98,7 @@ EnergyTolerance energy_tolerance(const adr::reference::Matrix& x,
   adr::reference::Matrix sizes = x;
   for (double& element : sizes.elements) element = std::abs(element);
   const adr::reference::Matrix mean_sizes = adr::reference::centroids(sizes, slice, ids);
-  EnergyTolerance tolerance{sum_tolerance<T>(slice.length + 128, total), 0};
+  EnergyTolerance tolerance{sum_tolerance<T>(128 * slice.length, total), 0};
   tolerance.within = tolerance.total;
   for (index_t c = 0; c < centroids.rows; ++c) {
     const index_t count = members[static_cast<std::size_t>(c)];
@@ -592,4 +592,28 @@ TEST_CASE("RowClusterer leaves no half-made clusters behind when an input fails"
     clusterer.cluster(MatrixRows<float>(x.view()), hash, context, result);
     CHECK(difference(result, cluster(x, hash)) == "");
   }
+}
+
+TEST_CASE("RowClusterer keeps the digits of centroids of very many rows") {
+  // 0.1 is not a binary fraction, so a plain float sum of so many rows drifts by about a per cent.
+  constexpr index_t k_rows = 1000000;
+  const std::vector<float> x(k_rows, 0.1F);
+  const SignHash<float> hash(1, 1, 4, true, 1);
+  const Clustering<float> result =
+      cluster<float>(MatrixRows<const float>(MatrixView<const float>(x.data(), k_rows, 1)), hash);
+  const SliceClusters<float>& slice = result.slices[0];
+  REQUIRE(slice.cluster_count == 1);
+  CHECK_THAT(slice.centroids[0], Catch::Matchers::WithinRel(0.1F, 5e-5F));
+  CHECK(slice.within_cluster_energy < 1e-3 * slice.total_energy);
+}
+
+TEST_CASE("RowClusterer measures energies beyond the range of float") {
+  const std::vector<float> x{1e25F, 1e25F, -1e25F, 1e25F, 3e25F, 1e25F};
+  const SignHash<float> hash(2, 2, 1, true, 1);
+  const Clustering<float> result =
+      cluster<float>(MatrixRows<const float>(MatrixView<const float>(x.data(), 3, 2)), hash);
+  const SliceClusters<float>& slice = result.slices[0];
+  CHECK(slice.non_finite_cluster == -1);
+  CHECK_THAT(slice.total_energy, Catch::Matchers::WithinRel(1.4e51, 1e-5));
+  CHECK(std::isfinite(slice.within_cluster_energy));
 }

@@ -308,7 +308,7 @@ TEST_CASE("reuse_gemm's gradients refuse operands that do not fit and write noth
          {"d_c of 8 x 5 elements has a null pointer", input({nullptr, 8, 5}, b, d_a)},
          {"b of 9 x 5 elements has a null pointer", input(d_c, {nullptr, 9, 5}, d_a)},
          {"d_a must not overlap d_c", input(d_c, b, {c.d_c.data(), 8, 9})},
-         {"d_a must not overlap b", input(d_c, b, {c.b.data() + 3, 8, 9})},
+         {"d_a must not overlap b", input(d_c, {c.d_a.data(), 9, 5}, d_a)},
          {"this one has 9 x 5, the call has 8 x 5",
           input(d_c, b.middle_rows(0, 8), d_a.block(0, 0, 8, 8))}});
     if (config.method == Method::hyperplane) {

@@ -398,7 +398,7 @@ TEST_CASE("ReuseLinear refuses operands that do not fit and writes nothing") {
          {"x: sizes must not be negative, got -1", run({x.data, -1, 10}, w, bias, y)},
          {"y must not overlap x", run(x, w, bias, {c.x.data() + 50, 8, 6, 12})},
          {"y must not overlap w", run(x, w, bias, {c.w.data(), 8, 6, 6})},
-         {"y must not overlap bias: y spans [", run(x, w, bias, {c.bias.data() - 42, 8, 6, 6})}});
+         {"y must not overlap bias: y spans [", run(x, w, {c.y.data(), 6}, y)}});
     CHECK_THAT(adr_test::message_of<std::overflow_error>(
                    run({x.data, huge, 10}, w, bias, {y.data, huge, 6})),
                contains("x: the product of the sizes exceeds"));
@@ -453,8 +453,8 @@ TEST_CASE("ReuseLinear refuses gradients that do not fit and writes nothing") {
          {"d_w: row_stride must be at least cols, got 9 < 10",
           run(x, w, d_y, d_x, {d_w.data, 6, 10, 9}, d_bias)},
          {"d_x must not overlap x", run(x, w, d_y, in_x, d_w, d_bias)},
-         {"d_x must not overlap w", run(x, w, d_y, {c.w.data(), 8, 10}, d_w, d_bias)},
-         {"d_x must not overlap d_y", run(x, w, d_y, {c.d_y.data() + 5, 8, 10}, d_w, d_bias)},
+         {"d_x must not overlap w", run(x, {c.d_x.data(), 6, 10}, d_y, d_x, d_w, d_bias)},
+         {"d_x must not overlap d_y", run(x, w, {c.d_x.data(), 8, 6}, d_x, d_w, d_bias)},
          {"d_w must not overlap x", run(x, w, d_y, d_x, {c.x.data(), 6, 10}, d_bias)},
          {"d_w must not overlap w", run(x, w, d_y, d_x, in_w, d_bias)},
          {"d_w must not overlap d_y", run(x, w, d_y, d_x, in_d_y, d_bias)},

@@ -145,6 +145,27 @@ TEST_CASE("padded rounds up to a multiple of every register") {
   CHECK(simd::k_row_padding % simd::Batch<double>::size == 0);
 }
 
+TEMPLATE_TEST_CASE("copy copies every element and nothing else", "", float, double) {
+  using T = TestType;
+  Data data;
+  INFO(data);
+  for_both_forms<T>([&](auto form) {
+    using B = decltype(form);
+    for (const index_t count : awkward_sizes<T>()) {
+      for (const Start start : k_starts) {
+        INFO("count " << count);
+        GuardedBuffer<T> x(count, start);
+        GuardedBuffer<T> y(count, Start::misaligned);
+        data.fill_normal(x.view());
+        simd::copy<T, B>(x.data(), y.data(), count);
+        CHECK(std::vector<T>(y.data(), y.data() + count) ==
+              std::vector<T>(x.data(), x.data() + count));
+        CHECK(y.damage() == "");
+      }
+    }
+  });
+}
+
 TEMPLATE_TEST_CASE("add gives the sums exactly", "", float, double) {
   using T = TestType;
   Data data;
@@ -364,7 +385,7 @@ TEMPLATE_TEST_CASE("sign_signatures reports vectors that are not finite and leav
 
         // Infinities of both signs along a plane meet in a NaN.
         for (index_t l = 0; l < k_length; ++l) {
-          vectors(place, l) = p.planes(l, 0) > 0 == (l % 2 == 0) ? infinity : -infinity;
+          vectors(place, l) = (p.planes(l, 0) > 0) == (l % 2 == 0) ? infinity : -infinity;
         }
         result = signatures<T, B>(p, planes, vectors, &finite);
         CHECK_FALSE(finite);

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <vector>
@@ -55,7 +56,7 @@ class RowClusterer {
     result.columns = hash.columns();
     result.slices.resize(static_cast<std::size_t>(hash.slice_count()));
     const int thread_count = context.threads();
-    maps_.resize(static_cast<std::size_t>(thread_count));
+    states_.resize(static_cast<std::size_t>(thread_count));
     ThreadStageTimes thread_times(times, thread_count);
 
     const Workspace::Frame frame(context.workspace());
@@ -64,7 +65,7 @@ class RowClusterer {
         context.workspace().template take<std::uint64_t>(thread_count * k_block_rows);
     parallel_for(hash.slice_count(), thread_count, [&](index_t s, int thread) {
       cluster_slice(input, hash, s, blocks + thread * block_elements(hash),
-                    signatures + thread * k_block_rows, maps_[static_cast<std::size_t>(thread)],
+                    signatures + thread * k_block_rows, states_[static_cast<std::size_t>(thread)],
                     result.slices[static_cast<std::size_t>(s)], thread_times.of(thread));
     });
     // Only now do the slices belong together: a failed allocation must not leave a mixture behind.
@@ -73,6 +74,13 @@ class RowClusterer {
 
  private:
   static constexpr index_t k_block_rows = 128;
+  static constexpr std::int32_t k_carry_members = 256;
+
+  /// What a thread needs while it works on a slice.
+  struct ThreadState {
+    SignatureMap map;
+    AlignedBuffer<T> carried;  // [clusters x centroid_stride], sums of k_carry_members rows each
+  };
 
   static index_t block_elements(const SignHash<T>& hash) {
     return k_block_rows * simd::padded(hash.slice_length(0));
@@ -80,7 +88,7 @@ class RowClusterer {
 
   template <class Input>
   static void cluster_slice(const Input& input, const SignHash<T>& hash, index_t s, T* block_data,
-                            std::uint64_t* signatures, SignatureMap& map, SliceClusters<T>& slice,
+                            std::uint64_t* signatures, ThreadState& state, SliceClusters<T>& slice,
                             StageTimes* times) {
     const index_t rows = input.rows();
     const index_t length = hash.slice_length(s);
@@ -95,7 +103,7 @@ class RowClusterer {
     slice.counts.clear();
     slice.signatures.clear();
     slice.centroids.clear();
-    map.reset(hash.hash_count());
+    state.map.reset(hash.hash_count());
     // load() writes the columns of the slice only; the padding stays zero from here on.
     std::fill(block_data, block_data + k_block_rows * stride, T(0));
 
@@ -109,13 +117,13 @@ class RowClusterer {
       std::int32_t* ids = slice.ids.data() + first;
       for (index_t i = 0; i < block.rows; ++i) {
         const bool usable = finite || row_is_finite(hash, s, block, i);
-        ids[i] = usable ? number(map, signatures[i], slice) : non_finite_number(slice);
+        ids[i] = usable ? number(state.map, signatures[i], slice) : non_finite_number(slice);
       }
-      add_members(block, ids, slice);
+      add_members(block, ids, slice, state.carried);
       slice.total_energy += energy(block, finite, ids, slice);
       clock.finish(Stage::cluster);
     }
-    finish_centroids(slice);
+    finish_centroids(slice, state.carried);
     clock.finish(Stage::cluster);
   }
 
@@ -154,42 +162,64 @@ class RowClusterer {
     std::fill(centroid, centroid + slice.centroid_stride, T(0));
   }
 
+  /// Adds the rows of a block to the sums of their clusters. A sum of very many rows would lose the
+  /// digits of each further one, so every k_carry_members rows it is carried to a second sum.
   static void add_members(const MatrixView<T>& block, const std::int32_t* ids,
-                          SliceClusters<T>& slice) noexcept {
+                          SliceClusters<T>& slice, AlignedBuffer<T>& carried) {
+    const index_t stride = block.row_stride;
+    carried.resize(slice.cluster_count * stride);
     for (index_t i = 0; i < block.rows; ++i) {
-      ++slice.counts[ids[i]];
-      simd::add(block.row(i), slice.centroids.data() + ids[i] * block.row_stride, block.row_stride);
+      T* sum = slice.centroids.data() + ids[i] * stride;
+      simd::add(block.row(i), sum, stride);
+      const std::int32_t members = ++slice.counts[ids[i]];
+      if (members % k_carry_members != 0) continue;
+      T* carry = carried.data() + ids[i] * stride;
+      if (members == k_carry_members) {
+        std::copy(sum, sum + stride, carry);
+      } else {
+        simd::add(sum, carry, stride);
+      }
+      std::fill(sum, sum + stride, T(0));
     }
   }
 
   /// Sum of ||v||^2 over the finite rows of a block; `finite` says that all of them are.
   static double energy(const MatrixView<T>& block, bool finite, const std::int32_t* ids,
                        const SliceClusters<T>& slice) noexcept {
-    if (finite) {
-      return static_cast<double>(simd::dot(block.data, block.data, block.rows * block.row_stride));
-    }
+    if (finite) return squared_norm(block.data, block.rows * block.row_stride);
     double total = 0;
     for (index_t i = 0; i < block.rows; ++i) {
-      if (ids[i] == slice.non_finite_cluster) continue;
-      total += static_cast<double>(simd::dot(block.row(i), block.row(i), block.row_stride));
+      if (ids[i] != slice.non_finite_cluster) total += squared_norm(block.row(i), block.row_stride);
     }
     return total;
   }
 
-  static void finish_centroids(SliceClusters<T>& slice) noexcept {
+  /// ||v||^2 of finite elements, also where it is beyond the range of T.
+  static double squared_norm(const T* v, index_t count) noexcept {
+    const auto fast = static_cast<double>(simd::dot(v, v, count));
+    if (std::isfinite(fast)) return fast;
+    double total = 0;
+    for (index_t i = 0; i < count; ++i)
+      total += static_cast<double>(v[i]) * static_cast<double>(v[i]);
+    return total;
+  }
+
+  static void finish_centroids(SliceClusters<T>& slice, const AlignedBuffer<T>& carried) noexcept {
+    const index_t stride = slice.centroid_stride;
     double explained = 0;
     for (index_t c = 0; c < slice.cluster_count; ++c) {
-      T* centroid = slice.centroids.data() + c * slice.centroid_stride;
-      simd::scale(T(1) / static_cast<T>(slice.counts[c]), centroid, slice.centroid_stride);
+      T* centroid = slice.centroids.data() + c * stride;
+      if (slice.counts[c] >= k_carry_members)
+        simd::add(carried.data() + c * stride, centroid, stride);
+      simd::scale(T(1) / static_cast<T>(slice.counts[c]), centroid, stride);
       if (c == slice.non_finite_cluster) continue;
-      explained += static_cast<double>(slice.counts[c]) *
-                   static_cast<double>(simd::dot(centroid, centroid, slice.centroid_stride));
+      explained += static_cast<double>(slice.counts[c]) * squared_norm(centroid, stride);
     }
     // Rounding can carry the difference of two nearly equal sums below zero.
     slice.within_cluster_energy = std::max(0.0, slice.total_energy - explained);
   }
 
-  std::vector<SignatureMap> maps_;
+  std::vector<ThreadState> states_;
 };
 
 ADR_NAMESPACE_END

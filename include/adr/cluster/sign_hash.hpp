@@ -60,7 +60,7 @@ class SignHash {
   [[nodiscard]] int hash_count() const noexcept { return hash_count_; }
   [[nodiscard]] index_t columns() const noexcept { return columns_; }
   [[nodiscard]] index_t slice_count() const noexcept {
-    return (columns_ + sub_vector_length_ - 1) / sub_vector_length_;
+    return columns_ / sub_vector_length_ + (columns_ % sub_vector_length_ != 0 ? 1 : 0);
   }
   [[nodiscard]] index_t first_column(index_t slice) const noexcept {
     return slice * sub_vector_length_;

@@ -26,6 +26,14 @@ class AlignedBuffer {
  public:
   AlignedBuffer() = default;
   explicit AlignedBuffer(index_t size) { resize(size); }
+  AlignedBuffer(AlignedBuffer&& other) noexcept { *this = std::move(other); }
+  /// Takes the other's memory and leaves it empty.
+  AlignedBuffer& operator=(AlignedBuffer&& other) noexcept {
+    storage_ = std::move(other.storage_);
+    size_ = std::exchange(other.size_, 0);
+    capacity_ = std::exchange(other.capacity_, 0);
+    return *this;
+  }
 
   void resize(index_t size) {
     if (size > capacity_) grow(size > 2 * capacity_ ? size : 2 * capacity_);

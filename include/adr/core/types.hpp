@@ -97,10 +97,11 @@ struct TensorView {
   index_t image_stride = 0;  ///< in elements, at least channels * height * width
 
   TensorView() = default;
+  /// Images that follow each other without a gap. Errors: those of checked_product.
   TensorView(T* data_, index_t batch_, index_t channels_, index_t height_, index_t width_,
              Layout layout_)
       : TensorView(data_, batch_, channels_, height_, width_, layout_,
-                   channels_ * height_ * width_) {}
+                   checked_product("TensorView", channels_, height_, width_)) {}
   TensorView(T* data_, index_t batch_, index_t channels_, index_t height_, index_t width_,
              Layout layout_, index_t image_stride_)
       : data(data_),

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstddef>
+#include <limits>
 
 #include "adr/core/aligned_buffer.hpp"
 #include "adr/core/errors.hpp"
@@ -18,9 +19,16 @@ class WorkspaceSize {
  public:
   template <class T>
   WorkspaceSize& add(index_t count) {
-    const index_t raw = checked_product("workspace", count, static_cast<index_t>(sizeof(T)));
-    bytes_ += static_cast<std::size_t>((raw + k_alignment_bytes - 1) / k_alignment_bytes *
-                                       k_alignment_bytes);
+    constexpr auto k_largest = static_cast<std::size_t>(std::numeric_limits<index_t>::max());
+    const auto raw = static_cast<std::size_t>(
+        checked_product("workspace", count, static_cast<index_t>(sizeof(T))));
+    constexpr std::size_t k_line = k_alignment_bytes;
+    const std::size_t whole = (raw + k_line - 1) / k_line * k_line;
+    if (whole > k_largest - bytes_) {
+      ADR_THROW(std::overflow_error(
+          detail::message("workspace: ", bytes_, " + ", whole, " bytes exceed ", k_largest)));
+    }
+    bytes_ += whole;
     return *this;
   }
   [[nodiscard]] std::size_t bytes() const noexcept { return bytes_; }
@@ -47,9 +55,15 @@ class Workspace {
     std::size_t mark_;
   };
 
-  /// Makes room for this many bytes beyond what is in use. Errors: std::bad_alloc; and
-  /// std::invalid_argument when arrays are in use, because growing would move them.
+  /// Makes room for this many bytes beyond what is in use. Errors: std::bad_alloc;
+  /// std::overflow_error; and std::invalid_argument when arrays are in use, because growing would
+  /// move them.
   void reserve(std::size_t bytes) {
+    constexpr auto k_largest = static_cast<std::size_t>(std::numeric_limits<index_t>::max());
+    if (bytes > k_largest - used_bytes_) {
+      ADR_THROW(std::overflow_error(
+          detail::message("Workspace: ", used_bytes_, " + ", bytes, " bytes exceed ", k_largest)));
+    }
     const std::size_t wanted = used_bytes_ + bytes;
     if (wanted <= static_cast<std::size_t>(buffer_.size())) return;
     detail::require(used_bytes_ == 0, "Workspace: cannot grow to ", wanted, " bytes while ",

@@ -1,0 +1,1 @@
+// The translation unit that precompiled.hpp is built with; CMake includes that header by itself.

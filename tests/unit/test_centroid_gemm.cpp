@@ -230,11 +230,10 @@ TEST_CASE("Tables beyond their budget are made in several groups", "") {
     CHECK(c.damage() + y.damage() == "");
   };
   SECTION("many slices") {
-    // 1100 rows, most of them in clusters of their own: tables of up to 1100 x 64 floats, of which
-    // 59 fit 16 MiB.
-    check({1100, 288, 64, 4, 64}, 2);
+    // Most of the 300 rows are clusters of their own: tables of up to 75 kB each.
+    check({300, 80, 64, 4, 64}, 2);
   }
-  SECTION("slices that exceed the budget one by one") { check({2100, 8, 2200, 4, 64}, 2); }
+  SECTION("slices that exceed the budget one by one") { check({300, 10, 1100, 4, 64}, 3); }
 }
 
 TEST_CASE("centroid_forward makes the table of every slice once", "") {

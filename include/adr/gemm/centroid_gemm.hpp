@@ -26,7 +26,7 @@ inline constexpr index_t k_gather_block_rows = 256;
 
 /// Tables of product rows are made for as many slices at a time as fit this many bytes (at least
 /// one slice), which bounds the workspace; more slices at a time mean fewer passes over the output.
-inline constexpr index_t k_table_budget_bytes = index_t{1} << 20;
+inline constexpr index_t k_table_budget_bytes = index_t{4} << 20;
 
 template <class T>
 index_t table_elements(const SliceClusters<T>& slice, index_t outputs) noexcept {

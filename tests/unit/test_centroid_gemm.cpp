@@ -231,9 +231,9 @@ TEST_CASE("Tables beyond their budget are made in several groups", "") {
   };
   SECTION("many slices") {
     // Most of the 300 rows are clusters of their own: tables of up to 75 kB each.
-    check({300, 80, 64, 4, 64}, 2);
+    check({300, 288, 64, 4, 64}, 2);
   }
-  SECTION("slices that exceed the budget one by one") { check({300, 10, 1100, 4, 64}, 3); }
+  SECTION("slices that exceed the budget one by one") { check({1100, 10, 1100, 4, 64}, 3); }
 }
 
 TEST_CASE("centroid_forward makes the table of every slice once", "") {

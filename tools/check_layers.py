@@ -30,7 +30,8 @@ TOP = {"version.hpp": set(), "reuse_gemm.hpp": set(), "eigen.hpp": {"reuse_gemm.
 # Headers of other projects that only some files may include.
 RESTRICTED = {
     r"xsimd\b": {"simd/batch.hpp"},
-    r"(unsupported/)?Eigen\b": {"gemm/dense_gemm.hpp", "cluster/principal_axes.hpp", "eigen.hpp"},
+    r"(unsupported/)?Eigen\b": {"core/one_eigen_thread.hpp", "gemm/dense_gemm.hpp", "cluster/principal_axes.hpp",
+                                "eigen.hpp"},
     r"cblas": {"gemm/cblas_gemm.hpp"},
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')

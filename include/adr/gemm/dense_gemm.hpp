@@ -9,7 +9,7 @@
 #include <type_traits>
 #include <utility>
 
-#include "adr/core/parallel.hpp"
+#include "adr/core/one_eigen_thread.hpp"
 #include "adr/core/types.hpp"
 
 ADR_NAMESPACE_BEGIN
@@ -113,37 +113,13 @@ class DenseGemm {
   using ConstMap = Eigen::Map<const RowMajorMatrix, Eigen::Unaligned, Eigen::OuterStride<>>;
   using Map = Eigen::Map<RowMajorMatrix, Eigen::Unaligned, Eigen::OuterStride<>>;
 
-  /// Eigen starts threads of its own when OpenMP is on, which would make the result depend on their
-  /// number; this library partitions the work itself.
-  class OneEigenThread {
-   public:
-    OneEigenThread() noexcept {
-#if defined(ADR_OPENMP)
-      if (omp_in_parallel() != 0) return;
-      before_ = Eigen::nbThreads();
-      if (before_ != 1) Eigen::setNbThreads(1);
-#endif
-    }
-    ~OneEigenThread() {
-#if defined(ADR_OPENMP)
-      // 0 restores Eigen's default, which is to follow OpenMP's maximum.
-      if (before_ > 1) Eigen::setNbThreads(before_ == omp_get_max_threads() ? 0 : before_);
-#endif
-    }
-    OneEigenThread(const OneEigenThread&) = delete;
-    OneEigenThread& operator=(const OneEigenThread&) = delete;
-
-   private:
-    int before_ = 1;
-  };
-
   static ConstMap map(const MatrixView<const T>& m) noexcept {
     return ConstMap(m.data, m.rows, m.cols, Eigen::OuterStride<>(m.row_stride));
   }
 
   static void multiply_with_eigen(const GemmFactor<T>& a, const GemmFactor<T>& b, Update update,
                                   const MatrixView<T>& result) {
-    const OneEigenThread guard;
+    const detail::OneEigenThread guard;
     Map target(result.data, result.rows, result.cols, Eigen::OuterStride<>(result.row_stride));
     const auto write = [&](const auto& product) {
       if (update == Update::accumulate) {

@@ -1,0 +1,71 @@
+// Outputs seen as pixels and channels, whatever their order in memory: images of either layout, or
+// the rows and columns of a matrix.
+#pragma once
+
+#include <algorithm>
+
+#include "adr/core/types.hpp"
+
+ADR_NAMESPACE_BEGIN
+
+/// Channel c of pixel p of image b is data[b image_stride + p pixel_stride + c channel_stride].
+/// One of pixel_stride and channel_stride is 1, unless there is only one pixel or channel.
+template <class T>
+struct PixelView {
+  T* data = nullptr;
+  index_t images = 0;
+  index_t pixels = 0;  ///< per image
+  index_t channels = 0;
+  index_t image_stride = 0;
+  index_t pixel_stride = 0;
+  index_t channel_stride = 0;
+
+  [[nodiscard]] index_t rows() const noexcept { return images * pixels; }
+  [[nodiscard]] T* at(index_t image, index_t pixel, index_t channel) const noexcept {
+    return data + image * image_stride + pixel * pixel_stride + channel * channel_stride;
+  }
+};
+
+/// The channels [first_channel, first_channel + channel_count) of a batch of images.
+template <class T>
+PixelView<T> pixel_view(const TensorView<T>& images, index_t first_channel, index_t channel_count) {
+  PixelView<T> view;
+  const index_t pixels = images.height * images.width;
+  const bool nchw = images.layout == Layout::nchw;
+  view.pixel_stride = nchw ? 1 : images.channels;
+  view.channel_stride = nchw ? pixels : 1;
+  view.data = images.data + first_channel * view.channel_stride;
+  view.images = images.batch;
+  view.pixels = pixels;
+  view.channels = channel_count;
+  view.image_stride = images.image_stride;
+  return view;
+}
+
+/// The rows of a matrix as the pixels of one image.
+template <class T>
+PixelView<T> pixel_view(const MatrixView<T>& matrix) {
+  PixelView<T> view;
+  view.data = matrix.data;
+  view.images = 1;
+  view.pixels = matrix.rows;
+  view.channels = matrix.cols;
+  view.pixel_stride = matrix.row_stride;
+  view.channel_stride = 1;
+  return view;
+}
+
+/// Calls use(image, pixel, count, at) for the runs of pixels of one image that make up rows
+/// [first_row, first_row + row_count); at counts from first_row.
+template <class T, class Use>
+void for_each_image_run(const PixelView<T>& view, index_t first_row, index_t row_count,
+                        const Use& use) {
+  for (index_t row = 0; row < row_count;) {
+    const index_t pixel = (first_row + row) % view.pixels;
+    const index_t count = std::min(view.pixels - pixel, row_count - row);
+    use((first_row + row) / view.pixels, pixel, count, row);
+    row += count;
+  }
+}
+
+ADR_NAMESPACE_END

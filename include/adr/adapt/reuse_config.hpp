@@ -8,6 +8,7 @@
 
 #include "adr/core/errors.hpp"
 #include "adr/core/types.hpp"
+#include "adr/core/vector_map.hpp"
 
 ADR_NAMESPACE_BEGIN
 
@@ -15,6 +16,22 @@ ADR_NAMESPACE_BEGIN
 enum class Method {
   dense,       ///< every product computed: the baseline and the exact rung
   hyperplane,  ///< the published method: sign hashes of im2col slices, one product per cluster
+  principal,   ///< quantised principal components of shared neuron vectors, one product per cluster
+  codebook,    ///< learned codebooks over shared neuron vectors, products looked up in registers
+  subspace,    ///< exact products in the leading principal coordinates of shared neuron vectors
+};
+
+/// How the codebooks of one neuron vector divide the work.
+enum class Quantizer {
+  product,   ///< each codebook encodes coordinates of its own; all of them decode together
+  residual,  ///< each codebook encodes what the previous ones left over
+};
+
+/// The integers that products are stored in for looking up.
+enum class TableType {
+  automatic,  ///< uint8 where the error that it adds is small beside that of the clusters
+  int16,
+  uint8,
 };
 
 /// Where the hash's hyperplanes pass.
@@ -27,11 +44,24 @@ enum class HashCenter {
 enum class InputGradient {
   cluster_mean,  ///< published: every member of a cluster receives the mean over its cluster
   exact,         ///< the dense product d_y W^T
+  sparse,        ///< exact, over the non-zeros of d_y alone
+  sparsified,    ///< unbiased stochastic rounding of d_y, then over its non-zeros
+  own_clusters,  ///< d_y is clustered by itself and looked up with the flipped kernel
+};
+
+/// How the gradient with respect to the weights is formed by a reusing method.
+enum class WeightGradient {
+  automatic,   ///< the cheaper of clusters and sparse, by the density of d_y
+  clusters,    ///< sums of d_y per cluster, times centroids
+  exact,       ///< the dense product X^T d_y
+  sparse,      ///< exact, over the non-zeros of d_y alone
+  sparsified,  ///< unbiased stochastic rounding of d_y, then over its non-zeros
 };
 
 /// The name of a method as it appears in tables, files and command lines.
 inline const char* to_string(Method method) noexcept {
-  return method == Method::dense ? "dense" : "hyperplane";
+  constexpr const char* names[] = {"dense", "hyperplane", "principal", "codebook", "subspace"};
+  return names[static_cast<int>(method)];
 }
 
 /// The setting of one reusing product. Defaults are those of the published CifarNet conv2.
@@ -66,6 +96,25 @@ struct ReuseConfig {
   index_t refit_interval = 50;
 
   InputGradient input_gradient = InputGradient::cluster_mean;
+  WeightGradient weight_gradient = WeightGradient::clusters;
+
+  /// Stochastic rounding: values become multiples of this many root mean squares of d_y.
+  double rounding_step = 2.0;
+
+  NeuronVectorKind neuron_vectors = NeuronVectorKind::automatic;
+
+  /// How many elements of a shared neuron vector are clustered together; 0: all of them.
+  index_t group_length = 0;
+
+  /// S: codebooks per group of elements, and T: entries of each (16, 64, 128 or 256).
+  int codebooks = 4;
+  int codebook_size = 64;
+  Quantizer quantizer = Quantizer::product;
+  TableType table_type = TableType::automatic;
+
+  /// How many principal coordinates of a group are kept; 0: chosen from S (codebook), or as many as
+  /// explain the data to subspace_error (subspace).
+  index_t kept_coordinates = 0;
 
   std::uint64_t seed = 1;
 

@@ -1,0 +1,72 @@
+// The rows of a plain matrix as neuron vectors, each read by one output. The interface is described
+// in core/vector_map.hpp.
+#pragma once
+
+#include <cstddef>
+#include <numeric>
+#include <type_traits>
+#include <vector>
+
+#include "adr/core/types.hpp"
+#include "adr/core/vector_map.hpp"
+#include "adr/simd/kernels.hpp"
+#include "adr/simd/transpose.hpp"
+
+ADR_NAMESPACE_BEGIN
+
+/// Which weights meet which elements of the rows of a matrix: element e meets row e of the weights.
+inline std::vector<index_t> weight_columns(index_t length) {
+  std::vector<index_t> columns(static_cast<std::size_t>(length));
+  std::iota(columns.begin(), columns.end(), index_t{0});
+  return columns;
+}
+
+/// A row-major matrix as a source of neuron vectors. Thread-safety: loads are reentrant; adds are
+/// as long as they touch different elements.
+template <class T>
+class MatrixVectors {
+  using Element = std::remove_const_t<T>;
+
+ public:
+  explicit MatrixVectors(const MatrixView<T>& matrix) noexcept : matrix_(matrix) {
+    map_.images = 1;
+    map_.grid_height = map_.out_height = matrix.rows;
+  }
+
+  [[nodiscard]] const VectorMap& map() const noexcept { return map_; }
+  [[nodiscard]] index_t length() const noexcept { return matrix_.cols; }
+
+  /// block(e, i) = element first_element + e of vector first_vector + i, as float.
+  void load_columns(index_t first_vector, index_t first_element,
+                    const MatrixView<float>& block) const noexcept {
+    simd::transpose(matrix_.row(first_vector) + first_element, matrix_.row_stride, block.cols,
+                    block.rows, block.data, block.row_stride);
+  }
+  /// block(i, e) = element first_element + e of vector first_vector + i.
+  void load_rows(index_t first_vector, index_t first_element,
+                 const MatrixView<Element>& block) const noexcept {
+    for (index_t i = 0; i < block.rows; ++i) {
+      simd::copy<Element>(matrix_.row(first_vector + i) + first_element, block.row(i), block.cols);
+    }
+  }
+  /// Adds block(i, e) to the matrix where load_rows reads it.
+  void add_rows(index_t first_vector, index_t first_element,
+                const MatrixView<const Element>& block) const noexcept {
+    for (index_t i = 0; i < block.rows; ++i) {
+      simd::add<Element>(block.row(i), matrix_.row(first_vector + i) + first_element, block.cols);
+    }
+  }
+
+  // Neuron vectors as the rows of a matrix (core/matrix_rows.hpp), for what clusters rows.
+  [[nodiscard]] index_t rows() const noexcept { return matrix_.rows; }
+  [[nodiscard]] index_t cols() const noexcept { return matrix_.cols; }
+  void load(index_t first_row, index_t first_col, const MatrixView<Element>& block) const noexcept {
+    load_rows(first_row, first_col, block);
+  }
+
+ private:
+  MatrixView<T> matrix_;
+  VectorMap map_;
+};
+
+ADR_NAMESPACE_END

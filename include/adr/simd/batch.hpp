@@ -46,6 +46,11 @@ struct ScalarBatch {
     return a.value > b.value ? 1 : 0;
   }
   friend T sum(ScalarBatch a) noexcept { return a.value; }
+  /// Lane by lane: a < b ? if_less : otherwise; NaN counts as not less.
+  friend ScalarBatch select_less(ScalarBatch a, ScalarBatch b, ScalarBatch if_less,
+                                 ScalarBatch otherwise) noexcept {
+    return a.value < b.value ? if_less : otherwise;
+  }
 };
 
 #if defined(ADR_NO_SIMD)
@@ -86,6 +91,11 @@ struct NativeBatch {
 #else
     return xsimd::hadd(a.value);
 #endif
+  }
+  /// Lane by lane: a < b ? if_less : otherwise; NaN counts as not less.
+  friend NativeBatch select_less(NativeBatch a, NativeBatch b, NativeBatch if_less,
+                                 NativeBatch otherwise) noexcept {
+    return {xsimd::select(a.value < b.value, if_less.value, otherwise.value)};
   }
 
  private:

@@ -22,13 +22,16 @@
 
 ADR_NAMESPACE_BEGIN
 
-/// Clusters rows by the signatures of a SignHash. Holds the maps that it needs from batch to batch,
-/// so that it stops allocating once it has seen the largest batch. Thread-safety: none.
+/// Clusters rows by the signatures of a hash: SignHash, PrincipalHash, or what reads like them
+/// (columns(), slice_count(), first_column(), slice_length(), hash_count(), signatures(); slice 0
+/// is the longest). Holds the maps that it needs from batch to batch, so that it stops allocating
+/// once it has seen the largest batch. Thread-safety: none.
 template <class T>
 class RowClusterer {
  public:
   /// Bytes of scratch that `cluster` takes from the context's workspace.
-  static std::size_t workspace_bytes(const SignHash<T>& hash, int thread_count) {
+  template <class Hash>
+  static std::size_t workspace_bytes(const Hash& hash, int thread_count) {
     return WorkspaceSize()
         .template add<T>(thread_count * block_elements(hash))
         .template add<std::uint64_t>(thread_count * k_block_rows)
@@ -42,10 +45,10 @@ class RowClusterer {
   /// or an infinity, or whose projection overflows, form a cluster of their own, so that they
   /// cannot spoil others; its centroid is not finite. Shapes: input any rows x hash.columns(); at
   /// most 2^31 - 1 rows. Errors: std::invalid_argument for other shapes; std::bad_alloc while
-  /// buffers grow. Cost: N K H multiply-adds for the hash, 2 N K for sums and energies. Source:
-  /// ICDE 2019.
-  template <class Input>
-  void cluster(const Input& input, const SignHash<T>& hash, Context& context, Clustering<T>& result,
+  /// buffers grow. Cost: that of the hash (SignHash: N K H multiply-adds) and 2 N K for sums and
+  /// energies. Source: ICDE 2019.
+  template <class Input, class Hash>
+  void cluster(const Input& input, const Hash& hash, Context& context, Clustering<T>& result,
                StageTimes* times = nullptr) {
     detail::require(input.cols() == hash.columns(), "cluster: the input must have ", hash.columns(),
                     " columns, got ", input.cols());
@@ -82,12 +85,13 @@ class RowClusterer {
     AlignedBuffer<T> carried;  // [clusters x centroid_stride], sums of k_carry_members rows each
   };
 
-  static index_t block_elements(const SignHash<T>& hash) {
+  template <class Hash>
+  static index_t block_elements(const Hash& hash) {
     return k_block_rows * simd::padded(hash.slice_length(0));
   }
 
-  template <class Input>
-  static void cluster_slice(const Input& input, const SignHash<T>& hash, index_t s, T* block_data,
+  template <class Input, class Hash>
+  static void cluster_slice(const Input& input, const Hash& hash, index_t s, T* block_data,
                             std::uint64_t* signatures, ThreadState& state, SliceClusters<T>& slice,
                             StageTimes* times) {
     const index_t rows = input.rows();
@@ -128,7 +132,8 @@ class RowClusterer {
   }
 
   /// True when every projection of the row is finite.
-  static bool row_is_finite(const SignHash<T>& hash, index_t s, const MatrixView<T>& block,
+  template <class Hash>
+  static bool row_is_finite(const Hash& hash, index_t s, const MatrixView<T>& block,
                             index_t i) noexcept {
     std::uint64_t unused;
     return hash.signatures(s, block.middle_rows(i, 1), &unused);

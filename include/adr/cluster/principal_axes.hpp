@@ -1,0 +1,130 @@
+// Principal axes of neuron vectors: the few coordinates that carry most of what a product depends
+// on, and the way back.
+#pragma once
+
+#include <Eigen/Core>
+#include <Eigen/Eigenvalues>
+#include <algorithm>
+#include <cmath>
+
+#include "adr/core/aligned_buffer.hpp"
+#include "adr/core/one_eigen_thread.hpp"
+#include "adr/core/types.hpp"
+#include "adr/simd/batch.hpp"
+
+ADR_NAMESPACE_BEGIN
+
+/// An affine map of vectors to fewer coordinates, and back:
+///   z = encode^T (x - mean),  x ~ mean + decode^T z.
+struct PrincipalAxes {
+  index_t length = 0;
+  index_t kept = 0;
+  index_t encode_stride = 0;
+  index_t decode_stride = 0;
+  AlignedBuffer<float> mean;       ///< [length]
+  AlignedBuffer<float> encode;     ///< [length x encode_stride]
+  AlignedBuffer<float> decode;     ///< [kept x decode_stride]
+  AlignedBuffer<float> variances;  ///< [kept], of the coordinates, falling
+  /// What the axes leave out of the output, relative to the output: an estimate from the sample.
+  double left_out = 0;
+
+  /// The coordinates of the mean, which `encode` alone does not take off.
+  void encoded_mean(float* z) const noexcept {
+    for (index_t d = 0; d < kept; ++d) {
+      double total = 0;
+      for (index_t e = 0; e < length; ++e) {
+        total += double{mean[e]} * double{encode[e * encode_stride + d]};
+      }
+      z[d] = static_cast<float>(total);
+    }
+  }
+};
+
+/// How many coordinates to keep: `count` of them, or, with count 0, the fewest that leave out at
+/// most `error` of the output.
+struct KeptCoordinates {
+  index_t count = 0;
+  double error = 0.1;
+};
+
+/// Fits principal axes to a sample of vectors in the metric of the products that they enter.
+///
+/// Math: with G the gram matrix (sum over kernel offsets of W_o W_o^T; identity if empty) and its
+/// symmetric root R, the axes are the leading eigenvectors U of the covariance of R (x - mean);
+/// encode = R U, decode = U^T R^-1. An error of x counts by what it does to the output, at no cost
+/// when the axes are used. Directions of G weaker than 1e-4 of the strongest are strengthened to
+/// that, so that R^-1 exists. Shapes: sample n x length, gram length x length or empty. Requires: n
+/// >= 1, finite values, 1 <= kept.count <= length or 0. Cost: n length^2 + O(length^3). Errors:
+/// std::bad_alloc. Thread-safety: reentrant. Source: principal component analysis; the metric is
+/// this library's.
+inline PrincipalAxes fit_principal_axes(const MatrixView<const float>& sample,
+                                        const MatrixView<const float>& gram,
+                                        const KeptCoordinates& kept) {
+  using Matrix = Eigen::MatrixXf;
+  using RowMajor = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+  using Stride = Eigen::OuterStride<>;
+  const detail::OneEigenThread guard;
+  const index_t n = sample.rows;
+  const index_t length = sample.cols;
+  const Eigen::Map<const RowMajor, Eigen::Unaligned, Stride> x(sample.data, n, length,
+                                                               Stride(sample.row_stride));
+  const Eigen::RowVectorXf mean = x.cast<double>().colwise().mean().cast<float>();
+  Matrix centred = x.rowwise() - mean;
+
+  Matrix root = Matrix::Identity(length, length);
+  Matrix inverse_root = root;
+  if (gram.data != nullptr) {
+    const Eigen::Map<const RowMajor, Eigen::Unaligned, Stride> g(gram.data, length, length,
+                                                                 Stride(gram.row_stride));
+    const Eigen::SelfAdjointEigenSolver<Matrix> solver{Matrix(g)};
+    const Eigen::VectorXf values = solver.eigenvalues();
+    const float strongest = values[length - 1];
+    if (strongest > 0 && std::isfinite(strongest)) {
+      const Eigen::ArrayXf roots = values.array().max(1e-4F * strongest).sqrt();
+      const Matrix& vectors = solver.eigenvectors();
+      root = vectors * roots.matrix().asDiagonal() * vectors.transpose();
+      inverse_root = vectors * roots.inverse().matrix().asDiagonal() * vectors.transpose();
+    }
+  }
+  centred = centred * root;
+  const Matrix covariance = centred.transpose() * centred / static_cast<float>(n);
+  const Eigen::SelfAdjointEigenSolver<Matrix> solver(covariance);
+
+  const double mean_energy = (mean * root).squaredNorm();
+  const double total = mean_energy + std::max(0.0, double{covariance.trace()});
+  const auto variance = [&](index_t d) {
+    return std::max(0.0, double{solver.eigenvalues()[length - 1 - d]});
+  };
+  double left = total - mean_energy;
+  index_t count = 0;
+  const auto enough = [&] {
+    return kept.count > 0 ? count == kept.count
+                          : count > 0 && left <= kept.error * kept.error * total;
+  };
+  while (count < length && !enough()) left -= variance(count++);
+
+  PrincipalAxes axes;
+  axes.length = length;
+  axes.kept = count;
+  axes.left_out = total > 0 ? std::sqrt(std::max(0.0, left) / total) : 0.0;
+  axes.encode_stride = simd::padded(count);
+  axes.decode_stride = simd::padded(length);
+  axes.mean.resize(length);
+  std::copy_n(mean.data(), length, axes.mean.data());
+  axes.variances.resize(count);
+  for (index_t d = 0; d < count; ++d) axes.variances[d] = static_cast<float>(variance(d));
+  const Matrix u = solver.eigenvectors().rightCols(count).rowwise().reverse();
+  const Matrix encode = root * u;
+  const Matrix decode = inverse_root * u;
+  axes.encode.assign(length * axes.encode_stride, 0.0F);
+  axes.decode.assign(count * axes.decode_stride, 0.0F);
+  for (index_t e = 0; e < length; ++e) {
+    for (index_t d = 0; d < count; ++d) {
+      axes.encode[e * axes.encode_stride + d] = encode(e, d);
+      axes.decode[d * axes.decode_stride + e] = decode(e, d);
+    }
+  }
+  return axes;
+}
+
+ADR_NAMESPACE_END

@@ -13,6 +13,7 @@
 #include "bench/stages/tables.hpp"
 #include "bench/support/benchmark_session.hpp"
 #include "bench/support/command_line.hpp"
+#include "bench/support/conv_layers.hpp"
 #include "bench/support/machine.hpp"
 #include "bench/support/report.hpp"
 
@@ -145,14 +146,15 @@ void run(const Options& given, const CommonOptions& common) {
     std::fflush(stdout);
   }
 
+  const Network network = read_network(cifarnet_shapes());
   std::list<LazyLayer> layers;
-  for (const ConvLayer& layer : cifarnet_layers()) {
+  for (const ConvLayer& layer : network.layers) {
     for (const adr::Layout layout : {adr::Layout::nchw, adr::Layout::nhwc}) {
       layers.emplace_back(layer, layout, source, options, common);
     }
   }
   register_layers(layers);
-  const std::vector<Primitive> primitives = all_primitives();
+  const std::vector<Primitive> primitives = all_primitives(network);
   const double min_seconds = common.quick ? 0.001 : 0.02;
   register_primitives(primitives,
                       common.has_benchmark_flag("--benchmark_min_time") ? 0.0 : min_seconds);

@@ -95,14 +95,14 @@ class GemmWorkbench {
     for (std::size_t i = 0; i < engines_.size(); ++i) {
       contenders.push_back({engines_[i].name, [this, i] { engines_[i].set_threads(threads_); },
                             [this, pass, i] { run_dense(pass, engines_[i], inputs_.front()); },
-                            [this, pass, i] { inspect(pass, i, inputs_.front()); }});
+                            [this, pass, i] { inspect(pass, i, inputs_.front()); }, threads_});
     }
     for (std::size_t i = 0; i < inputs_.size(); ++i) {
-      contenders.push_back({"reuse", [this] { inner_.set_threads(1); },
-                            [this, pass, i] { run_reuse(pass, i); },
-                            [this, pass, i] { inspect(pass, engines_.size() + i, inputs_[i]); }});
+      contenders.push_back(
+          {"reuse", [this] { inner_.set_threads(1); }, [this, pass, i] { run_reuse(pass, i); },
+           [this, pass, i] { inspect(pass, engines_.size() + i, inputs_[i]); }, threads_});
     }
-    summarise(paired_rounds(contenders, rounds, threads_));
+    summarise(paired_rounds(contenders, rounds));
   }
 
   [[nodiscard]] ComparisonResult result() {

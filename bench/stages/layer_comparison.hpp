@@ -10,11 +10,12 @@
 #include <utility>
 #include <vector>
 
-#include "bench/stages/layer_data.hpp"
+#include "bench/support/conv_layers.hpp"
 #include "bench/support/engines.hpp"
+#include "bench/support/layer_data.hpp"
+#include "bench/support/layer_tensors.hpp"
 #include "bench/support/matrix.hpp"
 #include "bench/support/paired_rounds.hpp"
-#include "bench/support/shapes.hpp"
 #include "bench/support/statistics.hpp"
 
 namespace adr_bench {
@@ -49,22 +50,15 @@ class LayerWorkbench {
  public:
   LayerWorkbench(const ConvLayer& layer, adr::Layout layout, const LayerData& data,
                  const std::vector<LayerContender>& contenders, int threads)
-      : geometry_(layer.geometry(layout)),
+      : tensors_(layer.geometry(layout), data),
         contenders_(contenders),
-        batch_(data.batch),
         threads_(threads),
-        input_(in_layout(data.input, batch_, layer.channels)),
-        weights_(in_layout(data.weights, geometry_.out_channels, layer.channels)),
-        output_gradient_(in_layout(data.output_gradient, batch_, geometry_.out_channels)),
-        output_(output_gradient_.size()),
-        weight_gradient_(weights_.size()),
-        input_gradient_(input_.size()),
         context_(threads),
         results_(contenders.size()) {
     for (const LayerContender& contender : contenders_) {
       products_.push_back(dense_engine(contender.product));
-      layers_.push_back(
-          std::make_unique<adr::ReuseConv2d<float>>(geometry_, contender.config, context_));
+      layers_.push_back(std::make_unique<adr::ReuseConv2d<float>>(tensors_.geometry(),
+                                                                  contender.config, context_));
       layers_.back()->set_dense_gemm(products_.back().multiply);
     }
   }
@@ -74,47 +68,21 @@ class LayerWorkbench {
     measure_backward(rounds);
     for (std::size_t i = 0; i < contenders_.size(); ++i) {
       results_[i].remaining_ratio = layers_[i]->stats().remaining_ratio();
-      results_[i].workspace_bytes = layers_[i]->workspace_bytes(batch_);
+      results_[i].workspace_bytes = layers_[i]->workspace_bytes(tensors_.batch());
       measure_stages(i, stage_rounds);
     }
     return results_;
   }
 
  private:
-  using Tensor = std::vector<float>;
-
-  [[nodiscard]] Tensor in_layout(const Tensor& nchw, index_t outer, index_t channels) const {
-    return geometry_.layout == adr::Layout::nchw ? nchw : channels_last(nchw, outer, channels);
-  }
-  template <class T>
-  [[nodiscard]] adr::TensorView<T> inputs(T* data) const {
-    return {data,
-            batch_,
-            geometry_.in_channels,
-            geometry_.in_height,
-            geometry_.in_width,
-            geometry_.layout};
-  }
-  template <class T>
-  [[nodiscard]] adr::TensorView<T> outputs(T* data) const {
-    return {data,
-            batch_,
-            geometry_.out_channels,
-            geometry_.out_height(),
-            geometry_.out_width(),
-            geometry_.layout};
-  }
-  [[nodiscard]] adr::MatrixView<const float> weights() const {
-    return {weights_.data(), geometry_.out_channels, geometry_.columns()};
-  }
+  using Tensor = LayerTensors::Tensor;
 
   void forward(adr::ReuseConv2d<float>& layer) {
-    layer.forward(inputs(std::as_const(input_).data()), weights(), {}, outputs(output_.data()));
+    layer.forward(tensors_.input(), tensors_.weights(), {}, tensors_.output());
   }
   void backward(adr::ReuseConv2d<float>& layer) {
-    layer.backward(inputs(std::as_const(input_).data()), weights(),
-                   outputs(std::as_const(output_gradient_).data()), inputs(input_gradient_.data()),
-                   {weight_gradient_.data(), geometry_.out_channels, geometry_.columns()}, {});
+    layer.backward(tensors_.input(), tensors_.weights(), tensors_.output_gradient(),
+                   tensors_.input_gradient(), tensors_.weight_gradient(), {});
   }
 
   /// The error against what the first contender, a dense one, wrote.
@@ -129,10 +97,12 @@ class LayerWorkbench {
       runs.push_back({contenders_[i].engine, [this, i] { products_[i].set_threads(1); },
                       [this, i] { forward(*layers_[i]); },
                       [this, i] {
-                        results_[i].output_error = error_against_first(i, output_, exact_output_);
-                      }});
+                        results_[i].output_error =
+                            error_against_first(i, tensors_.output_values(), exact_output_);
+                      },
+                      threads_});
     }
-    const auto seconds = paired_rounds(runs, rounds, threads_);
+    const auto seconds = paired_rounds(runs, rounds);
     const std::size_t best = best_dense(seconds);
     for (std::size_t i = 0; i < contenders_.size(); ++i) {
       results_[i].forward_seconds = seconds[i];
@@ -146,13 +116,14 @@ class LayerWorkbench {
       runs.push_back({contenders_[i].engine, [this, i] { products_[i].set_threads(1); },
                       [this, i] { backward(*layers_[i]); },
                       [this, i] {
-                        results_[i].weight_gradient_error =
-                            error_against_first(i, weight_gradient_, exact_weight_gradient_);
-                        results_[i].input_gradient_error =
-                            error_against_first(i, input_gradient_, exact_input_gradient_);
-                      }});
+                        results_[i].weight_gradient_error = error_against_first(
+                            i, tensors_.weight_gradient_values(), exact_weight_gradient_);
+                        results_[i].input_gradient_error = error_against_first(
+                            i, tensors_.input_gradient_values(), exact_input_gradient_);
+                      },
+                      threads_});
     }
-    const auto seconds = paired_rounds(runs, rounds, threads_);
+    const auto seconds = paired_rounds(runs, rounds);
     const std::size_t best = best_dense(seconds);
     for (std::size_t i = 0; i < contenders_.size(); ++i) {
       results_[i].backward_seconds = seconds[i];
@@ -173,7 +144,7 @@ class LayerWorkbench {
   void measure_stages(std::size_t contender, int rounds) {
     adr::ReuseConfig config = contenders_[contender].config;
     config.time_stages = true;
-    adr::ReuseConv2d<float> layer(geometry_, config, context_);
+    adr::ReuseConv2d<float> layer(tensors_.geometry(), config, context_);
     layer.set_dense_gemm(products_[contender].multiply);
     products_[contender].set_threads(1);
     std::vector<double>& least = results_[contender].stage_seconds;
@@ -191,16 +162,9 @@ class LayerWorkbench {
     }
   }
 
-  adr::ConvGeometry geometry_;
+  LayerTensors tensors_;
   std::vector<LayerContender> contenders_;
-  index_t batch_;
   int threads_;
-  Tensor input_;
-  Tensor weights_;
-  Tensor output_gradient_;
-  Tensor output_;
-  Tensor weight_gradient_;
-  Tensor input_gradient_;
   Tensor exact_output_;
   Tensor exact_weight_gradient_;
   Tensor exact_input_gradient_;

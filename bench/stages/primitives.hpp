@@ -18,9 +18,9 @@
 #include <vector>
 
 #include "bench/support/benchmark_session.hpp"
+#include "bench/support/conv_layers.hpp"
 #include "bench/support/matrix.hpp"
 #include "bench/support/report.hpp"
-#include "bench/support/shapes.hpp"
 #include "bench/support/statistics.hpp"
 #include "bench/support/text_table.hpp"
 
@@ -47,7 +47,7 @@ struct UnfoldBench {
 
   UnfoldBench(const ConvLayer& layer, adr::Layout layout, index_t block_rows, index_t cols)
       : geometry(layer.geometry(layout)),
-        images(normal_matrix(k_batch, layer.channels * layer.size * layer.size, 1.0, 21)),
+        images(normal_matrix(k_batch, layer.in_channels * layer.height * layer.width, 1.0, 21)),
         block(block_rows, std::min(cols, geometry.columns())),
         block_cols(block.cols()) {}
 
@@ -72,7 +72,7 @@ struct UnfoldBench {
   }
 };
 
-inline void add_unfolding(std::vector<Primitive>& primitives) {
+inline void add_unfolding(std::vector<Primitive>& primitives, const Network& network) {
   struct Block {
     const char* name;
     index_t rows;
@@ -80,7 +80,7 @@ inline void add_unfolding(std::vector<Primitive>& primitives) {
   };
   // What the clusterer reads, and what the dense product does.
   constexpr Block blocks[] = {{"slice of 25", 128, 25}, {"whole rows", 256, 1 << 20}};
-  for (const ConvLayer& layer : cifarnet_layers()) {
+  for (const ConvLayer& layer : network.layers) {
     for (const adr::Layout layout : {adr::Layout::nchw, adr::Layout::nhwc}) {
       for (const Block& size : blocks) {
         auto bench = std::make_shared<UnfoldBench>(layer, layout, size.rows, size.cols);
@@ -163,9 +163,10 @@ inline void add_tables(std::vector<Primitive>& primitives) {
 
 }  // namespace detail
 
-inline std::vector<Primitive> all_primitives() {
+/// The unfolding on the layers of the network, the others on sizes of their own.
+inline std::vector<Primitive> all_primitives(const Network& network) {
   std::vector<Primitive> primitives;
-  detail::add_unfolding(primitives);
+  detail::add_unfolding(primitives, network);
   detail::add_hashing(primitives);
   detail::add_tables(primitives);
   return primitives;

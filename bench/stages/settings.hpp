@@ -4,14 +4,14 @@
 #include <adr/adapt/reuse_config.hpp>
 #include <vector>
 
-#include "bench/support/shapes.hpp"
+#include "bench/support/conv_layers.hpp"
 
 namespace adr_bench {
 
 /// The published form first, then one change at a time. Cluster reuse is shown at its best: the
 /// batch was seen before and the weights have not changed.
 inline std::vector<adr::ReuseConfig> stage_settings(const ConvLayer& layer, bool quick) {
-  const bool first_layer = layer.channels == 3;
+  const bool first_layer = !layer.needs_input_gradient;
   adr::ReuseConfig published;
   published.sub_vector_length = first_layer ? 15 : 25;
   published.hash_count = 10;

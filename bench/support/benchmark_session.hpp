@@ -20,13 +20,18 @@ namespace adr_bench {
 /// Registers a benchmark whose times are the rounds of a paired comparison (paired_rounds.hpp):
 /// Google Benchmark's own repetitions come one benchmark after the other, or in random order over
 /// all of them with all their data in memory, and cannot be paired. seconds() is called when the
-/// benchmark is run, so that a filter decides what is measured at all.
+/// benchmark is run, so that a filter decides what is measured at all; what it returns may be
+/// empty.
 inline void register_rounds(const std::string& name,
                             std::function<const std::vector<double>&()> seconds) {
   auto repetition = std::make_shared<std::size_t>(0);
   benchmark::RegisterBenchmark(name.c_str(),
                                [seconds = std::move(seconds), repetition](benchmark::State& state) {
                                  const std::vector<double>& rounds = seconds();
+                                 if (rounds.empty()) {
+                                   state.SkipWithError("there is no such kernel");
+                                   return;
+                                 }
                                  for (auto _ : state)
                                    state.SetIterationTime(rounds[(*repetition)++ % rounds.size()]);
                                })

@@ -14,6 +14,8 @@ namespace adr_bench {
 struct CommonOptions {
   std::string json;
   int threads = 1;
+  /// Of a program that compares several counts; otherwise `threads` alone.
+  std::vector<int> thread_counts = {1};
   int rounds = 7;
   bool quick = false;
   /// Flags for Google Benchmark, without --benchmark_repetitions, which is `rounds`.
@@ -33,22 +35,33 @@ struct CommonOptions {
   }
 };
 
+/// What --threads takes.
+enum class ThreadsFlag { one_count, list_of_counts };
+
 /// Runs a benchmark program: reads the command line, calls body(options), returns the exit code: 0,
 /// 1 after a failure, 2 after a mistake of the user, which is told on stderr.
 /// add_options(app) adds the program's own flags.
 template <class AddOptions, class Body>
 int run_program(int argc, char** argv, const std::string& name, const std::string& description,
-                const AddOptions& add_options, const Body& body) {
+                const AddOptions& add_options, const Body& body,
+                ThreadsFlag threads_flag = ThreadsFlag::one_count) {
   constexpr int k_failure = 1;
   constexpr int k_user_error = 2;
+  const bool one_count = threads_flag == ThreadsFlag::one_count;
   CommonOptions options;
+#if defined(ADR_OPENMP)
+  if (!one_count) options.thread_counts = {1, 2};
+#endif
   CLI::App app(description, name);
   app.footer(
       "Flags that begin with --benchmark_ go to Google Benchmark: --benchmark_filter=REGEX,\n"
       "--benchmark_list_tests, --benchmark_out=FILE, ...");
   app.allow_extras();
   app.add_option("--json", options.json, "File for the results");
-  app.add_option("--threads", options.threads, "Threads of every contender")
+  (one_count ? app.add_option("--threads", options.threads, "Threads of every contender")
+             : app.add_option("--threads", options.thread_counts,
+                              "Threads of every contender, counts separated by commas")
+                   ->delimiter(','))
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
   const CLI::Option* rounds = app.add_option("--benchmark_repetitions", options.rounds,
@@ -70,9 +83,11 @@ int run_program(int argc, char** argv, const std::string& name, const std::strin
       require(flag.rfind("--benchmark_", 0) == 0 || flag.rfind("--v=", 0) == 0,
               "unknown argument: ", flag, " (--help lists what there is)");
     }
+    if (one_count) options.thread_counts = {options.threads};
 #if !defined(ADR_OPENMP)
-    require(options.threads == 1, "--threads must be 1 in a build without ADR_OPENMP, got ",
-            options.threads);
+    for (const int threads : options.thread_counts) {
+      require(threads == 1, "--threads must be 1 in a build without ADR_OPENMP, got ", threads);
+    }
 #endif
     body(options);
   } catch (const UserError& error) {

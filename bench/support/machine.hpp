@@ -55,6 +55,31 @@ inline std::string eigen_version() {
 #endif
 }
 
+#if defined(ADR_BENCH_HAS_ONEDNN)
+/// What oneDNN's kernels use, by its own name where it is one of this list.
+inline std::string onednn_instruction_set() {
+  const dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
+  switch (isa) {
+    case dnnl_cpu_isa_sse41:
+      return "SSE41";
+    case dnnl_cpu_isa_avx:
+      return "AVX";
+    case dnnl_cpu_isa_avx2:
+      return "AVX2";
+    case dnnl_cpu_isa_avx2_vnni:
+      return "AVX2_VNNI";
+    case dnnl_cpu_isa_avx512_core:
+      return "AVX512_CORE";
+    case dnnl_cpu_isa_avx512_core_vnni:
+      return "AVX512_CORE_VNNI";
+    case dnnl_cpu_isa_avx512_core_bf16:
+      return "AVX512_CORE_BF16";
+    default:
+      return message("instruction set ", static_cast<unsigned>(isa));
+  }
+}
+#endif
+
 inline nlohmann::json libraries() {
   nlohmann::json versions;
   versions["adr"] = message(ADR_VERSION_MAJOR, '.', ADR_VERSION_MINOR, '.', ADR_VERSION_PATCH);
@@ -68,7 +93,8 @@ inline nlohmann::json libraries() {
 #endif
 #if defined(ADR_BENCH_HAS_ONEDNN)
   const dnnl_version_t* version = dnnl_version();
-  versions["onednn"] = message(version->major, '.', version->minor, '.', version->patch);
+  versions["onednn"] = message(version->major, '.', version->minor, '.', version->patch, " on ",
+                               onednn_instruction_set());
 #endif
   return versions;
 }
@@ -82,8 +108,9 @@ inline std::string utc_now() {
 
 }  // namespace detail
 
-/// Processor, compiler, flags, library versions, threads, date, and how busy the machine was.
-inline nlohmann::json machine(int threads) {
+/// Processor, compiler, flags, library versions and the instruction sets they chose, threads (a
+/// number or a list), date, and how busy the machine was.
+inline nlohmann::json machine(const nlohmann::json& threads) {
   double load = -1;
   if (getloadavg(&load, 1) != 1) load = -1;
   nlohmann::json machine;

@@ -47,7 +47,7 @@ inline Matrix normal_matrix(index_t rows, index_t cols, double deviation, std::u
   return matrix;
 }
 
-/// ||values - exact|| / ||exact|| over `count` elements; 0 when both are zero.
+/// ||values - exact|| / ||exact|| over `count` elements; 0 when both are zero, NaN when a value is.
 inline double relative_error(const float* values, const float* exact, index_t count) {
   double difference = 0;
   double norm = 0;
@@ -57,7 +57,7 @@ inline double relative_error(const float* values, const float* exact, index_t co
     difference += d * d;
     norm += e * e;
   }
-  return difference > 0 ? std::sqrt(difference / norm) : 0.0;
+  return difference == 0 ? 0.0 : std::sqrt(difference / norm);
 }
 
 inline double relative_error(const Matrix& values, const Matrix& exact) {

@@ -19,20 +19,22 @@ struct Contender {
   std::function<void()> prepare;  ///< before every run, not timed: sets threads
   std::function<void()> run;
   std::function<void()> inspect;  ///< after the first run, not timed: measures the error
+  int threads = 1;
 };
 
 /// Runs every contender once to warm up, then `rounds` times in turn. Returns the seconds of every
 /// round, one list per contender.
 inline std::vector<std::vector<double>> paired_rounds(const std::vector<Contender>& contenders,
-                                                      int rounds, int threads) {
+                                                      int rounds) {
   using Clock = std::chrono::steady_clock;
-  // The threads of the contender before keep spinning on their cores for some milliseconds.
-  const auto pause = std::chrono::milliseconds(threads > 1 ? 50 : 0);
+  constexpr std::chrono::milliseconds k_pause(50);
   std::vector<std::vector<double>> seconds(contenders.size());
+  bool others_spin = false;
   for (const Contender& contender : contenders) {
     if (contender.prepare) contender.prepare();
     contender.run();
     if (contender.inspect) contender.inspect();
+    others_spin = contender.threads > 1;
   }
   for (int round = 0; round < rounds; ++round) {
     for (std::size_t i = 0; i < contenders.size(); ++i) {
@@ -40,7 +42,9 @@ inline std::vector<std::vector<double>> paired_rounds(const std::vector<Contende
       const std::size_t turn = (i + static_cast<std::size_t>(round)) % contenders.size();
       const Contender& contender = contenders[turn];
       if (contender.prepare) contender.prepare();
-      std::this_thread::sleep_for(pause);
+      // The threads of the contender before keep spinning on their cores for some milliseconds.
+      if (others_spin) std::this_thread::sleep_for(k_pause);
+      others_spin = contender.threads > 1;
       const Clock::time_point start = Clock::now();
       contender.run();
       seconds[turn].push_back(std::chrono::duration<double>(Clock::now() - start).count());

@@ -1,7 +1,6 @@
-// The shapes that are measured: matrix products, and the convolution layers of CifarNet.
+// The shapes of the matrix products that are measured.
 #pragma once
 
-#include <adr/unfold/conv_geometry.hpp>
 #include <cstdio>
 #include <string>
 #include <vector>
@@ -43,29 +42,6 @@ inline GemmShape parse_gemm_shape(const std::string& text) {
           "--shape must be NxKxM with three positive integers, as in 8192x576x128, got '", text,
           "'");
   return shape;
-}
-
-/// A convolution layer of CifarNet: 5x5 kernels, 64 filters, same-size output.
-struct ConvLayer {
-  std::string name;
-  index_t channels;
-  index_t size;  ///< height and width
-
-  [[nodiscard]] adr::ConvGeometry geometry(adr::Layout layout) const {
-    adr::ConvGeometry g;
-    g.in_channels = channels;
-    g.in_height = g.in_width = size;
-    g.out_channels = 64;
-    g.set_kernel(5);
-    g.set_padding(2);
-    g.layout = layout;
-    return g;
-  }
-};
-inline std::vector<ConvLayer> cifarnet_layers() { return {{"conv1", 3, 32}, {"conv2", 64, 16}}; }
-
-inline const char* to_string(adr::Layout layout) {
-  return layout == adr::Layout::nchw ? "nchw" : "nhwc";
 }
 
 }  // namespace adr_bench

@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include "bench/support/shapes.hpp"
+#include "bench/support/conv_layers.hpp"
 #include "bench/support/user_error.hpp"
 
 #if defined(ADR_BENCH_HAS_XTENSOR)
@@ -23,6 +23,7 @@ namespace adr_bench {
 /// The tensors of one layer in layout nchw, filters in OIHW.
 struct LayerData {
   index_t batch = 0;
+  index_t distinct_images = 0;  ///< image n is a copy of n - distinct_images, mirrored
   std::vector<float> input;
   std::vector<float> weights;
   std::vector<float> output_gradient;
@@ -50,28 +51,28 @@ inline DataSource find_data(const std::string& moment) {
 
 namespace detail {
 
-/// A batch of planes (image times channel) of size x size elements.
+/// A batch of planes (image times channel).
 struct Planes {
   index_t count;
-  index_t size;
+  index_t height;
+  index_t width;
 };
 
 /// Smooth random planes: a coarse grid interpolated, as natural images have most of their energy in
 /// low frequencies, and a little noise.
 inline std::vector<float> smooth_planes(const Planes& planes, adr::Random& random) {
   constexpr index_t k_grid = 5;
-  const index_t size = planes.size;
   std::vector<float> result;
-  result.reserve(static_cast<std::size_t>(planes.count * size * size));
+  result.reserve(static_cast<std::size_t>(planes.count * planes.height * planes.width));
   for (index_t p = 0; p < planes.count; ++p) {
     double grid[k_grid][k_grid];
     for (auto& line : grid) {
       for (double& value : line) value = random.normal();
     }
-    for (index_t y = 0; y < size; ++y) {
-      for (index_t x = 0; x < size; ++x) {
-        const double v = static_cast<double>(y * (k_grid - 1)) / static_cast<double>(size);
-        const double u = static_cast<double>(x * (k_grid - 1)) / static_cast<double>(size);
+    for (index_t y = 0; y < planes.height; ++y) {
+      for (index_t x = 0; x < planes.width; ++x) {
+        const double v = static_cast<double>(y * (k_grid - 1)) / static_cast<double>(planes.height);
+        const double u = static_cast<double>(x * (k_grid - 1)) / static_cast<double>(planes.width);
         const auto i = static_cast<index_t>(v);
         const auto j = static_cast<index_t>(u);
         const double s = v - static_cast<double>(i);
@@ -90,9 +91,10 @@ inline LayerData generated_layer(const ConvLayer& layer, index_t batch) {
   adr::Random random(17);
   LayerData data;
   data.batch = batch;
-  data.input = smooth_planes({batch * layer.channels, layer.size}, random);
+  data.distinct_images = batch;
+  data.input = smooth_planes({batch * layer.in_channels, layer.height, layer.width}, random);
   // Behind a ReLU, unless these are the images themselves.
-  if (layer.channels != 3) {
+  if (layer.needs_input_gradient) {
     for (float& value : data.input) value = std::max(value, 0.0F);
   }
   const double deviation = std::sqrt(2.0 / static_cast<double>(g.columns()));
@@ -110,17 +112,18 @@ inline LayerData generated_layer(const ConvLayer& layer, index_t batch) {
 /// left-right, top-bottom, both. Plain copies would hold every neuron vector several times.
 inline std::vector<float> with_mirrored_copies(const std::vector<float>& images, index_t count,
                                                const Planes& per_image, index_t batch) {
-  const index_t size = per_image.size;
+  const index_t height = per_image.height;
+  const index_t width = per_image.width;
   std::vector<float> result;
   result.reserve(images.size() / static_cast<std::size_t>(count) * static_cast<std::size_t>(batch));
   for (index_t n = 0; n < batch; ++n) {
     const index_t version = n / count;
     for (index_t c = 0; c < per_image.count; ++c) {
-      const float* plane = images.data() + (n % count * per_image.count + c) * size * size;
-      for (index_t y = 0; y < size; ++y) {
-        const float* line = plane + ((version & 2) != 0 ? size - 1 - y : y) * size;
-        for (index_t x = 0; x < size; ++x) {
-          result.push_back(line[(version & 1) != 0 ? size - 1 - x : x]);
+      const float* plane = images.data() + (n % count * per_image.count + c) * height * width;
+      for (index_t y = 0; y < height; ++y) {
+        const float* line = plane + ((version & 2) != 0 ? height - 1 - y : y) * width;
+        for (index_t x = 0; x < width; ++x) {
+          result.push_back(line[(version & 1) != 0 ? width - 1 - x : x]);
         }
       }
     }
@@ -149,17 +152,21 @@ inline LayerData snapshot_layer(const ConvLayer& layer, index_t batch, const std
   require(batch <= k_versions * k_images, "--batch must be at most ", k_versions * k_images,
           " with snapshots, got ", batch);
   const adr::ConvGeometry g = layer.geometry(adr::Layout::nchw);
-  const index_t size = layer.size;
+  const Planes inputs{g.in_channels, g.in_height, g.in_width};
+  const Planes outputs{g.out_channels, g.out_height(), g.out_width()};
+  const auto shape = [](const Planes& p) {
+    return std::vector<index_t>{k_images, p.count, p.height, p.width};
+  };
   const std::string prefix = folder + "/" + layer.name + "_";
-  const auto input = read_tensor(prefix + "input.npy", {k_images, layer.channels, size, size});
-  const auto gradient =
-      read_tensor(prefix + "output_gradient.npy", {k_images, g.out_channels, size, size});
+  const auto input = read_tensor(prefix + "input.npy", shape(inputs));
+  const auto gradient = read_tensor(prefix + "output_gradient.npy", shape(outputs));
   LayerData data;
   data.batch = batch;
-  data.weights = read_tensor(prefix + "weight.npy",
-                             {g.out_channels, layer.channels, g.kernel_height, g.kernel_width});
-  data.input = with_mirrored_copies(input, k_images, {layer.channels, size}, batch);
-  data.output_gradient = with_mirrored_copies(gradient, k_images, {g.out_channels, size}, batch);
+  data.distinct_images = std::min(batch, k_images);
+  data.weights = read_tensor(prefix + "weight.npy", {g.out_channels, g.group_in_channels(),
+                                                     g.kernel_height, g.kernel_width});
+  data.input = with_mirrored_copies(input, k_images, inputs, batch);
+  data.output_gradient = with_mirrored_copies(gradient, k_images, outputs, batch);
   return data;
 }
 #endif

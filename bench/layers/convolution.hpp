@@ -1,0 +1,93 @@
+// What all contenders offer: the passes of one layer on the same tensors. Here is the library's own
+// layer, dense (im2col and the product of a rival) or with reuse.
+#pragma once
+
+#include <adr/core/context.hpp>
+#include <adr/nn/reuse_conv2d.hpp>
+#include <cstddef>
+#include <string>
+#include <utility>
+
+#include "bench/layers/freeze.hpp"
+#include "bench/layers/layer_pass.hpp"
+#include "bench/support/config_label.hpp"
+#include "bench/support/engines.hpp"
+#include "bench/support/layer_tensors.hpp"
+
+namespace adr_bench {
+
+class Convolution {
+ public:
+  Convolution() = default;
+  Convolution(const Convolution&) = delete;
+  Convolution& operator=(const Convolution&) = delete;
+  virtual ~Convolution() = default;
+
+  /// False when the engine has no kernel for one of the parts.
+  [[nodiscard]] virtual bool has(const PassParts& parts) const = 0;
+  /// Before every run, not timed: tells the rivals how many threads to use.
+  virtual void prepare() = 0;
+  virtual void run(const PassParts& parts) = 0;
+  /// After a run, not timed: writes its results to the tensors in their layout.
+  virtual void deliver(const PassParts& parts) = 0;
+  [[nodiscard]] virtual std::size_t workspace_bytes(const PassParts& parts) const = 0;
+  /// What runs, in a few words.
+  [[nodiscard]] virtual std::string config(const PassParts& parts) const = 0;
+};
+
+/// Gradients use the clusters of the last forward pass, so that one must run first. The tensors
+/// must outlive the object.
+class LibraryConvolution : public Convolution {
+ public:
+  LibraryConvolution(LayerTensors& tensors, const adr::ReuseConfig& config, DenseEngine product,
+                     int threads)
+      : tensors_(tensors),
+        product_(std::move(product)),
+        context_(threads),
+        layer_(tensors.geometry(), config, context_) {
+    layer_.set_dense_gemm(product_.multiply);
+  }
+
+  [[nodiscard]] bool has(const PassParts& parts) const override {
+    return !frozen_ || !(parts.weight_gradient || parts.input_gradient);
+  }
+  /// One thread for the product, because the layer starts its own.
+  void prepare() override { product_.set_threads(1); }
+  void run(const PassParts& parts) override {
+    if (parts.forward) {
+      layer_.forward(tensors_.input(), tensors_.weights(), {}, tensors_.output());
+    }
+    if (parts.weight_gradient || parts.input_gradient) {
+      layer_.backward(tensors_.input(), tensors_.weights(), tensors_.output_gradient(),
+                      parts.input_gradient ? tensors_.input_gradient() : adr::TensorView<float>(),
+                      parts.weight_gradient ? tensors_.weight_gradient() : adr::MatrixView<float>(),
+                      {});
+    }
+  }
+  void deliver(const PassParts&) override {}
+  [[nodiscard]] std::size_t workspace_bytes(const PassParts&) const override {
+    return layer_.workspace_bytes(tensors_.batch());
+  }
+  [[nodiscard]] std::string config(const PassParts&) const override {
+    const bool dense = layer_.config().method == adr::Method::dense;
+    return (dense ? "im2col" : config_label(layer_.config())) + ", products by " + product_.name;
+  }
+
+  [[nodiscard]] const adr::ReuseConv2d<float>& layer() const noexcept { return layer_; }
+  /// Makes the next forward pass fit anew what the layer learns from its inputs.
+  void forget() { layer_.clear_cache(); }
+  /// Keeps what the last forward pass fitted, for inference.
+  void freeze() {
+    adr_bench::freeze(layer_);
+    frozen_ = true;
+  }
+
+ private:
+  LayerTensors& tensors_;
+  DenseEngine product_;
+  adr::Context context_;
+  adr::ReuseConv2d<float> layer_;
+  bool frozen_ = false;
+};
+
+}  // namespace adr_bench

@@ -1,0 +1,95 @@
+// The contenders of a layer: dense rivals first, then every reuse setting.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "bench/layers/convolution.hpp"
+#include "bench/layers/onednn_convolution.hpp"
+#include "bench/layers/settings.hpp"
+#include "bench/support/engines.hpp"
+#include "bench/support/layer_tensors.hpp"
+
+namespace adr_bench {
+
+struct LayerEngine {
+  std::string name;
+  std::string label;                      ///< short, for the screen
+  std::optional<adr::ReuseConfig> reuse;  ///< empty: dense
+  bool gradients_only = false;            ///< as in LayerSetting
+  bool frozen = false;                    ///< measured after freeze(): inference
+  /// Makes it for that many threads; the tensors must outlive it.
+  std::function<std::unique_ptr<Convolution>(LayerTensors&, int threads)> make;
+
+  [[nodiscard]] bool dense() const noexcept { return !reuse.has_value(); }
+  /// True when forward passes fit something to their inputs now and then.
+  [[nodiscard]] bool refits() const noexcept {
+    return !dense() && !frozen &&
+           (reuse->method != adr::Method::hyperplane ||
+            reuse->hash_center == adr::HashCenter::mean);
+  }
+  [[nodiscard]] std::string title() const { return label.empty() ? name : name + " " + label; }
+};
+
+namespace detail {
+
+inline auto library_maker(const adr::ReuseConfig& config, const DenseEngine& product) {
+  return [config, product](LayerTensors& tensors, int threads) {
+    return std::make_unique<LibraryConvolution>(tensors, config, product, threads);
+  };
+}
+
+inline void add_dense_engines(std::vector<LayerEngine>& engines) {
+  adr::ReuseConfig dense;
+  dense.method = adr::Method::dense;
+  for (const DenseEngine& product : dense_engines()) {
+    LayerEngine engine;
+    engine.name = product.name == "onednn" ? "onednn_gemm" : product.name;
+    engine.make = library_maker(dense, product);
+    engines.push_back(engine);
+  }
+#if defined(ADR_BENCH_HAS_ONEDNN)
+  const std::pair<const char*, dnnl::algorithm> algorithms[] = {
+      {"onednn_direct", dnnl::algorithm::convolution_direct},
+      {"onednn_winograd", dnnl::algorithm::convolution_winograd}};
+  for (const auto& [name, algorithm] : algorithms) {
+    LayerEngine engine;
+    engine.name = name;
+    engine.make = [algorithm = algorithm](LayerTensors& tensors, int threads) {
+      return std::make_unique<OneDnnConvolution>(tensors, algorithm, threads);
+    };
+    engines.push_back(engine);
+  }
+#endif
+}
+
+}  // namespace detail
+
+/// All contenders; the first is Eigen's dense product. product: what reuse multiplies with.
+inline std::vector<LayerEngine> layer_engines(const ConvLayer& layer, const std::string& product,
+                                              bool quick) {
+  std::vector<LayerEngine> engines;
+  detail::add_dense_engines(engines);
+  for (const LayerSetting& setting : layer_settings(layer, quick)) {
+    LayerEngine engine;
+    engine.name = setting.engine;
+    engine.label = setting.label;
+    engine.reuse = setting.config;
+    engine.gradients_only = setting.gradients_only;
+    engine.make = detail::library_maker(setting.config, dense_engine(product));
+    engines.push_back(engine);
+    const bool freezes = !setting.gradients_only && setting.config.method == adr::Method::codebook;
+    if (freezes) {
+      engine.name += "_frozen";
+      engine.frozen = true;
+      engines.push_back(engine);
+    }
+  }
+  return engines;
+}
+
+}  // namespace adr_bench

@@ -1,0 +1,86 @@
+// The reuse settings that are compared on each layer.
+#pragma once
+
+#include <adr/adapt/reuse_config.hpp>
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "bench/layers/freeze.hpp"
+#include "bench/support/conv_layers.hpp"
+
+namespace adr_bench {
+
+struct LayerSetting {
+  std::string engine;
+  std::string label;  ///< short, for the screen
+  adr::ReuseConfig config;
+  /// True when only the gradients differ from the setting before, not the forward pass.
+  bool gradients_only = false;
+};
+
+namespace detail {
+
+/// The published method with the published settings.
+inline LayerSetting hyperplane_setting(const ConvLayer& layer) {
+  adr::ReuseConfig config;
+  config.method = adr::Method::hyperplane;
+  config.sub_vector_length = std::min<index_t>(layer.needs_input_gradient ? 25 : 15,
+                                               layer.geometry(adr::Layout::nchw).columns());
+  config.hash_count = 10;
+  return {"adr_hyperplane", message("L", config.sub_vector_length, " H", config.hash_count),
+          config};
+}
+
+/// That many codebooks of 64 entries; both gradients over the same rounded output gradient.
+inline LayerSetting codebook_setting(int codebooks) {
+  adr::ReuseConfig config;
+  config.method = adr::Method::codebook;
+  config.codebooks = codebooks;
+  config.codebook_size = 64;
+  config.input_gradient = adr::InputGradient::sparsified;
+  config.weight_gradient = adr::WeightGradient::sparsified;
+  return {"adr_codebook", message("S", codebooks), config};
+}
+
+inline LayerSetting subspace_setting(index_t kept_coordinates) {
+  LayerSetting setting = codebook_setting(1);
+  setting.config.method = adr::Method::subspace;
+  setting.config.kept_coordinates = kept_coordinates;
+  return {"adr_subspace", message("kept ", kept_coordinates), setting.config};
+}
+
+/// The same forward pass with other gradients.
+inline LayerSetting with_gradients(LayerSetting setting, const std::string& label,
+                                   adr::WeightGradient weights, adr::InputGradient inputs) {
+  setting.label += " " + label;
+  setting.config.weight_gradient = weights;
+  setting.config.input_gradient = inputs;
+  setting.gradients_only = true;
+  return setting;
+}
+
+}  // namespace detail
+
+/// The published method, then rising budgets of codebooks, one of them with other gradients too.
+inline std::vector<LayerSetting> layer_settings(const ConvLayer& layer, bool quick) {
+  using adr::InputGradient;
+  using adr::WeightGradient;
+  std::vector<LayerSetting> settings = {detail::hyperplane_setting(layer)};
+  if (!k_can_freeze) return settings;
+  constexpr int k_with_variants = 4;
+  for (const int codebooks : {2, 3, k_with_variants, 5, 6, 8}) {
+    if (quick && codebooks != k_with_variants) continue;
+    const LayerSetting setting = detail::codebook_setting(codebooks);
+    settings.push_back(setting);
+    if (codebooks != k_with_variants) continue;
+    settings.push_back(detail::with_gradients(setting, "clusters dW", WeightGradient::clusters,
+                                              InputGradient::sparsified));
+    settings.push_back(detail::with_gradients(setting, "sparse dW dX", WeightGradient::sparse,
+                                              InputGradient::sparse));
+  }
+  settings.push_back(detail::subspace_setting(16));
+  return settings;
+}
+
+}  // namespace adr_bench

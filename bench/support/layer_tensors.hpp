@@ -1,0 +1,73 @@
+// The operands and results of a layer's passes in one layout, and views of them.
+#pragma once
+
+#include <adr/core/types.hpp>
+#include <adr/unfold/conv_geometry.hpp>
+#include <vector>
+
+#include "bench/support/layer_data.hpp"
+
+namespace adr_bench {
+
+class LayerTensors {
+ public:
+  using Tensor = std::vector<float>;
+
+  /// Copies the data into the layout of the geometry; the results are zeros.
+  LayerTensors(const adr::ConvGeometry& geometry, const LayerData& data)
+      : geometry_(geometry),
+        batch_(data.batch),
+        input_(in_layout(data.input, batch_, geometry.in_channels)),
+        weights_(in_layout(data.weights, geometry.out_channels, geometry.group_in_channels())),
+        output_gradient_(in_layout(data.output_gradient, batch_, geometry.out_channels)),
+        output_(output_gradient_.size()),
+        weight_gradient_(weights_.size()),
+        input_gradient_(input_.size()) {}
+
+  [[nodiscard]] const adr::ConvGeometry& geometry() const noexcept { return geometry_; }
+  [[nodiscard]] index_t batch() const noexcept { return batch_; }
+
+  [[nodiscard]] adr::TensorView<const float> input() const { return inputs(input_.data()); }
+  [[nodiscard]] adr::MatrixView<const float> weights() const {
+    return {weights_.data(), geometry_.out_channels, geometry_.columns()};
+  }
+  [[nodiscard]] adr::TensorView<const float> output_gradient() const {
+    return outputs(output_gradient_.data());
+  }
+  [[nodiscard]] adr::TensorView<float> output() { return outputs(output_.data()); }
+  [[nodiscard]] adr::MatrixView<float> weight_gradient() {
+    return {weight_gradient_.data(), geometry_.out_channels, geometry_.columns()};
+  }
+  [[nodiscard]] adr::TensorView<float> input_gradient() { return inputs(input_gradient_.data()); }
+
+  /// The results as they lie in memory.
+  [[nodiscard]] const Tensor& output_values() const noexcept { return output_; }
+  [[nodiscard]] const Tensor& weight_gradient_values() const noexcept { return weight_gradient_; }
+  [[nodiscard]] const Tensor& input_gradient_values() const noexcept { return input_gradient_; }
+
+ private:
+  [[nodiscard]] Tensor in_layout(const Tensor& nchw, index_t outer, index_t channels) const {
+    return geometry_.layout == adr::Layout::nchw ? nchw : channels_last(nchw, outer, channels);
+  }
+  template <class T>
+  [[nodiscard]] adr::TensorView<T> inputs(T* data) const {
+    const adr::ConvGeometry& g = geometry_;
+    return {data, batch_, g.in_channels, g.in_height, g.in_width, g.layout};
+  }
+  template <class T>
+  [[nodiscard]] adr::TensorView<T> outputs(T* data) const {
+    const adr::ConvGeometry& g = geometry_;
+    return {data, batch_, g.out_channels, g.out_height(), g.out_width(), g.layout};
+  }
+
+  adr::ConvGeometry geometry_;
+  index_t batch_;
+  Tensor input_;
+  Tensor weights_;
+  Tensor output_gradient_;
+  Tensor output_;
+  Tensor weight_gradient_;
+  Tensor input_gradient_;
+};
+
+}  // namespace adr_bench

@@ -8,7 +8,6 @@
 #include <optional>
 #include <vector>
 
-#include "bench/layers/freeze.hpp"
 #include "bench/layers/layer_engines.hpp"
 #include "bench/layers/layer_pass.hpp"
 #include "bench/support/layer_data.hpp"
@@ -144,7 +143,7 @@ inline std::optional<double> held_out_error(const adr::ReuseConfig& config,
                                             const adr::ConvGeometry& geometry,
                                             const LayerData& data, int threads) {
   const index_t half = data.distinct_images / 2;
-  if (half == 0 || !k_can_freeze) return {};
+  if (half == 0) return {};
   LayerTensors fitted(geometry, detail::select_images(data, 0, half));
   LayerTensors held_out(geometry, detail::select_images(data, half, data.distinct_images));
   adr::Context context(threads);
@@ -161,7 +160,7 @@ inline std::optional<double> held_out_error(const adr::ReuseConfig& config,
   adr::ReuseConv2d<float> layer(geometry, config, context);
   layer.set_dense_gemm(product.multiply);
   forward(layer, fitted);
-  freeze(layer);
+  layer.freeze();
   return detail::relative_error(forward(layer, held_out), exact);
 }
 

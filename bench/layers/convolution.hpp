@@ -8,7 +8,6 @@
 #include <string>
 #include <utility>
 
-#include "bench/layers/freeze.hpp"
 #include "bench/layers/layer_pass.hpp"
 #include "bench/support/config_label.hpp"
 #include "bench/support/engines.hpp"
@@ -78,7 +77,7 @@ class LibraryConvolution : public Convolution {
   void forget() { layer_.clear_cache(); }
   /// Keeps what the last forward pass fitted, for inference.
   void freeze() {
-    adr_bench::freeze(layer_);
+    layer_.freeze();
     frozen_ = true;
   }
 

@@ -6,7 +6,6 @@
 #include <string>
 #include <vector>
 
-#include "bench/layers/freeze.hpp"
 #include "bench/support/conv_layers.hpp"
 
 namespace adr_bench {
@@ -32,14 +31,12 @@ inline LayerSetting hyperplane_setting(const ConvLayer& layer) {
           config};
 }
 
-/// That many codebooks of 64 entries; both gradients over the same rounded output gradient.
+/// That many codebooks of 64 entries.
 inline LayerSetting codebook_setting(int codebooks) {
   adr::ReuseConfig config;
   config.method = adr::Method::codebook;
   config.codebooks = codebooks;
   config.codebook_size = 64;
-  config.input_gradient = adr::InputGradient::sparsified;
-  config.weight_gradient = adr::WeightGradient::sparsified;
   return {"adr_codebook", message("S", codebooks), config};
 }
 
@@ -67,7 +64,6 @@ inline std::vector<LayerSetting> layer_settings(const ConvLayer& layer, bool qui
   using adr::InputGradient;
   using adr::WeightGradient;
   std::vector<LayerSetting> settings = {detail::hyperplane_setting(layer)};
-  if (!k_can_freeze) return settings;
   constexpr int k_with_variants = 4;
   for (const int codebooks : {2, 3, k_with_variants, 5, 6, 8}) {
     if (quick && codebooks != k_with_variants) continue;
@@ -76,8 +72,8 @@ inline std::vector<LayerSetting> layer_settings(const ConvLayer& layer, bool qui
     if (codebooks != k_with_variants) continue;
     settings.push_back(detail::with_gradients(setting, "clusters dW", WeightGradient::clusters,
                                               InputGradient::sparsified));
-    settings.push_back(detail::with_gradients(setting, "sparse dW dX", WeightGradient::sparse,
-                                              InputGradient::sparse));
+    settings.push_back(detail::with_gradients(
+        setting, "sparsified dW dX", WeightGradient::sparsified, InputGradient::sparsified));
   }
   settings.push_back(detail::subspace_setting(16));
   return settings;

@@ -8,8 +8,8 @@
 
 namespace adr_bench {
 
-/// The published form first, then one change at a time. Cluster reuse is shown at its best: the
-/// batch was seen before and the weights have not changed.
+/// The published form first, then one change at a time, then what shares neuron vectors. Cluster
+/// reuse is shown at its best: the batch was seen before and the weights have not changed.
 inline std::vector<adr::ReuseConfig> stage_settings(const ConvLayer& layer, bool quick) {
   const bool first_layer = !layer.needs_input_gradient;
   adr::ReuseConfig published;
@@ -18,7 +18,9 @@ inline std::vector<adr::ReuseConfig> stage_settings(const ConvLayer& layer, bool
 
   adr::ReuseConfig centred = published;
   centred.hash_center = adr::HashCenter::mean;
-  if (quick) return {published, centred};
+  adr::ReuseConfig codebook;
+  codebook.method = adr::Method::codebook;
+  if (quick) return {published, centred, codebook};
 
   adr::ReuseConfig finer = centred;
   finer.hash_count = 16;
@@ -28,7 +30,15 @@ inline std::vector<adr::ReuseConfig> stage_settings(const ConvLayer& layer, bool
   exact_input.input_gradient = adr::InputGradient::exact;
   adr::ReuseConfig cluster_reuse = published;
   cluster_reuse.cluster_reuse = true;
-  return {published, centred, finer, other_length, exact_input, cluster_reuse};
+
+  adr::ReuseConfig principal;
+  principal.method = adr::Method::principal;
+  principal.hash_count = 12;
+  adr::ReuseConfig subspace;
+  subspace.method = adr::Method::subspace;
+  subspace.kept_coordinates = 16;
+  return {published,     centred,  finer,     other_length, exact_input,
+          cluster_reuse, codebook, principal, subspace};
 }
 
 }  // namespace adr_bench

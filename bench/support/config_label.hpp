@@ -9,8 +9,8 @@
 namespace adr_bench {
 
 inline const char* to_string(adr::InputGradient gradient) noexcept {
-  constexpr const char* names[] = {"cluster means", "exact", "sparse", "sparsified",
-                                   "own clusters"};
+  constexpr const char* names[] = {"automatic", "cluster means", "exact",
+                                   "sparse",    "sparsified",    "own clusters"};
   return names[static_cast<int>(gradient)];
 }
 inline const char* to_string(adr::WeightGradient gradient) noexcept {
@@ -34,9 +34,10 @@ inline std::string method_label(const adr::ReuseConfig& config) {
       return label;
     }
     case adr::Method::principal:
+      return message("principal, ", config.hash_count, " bits");
     case adr::Method::subspace:
-      return config.kept_coordinates > 0 ? message("kept ", config.kept_coordinates)
-                                         : std::string("kept as needed");
+      return config.kept_coordinates > 0 ? message("subspace, kept ", config.kept_coordinates)
+                                         : std::string("subspace, kept as needed");
   }
   return adr::to_string(config.method);
 }
@@ -48,10 +49,10 @@ inline std::string config_label(const adr::ReuseConfig& config) {
   std::string label = detail::method_label(config);
   if (config.method == adr::Method::dense) return label;
   if (config.cluster_reuse) label += ", CR";
-  if (config.input_gradient != adr::InputGradient::cluster_mean) {
+  if (config.input_gradient != adr::InputGradient::automatic) {
     label += message(", ", to_string(config.input_gradient), " dX");
   }
-  if (config.weight_gradient != adr::WeightGradient::clusters) {
+  if (config.weight_gradient != adr::WeightGradient::automatic) {
     label += message(", ", to_string(config.weight_gradient), " dW");
   }
   return label;

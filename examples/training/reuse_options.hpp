@@ -18,7 +18,7 @@ struct ReuseOptions {
   std::vector<index_t> sub_vector_lengths;
   std::vector<int> hash_counts;
   adr::HashCenter hash_center = adr::HashCenter::origin;
-  adr::InputGradient input_gradient = adr::InputGradient::cluster_mean;
+  adr::InputGradient input_gradient = adr::InputGradient::automatic;
   bool cluster_reuse = false;
   index_t max_product_age = 0;
   std::uint64_t seed = 1;

@@ -14,7 +14,7 @@
 #include "adr/core/types.hpp"
 #include "adr/core/view_checks.hpp"
 #include "adr/gemm/dense_gemm.hpp"
-#include "adr/nn/reuse_product.hpp"
+#include "adr/nn/layer_product.hpp"
 
 ADR_NAMESPACE_BEGIN
 
@@ -47,9 +47,18 @@ class ReuseGemm {
     gemm_ = gemm;
     if (product_) product_->set_dense_gemm(gemm);
   }
-  /// Forgets what earlier products left behind: the cluster cache and the estimated mean.
+  /// Forgets what earlier products left behind; see ReuseConv2d.
   void clear_cache() {
     if (product_) product_->clear_cache();
+  }
+  /// Ends learning, and goes on; see ReuseConv2d. Errors: std::invalid_argument before the first
+  /// product.
+  void freeze() {
+    detail::require(product_.has_value(), "freeze: nothing has been multiplied yet");
+    product_->freeze();
+  }
+  void unfreeze() noexcept {
+    if (product_) product_->unfreeze();
   }
 
   /// Bytes of scratch for a product and its gradients on that many rows; with reuse the scratch
@@ -57,15 +66,14 @@ class ReuseGemm {
   /// product.
   [[nodiscard]] std::size_t workspace_bytes(index_t rows) const {
     if (!product_) return 0;
-    return std::max(product_->forward_workspace_bytes(context_->threads()),
-                    product_->backward_workspace_bytes(rows, true, context_->threads()));
+    return product_->workspace_bytes(row_map(rows), true, context_->threads());
   }
 
   /// The product for weights of that shape; the first call decides it.
   /// Errors: std::invalid_argument when the shape is another one, or the config does not fit it.
-  ReuseProduct<T>& product(index_t columns, index_t outputs) {
+  LayerProduct<T>& product(index_t columns, index_t outputs) {
     if (!product_) {
-      product_.emplace(columns, outputs, config_);
+      product_.emplace(product_shape(columns, outputs), config_);
       product_->set_dense_gemm(gemm_);
     }
     detail::require(product_->columns() == columns && product_->outputs() == outputs,
@@ -77,7 +85,7 @@ class ReuseGemm {
   /// The product whose gradients are wanted for that many rows. Errors: std::invalid_argument as
   /// `product`, and when the last product had other rows or there was none; a refused call does not
   /// decide the shape of the weights.
-  ReuseProduct<T>& last_product(index_t columns, index_t outputs, index_t rows) {
+  LayerProduct<T>& last_product(index_t columns, index_t outputs, index_t rows) {
     detail::require(product_ || config_.method == Method::dense,
                     "a gradient uses the clusters of the last forward pass; run forward first");
     product(columns, outputs).require_clusters_of(rows);
@@ -94,7 +102,7 @@ class ReuseGemm {
   std::unique_ptr<Context> own_context_;
   Context* context_;
   DenseGemm<T> gemm_;
-  std::optional<ReuseProduct<T>> product_;
+  std::optional<LayerProduct<T>> product_;
   ReuseStats no_stats_;
 };
 
@@ -134,7 +142,7 @@ void reuse_gemm(const detail::NonDeduced<MatrixView<const T>>& a,
     require_finite("b", b);
   }
   reuse.product(a.cols, b.cols)
-      .forward(MatrixRows<const T>(a), as_is(b), VectorView<const T>(), MatrixRows<T>(c),
+      .forward(MatrixOperand<const T>{a}, as_is(b), VectorView<const T>(), MatrixOperand<T>{c},
                reuse.context());
 }
 
@@ -153,12 +161,12 @@ void reuse_gemm_weight_gradient(const detail::NonDeduced<MatrixView<const T>>& a
   require_shape("d_b", d_b, a.cols, d_c.cols);
   require_disjoint("d_b", d_b, "a", a);
   require_disjoint("d_b", d_b, "d_c", d_c);
-  ReuseProduct<T>& product = reuse.last_product(a.cols, d_c.cols, d_c.rows);
+  LayerProduct<T>& product = reuse.last_product(a.cols, d_c.cols, d_c.rows);
   if (reuse.config().check_finite) require_finite("d_c", d_c);
   // The weights take no part in their own gradient.
   const GemmFactor<T> no_weights{};
-  product.backward(MatrixRows<const T>(a), no_weights, d_c, GemmResult<T>{d_b, false},
-                   NoInputGradient{}, reuse.context());
+  product.backward(MatrixOperand<const T>{a}, no_weights, MatrixOperand<const T>{d_c},
+                   GemmResult<T>{d_b, false}, NoOperand{}, reuse.context());
 }
 
 /// Computes the gradient of the last reuse_gemm with respect to a.
@@ -176,14 +184,15 @@ void reuse_gemm_input_gradient(const detail::NonDeduced<MatrixView<const T>>& d_
   require_shape("d_a", d_a, d_c.rows, b.rows);
   require_disjoint("d_a", d_a, "d_c", d_c);
   require_disjoint("d_a", d_a, "b", b);
-  ReuseProduct<T>& product = reuse.last_product(b.rows, b.cols, d_c.rows);
+  LayerProduct<T>& product = reuse.last_product(b.rows, b.cols, d_c.rows);
   if (reuse.config().check_finite) {
     require_finite("d_c", d_c);
     require_finite("b", b);
   }
   for (index_t i = 0; i < d_a.rows; ++i) std::fill_n(d_a.row(i), d_a.cols, T(0));
-  const MatrixRows<T> d_input(d_a);
-  product.backward(d_input, as_is(b), d_c, GemmResult<T>{}, d_input, reuse.context());
+  const MatrixOperand<T> d_input{d_a};
+  product.backward(d_input, as_is(b), MatrixOperand<const T>{d_c}, GemmResult<T>{}, d_input,
+                   reuse.context());
 }
 
 ADR_NAMESPACE_END

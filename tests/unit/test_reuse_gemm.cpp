@@ -83,7 +83,7 @@ struct GemmCase {
     o.w = Matrix(b.view());
     o.d_y = Matrix(d_c.view());
     const bool clustered = reuse.config().method == Method::hyperplane;
-    const bool means = clustered && reuse.config().input_gradient == InputGradient::cluster_mean;
+    const bool means = clustered && reuse.config().input_gradient != InputGradient::exact;
     const GivenIds given(reuse.product(columns, outputs).clustering());
     CHECK(fault(c.view(), clustered ? adr_test::clustered_output(o, given)
                                     : adr_test::dense_output(o)) == "");

@@ -42,6 +42,8 @@ enum class HashCenter {
 
 /// How the gradient with respect to the input is formed by a reusing method.
 enum class InputGradient {
+  automatic,     ///< cluster_mean for the published method; else sparse where d_y has few
+                 ///< non-zeros, sparsified elsewhere
   cluster_mean,  ///< published: every member of a cluster receives the mean over its cluster
   exact,         ///< the dense product d_y W^T
   sparse,        ///< exact, over the non-zeros of d_y alone
@@ -51,7 +53,8 @@ enum class InputGradient {
 
 /// How the gradient with respect to the weights is formed by a reusing method.
 enum class WeightGradient {
-  automatic,   ///< the cheaper of clusters and sparse, by the density of d_y
+  automatic,   ///< clusters for the published method; else the cheaper of clusters and sparse, by
+               ///< the density of d_y
   clusters,    ///< sums of d_y per cluster, times centroids
   exact,       ///< the dense product X^T d_y
   sparse,      ///< exact, over the non-zeros of d_y alone
@@ -72,7 +75,8 @@ struct ReuseConfig {
   /// Need not divide the number of columns; the last neuron vector of a row may be shorter.
   index_t sub_vector_length = 25;
 
-  /// H in the papers: how many hyperplanes, hence bits of a signature. 1 to 64.
+  /// H in the papers: how many hyperplanes, hence bits of a signature. 1 to 64. With
+  /// Method::principal the bits that a cell of the grid has, 1 to 16.
   int hash_count = 10;
 
   HashCenter hash_center = HashCenter::origin;
@@ -91,19 +95,21 @@ struct ReuseConfig {
   /// With cluster_reuse: how many clusters are remembered per slice; later ones are not stored.
   index_t cluster_cache_limit = 65536;
 
-  /// With HashCenter::mean: after how many forward passes the mean is estimated anew (which empties
-  /// the cluster cache, because signatures change their meaning).
+  /// After how many forward passes learned clusters are fitted anew, and with HashCenter::mean the
+  /// mean is estimated anew (which empties the cluster cache, because signatures change their
+  /// meaning).
   index_t refit_interval = 50;
 
-  InputGradient input_gradient = InputGradient::cluster_mean;
-  WeightGradient weight_gradient = WeightGradient::clusters;
+  InputGradient input_gradient = InputGradient::automatic;
+  WeightGradient weight_gradient = WeightGradient::automatic;
 
   /// Stochastic rounding: values become multiples of this many root mean squares of d_y.
   double rounding_step = 2.0;
 
   NeuronVectorKind neuron_vectors = NeuronVectorKind::automatic;
 
-  /// How many elements of a shared neuron vector are clustered together; 0: all of them.
+  /// How many elements of a shared neuron vector are clustered together (codebook, principal); 0:
+  /// all of them.
   index_t group_length = 0;
 
   /// S: codebooks per group of elements, and T: entries of each (16, 64, 128 or 256).
@@ -115,6 +121,10 @@ struct ReuseConfig {
   /// How many principal coordinates of a group are kept; 0: chosen from S (codebook), or as many as
   /// explain the data to subspace_error (subspace).
   index_t kept_coordinates = 0;
+
+  /// With Method::subspace and kept_coordinates 0: the part of the root mean square of the output's
+  /// variation that may be lost. Above 0 and below 1.
+  double subspace_error = 0.05;
 
   std::uint64_t seed = 1;
 
@@ -129,12 +139,34 @@ struct ReuseConfig {
   [[nodiscard]] std::string validate(index_t columns) const {
     using detail::message;
     if (method == Method::dense) return {};
-    if (sub_vector_length < 1 || sub_vector_length > columns) {
+    if (method == Method::hyperplane && (sub_vector_length < 1 || sub_vector_length > columns)) {
       return message("sub_vector_length must be between 1 and the number of unfolded columns (",
                      columns, "), got ", sub_vector_length);
     }
     if (hash_count < 1 || hash_count > 64) {
       return message("hash_count must be between 1 and 64, got ", hash_count);
+    }
+    if (group_length < 0) {
+      return message("group_length must be at least 0 elements, got ", group_length);
+    }
+    if (method == Method::principal && hash_count > 16) {
+      return message("hash_count must be at most 16 with method principal, got ", hash_count);
+    }
+    if (codebooks < 1 || codebooks > 64) {
+      return message("codebooks must be between 1 and 64, got ", codebooks);
+    }
+    if (codebook_size != 16 && codebook_size != 64 && codebook_size != 128 &&
+        codebook_size != 256) {
+      return message("codebook_size must be 16, 64, 128 or 256, got ", codebook_size);
+    }
+    if (kept_coordinates < 0) {
+      return message("kept_coordinates must be at least 0, got ", kept_coordinates);
+    }
+    if (!(subspace_error > 0 && subspace_error < 1)) {
+      return message("subspace_error must be between 0 and 1, both excluded, got ", subspace_error);
+    }
+    if (!(rounding_step > 0 && rounding_step <= 1e6)) {
+      return message("rounding_step must be above 0 and at most 1e6, got ", rounding_step);
     }
     if (max_product_age < 0) {
       return message("max_product_age must be at least 0 changes of the weights, got ",

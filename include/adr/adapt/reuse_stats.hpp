@@ -1,6 +1,7 @@
 // What the last passes of a reusing product did: plain data that policies, tables and users read.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 #include <vector>
@@ -49,6 +50,20 @@ struct ReuseStats {
   /// Of the last pass: clusters / rows per slice; not merged.
   std::vector<double> remaining_ratio_per_slice;
 
+  /// How often clusters were fitted anew in the forward pass.
+  int fits = 0;
+  /// Forward passes that were computed densely because the input holds a NaN or an infinity, which
+  /// no learned cluster can stand for.
+  int dense_fallbacks = 0;
+  /// What rounding the tables adds, relative to the part of the output that varies; the largest.
+  double table_rounding_error = 0;
+
+  /// What the last backward pass did; where the config says automatic, what was chosen.
+  WeightGradient weight_gradient_form = WeightGradient::automatic;
+  InputGradient input_gradient_form = InputGradient::automatic;
+  /// The share of the output gradient that is not zero; 1 where nobody looked.
+  double gradient_density = 1;
+
   PassWork forward;
   PassWork weight_gradient;
   PassWork input_gradient;
@@ -93,6 +108,12 @@ struct ReuseStats {
     non_finite_vectors += other.non_finite_vectors;
     total_energy += other.total_energy;
     within_cluster_energy += other.within_cluster_energy;
+    fits += other.fits;
+    dense_fallbacks += other.dense_fallbacks;
+    table_rounding_error = std::max(table_rounding_error, other.table_rounding_error);
+    weight_gradient_form = other.weight_gradient_form;
+    input_gradient_form = other.input_gradient_form;
+    gradient_density = other.gradient_density;
     forward.add(other.forward);
     weight_gradient.add(other.weight_gradient);
     input_gradient.add(other.input_gradient);

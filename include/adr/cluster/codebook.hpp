@@ -15,6 +15,7 @@
 #include "adr/cluster/codebook_fit.hpp"
 #include "adr/cluster/joint_decoder.hpp"
 #include "adr/cluster/kmeans.hpp"
+#include "adr/cluster/vector_sample.hpp"
 #include "adr/core/aligned_buffer.hpp"
 #include "adr/core/context.hpp"
 #include "adr/core/random.hpp"
@@ -22,16 +23,6 @@
 #include "adr/simd/encode_kernels.hpp"
 
 ADR_NAMESPACE_BEGIN
-
-/// Squared norms ||x||^2 and ||x - decoded x||^2, measured on a sample and scaled to the batch.
-struct SampledEnergy {
-  double total = 0;
-  double within_clusters = 0;
-
-  [[nodiscard]] double relative_error() const noexcept {
-    return total > 0 ? std::sqrt(within_clusters / total) : 0.0;
-  }
-};
 
 /// Codebooks of one layer.
 ///
@@ -78,12 +69,7 @@ class Codebook {
   bool fit(const Vectors& vectors, const MatrixView<const float>& gram) {
     const index_t stride = simd::padded(shape_.length);
     AlignedBuffer<float> sample;
-    index_t rows = 0;
-    for (const index_t first : sample_runs(vectors.map().vectors(), k_fit_sample)) {
-      const index_t count = std::min(k_run, vectors.map().vectors() - first);
-      sample.resize((rows + count) * stride);
-      rows = keep_finite(load(vectors, first, count, sample.data() + rows * stride), rows, sample);
-    }
+    const index_t rows = load_finite_sample(vectors, k_fit_sample, shape_.seed, sample);
     if (rows == 0) return false;
 
     const index_t group_length =
@@ -158,23 +144,24 @@ class Codebook {
   template <class Vectors>
   SampledEnergy refine(const Vectors& vectors, const VectorCodes& codes, bool update) {
     const index_t stride = simd::padded(shape_.length);
-    const std::vector<index_t> runs = sample_runs(vectors.map().vectors(), k_refine_sample);
-    residuals_.resize(static_cast<index_t>(runs.size()) * k_run * stride);
-    sample_ids_.resize(static_cast<index_t>(runs.size()) * k_run * codes.books);
-    const index_t most = static_cast<index_t>(runs.size()) * k_run;
+    const std::vector<index_t> runs =
+        sample_runs(vectors.map().vectors(), k_refine_sample, shape_.seed);
+    residuals_.resize(static_cast<index_t>(runs.size()) * k_sample_run * stride);
+    sample_ids_.resize(static_cast<index_t>(runs.size()) * k_sample_run * codes.books);
+    const index_t most = static_cast<index_t>(runs.size()) * k_sample_run;
     SampledEnergy energy;
     index_t rows = 0;
     for (const index_t first : runs) {
-      const index_t count = std::min(k_run, vectors.map().vectors() - first);
-      const MatrixView<float> x = load(vectors, first, count, residuals_.data() + rows * stride);
-      for (index_t i = 0; i < count; ++i) {
+      const MatrixView<float> x =
+          load_sample_run(vectors, first, residuals_.data() + rows * stride);
+      for (index_t i = 0; i < x.rows; ++i) {
         energy.total += double{simd::dot(x.row(i), x.row(i), shape_.length)};
         for (index_t e = 0; e < shape_.length; ++e) x(i, e) -= decoder_.mean[e];
       }
       for (index_t b = 0; b < codes.books; ++b) {
-        std::copy_n(codes.plane(b) + first, count, sample_ids_.data() + b * most + rows);
+        std::copy_n(codes.plane(b) + first, x.rows, sample_ids_.data() + b * most + rows);
       }
-      rows += count;
+      rows += x.rows;
     }
     for (index_t b = 0; b < codes.books; ++b) {
       subtract_decoded(decoder_.books[static_cast<std::size_t>(b)], sample_ids_.data() + b * most,
@@ -194,46 +181,6 @@ class Codebook {
   static constexpr index_t k_tile = simd::k_encode_tile;
   static constexpr index_t k_chunk = 64;  // elements of a tile that are loaded at a time
   static constexpr index_t k_task = 512;  // vectors of a task
-  static constexpr index_t k_run = 16;    // neighbouring vectors that a sample takes together
-
-  /// The first vectors of `most` vectors in runs, one run at a random place in each of equal parts:
-  /// evenly spaced ones would always meet the same columns of images.
-  [[nodiscard]] std::vector<index_t> sample_runs(index_t vectors, index_t most) const {
-    const index_t available = (vectors + k_run - 1) / k_run;
-    const index_t count = std::min(available, most / k_run);
-    Random random(shape_.seed);
-    std::vector<index_t> runs;
-    for (index_t r = 0; r < count; ++r) {
-      const IndexRange part = partition(available, count, r);
-      runs.push_back((part.first + random.below(part.size())) * k_run);
-    }
-    return runs;
-  }
-
-  template <class Vectors>
-  [[nodiscard]] MatrixView<float> load(const Vectors& vectors, index_t first, index_t count,
-                                       float* to) const {
-    const index_t stride = simd::padded(shape_.length);
-    AlignedBuffer<float> columns(shape_.length * k_run);
-    vectors.load_columns(first, 0, MatrixView<float>(columns.data(), shape_.length, count));
-    const MatrixView<float> rows(to, count, shape_.length, stride);
-    for (index_t i = 0; i < count; ++i) {
-      for (index_t e = 0; e < shape_.length; ++e) rows(i, e) = columns[e * count + i];
-      std::fill_n(rows.row(i) + shape_.length, stride - shape_.length, 0.0F);
-    }
-    return rows;
-  }
-
-  /// Moves the finite rows of a block together; returns how many rows there are then in all.
-  static index_t keep_finite(const MatrixView<float>& block, index_t rows,
-                             AlignedBuffer<float>& sample) {
-    for (index_t i = 0; i < block.rows; ++i) {
-      if (!std::isfinite(simd::dot(block.row(i), block.row(i), block.cols))) continue;
-      std::copy_n(block.row(i), block.row_stride, sample.data() + rows * block.row_stride);
-      ++rows;
-    }
-    return rows;
-  }
 
   [[nodiscard]] index_t scratch_floats() const noexcept {
     index_t most = 0;

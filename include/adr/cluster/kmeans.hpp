@@ -47,13 +47,15 @@ struct EncodingBook {
   AlignedBuffer<float> half_norms;       ///< [entries]
 
   [[nodiscard]] index_t entries() const noexcept { return half_norms.size(); }
+  /// Squares are exact in double: the norm has the same bits wherever this is compiled, which a
+  /// saved codebook relies on.
   void set_entry(index_t t, const float* entry) noexcept {
-    float norm = 0;
+    double norm = 0;
     for (index_t l = 0; l < coordinates; ++l) {
       negated_entries[t * coordinates + l] = -entry[l];
-      norm += entry[l] * entry[l];
+      norm += double{entry[l]} * double{entry[l]};
     }
-    half_norms[t] = 0.5F * norm;
+    half_norms[t] = static_cast<float>(0.5 * norm);
   }
 };
 

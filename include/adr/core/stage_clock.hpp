@@ -20,14 +20,39 @@ enum class Stage {
   gradient_sums,     ///< sums of the output gradient per cluster
   weight_gradient,   ///< centroids transposed times sums
   input_gradient,    ///< means times weights transposed, and folding back (col2im)
-  dense,             ///< products of the dense path
+  fit,               ///< axes and codebooks from a sample
+  encode,            ///< rotation to principal coordinates, and the nearest entries
+  refine,            ///< error of a sample, and entries moved towards it
+  tables,            ///< products of entries or axes with the weights
+  lookup,            ///< products read from tables in registers
+  subspace_product,  ///< products of principal coordinates with rotated weights
+  non_zeros,         ///< counting, rounding and listing an output gradient
+  sparse_weight_gradient,
+  sparse_input_gradient,
+  dense,  ///< products of the dense path
 };
 inline constexpr int k_stage_count = static_cast<int>(Stage::dense) + 1;
 
 inline const char* to_string(Stage stage) noexcept {
-  constexpr const char* names[k_stage_count] = {
-      "unfold", "hash",          "cluster",         "cluster_reuse",  "centroid_product",
-      "gather", "gradient_sums", "weight_gradient", "input_gradient", "dense"};
+  constexpr const char* names[k_stage_count] = {"unfold",
+                                                "hash",
+                                                "cluster",
+                                                "cluster_reuse",
+                                                "centroid_product",
+                                                "gather",
+                                                "gradient_sums",
+                                                "weight_gradient",
+                                                "input_gradient",
+                                                "fit",
+                                                "encode",
+                                                "refine",
+                                                "tables",
+                                                "lookup",
+                                                "subspace_product",
+                                                "non_zeros",
+                                                "sparse_weight_gradient",
+                                                "sparse_input_gradient",
+                                                "dense"};
   return names[static_cast<int>(stage)];
 }
 
@@ -42,6 +67,14 @@ class StageTimes {
   }
   void add(const StageTimes& other) noexcept {
     for (std::size_t i = 0; i < seconds_.size(); ++i) seconds_[i] += other.seconds_[i];
+  }
+  /// What was added after `earlier` was copied from this.
+  [[nodiscard]] StageTimes since(const StageTimes& earlier) const noexcept {
+    StageTimes difference;
+    for (std::size_t i = 0; i < seconds_.size(); ++i) {
+      difference.seconds_[i] = seconds_[i] - earlier.seconds_[i];
+    }
+    return difference;
   }
 
  private:

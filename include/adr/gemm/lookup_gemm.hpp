@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <type_traits>
 
 #include "adr/cluster/clustering.hpp"
 #include "adr/core/context.hpp"
@@ -31,38 +30,25 @@ inline void lookup_chunk(const ProductTables& tables, index_t first_output, inde
   shape.table_stride = tables.groups() * tables.entries();
   const index_t at = first_output * shape.table_stride + first_group * tables.entries();
   ids += first_group * shape.id_stride;
-  const auto run = [&](auto entries) {
-    constexpr int k_entries = decltype(entries)::value;
-    if (tables.entry() == TableEntry::int16) {
-      simd::lookup_int16<k_entries>(shape, tables.int16_tables() + at, ids,
-                                    reinterpret_cast<std::int16_t*>(sums));
-    } else {
-      simd::lookup_uint8<k_entries, 2>(shape, tables.uint8_tables() + at, ids, sums);
-    }
-  };
-  switch (tables.entries()) {
-    case 16:
-      return run(std::integral_constant<int, 16>());
-    case 64:
-      return run(std::integral_constant<int, 64>());
-    case 128:
-      return run(std::integral_constant<int, 128>());
-    default:
-      return run(std::integral_constant<int, 256>());
+  if (tables.entry() == TableEntry::int16) {
+    simd::lookup_int16(tables.entries(), shape, tables.int16_tables() + at, ids,
+                       reinterpret_cast<std::int16_t*>(sums));
+  } else {
+    simd::lookup_uint8<2>(tables.entries(), shape, tables.uint8_tables() + at, ids, sums);
   }
 }
 
 /// y[i] = start + scale * (base + sums[i]), or y[i] += scale * (base + sums[i]).
 template <class Sum, class T>
-void scale_sums(const Sum* sums, index_t count, std::int32_t base, float scale, float start,
-                bool add, T* y) noexcept {
+void scale_sums(const Sum* sums, index_t count, std::int32_t base, float scale, T start, bool add,
+                T* y) noexcept {
   if (add) {
     for (index_t i = 0; i < count; ++i) {
       y[i] += static_cast<T>(scale * static_cast<float>(base + std::int32_t{sums[i]}));
     }
   } else {
     for (index_t i = 0; i < count; ++i) {
-      y[i] = static_cast<T>(start + scale * static_cast<float>(base + std::int32_t{sums[i]}));
+      y[i] = start + static_cast<T>(scale * static_cast<float>(base + std::int32_t{sums[i]}));
     }
   }
 }
@@ -70,7 +56,7 @@ void scale_sums(const Sum* sums, index_t count, std::int32_t base, float scale, 
 /// Writes the outputs of one chunk into rows of pixels.
 template <class T>
 void scale_output(const ProductTables& tables, index_t m, index_t chunk, const std::uint16_t* sums,
-                  index_t count, float start, T* y) noexcept {
+                  index_t count, T start, T* y) noexcept {
   if (tables.entry() == TableEntry::int16) {
     scale_sums(reinterpret_cast<const std::int16_t*>(sums), count, tables.base(m, chunk),
                tables.scale(m, chunk), start, chunk > 0, y);
@@ -135,8 +121,8 @@ void lookup_forward(const VectorCodes& codes, const SharedIds& shared_ids,
       for (index_t c = 0; c < tables.chunks(); ++c) {
         detail::lookup_chunk(tables, m, c, shape, ids, sums);
         for (index_t r = 0; r < outputs; ++r) {
-          const float start =
-              tables.offset(m + r) + (bias.empty() ? 0.0F : static_cast<float>(bias[m + r]));
+          const T start =
+              static_cast<T>(tables.offset(m + r)) + (bias.empty() ? T(0) : bias[m + r]);
           const std::uint16_t* row = sums + r * k_block;
           if (output.pixel_stride == 1) {
             for_each_image_run(output, first, count,

@@ -52,10 +52,12 @@ inline void weights_gram(const AlignedBuffer<float>& packed, index_t length,
 ///   offset(m) + sum over chunks c of scale(m, c) * (base(m, c) + sum over g in c of
 ///   table(m, g)[id_g]).
 /// Padding entries cancel against base exactly, in integers. int16: entries are rounded to 1 /
-/// (32767 - groups) of the largest sum that a chunk can have. uint8: to 1 / k_most_uint8 of the
-/// widest table of the chunk, seven bits, so that two entries add up in a byte. Rounding adds an
-/// error of at most scale / 2 per group. Memory: outputs * groups * entries integers, and the
-/// floats of 8 outputs per thread while they are built. Thread-safety: reading is reentrant.
+/// (32767 - k_chunk_groups) of the largest sum that a chunk can have. uint8: to 1 / (k_most_uint8 -
+/// 1) of the widest table of the chunk, seven bits, so that two entries add up in a byte. Rounding adds an
+/// error of at most scale / 2 per group, and where padding is reserved one scale more for each run
+/// of groups that meet vectors. An output with a product that is not finite is NaN everywhere.
+/// Memory: outputs * groups * entries integers, and the floats of 8 outputs per thread while they
+/// are built. Thread-safety: reading is reentrant.
 class ProductTables {
  public:
   static constexpr index_t k_chunk_groups = 256;
@@ -95,8 +97,9 @@ class ProductTables {
         .bytes();
   }
 
-  /// Multiplies and rounds. Requires: packed weights of `outputs` rows of offsets * decoder.length,
-  /// scratch reserved. Cost: outputs * offsets * entries * length multiply-adds per book.
+  /// Multiplies and rounds. Requires: a number of entries that simd::is_lookup_size admits, packed
+  /// weights of `outputs` rows of offsets * decoder.length, scratch reserved. Cost: outputs *
+  /// offsets * entries * length multiply-adds per book.
   void build(const Decoder& decoder, const AlignedBuffer<float>& packed, index_t outputs,
              index_t offsets, TableEntry entry, const DenseGemm<float>& gemm, Context& context) {
     entry_ = entry;
@@ -158,7 +161,7 @@ class ProductTables {
     }
   }
 
-  /// Of `count` numbers.
+  /// Of `count` numbers; NaN where one of them is not finite.
   struct Spread {
     float least;
     float largest;
@@ -188,6 +191,10 @@ class ProductTables {
     for (index_t l = 0; l < k_lanes; ++l) {
       sum += sums[l];
       square += squares[l];
+    }
+    if (!std::isfinite(sum)) {
+      constexpr float k_nan = std::numeric_limits<float>::quiet_NaN();
+      return {k_nan, k_nan, k_nan};
     }
     const float mean = sum / static_cast<float>(count);
     return {*std::min_element(low, low + k_lanes), *std::max_element(high, high + k_lanes),
@@ -237,18 +244,9 @@ class ProductTables {
     for (index_t c = 0; c < chunks(); ++c) {
       const index_t first = c * k_chunk_groups;
       const index_t last = std::min(groups_, first + k_chunk_groups);
-      float step = 0;
-      for (index_t g = first; g < last; ++g) {
-        if (entry_ == TableEntry::int16) {
-          step += std::max(std::abs(least[g]), std::abs(largest[g]));
-        } else {
-          step = std::max(step, largest[g] - least[g]);
-        }
-      }
-      step /= entry_ == TableEntry::int16 ? static_cast<float>(32767 - k_chunk_groups)
-                                          : static_cast<float>(k_most_uint8 - 1);
-      // A step that is zero or not finite has tables of zeros, and the scale carries it on.
-      const float per_step = step > 0 && step <= std::numeric_limits<float>::max() ? 1 / step : 0;
+      const float step = rounding_step(least, largest, first, last);
+      // A step that is zero, next to nothing or NaN has tables of zeros; the scale carries it on.
+      const float per_step = step >= std::numeric_limits<float>::min() ? 1 / step : 0;
       scales_[m * chunks() + c] = step;
       rounding += double{step} * double{step} * static_cast<double>(last - first) / 12;
       std::int32_t base = 0;
@@ -257,7 +255,7 @@ class ProductTables {
         const float origin = entry_ == TableEntry::int16 ? 0.0F : least[g];
         std::int32_t pad_entry = 0;
         if (padding) {
-          const float exact = (pad[g] - origin) * per_step;
+          const float exact = per_step > 0 ? (pad[g] - origin) * per_step : 0;
           pad_entry = bounded(static_cast<std::int32_t>(std::lrint(exact - carry)));
           carry += static_cast<float>(pad_entry) - exact;
           base -= pad_entry;
@@ -276,8 +274,26 @@ class ProductTables {
       bases_[m * chunks() + c] = base;
     }
     offsets_[m] = static_cast<float>(offset);
-    errors_[2 * m] = static_cast<float>(rounding);
-    errors_[2 * m + 1] = static_cast<float>(variance);
+    const bool finite = std::isfinite(rounding) && std::isfinite(variance);
+    errors_[2 * m] = finite ? static_cast<float>(rounding) : 0;
+    errors_[2 * m + 1] = finite ? static_cast<float>(variance) : 0;
+  }
+
+  /// What one stands for in the tables of a chunk; NaN where a product is not finite.
+  [[nodiscard]] float rounding_step(const float* least, const float* largest, index_t first,
+                                    index_t last) const noexcept {
+    float sum = 0;
+    float widest = 0;
+    for (index_t g = first; g < last; ++g) {
+      sum += std::max(std::abs(least[g]), std::abs(largest[g]));
+      widest = std::max(widest, largest[g] - least[g]);
+    }
+    // The sum meets every NaN, which comparisons may pass over.
+    if (!std::isfinite(sum) || !std::isfinite(widest)) {
+      return std::numeric_limits<float>::quiet_NaN();
+    }
+    return entry_ == TableEntry::int16 ? sum / static_cast<float>(32767 - k_chunk_groups)
+                                       : widest / static_cast<float>(k_most_uint8 - 1);
   }
 
   [[nodiscard]] std::int32_t bounded(std::int32_t value) const noexcept {
@@ -287,6 +303,10 @@ class ProductTables {
   template <class Entry>
   static void round_entries(const float* values, index_t count, float origin, float per_step,
                             Entry* to) noexcept {
+    if (per_step == 0) {
+      std::fill_n(to, count, Entry{0});
+      return;
+    }
     // Rounding of what is made non-negative first needs no call and no mode.
     constexpr float k_shift = std::is_same_v<Entry, std::int16_t> ? 32768.0F : 0.0F;
     for (index_t t = 0; t < count; ++t) {

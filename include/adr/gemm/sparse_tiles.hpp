@@ -32,16 +32,20 @@ class SparseTiles {
  public:
   SparseTiles() = default;
 
-  /// Errors: std::overflow_error or std::invalid_argument when the places of a tile are too many
-  /// to number. Requires: length > 0, a map with at least one offset.
+  /// The plane of a tile shares the first-level cache of 32 kB with lists and sums.
+  static constexpr index_t k_plane_bytes = 26 << 10;
+
+  /// plane_bytes: what the plane of a tile may take, as far as there is a choice. Errors:
+  /// std::overflow_error or std::invalid_argument when the places of a tile are too many to number.
+  /// Requires: length > 0, a map with at least one offset.
   template <class T>
-  static SparseTiles of(const VectorMap& map, index_t length) {
+  static SparseTiles of(const VectorMap& map, index_t length, index_t plane_bytes = k_plane_bytes) {
     SparseTiles tiles;
     tiles.map_ = map;
     tiles.registers_ = simd::strip_registers<simd::Batch<T>>(map.offsets(), length);
     tiles.strip_ = tiles.registers_ * simd::Batch<T>::size;
     tiles.strips_ = (length + tiles.strip_ - 1) / tiles.strip_;
-    tiles.cut(tiles.strip_ * static_cast<index_t>(sizeof(T)));
+    tiles.cut(tiles.strip_ * static_cast<index_t>(sizeof(T)), plane_bytes);
     return tiles;
   }
 
@@ -127,9 +131,7 @@ class SparseTiles {
   }
 
  private:
-  /// The plane of a tile shares the first-level cache of 32 kB with lists and sums.
-  static constexpr index_t k_plane_bytes = 26 << 10;
-  /// What it may take, from the second-level cache, where rows that tiles share would be many.
+  /// What a plane may take, from the second-level cache, where rows that tiles share would be many.
   static constexpr index_t k_large_plane_bytes = 128 << 10;
 
   [[nodiscard]] index_t rows_that_fit(index_t bytes, index_t vector_bytes) const noexcept {
@@ -137,14 +139,14 @@ class SparseTiles {
     return height < plane_height(1) ? 0 : (height - plane_height(1)) / map_.step_y + 1;
   }
 
-  void cut(index_t vector_bytes) {
+  void cut(index_t vector_bytes, index_t plane_bytes) {
     if (map_.rows() == 0) {
       count_ = 0;
       return;
     }
     // Rows that neighbouring tiles both load.
     const index_t shared = (plane_height(1) - 1) / map_.step_y;
-    index_t rows = rows_that_fit(k_plane_bytes, vector_bytes);
+    index_t rows = rows_that_fit(plane_bytes, vector_bytes);
     if (rows < 2 * shared) {
       rows = std::max(rows, std::min(rows_that_fit(k_large_plane_bytes, vector_bytes), 4 * shared));
     }
@@ -154,7 +156,7 @@ class SparseTiles {
     bands_ = (map_.out_height + band_rows_ - 1) / band_rows_;
     if (bands_ == 1) {
       const index_t image_bytes = vector_bytes * plane_width() * plane_height(map_.out_height);
-      tile_images_ = std::clamp<index_t>(k_plane_bytes / image_bytes, 1, map_.images);
+      tile_images_ = std::clamp<index_t>(plane_bytes / image_bytes, 1, map_.images);
       count_ = (map_.images + tile_images_ - 1) / tile_images_;
     } else {
       count_ = map_.images * bands_;

@@ -13,12 +13,13 @@
 #include "adr/core/context.hpp"
 #include "adr/core/types.hpp"
 #include "adr/core/view_checks.hpp"
-#include "adr/gemm/column_sums.hpp"
+#include "adr/gemm/channel_sums.hpp"
+#include "adr/nn/layer_product.hpp"
 #include "adr/nn/operand_checks.hpp"
-#include "adr/nn/reuse_product.hpp"
+#include "adr/nn/operands.hpp"
+#include "adr/nn/product_shape.hpp"
 #include "adr/unfold/conv_geometry.hpp"
-#include "adr/unfold/pixel_rows.hpp"
-#include "adr/unfold/unfolded_rows.hpp"
+#include "adr/unfold/neuron_vectors.hpp"
 
 ADR_NAMESPACE_BEGIN
 
@@ -44,7 +45,7 @@ class ReuseConv2d {
     detail::require(problem.empty(), "ConvGeometry: ", problem);
     groups_.reserve(static_cast<std::size_t>(geometry.groups));
     for (index_t g = 0; g < geometry.groups; ++g) {
-      groups_.emplace_back(geometry.columns(), geometry.group_out_channels(), config);
+      groups_.emplace_back(product_shape(geometry, config.neuron_vectors), config);
     }
   }
   /// Runs on one thread with scratch of its own.
@@ -62,26 +63,40 @@ class ReuseConv2d {
 
   /// Changes the setting for the passes to come; clusters, cache and hyperplanes are made anew.
   void set_config(const ReuseConfig& config) {
-    for (auto& group : groups_) group.set_config(config);
+    for (auto& group : groups_) {
+      group.set_config(product_shape(geometry_, config.neuron_vectors), config);
+    }
   }
   void set_dense_gemm(const DenseGemm<T>& gemm) {
     for (auto& group : groups_) group.set_dense_gemm(gemm);
   }
-  /// Forgets what earlier batches left behind: the cluster cache and the estimated mean.
+  /// Forgets what earlier batches left behind: the cluster cache, the estimated mean, and learned
+  /// clusters, which the next forward pass fits anew unless they are frozen.
   void clear_cache() {
     for (auto& group : groups_) group.clear_cache();
   }
 
+  /// Ends learning: from now on a forward pass assigns and multiplies, with the clusters as they
+  /// are, and tables are made again only when the weights change. For inference. Methods that learn
+  /// nothing (dense, hyperplane) go on as before. Errors: std::invalid_argument when nothing has
+  /// been learned yet.
+  void freeze() {
+    for (auto& group : groups_) group.freeze();
+  }
+  /// Goes on learning.
+  void unfreeze() noexcept {
+    for (auto& group : groups_) group.unfreeze();
+  }
+  [[nodiscard]] bool frozen() const noexcept { return groups_.front().frozen(); }
+
   /// Bytes of scratch for a forward and a backward pass on that many images. With reuse the scratch
   /// depends on the clusters found; then this is what the last batch needed.
   [[nodiscard]] std::size_t workspace_bytes(index_t batch) const {
-    const int threads = context_->threads();
-    const index_t rows = geometry_.rows(batch);
+    const bool in_place = geometry_.layout == Layout::nhwc;
     std::size_t bytes = 0;
     for (const auto& group : groups_) {
-      bytes = std::max(
-          {bytes, group.forward_workspace_bytes(threads),
-           gradient_copy_bytes(rows) + group.backward_workspace_bytes(rows, true, threads)});
+      const VectorMap map = vector_map(geometry_, group.vector_kind(), batch);
+      bytes = std::max(bytes, group.workspace_bytes(map, in_place, context_->threads()));
     }
     return bytes;
   }
@@ -97,12 +112,10 @@ class ReuseConv2d {
       require_finite("w", w);
       require_finite("bias", bias);
     }
-    const index_t outputs = geometry_.group_out_channels();
     for (index_t g = 0; g < geometry_.groups; ++g) {
-      const UnfoldedRows<const T> input(geometry_, x, g);
-      const PixelRows<T> output(y, g * outputs, outputs);
-      groups_[static_cast<std::size_t>(g)].forward(input, group_weights(w, g), group_bias(bias, g),
-                                                   output, *context_);
+      groups_[static_cast<std::size_t>(g)].forward(ConvInput<const T>{geometry_, x, g},
+                                                   group_weights(w, g), group_bias(bias, g),
+                                                   ConvOutput<T>{geometry_, y, g}, *context_);
     }
     collect_stats();
   }
@@ -118,27 +131,21 @@ class ReuseConv2d {
     require_gradients(x, w, d_y, d_x, d_w, d_bias);
     for (index_t n = 0; n < d_x.batch; ++n) std::fill_n(d_x.image(n), d_x.image_size(), T(0));
     const index_t outputs = geometry_.group_out_channels();
-    const index_t rows = geometry_.rows(x.batch);
     for (index_t g = 0; g < geometry_.groups; ++g) {
       auto& group = groups_[static_cast<std::size_t>(g)];
-      const PixelRows<const T> pixels(d_y, g * outputs, outputs);
-      const bool with_input = d_x.data != nullptr;
-      context_->workspace().reserve(
-          gradient_copy_bytes(rows) +
-          group.backward_workspace_bytes(rows, with_input, context_->threads()));
-      const Workspace::Frame frame(context_->workspace());
-      const MatrixView<const T> d_output = row_major(pixels, rows);
-      const UnfoldedRows<const T> input(geometry_, x, g);
+      const ConvInput<const T> input{geometry_, x, g};
+      const ConvOutput<const T> d_output{geometry_, d_y, g};
       const GemmResult<T> d_weights{
           d_w.data != nullptr ? d_w.middle_rows(g * outputs, outputs) : MatrixView<T>(), true};
-      if (with_input) {
-        const UnfoldedRows<T> d_input(geometry_, d_x, g);
-        group.backward(input, group_weights(w, g), d_output, d_weights, d_input, *context_);
+      if (d_x.data != nullptr) {
+        group.backward(input, group_weights(w, g), d_output, d_weights,
+                       ConvInput<T>{geometry_, d_x, g}, *context_);
       } else {
-        group.backward(input, group_weights(w, g), d_output, d_weights, NoInputGradient{},
-                       *context_);
+        group.backward(input, group_weights(w, g), d_output, d_weights, NoOperand{}, *context_);
       }
-      if (!d_bias.empty()) column_sums(d_output, d_bias.data + g * outputs);
+      if (!d_bias.empty()) {
+        channel_sums(d_output.pixels(), d_bias.data + g * outputs, context_->threads());
+      }
     }
     collect_stats();
   }
@@ -191,23 +198,6 @@ class ReuseConv2d {
     return {bias.data + g * outputs, outputs};
   }
 
-  /// Layout nchw needs a transposed copy of the output gradient.
-  [[nodiscard]] std::size_t gradient_copy_bytes(index_t rows) const {
-    return WorkspaceSize().template add<T>(rows * geometry_.group_out_channels()).bytes();
-  }
-  [[nodiscard]] MatrixView<const T> row_major(const PixelRows<const T>& pixels, index_t rows) {
-    if (pixels.in_place()) return pixels.view(0, rows, nullptr);
-    const MatrixView<T> copy(context_->workspace().take<T>(rows * pixels.cols()), rows,
-                             pixels.cols());
-    constexpr index_t k_block_rows = 256;
-    parallel_for(
-        (rows + k_block_rows - 1) / k_block_rows, context_->threads(), [&](index_t b, int) {
-          const index_t first = b * k_block_rows;
-          pixels.load(first, 0, copy.middle_rows(first, std::min(k_block_rows, rows - first)));
-        });
-    return copy;
-  }
-
   void collect_stats() {
     stats_.reset();
     for (const auto& group : groups_) {
@@ -222,7 +212,7 @@ class ReuseConv2d {
   ConvGeometry geometry_;
   std::unique_ptr<Context> own_context_;
   Context* context_;
-  std::vector<ReuseProduct<T>> groups_;
+  std::vector<LayerProduct<T>> groups_;
   ReuseStats stats_;
 };
 

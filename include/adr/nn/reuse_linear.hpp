@@ -8,12 +8,13 @@
 #include "adr/adapt/reuse_config.hpp"
 #include "adr/adapt/reuse_stats.hpp"
 #include "adr/core/context.hpp"
-#include "adr/core/matrix_rows.hpp"
 #include "adr/core/types.hpp"
 #include "adr/core/view_checks.hpp"
-#include "adr/gemm/column_sums.hpp"
+#include "adr/gemm/channel_sums.hpp"
+#include "adr/nn/layer_product.hpp"
 #include "adr/nn/operand_checks.hpp"
-#include "adr/nn/reuse_product.hpp"
+#include "adr/nn/operands.hpp"
+#include "adr/nn/product_shape.hpp"
 
 ADR_NAMESPACE_BEGIN
 
@@ -29,7 +30,7 @@ class ReuseLinear {
   /// Runs with threads and scratch of the given context, which must outlive the layer.
   ReuseLinear(index_t in_features, index_t out_features, const ReuseConfig& config,
               Context& context)
-      : context_(&context), product_(in_features, out_features, config) {}
+      : context_(&context), product_(product_shape(in_features, out_features), config) {}
   /// Runs on one thread with scratch of its own.
   ReuseLinear(index_t in_features, index_t out_features, const ReuseConfig& config)
       : ReuseLinear(in_features, out_features, config, std::make_unique<Context>()) {}
@@ -40,15 +41,20 @@ class ReuseLinear {
   [[nodiscard]] const ReuseStats& stats() const noexcept { return product_.stats(); }
   [[nodiscard]] const Clustering<T>& clustering() const noexcept { return product_.clustering(); }
 
-  void set_config(const ReuseConfig& config) { product_.set_config(config); }
+  void set_config(const ReuseConfig& config) {
+    product_.set_config(product_shape(in_features(), out_features()), config);
+  }
   void set_dense_gemm(const DenseGemm<T>& gemm) { product_.set_dense_gemm(gemm); }
-  /// Forgets what earlier batches left behind: the cluster cache and the estimated mean.
+  /// Forgets what earlier batches left behind; see ReuseConv2d.
   void clear_cache() { product_.clear_cache(); }
+  /// Ends learning, and goes on; see ReuseConv2d.
+  void freeze() { product_.freeze(); }
+  void unfreeze() noexcept { product_.unfreeze(); }
+  [[nodiscard]] bool frozen() const noexcept { return product_.frozen(); }
 
   /// Bytes of scratch for a forward and a backward pass on that many rows; see ReuseConv2d.
   [[nodiscard]] std::size_t workspace_bytes(index_t rows) const {
-    return std::max(product_.forward_workspace_bytes(context_->threads()),
-                    product_.backward_workspace_bytes(rows, true, context_->threads()));
+    return product_.workspace_bytes(row_map(rows), true, context_->threads());
   }
 
   /// Computes y = x w^T + bias. Cost: as ReuseConv2d with K = in_features, M = out_features.
@@ -64,7 +70,8 @@ class ReuseLinear {
       require_finite("w", w);
       require_finite("bias", bias);
     }
-    product_.forward(MatrixRows<const T>(x), transposed(w), bias, MatrixRows<T>(y), *context_);
+    product_.forward(MatrixOperand<const T>{x}, transposed(w), bias, MatrixOperand<T>{y},
+                     *context_);
   }
 
   /// Computes the gradients from the clusters of the last forward pass, which must have had this x.
@@ -85,15 +92,17 @@ class ReuseLinear {
       require_finite("w", w);
       require_finite("d_y", d_y);
     }
-    const MatrixRows<const T> input(x);
+    const MatrixOperand<const T> input{x};
+    const MatrixOperand<const T> d_output{d_y};
     const GemmResult<T> d_weights{d_w, true};
     if (d_x.data != nullptr) {
       for (index_t i = 0; i < d_x.rows; ++i) std::fill_n(d_x.row(i), d_x.cols, T(0));
-      product_.backward(input, transposed(w), d_y, d_weights, MatrixRows<T>(d_x), *context_);
+      product_.backward(input, transposed(w), d_output, d_weights, MatrixOperand<T>{d_x},
+                        *context_);
     } else {
-      product_.backward(input, transposed(w), d_y, d_weights, NoInputGradient{}, *context_);
+      product_.backward(input, transposed(w), d_output, d_weights, NoOperand{}, *context_);
     }
-    if (!d_bias.empty()) column_sums(d_y, d_bias.data);
+    if (!d_bias.empty()) channel_sums(d_output.pixels(), d_bias.data, context_->threads());
   }
 
  private:
@@ -105,7 +114,7 @@ class ReuseLinear {
 
   std::unique_ptr<Context> own_context_;
   Context* context_;
-  ReuseProduct<T> product_;
+  LayerProduct<T> product_;
 };
 
 ADR_NAMESPACE_END

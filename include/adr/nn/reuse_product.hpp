@@ -1,6 +1,5 @@
-// One weight matrix with its clusterer, its products and its caches: where policy (ReuseConfig in,
-// ReuseStats out) and computation meet. The layers and the drop-in functions are thin shells over
-// it.
+// One weight matrix with the clusterer, the products and the caches of the published method, which
+// works on unfolded rows; without clusters it is the dense product.
 #pragma once
 
 #include <algorithm>
@@ -28,8 +27,9 @@ ADR_NAMESPACE_BEGIN
 
 /// The product of any input with one weight matrix, and its gradients, as a ReuseConfig says.
 ///
-/// Inputs, outputs and input gradients are rows in the sense of core/matrix_rows.hpp; shapes are
-/// checked by the callers. State: the hyperplanes, the clusters of the last forward pass, and with
+/// Methods: dense and hyperplane. Gradients: exact, or what the published method has. Inputs,
+/// outputs and input gradients are rows in the sense of core/matrix_rows.hpp; shapes are checked by
+/// the callers. State: the hyperplanes, the clusters of the last forward pass, and with
 /// cluster reuse the cache. Memory is allocated while batches and cluster counts grow, always
 /// before an output is written, and not in the steady state. Thread-safety: none; one object per
 /// thread of control.
@@ -109,8 +109,10 @@ class ReuseProduct {
     if (clustered) {
       bytes = centroid_backward_workspace_bytes(clustering_, outputs_,
                                                 with_input_gradient && !exact_input, thread_count);
-    } else {
-      bytes = dense_weight_gradient_workspace_bytes<T>(rows, columns_, outputs_, thread_count);
+    }
+    if (!clusters_weight_gradient()) {
+      bytes = std::max(
+          bytes, dense_weight_gradient_workspace_bytes<T>(rows, columns_, outputs_, thread_count));
     }
     if (exact_input) {
       bytes = std::max(bytes, dense_input_gradient_workspace_bytes<T>(columns_, thread_count));
@@ -183,26 +185,28 @@ class ReuseProduct {
     const double sums = stats_.neuron_vectors * static_cast<double>(outputs_);
     const bool exact_input =
         k_with_input && (!clustered || config_.input_gradient == InputGradient::exact);
+    const GemmResult<T> from_clusters = clusters_weight_gradient() ? d_weights : GemmResult<T>{};
     if (!d_weights.empty()) {
       stats_.weight_gradient.multiply_adds_dense = dense_work;
       stats_.weight_gradient.multiply_adds_done =
-          clustered ? sums + centroid_multiply_adds(false) : dense_work;
+          clusters_weight_gradient() ? sums + centroid_multiply_adds(false) : dense_work;
     }
     if (k_with_input) {
       stats_.input_gradient.multiply_adds_dense = dense_work;
       stats_.input_gradient.multiply_adds_done =
           exact_input ? dense_work
-                      : centroid_multiply_adds(false) + (d_weights.empty() ? sums : 0.0);
+                      : centroid_multiply_adds(false) + (from_clusters.empty() ? sums : 0.0);
     }
-    if (!clustered && !d_weights.empty()) {
+    if (!clusters_weight_gradient() && !d_weights.empty()) {
       StageClock clock(times);
       dense_weight_gradient(input, d_output, d_weights, gemm_, context);
       clock.finish(Stage::dense);
     }
     if (clustered && k_with_input && !exact_input) {
-      centroid_backward(clustering_, weights, d_output, d_weights, d_input, gemm_, context, times);
-    } else if (clustered && !d_weights.empty()) {
-      centroid_backward(clustering_, weights, d_output, d_weights, NoInputGradient{}, gemm_,
+      centroid_backward(clustering_, weights, d_output, from_clusters, d_input, gemm_, context,
+                        times);
+    } else if (!from_clusters.empty()) {
+      centroid_backward(clustering_, weights, d_output, from_clusters, NoInputGradient{}, gemm_,
                         context, times);
     }
     if constexpr (k_with_input) {
@@ -215,6 +219,10 @@ class ReuseProduct {
   }
 
  private:
+  [[nodiscard]] bool clusters_weight_gradient() const noexcept {
+    return config_.method == Method::hyperplane && config_.weight_gradient != WeightGradient::exact;
+  }
+
   [[nodiscard]] double dense_multiply_adds(index_t rows) const noexcept {
     return static_cast<double>(rows) * static_cast<double>(columns_) *
            static_cast<double>(outputs_);

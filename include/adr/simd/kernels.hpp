@@ -63,6 +63,21 @@ T dot(const T* x, const T* y, index_t count) noexcept {
   return result;
 }
 
+/// Returns the sum of x[i] over i < count.
+template <class T, class B = Batch<T>>
+T total(const T* x, index_t count) noexcept {
+  B parts[4];
+  for (B& part : parts) part = B::broadcast(T(0));
+  index_t i = 0;
+  for (; i + 4 * B::size <= count; i += 4 * B::size) {
+    for (index_t c = 0; c < 4; ++c) parts[c] = parts[c] + B::load(x + i + c * B::size);
+  }
+  for (; i + B::size <= count; i += B::size) parts[0] = parts[0] + B::load(x + i);
+  T result = sum((parts[0] + parts[1]) + (parts[2] + parts[3]));
+  for (; i < count; ++i) result += x[i];
+  return result;
+}
+
 namespace detail {
 
 /// Sign bits of `Rows` rows at once: their accumulators hide the latency of the multiply-adds and
@@ -167,8 +182,8 @@ void gather_add(const T* const* tables, const std::int32_t* const* ids, index_t 
 
 /// Adds rows into the table rows that a list of ids names: for i < rows.rows,
 /// table[ids[i], :] += rows[i, :]. Additions happen in the order of i.
-template <class T, class B = Batch<T>>
-void keyed_add(const MatrixView<const T>& rows, const std::int32_t* ids, T* table,
+template <class T, class B = Batch<T>, class Id>
+void keyed_add(const MatrixView<const T>& rows, const Id* ids, T* table,
                index_t table_stride) noexcept {
   for (index_t i = 0; i < rows.rows; ++i) {
     add<T, B>(rows.row(i), table + ids[i] * table_stride, rows.cols);

@@ -21,6 +21,14 @@ inline std::vector<index_t> weight_columns(index_t length) {
   return columns;
 }
 
+/// Where the rows of a matrix lie as neuron vectors: every output reads its own.
+inline VectorMap row_map(index_t rows) noexcept {
+  VectorMap map;
+  map.images = 1;
+  map.grid_height = map.out_height = rows;
+  return map;
+}
+
 /// A row-major matrix as a source of neuron vectors. Thread-safety: loads are reentrant; adds are
 /// as long as they touch different elements.
 template <class T>
@@ -28,10 +36,8 @@ class MatrixVectors {
   using Element = std::remove_const_t<T>;
 
  public:
-  explicit MatrixVectors(const MatrixView<T>& matrix) noexcept : matrix_(matrix) {
-    map_.images = 1;
-    map_.grid_height = map_.out_height = matrix.rows;
-  }
+  explicit MatrixVectors(const MatrixView<T>& matrix) noexcept
+      : matrix_(matrix), map_(row_map(matrix.rows)) {}
 
   [[nodiscard]] const VectorMap& map() const noexcept { return map_; }
   [[nodiscard]] index_t length() const noexcept { return matrix_.cols; }
@@ -56,6 +62,9 @@ class MatrixVectors {
       simd::add<Element>(block.row(i), matrix_.row(first_vector + i) + first_element, block.cols);
     }
   }
+
+  /// Whether adds to different elements of the vectors touch different memory.
+  [[nodiscard]] static bool adds_are_independent() noexcept { return true; }
 
   // Neuron vectors as the rows of a matrix (core/matrix_rows.hpp), for what clusters rows.
   [[nodiscard]] index_t rows() const noexcept { return matrix_.rows; }

@@ -144,6 +144,11 @@ class NeuronVectors {
                      });
   }
 
+  /// Whether adds to different vectors, or to different elements, touch different memory.
+  [[nodiscard]] bool adds_are_independent() const noexcept {
+    return geometry_.columns() == geometry_.group_in_channels();
+  }
+
   // Neuron vectors as the rows of a matrix (core/matrix_rows.hpp), for what clusters rows.
   [[nodiscard]] index_t rows() const noexcept { return map_.vectors(); }
   [[nodiscard]] index_t cols() const noexcept { return length(); }

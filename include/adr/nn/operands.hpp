@@ -1,0 +1,69 @@
+// What a product reads and writes, in the three forms in which the algorithms want it: rows of the
+// unfolded matrix, shared neuron vectors, and pixels of channels. Nothing is copied.
+#pragma once
+
+#include "adr/core/matrix_rows.hpp"
+#include "adr/core/pixel_view.hpp"
+#include "adr/core/types.hpp"
+#include "adr/core/vector_map.hpp"
+#include "adr/nn/product_shape.hpp"
+#include "adr/unfold/conv_geometry.hpp"
+#include "adr/unfold/matrix_vectors.hpp"
+#include "adr/unfold/neuron_vectors.hpp"
+#include "adr/unfold/pixel_rows.hpp"
+#include "adr/unfold/unfolded_rows.hpp"
+
+ADR_NAMESPACE_BEGIN
+
+/// One group of the images that a convolution reads, or of the gradient with respect to them.
+template <class T>
+struct ConvInput {
+  const ConvGeometry& geometry;
+  TensorView<T> images;
+  index_t group;
+
+  [[nodiscard]] UnfoldedRows<T> rows() const { return {geometry, images, group}; }
+  [[nodiscard]] NeuronVectors<T> vectors(NeuronVectorKind kind) const {
+    return {geometry, images, group, kind};
+  }
+  [[nodiscard]] PixelView<T> pixels() const {
+    const index_t channels = geometry.group_in_channels();
+    return pixel_view(images, group * channels, channels);
+  }
+};
+
+/// One group of the images that a convolution writes, or of the gradient with respect to them.
+template <class T>
+struct ConvOutput {
+  const ConvGeometry& geometry;
+  TensorView<T> images;
+  index_t group;
+
+  [[nodiscard]] index_t channels() const { return geometry.group_out_channels(); }
+  [[nodiscard]] PixelRows<T> rows() const { return {images, group * channels(), channels()}; }
+  [[nodiscard]] PixelView<T> pixels() const {
+    return pixel_view(images, group * channels(), channels());
+  }
+  /// The pixels as neuron vectors of the convolution that carries gradients back.
+  [[nodiscard]] NeuronVectors<T> flipped_vectors() const {
+    return {flipped_convolution(geometry), images, group, NeuronVectorKind::pixel};
+  }
+};
+
+/// A matrix that a plain product reads or writes.
+template <class T>
+struct MatrixOperand {
+  MatrixView<T> matrix;
+
+  [[nodiscard]] MatrixRows<T> rows() const { return MatrixRows<T>(matrix); }
+  [[nodiscard]] MatrixVectors<T> vectors(NeuronVectorKind /*kind*/) const {
+    return MatrixVectors<T>(matrix);
+  }
+  [[nodiscard]] MatrixVectors<T> flipped_vectors() const { return MatrixVectors<T>(matrix); }
+  [[nodiscard]] PixelView<T> pixels() const { return pixel_view(matrix); }
+};
+
+/// Stands for an operand that is not wanted.
+struct NoOperand {};
+
+ADR_NAMESPACE_END

@@ -1,0 +1,260 @@
+// The two gradients of a product, each in the form that the setting asks for or that the density of
+// the output gradient makes the best: from clusters, over non-zeros, or dense.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <optional>
+#include <type_traits>
+
+#include "adr/adapt/reuse_config.hpp"
+#include "adr/adapt/reuse_stats.hpp"
+#include "adr/core/context.hpp"
+#include "adr/core/types.hpp"
+#include "adr/core/vector_map.hpp"
+#include "adr/gemm/centroid_gemm.hpp"
+#include "adr/gemm/dense_gemm.hpp"
+#include "adr/nn/gradient_forms.hpp"
+#include "adr/nn/operands.hpp"
+#include "adr/nn/own_cluster_gradient.hpp"
+#include "adr/nn/product_shape.hpp"
+#include "adr/nn/reuse_product.hpp"
+#include "adr/nn/shared_product.hpp"
+#include "adr/nn/sparse_gradients.hpp"
+
+ADR_NAMESPACE_BEGIN
+
+/// What the forward pass of a product left behind for its gradients.
+template <class T>
+struct ForwardState {
+  const ProductShape& shape;
+  const SharedProduct<T>* shared;  ///< null for the methods that work on unfolded rows
+  const DenseGemm<T>& gemm;
+  bool clusters_usable;
+  VectorMap map;
+};
+
+/// The backward pass of one product. Thread-safety: none.
+template <class T>
+class ProductGradients {
+ public:
+  /// Errors: std::invalid_argument when the gradients cannot have the forms that the config asks
+  /// for.
+  ProductGradients(const ProductShape& shape, const ReuseConfig& config) : config_(config) {
+    // What workspace_bytes assumes before the first pass.
+    GradientCase usual;
+    usual.density = 0;
+    last_ = {choose_weight_gradient(config, usual), choose_input_gradient(config, usual)};
+    if (config.method == Method::dense) return;
+    detail::require(
+        config.input_gradient != InputGradient::cluster_mean || config.method == Method::hyperplane,
+        "ReuseConfig: input_gradient cluster_mean needs method hyperplane, got ",
+        to_string(config.method));
+    if (config.input_gradient != InputGradient::own_clusters) return;
+    detail::require(!shape.flipped.columns.empty(),
+                    "ReuseConfig: input_gradient own_clusters needs a convolution of stride 1 with "
+                    "a padding of at most dilation * (kernel - 1)");
+    own_clusters_.emplace(shape.pixels, shape.flipped, config);
+  }
+
+  /// Forgets the clusters of earlier output gradients.
+  void clear() noexcept {
+    if (own_clusters_) own_clusters_->clear();
+  }
+
+  /// Bytes of scratch that the last `compute` took, or that one over non-zeros would take.
+  /// in_place: d_y is row-major.
+  [[nodiscard]] std::size_t workspace_bytes(const ForwardState<T>& forward,
+                                            const ReuseProduct<T>& rows, bool in_place,
+                                            int thread_count) const {
+    const std::size_t bytes = scratch_bytes(last_, forward, rows, in_place, thread_count);
+    const bool own = own_clusters_ && last_.input == InputGradient::own_clusters;
+    return own ? std::max(bytes, own_clusters_->workspace_bytes(thread_count)) : bytes;
+  }
+
+  /// Computes d_weights (unless empty) and adds to d_input (unless NoOperand), which must be zero.
+  /// Errors: std::bad_alloc.
+  template <class Input, class Output, class InputOperand>
+  void compute(const ForwardState<T>& forward, ReuseProduct<T>& rows, const Input& input,
+               const GemmFactor<T>& weights, const Output& d_output, const GemmResult<T>& d_weights,
+               const InputOperand& d_input, Context& context, ReuseStats& stats) {
+    constexpr bool k_with_input = !std::is_same_v<InputOperand, NoOperand>;
+    StageTimes* times = config_.time_stages ? &stats.backward_times : nullptr;
+    const PixelView<const T> pixels = d_output.pixels();
+    GradientForms forms =
+        choose(forward, pixels, !d_weights.empty(), k_with_input, context, stats, times);
+    if constexpr (k_with_input) {
+      // First, because only there it turns out whether it is possible.
+      if (forms.input == InputGradient::own_clusters) {
+        if (own_clusters_->compute(d_output.flipped_vectors(), weights, d_input.pixels(), context,
+                                   times)) {
+          stats.input_gradient.multiply_adds_done = own_clusters_->multiply_adds();
+        } else {
+          forms.input = InputGradient::exact;
+        }
+      }
+    }
+    last_ = forms;
+    if (forms.with_weights()) stats.weight_gradient_form = forms.weights;
+    if (forms.with_input()) stats.input_gradient_form = forms.input;
+    context.workspace().reserve(
+        scratch_bytes(forms, forward, rows, d_output.rows().in_place(), context.threads()));
+    compute_by_rows(forms, forward, rows, input, weights, d_output.rows(), d_weights, d_input,
+                    context, stats);
+    if (forward.shared != nullptr && forms.weights == WeightGradient::clusters) {
+      forward.shared->weight_gradient(pixels, d_weights, forward.gemm, context, times);
+      stats.weight_gradient.multiply_adds_done = forward.shared->weight_gradient_multiply_adds();
+    }
+    compute_over_non_zeros(forms, forward, input, weights, d_weights, d_input, context, stats,
+                           times);
+    if (forms.with_weights()) stats.weight_gradient.multiply_adds_dense = dense_work(forward);
+    if (forms.with_input()) stats.input_gradient.multiply_adds_dense = dense_work(forward);
+    ++passes_;
+  }
+
+ private:
+  /// Lists of the two gradients are rounded with the same seed in a pass, so that one serves both.
+  [[nodiscard]] typename SparseGradients<T>::Rounding rounding(bool rounded) const noexcept {
+    constexpr std::uint64_t k_odd = 0x9e3779b97f4a7c15u;
+    return {rounded ? config_.rounding_step : 0.0, config_.seed + passes_ * k_odd};
+  }
+
+  [[nodiscard]] static double dense_work(const ForwardState<T>& forward) noexcept {
+    return static_cast<double>(forward.map.rows()) * static_cast<double>(forward.shape.columns) *
+           static_cast<double>(forward.shape.outputs);
+  }
+
+  GradientForms choose(const ForwardState<T>& forward, const PixelView<const T>& d_output,
+                       bool with_weights, bool with_input, Context& context, ReuseStats& stats,
+                       StageTimes* times) {
+    GradientCase facts;
+    facts.dense_work = dense_work(forward);
+    facts.clusters_usable = forward.clusters_usable;
+    if (forward.shared != nullptr && forward.clusters_usable) {
+      facts.cluster_work = forward.shared->weight_gradient_multiply_adds();
+    }
+    if (depends_on_density(config_, with_weights, with_input)) {
+      facts.density =
+          sparse_.measure(d_output, forward.map, forward.shape.input.length, context, times)
+              .density();
+    }
+    stats.gradient_density = facts.density;
+    GradientForms forms;
+    if (with_weights) forms.weights = choose_weight_gradient(config_, facts);
+    if (with_input) forms.input = choose_input_gradient(config_, facts);
+    return forms;
+  }
+
+  /// Whether the product on rows, dense or through the published clusters, computes a gradient.
+  static bool rows_weights(const GradientForms& forms, const ForwardState<T>& forward) noexcept {
+    return forms.weights == WeightGradient::exact ||
+           (forms.weights == WeightGradient::clusters && forward.shared == nullptr);
+  }
+  static bool rows_input(const GradientForms& forms) noexcept {
+    return forms.input == InputGradient::exact || forms.input == InputGradient::cluster_mean;
+  }
+
+  [[nodiscard]] std::size_t scratch_bytes(const GradientForms& forms,
+                                          const ForwardState<T>& forward,
+                                          const ReuseProduct<T>& rows, bool in_place,
+                                          int thread_count) const {
+    const ProductShape& shape = forward.shape;
+    std::size_t bytes = 0;
+    if (rows_weights(forms, forward) || rows_input(forms)) {
+      bytes = rows.backward_workspace_bytes(forward.map.rows(), rows_input(forms), thread_count);
+      if (!in_place) bytes += copy_bytes(forward.map.rows(), shape.outputs);
+    }
+    if (forward.shared != nullptr && forms.weights == WeightGradient::clusters) {
+      bytes = std::max(bytes, forward.shared->weight_gradient_workspace_bytes(thread_count));
+    }
+    if (forms.sparse_weights()) {
+      bytes = std::max(bytes, sparse_weight_gradient_workspace_bytes<T>(
+                                  forward.map, shape.input.length, shape.outputs, thread_count));
+    }
+    if (forms.sparse_input()) {
+      bytes = std::max(bytes, sparse_input_gradient_workspace_bytes<T>(
+                                  forward.map, shape.input.length, shape.outputs, thread_count));
+    }
+    return bytes;
+  }
+  static std::size_t copy_bytes(index_t rows, index_t outputs) {
+    return WorkspaceSize().template add<T>(checked_product("d_y", rows, outputs)).bytes();
+  }
+
+  /// The output gradient row by row, copied where it does not lie so.
+  template <class Rows>
+  static MatrixView<const T> row_major(const Rows& rows, Context& context) {
+    if (rows.in_place()) return rows.view(0, rows.rows(), nullptr);
+    const MatrixView<T> copy(context.workspace().template take<T>(rows.rows() * rows.cols()),
+                             rows.rows(), rows.cols());
+    constexpr index_t k_block_rows = 256;
+    parallel_for(
+        (copy.rows + k_block_rows - 1) / k_block_rows, context.threads(), [&](index_t b, int) {
+          const index_t first = b * k_block_rows;
+          rows.load(first, 0, copy.middle_rows(first, std::min(k_block_rows, copy.rows - first)));
+        });
+    return copy;
+  }
+
+  template <class Input, class OutputRows, class InputOperand>
+  static void compute_by_rows(const GradientForms& forms, const ForwardState<T>& forward,
+                              ReuseProduct<T>& rows, const Input& input,
+                              const GemmFactor<T>& weights, const OutputRows& d_output,
+                              const GemmResult<T>& d_weights, const InputOperand& d_input,
+                              Context& context, ReuseStats& stats) {
+    const bool with_weights = rows_weights(forms, forward);
+    if (!with_weights && !rows_input(forms)) return;
+    const Workspace::Frame frame(context.workspace());
+    const MatrixView<const T> gradient = row_major(d_output, context);
+    const GemmResult<T> weight_result = with_weights ? d_weights : GemmResult<T>{};
+    const StageTimes before = rows.stats().backward_times;
+    bool done = false;
+    if constexpr (!std::is_same_v<InputOperand, NoOperand>) {
+      if (rows_input(forms)) {
+        rows.backward(input.rows(), weights, gradient, weight_result, d_input.rows(), context);
+        stats.input_gradient = rows.stats().input_gradient;
+        done = true;
+      }
+    }
+    if (!done) {
+      rows.backward(input.rows(), weights, gradient, weight_result, NoInputGradient{}, context);
+    }
+    if (with_weights) stats.weight_gradient = rows.stats().weight_gradient;
+    stats.backward_times.add(rows.stats().backward_times.since(before));
+  }
+
+  template <class Input, class InputOperand>
+  void compute_over_non_zeros(const GradientForms& forms, const ForwardState<T>& forward,
+                              const Input& input, const GemmFactor<T>& weights,
+                              const GemmResult<T>& d_weights, const InputOperand& d_input,
+                              Context& context, ReuseStats& stats, StageTimes* times) {
+    const VectorShape& vectors = forward.shape.input;
+    const auto columns = static_cast<double>(forward.shape.columns);
+    const bool one_list = forms.one_list();
+    if (forms.sparse_weights()) {
+      sparse_.list(rounding(forms.weights == WeightGradient::sparsified),
+                   one_list ? SparseUse::both : SparseUse::weight_gradient, context, times);
+      sparse_.weight_gradient(input.vectors(vectors.kind), vectors.columns.data(), d_weights,
+                              context, times);
+      stats.weight_gradient.multiply_adds_done = sparse_.listed() * columns;
+    }
+    if constexpr (!std::is_same_v<InputOperand, NoOperand>) {
+      if (!forms.sparse_input()) return;
+      if (!one_list) {
+        sparse_.list(rounding(forms.input == InputGradient::sparsified), SparseUse::input_gradient,
+                     context, times);
+      }
+      sparse_.input_gradient(weights, vectors.columns.data(), d_input.vectors(vectors.kind),
+                             context, times);
+      stats.input_gradient.multiply_adds_done = sparse_.listed() * columns;
+    }
+  }
+
+  ReuseConfig config_;
+  SparseGradients<T> sparse_;
+  std::optional<OwnClusterGradient<T>> own_clusters_;
+  std::uint64_t passes_ = 0;
+  GradientForms last_;
+};
+
+ADR_NAMESPACE_END

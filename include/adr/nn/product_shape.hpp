@@ -1,0 +1,105 @@
+// Which neuron vectors a product can share: the same numbers for convolutions and plain products.
+#pragma once
+
+#include <utility>
+#include <vector>
+
+#include "adr/core/errors.hpp"
+#include "adr/core/types.hpp"
+#include "adr/core/vector_map.hpp"
+#include "adr/unfold/conv_geometry.hpp"
+#include "adr/unfold/matrix_vectors.hpp"
+#include "adr/unfold/neuron_vectors.hpp"
+
+ADR_NAMESPACE_BEGIN
+
+/// One way of cutting an operand into neuron vectors.
+struct VectorShape {
+  NeuronVectorKind kind = NeuronVectorKind::patch;
+  index_t length = 0;   ///< elements of a vector
+  index_t offsets = 1;  ///< kernel offsets that share it
+  bool has_padding = false;
+  std::vector<index_t> columns;  ///< weights that meet element e at offset o: [o * length + e]
+};
+
+/// The neuron vectors of one group of a convolution input.
+inline VectorShape vector_shape(const ConvGeometry& geometry, NeuronVectorKind wanted) {
+  VectorShape shape;
+  shape.kind = resolve(wanted, geometry);
+  shape.length = vector_length(geometry, shape.kind);
+  const VectorMap map = vector_map(geometry, shape.kind, 1);
+  shape.offsets = map.offsets();
+  shape.has_padding = map.has_padding();
+  shape.columns = weight_columns(geometry, shape.kind);
+  return shape;
+}
+
+/// The rows of a matrix, unshared.
+inline VectorShape vector_shape(index_t columns) {
+  VectorShape shape;
+  shape.length = columns;
+  shape.columns = weight_columns(columns);
+  return shape;
+}
+
+/// Whether the gradient with respect to the input is a convolution of the output gradient with the
+/// flipped kernel.
+inline bool has_flipped_convolution(const ConvGeometry& g) noexcept {
+  const index_t reach_y = g.dilation_height * (g.kernel_height - 1);
+  const index_t reach_x = g.dilation_width * (g.kernel_width - 1);
+  return g.stride_height == 1 && g.stride_width == 1 && g.pad_top <= reach_y &&
+         g.pad_bottom <= reach_y && g.pad_left <= reach_x && g.pad_right <= reach_x;
+}
+
+/// The convolution that carries an output gradient back. Requires: has_flipped_convolution.
+inline ConvGeometry flipped_convolution(const ConvGeometry& g) noexcept {
+  ConvGeometry flipped = g;
+  std::swap(flipped.in_channels, flipped.out_channels);
+  flipped.in_height = g.out_height();
+  flipped.in_width = g.out_width();
+  const index_t reach_y = g.dilation_height * (g.kernel_height - 1);
+  const index_t reach_x = g.dilation_width * (g.kernel_width - 1);
+  flipped.pad_top = reach_y - g.pad_top;
+  flipped.pad_bottom = reach_y - g.pad_bottom;
+  flipped.pad_left = reach_x - g.pad_left;
+  flipped.pad_right = reach_x - g.pad_right;
+  return flipped;
+}
+
+/// The shapes of a product and of its operands' neuron vectors.
+struct ProductShape {
+  index_t columns = 0;  ///< K of the unfolded product
+  index_t outputs = 0;  ///< M
+  VectorShape input;
+  /// For the input gradient from clusters of d_y: the input by pixels, and d_y by pixels; without
+  /// columns where there is no flipped convolution.
+  VectorShape pixels;
+  VectorShape flipped;
+};
+
+/// One group of a convolution.
+inline ProductShape product_shape(const ConvGeometry& geometry, NeuronVectorKind wanted) {
+  ProductShape shape;
+  shape.columns = geometry.columns();
+  shape.outputs = geometry.group_out_channels();
+  shape.input = vector_shape(geometry, wanted);
+  if (has_flipped_convolution(geometry)) {
+    shape.pixels = vector_shape(geometry, NeuronVectorKind::pixel);
+    shape.flipped = vector_shape(flipped_convolution(geometry), NeuronVectorKind::pixel);
+  }
+  return shape;
+}
+
+/// A plain product. Requires: sizes of at least 1, else std::invalid_argument.
+inline ProductShape product_shape(index_t columns, index_t outputs) {
+  detail::require(columns >= 1 && outputs >= 1,
+                  "the weights must have at least 1 x 1 elements, got ", columns, " x ", outputs);
+  ProductShape shape;
+  shape.columns = columns;
+  shape.outputs = outputs;
+  shape.input = shape.pixels = vector_shape(columns);
+  shape.flipped = vector_shape(outputs);
+  return shape;
+}
+
+ADR_NAMESPACE_END

@@ -1,0 +1,124 @@
+// The product of shared neuron vectors with one weight matrix through learned clusters, whichever
+// method made them.
+#pragma once
+
+#include <utility>
+#include <variant>
+
+#include "adr/adapt/reuse_config.hpp"
+#include "adr/adapt/reuse_stats.hpp"
+#include "adr/core/context.hpp"
+#include "adr/core/pixel_view.hpp"
+#include "adr/core/types.hpp"
+#include "adr/core/vector_map.hpp"
+#include "adr/gemm/dense_gemm.hpp"
+#include "adr/nn/codebook_product.hpp"
+#include "adr/nn/principal_product.hpp"
+#include "adr/nn/product_shape.hpp"
+#include "adr/nn/subspace_product.hpp"
+
+ADR_NAMESPACE_BEGIN
+
+/// One of the methods over shared neuron vectors (Method::principal, codebook, subspace).
+///
+/// It remembers the clusters of the last forward pass for the weight gradient. Thread-safety: none.
+template <class T>
+class SharedProduct {
+  using Form = std::variant<CodebookProduct<T>, PrincipalProduct<T>, SubspaceProduct<T>>;
+
+ public:
+  /// Errors: std::invalid_argument when the config does not fit the neuron vectors.
+  SharedProduct(const VectorShape& vectors, index_t outputs, const ReuseConfig& config)
+      : vectors_(vectors), form_(make(vectors, outputs, config)) {}
+
+  [[nodiscard]] const VectorShape& vectors() const noexcept { return vectors_; }
+  /// Null for other methods.
+  [[nodiscard]] CodebookProduct<T>* codebook_product() noexcept {
+    return std::get_if<CodebookProduct<T>>(&form_);
+  }
+  [[nodiscard]] const CodebookProduct<T>* codebook_product() const noexcept {
+    return std::get_if<CodebookProduct<T>>(&form_);
+  }
+  [[nodiscard]] const PrincipalProduct<T>* principal_product() const noexcept {
+    return std::get_if<PrincipalProduct<T>>(&form_);
+  }
+
+  /// No more fitting: clusters stay as they are until unfreeze. Errors: std::invalid_argument when
+  /// nothing was fitted yet.
+  void freeze() {
+    std::visit([](auto& form) { form.freeze(); }, form_);
+  }
+  void unfreeze() noexcept {
+    std::visit([](auto& form) { form.unfreeze(); }, form_);
+  }
+  [[nodiscard]] bool frozen() const noexcept {
+    return std::visit([](const auto& form) { return form.frozen(); }, form_);
+  }
+  /// The next forward pass fits anew, unless frozen.
+  void clear() noexcept {
+    std::visit([](auto& form) { form.clear(); }, form_);
+  }
+
+  /// Computes the output. Returns false, and writes nothing, where the input is not finite.
+  template <class Vectors>
+  bool forward(const Vectors& vectors, const GemmFactor<T>& weights,
+               const VectorView<const T>& bias, const PixelView<T>& output,
+               const DenseGemm<T>& gemm, Context& context, ReuseStats& stats, StageTimes* times) {
+    map_ = vectors.map();
+    return std::visit(
+        [&](auto& form) {
+          return form.forward(vectors, weights, vectors_.columns.data(), bias, output, gemm,
+                              context, stats, times);
+        },
+        form_);
+  }
+
+  /// Computes the gradient with respect to the weights from the clusters of the last forward pass,
+  /// which must have returned true. Errors: std::bad_alloc before anything is written.
+  void weight_gradient(const PixelView<const T>& d_output, const GemmResult<T>& d_weights,
+                       const DenseGemm<T>& gemm, Context& context, StageTimes* times) const {
+    std::visit(
+        [&](const auto& form) {
+          context.workspace().reserve(
+              form.weight_gradient_workspace_bytes(map_, context.threads()));
+          form.weight_gradient(map_, vectors_.columns.data(), d_output, d_weights, gemm, context,
+                               times);
+        },
+        form_);
+  }
+  [[nodiscard]] double weight_gradient_multiply_adds() const noexcept {
+    return std::visit(
+        [&](const auto& form) { return form.weight_gradient_multiply_adds(map_.rows()); }, form_);
+  }
+
+  [[nodiscard]] std::size_t forward_workspace_bytes(const VectorMap& map, int thread_count) const {
+    return std::visit(
+        [&](const auto& form) { return form.forward_workspace_bytes(map, thread_count); }, form_);
+  }
+  [[nodiscard]] std::size_t weight_gradient_workspace_bytes(int thread_count) const {
+    return std::visit(
+        [&](const auto& form) { return form.weight_gradient_workspace_bytes(map_, thread_count); },
+        form_);
+  }
+
+ private:
+  static Form make(const VectorShape& vectors, index_t outputs, const ReuseConfig& config) {
+    detail::require(config.group_length <= vectors.length,
+                    "ReuseConfig: group_length must be at most the length of a neuron vector (",
+                    vectors.length, "), got ", config.group_length);
+    switch (config.method) {
+      case Method::principal:
+        return Form(std::in_place_type<PrincipalProduct<T>>, vectors, outputs, config);
+      case Method::subspace:
+        return Form(std::in_place_type<SubspaceProduct<T>>, vectors, outputs, config);
+      default:
+        return Form(std::in_place_type<CodebookProduct<T>>, vectors, outputs, config);
+    }
+  }
+
+  VectorShape vectors_;
+  VectorMap map_;
+  Form form_;
+};
+
+ADR_NAMESPACE_END

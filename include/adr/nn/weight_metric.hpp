@@ -1,0 +1,56 @@
+// Weights as learned clusters want them: packed offset by offset, and the metric in which errors of
+// neuron vectors count by what they do to the output.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+
+#include "adr/core/aligned_buffer.hpp"
+#include "adr/core/context.hpp"
+#include "adr/core/fingerprint.hpp"
+#include "adr/core/types.hpp"
+#include "adr/gemm/dense_gemm.hpp"
+#include "adr/gemm/product_tables.hpp"
+#include "adr/simd/kernels.hpp"
+
+ADR_NAMESPACE_BEGIN
+
+/// A packed copy of one weight matrix and its metric, brought up to date by what the weights hold.
+/// Memory: one copy of the weights and length^2 floats. Thread-safety: none.
+template <class T>
+class WeightMetric {
+ public:
+  /// Packs the weights unless they are those packed already. Returns whether they had changed.
+  bool pack(const GemmFactor<T>& weights, const index_t* columns, Context& context) {
+    const std::uint64_t version = fingerprint<T>(weights.matrix);
+    if (packed_.size() > 0 && version == version_) return false;
+    pack_weights(weights, columns, context, packed_);
+    version_ = version;
+    return true;
+  }
+  /// Packs the weights and computes their metric for neuron vectors of that length.
+  void measure(const GemmFactor<T>& weights, const index_t* columns, index_t length,
+               Context& context) {
+    pack(weights, columns, context);
+    weights_gram(packed_, length, DenseGemm<float>(), gram_);
+    length_ = length;
+  }
+
+  [[nodiscard]] const AlignedBuffer<float>& packed() const noexcept { return packed_; }
+  /// What was measured last; empty where it is zero or not finite, and so says nothing about which
+  /// errors matter.
+  [[nodiscard]] MatrixView<const float> gram() const noexcept {
+    const float size = simd::dot(gram_.data(), gram_.data(), gram_.size());
+    const bool usable = size > 0 && size <= std::numeric_limits<float>::max();
+    return usable ? MatrixView<const float>(gram_.data(), length_, length_)
+                  : MatrixView<const float>();
+  }
+
+ private:
+  AlignedBuffer<float> packed_;
+  AlignedBuffer<float> gram_;
+  index_t length_ = 0;
+  std::uint64_t version_ = 0;
+};
+
+ADR_NAMESPACE_END

@@ -1,0 +1,382 @@
+// Subspaces fitted to neuron vectors, and coordinates in them, against their definition in double
+// precision.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "adr/cluster/subspace.hpp"
+#include "adr/reference/matrix.hpp"
+#include "adr/reference/products.hpp"
+#include "adr/unfold/matrix_vectors.hpp"
+#include "adr/unfold/neuron_vectors.hpp"
+#include "support/catch.hpp"
+#include "support/conv_cases.hpp"
+#include "support/data.hpp"
+#include "support/guarded_buffer.hpp"
+#include "support/tolerance.hpp"
+
+namespace {
+
+using adr::Context;
+using adr::index_t;
+using adr::Layout;
+using adr::MatrixVectors;
+using adr::MatrixView;
+using adr::Subspace;
+using adr::SubspaceCoordinates;
+using adr::SubspaceShape;
+using adr::reference::Matrix;
+using adr_test::Data;
+using adr_test::GuardedBuffer;
+
+const MatrixView<const float> k_no_gram;
+
+SubspaceShape shape(index_t length, index_t count, double error = 0) {
+  SubspaceShape s;
+  s.length = length;
+  s.kept = {count, error};
+  return s;
+}
+
+/// Vectors of `rank` directions of falling strength around a mean, and a little noise.
+template <class T>
+void fill_low_rank(Data& data, index_t rank, double noise, const MatrixView<T>& vectors) {
+  const std::vector<double> mean = data.normals<double>(vectors.cols);
+  const std::vector<double> axes = data.normals<double>(rank * vectors.cols);
+  for (index_t v = 0; v < vectors.rows; ++v) {
+    std::vector<double> x = mean;
+    for (index_t r = 0; r < rank; ++r) {
+      const double z = 3 * data.normal<double>() / static_cast<double>(r + 1);
+      for (index_t e = 0; e < vectors.cols; ++e) {
+        x[static_cast<std::size_t>(e)] += z * axes[static_cast<std::size_t>(r * vectors.cols + e)];
+      }
+    }
+    for (index_t e = 0; e < vectors.cols; ++e) {
+      vectors(v, e) =
+          static_cast<T>(x[static_cast<std::size_t>(e)] + noise * data.normal<double>());
+    }
+  }
+}
+
+/// The coordinates of any number of threads, which must be the same to the last bit.
+template <class Vectors>
+bool project(const Subspace& subspace, const Vectors& vectors, SubspaceCoordinates& coordinates) {
+  bool finite = false;
+  std::vector<float> first;
+  for (const int threads : {1, 2, 5}) {
+    INFO(threads << " threads");
+    coordinates.resize(vectors.map().vectors(), subspace.basis().coordinates);
+    std::fill_n(coordinates.values.data(), coordinates.values.size(), 17.0F);
+    Context context(threads);
+    const std::size_t bytes = subspace.project_workspace_bytes(threads);
+    context.workspace().reserve(bytes);
+    finite = subspace.project(vectors, coordinates, context);
+    CHECK(context.workspace().peak_bytes() == bytes);
+    const std::vector<float> values(coordinates.values.data(),
+                                    coordinates.values.data() + coordinates.values.size());
+    if (threads == 1) first = values;
+    CHECK((values.empty() ||
+           std::memcmp(values.data(), first.data(), values.size() * sizeof(float)) == 0));
+  }
+  return finite;
+}
+
+/// What coordinates stand for.
+Matrix decoded(const Subspace& subspace, const SubspaceCoordinates& coordinates) {
+  return adr::reference::multiply(Matrix(coordinates.matrix()), Matrix(subspace.basis().matrix()));
+}
+
+struct Energy {
+  double total = 0;
+  double within = 0;
+};
+template <class T>
+Energy energy(const MatrixView<T>& vectors, const Matrix& stand_ins) {
+  Energy sums;
+  for (index_t v = 0; v < vectors.rows; ++v) {
+    for (index_t e = 0; e < vectors.cols; ++e) {
+      const auto x = static_cast<double>(vectors(v, e));
+      sums.total += x * x;
+      sums.within += (x - stand_ins(v, e)) * (x - stand_ins(v, e));
+    }
+  }
+  return sums;
+}
+
+/// Empty where the coordinates are 1 and encode^T (x - mean), else what is wrong.
+template <class T>
+std::string coordinate_fault(const Subspace& subspace, const MatrixView<T>& vectors,
+                             const SubspaceCoordinates& coordinates) {
+  const adr::PrincipalAxes& axes = subspace.axes();
+  adr_test::Comparison comparison;
+  for (index_t v = 0; v < vectors.rows; ++v) {
+    comparison.expect(double{coordinates.matrix()(v, 0)}, 1.0, 0.0);
+    for (index_t d = 0; d < axes.kept; ++d) {
+      double value = 0;
+      double magnitude = 0;
+      for (index_t e = 0; e < axes.length; ++e) {
+        const double axis{axes.encode[e * axes.encode_stride + d]};
+        const auto x = static_cast<double>(vectors(v, e));
+        value += axis * (x - double{axes.mean[e]});
+        magnitude += std::abs(axis) * (std::abs(x) + std::abs(double{axes.mean[e]}));
+      }
+      comparison.expect(double{coordinates.matrix()(v, d + 1)}, value,
+                        adr_test::sum_tolerance<float>(axes.length + 2, magnitude));
+    }
+  }
+  return comparison.fault();
+}
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("coordinates are those of the definition", "", float, double) {
+  using T = TestType;
+  Data data;
+  INFO(data);
+  for (const index_t count : {1, 2, 63, 64, 65, 700}) {
+    for (const index_t length : {1, 5, 64, 131}) {
+      for (const index_t kept : {index_t{1}, index_t{7}, length}) {
+        INFO(count << " vectors of " << length << ", kept " << kept);
+        GuardedBuffer<T> x(count, length, length + 3, adr_test::Start::misaligned);
+        data.fill_normal(x.view());
+        const MatrixVectors<const T> vectors(static_cast<const GuardedBuffer<T>&>(x).view());
+        Subspace subspace(shape(length, kept));
+        CHECK_FALSE(subspace.fitted());
+        REQUIRE(subspace.fit(vectors, k_no_gram));
+        CHECK(subspace.fitted());
+        CHECK(subspace.kept() == std::min(kept, length));
+        SubspaceCoordinates coordinates;
+        CHECK(project(subspace, vectors, coordinates));
+        CHECK(coordinate_fault(subspace, x.view(), coordinates) == "");
+      }
+    }
+  }
+}
+
+TEST_CASE("coordinates are those of the vectors of images of either layout") {
+  Data data;
+  INFO(data);
+  for (const Layout layout : {Layout::nchw, Layout::nhwc}) {
+    for (const index_t group : {0, 1}) {
+      for (const auto kind : {adr::NeuronVectorKind::pixel, adr::NeuronVectorKind::strip,
+                              adr::NeuronVectorKind::patch}) {
+        adr::ConvGeometry g;
+        g.layout = layout;
+        g.groups = 2;
+        g.in_channels = 10;
+        g.out_channels = 4;
+        g.in_height = 7;
+        g.in_width = 6;
+        g.set_kernel(3);
+        g.set_padding(1);
+        INFO(adr_test::Shown{g} << ", group " << group << ", kind " << static_cast<int>(kind));
+        adr_test::GuardedImages<float> images(g, 3, 4);
+        data.fill_normal(images.elements());
+        const adr::NeuronVectors<const float> vectors(g, images.view(), group, kind);
+        GuardedBuffer<float> x(vectors.rows(), vectors.cols(), vectors.cols());
+        vectors.load_rows(0, 0, x.view());
+        Subspace subspace(shape(vectors.length(), 4));
+        REQUIRE(subspace.fit(vectors, k_no_gram));
+        SubspaceCoordinates coordinates;
+        CHECK(project(subspace, vectors, coordinates));
+        CHECK(coordinate_fault(subspace, x.view(), coordinates) == "");
+        CHECK(images.damage() == "");
+      }
+    }
+  }
+}
+
+TEST_CASE("what is measured of all vectors is the true error") {
+  Data data;
+  INFO(data);
+  for (const index_t count : {1, 15, 16, 17, 37, 64, 100, 1000, 1024}) {
+    for (const index_t kept : {1, 3, 9}) {
+      INFO(count << " vectors, kept " << kept);
+      GuardedBuffer<float> x(count, 20, 20);
+      fill_low_rank(data, 12, 0.1, x.view());
+      const MatrixVectors<const float> vectors(static_cast<const GuardedBuffer<float>&>(x).view());
+      Subspace subspace(shape(20, kept));
+      REQUIRE(subspace.fit(vectors, k_no_gram));
+      SubspaceCoordinates coordinates;
+      REQUIRE(project(subspace, vectors, coordinates));
+      const Energy exact = energy(x.view(), decoded(subspace, coordinates));
+      const adr::SampledEnergy measured = subspace.measure(vectors, coordinates);
+      const double tolerance = 1e-5 * exact.total;
+      CHECK_THAT(measured.total, Catch::Matchers::WithinAbs(exact.total, tolerance));
+      CHECK_THAT(measured.within_clusters, Catch::Matchers::WithinAbs(exact.within, tolerance));
+      // The fit has seen the same vectors, and without a metric its own estimate is this error.
+      const double error = std::sqrt(exact.within / exact.total);
+      CHECK_THAT(subspace.fit_error(), Catch::Matchers::WithinAbs(error, 2e-3));
+      CHECK_THAT(subspace.axes().left_out, Catch::Matchers::WithinAbs(error, 2e-3));
+      if (count >= 1000) CHECK(error > 0.05);
+      // Coordinates of other vectors are measured as what they are.
+      std::fill_n(coordinates.values.data(), coordinates.values.size(), 0.0F);
+      CHECK_THAT(subspace.measure(vectors, coordinates).relative_error(),
+                 Catch::Matchers::WithinAbs(1.0, 1e-5));
+    }
+  }
+}
+
+TEST_CASE("a sample stands for the whole batch") {
+  Data data;
+  INFO(data);
+  GuardedBuffer<float> x(5003, 6, 6);
+  fill_low_rank(data, 4, 0.5, x.view());
+  const MatrixVectors<const float> vectors(static_cast<const GuardedBuffer<float>&>(x).view());
+  Subspace subspace(shape(6, 2));
+  REQUIRE(subspace.fit(vectors, k_no_gram));
+  SubspaceCoordinates coordinates;
+  REQUIRE(project(subspace, vectors, coordinates));
+  const Energy exact = energy(x.view(), decoded(subspace, coordinates));
+  const adr::SampledEnergy measured = subspace.measure(vectors, coordinates);
+  CHECK_THAT(measured.total, Catch::Matchers::WithinRel(exact.total, 0.2));
+  CHECK_THAT(measured.within_clusters, Catch::Matchers::WithinRel(exact.within, 0.2));
+}
+
+TEST_CASE("as many coordinates are kept as are asked for or needed") {
+  Data data;
+  INFO(data);
+  GuardedBuffer<float> x(900, 24, 24);
+  fill_low_rank(data, 10, 0.02, x.view());
+  const MatrixVectors<const float> vectors(static_cast<const GuardedBuffer<float>&>(x).view());
+  index_t previous = 0;
+  for (const double error : {0.5, 0.2, 0.05, 0.01}) {
+    INFO("error " << error);
+    Subspace enough(shape(24, 0, error));
+    REQUIRE(enough.fit(vectors, k_no_gram));
+    CHECK(enough.kept() >= previous);
+    CHECK(enough.axes().left_out <= error);
+    CHECK(enough.fit_error() <= error * 1.001);
+    previous = enough.kept();
+    if (enough.kept() == 1) continue;
+    Subspace one_less(shape(24, enough.kept() - 1));
+    REQUIRE(one_less.fit(vectors, k_no_gram));
+    CHECK(one_less.axes().left_out > error);
+  }
+  CHECK(previous > 4);
+  Subspace all(shape(24, 1000));
+  REQUIRE(all.fit(vectors, k_no_gram));
+  CHECK(all.kept() == 24);
+  CHECK(all.fit_error() < 1e-5);
+}
+
+TEST_CASE("directions count by what they do to the output") {
+  Data data;
+  INFO(data);
+  GuardedBuffer<float> x(500, 3, 3);
+  data.fill_normal(x.view());
+  for (index_t v = 0; v < 500; ++v) x(v, 0) *= 10;  // varies most, and no weight reads it
+  const MatrixVectors<const float> vectors(static_cast<const GuardedBuffer<float>&>(x).view());
+  const std::vector<float> gram = {0, 0, 0, 0, 1, 0, 0, 0, 100};
+  Subspace weighted(shape(3, 1));
+  REQUIRE(weighted.fit(vectors, {gram.data(), 3, 3}));
+  Subspace plain(shape(3, 1));
+  REQUIRE(plain.fit(vectors, k_no_gram));
+  const auto axis = [](const Subspace& s, index_t e) { return std::abs(s.basis().matrix()(1, e)); };
+  CHECK(axis(weighted, 2) > 10 * axis(weighted, 1));
+  CHECK(axis(weighted, 2) > axis(weighted, 0));
+  CHECK(axis(plain, 0) > 10 * axis(plain, 2));
+  CHECK(weighted.axes().left_out < 0.2);
+  CHECK(weighted.fit_error() > 0.9);
+}
+
+TEST_CASE("vectors that are not finite are seen and are not fitted to") {
+  Data data;
+  INFO(data);
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const float infinity = std::numeric_limits<float>::infinity();
+  GuardedBuffer<float> x(300, 70, 70);
+  data.fill_normal(x.view());
+  const MatrixVectors<const float> vectors(static_cast<const GuardedBuffer<float>&>(x).view());
+  Subspace subspace(shape(70, 3));
+  REQUIRE(subspace.fit(vectors, k_no_gram));
+  SubspaceCoordinates before;
+  CHECK(project(subspace, vectors, before));
+  for (const float bad : {nan, infinity, -infinity}) {
+    for (const index_t v : {0, 63, 299}) {
+      for (const index_t e : {0, 69}) {
+        INFO(bad << " in element " << e << " of vector " << v);
+        const float good = x(v, e);
+        x(v, e) = bad;
+        SubspaceCoordinates coordinates;
+        CHECK_FALSE(project(subspace, vectors, coordinates));
+        bool others_stay = true;
+        for (index_t other = 0; other < 300; ++other) {
+          if (other == v) continue;
+          for (index_t k = 0; k < 4; ++k) {
+            others_stay =
+                others_stay && coordinates.matrix()(other, k) == before.matrix()(other, k);
+          }
+        }
+        CHECK(others_stay);
+        Subspace without(shape(70, 3));
+        CHECK(without.fit(vectors, k_no_gram));
+        CHECK(std::isfinite(without.fit_error()));
+        CHECK(std::isfinite(without.axes().variances[0]));
+        x(v, e) = good;
+      }
+    }
+  }
+  const std::uint64_t version = subspace.version();
+  for (index_t v = 0; v < 300; ++v) x(v, v % 70) = nan;
+  CHECK_FALSE(subspace.fit(vectors, k_no_gram));
+  CHECK(subspace.version() == version);
+  CHECK(subspace.fitted());
+  const MatrixVectors<const float> none(MatrixView<const float>(x.data(), 0, 70));
+  CHECK_FALSE(subspace.fit(none, k_no_gram));
+  SubspaceCoordinates empty;
+  CHECK(project(subspace, none, empty));
+  CHECK(subspace.measure(none, empty).total == 0);
+}
+
+TEST_CASE("fits are counted, repeatable and can be put in place") {
+  Data data;
+  INFO(data);
+  GuardedBuffer<float> x(20000, 9, 9);
+  fill_low_rank(data, 5, 0.1, x.view());
+  const MatrixVectors<const float> vectors(static_cast<const GuardedBuffer<float>&>(x).view());
+  Subspace subspace(shape(9, 4));
+  Subspace again(shape(9, 4));
+  CHECK(subspace.version() == 0);
+  REQUIRE(subspace.fit(vectors, k_no_gram));
+  CHECK(subspace.version() == 1);
+  REQUIRE(again.fit(vectors, k_no_gram));
+  SubspaceCoordinates a;
+  SubspaceCoordinates b;
+  project(subspace, vectors, a);
+  project(again, vectors, b);
+  const auto size = static_cast<std::size_t>(a.values.size()) * sizeof(float);
+  CHECK(std::memcmp(a.values.data(), b.values.data(), size) == 0);
+
+  SubspaceShape other_seed = shape(9, 4);
+  other_seed.seed = 2;
+  Subspace other(other_seed);
+  REQUIRE(other.fit(vectors, k_no_gram));
+  project(other, vectors, b);
+  CHECK(std::memcmp(a.values.data(), b.values.data(), size) != 0);
+
+  adr::PrincipalAxes axes;
+  axes.length = again.axes().length;
+  axes.kept = again.axes().kept;
+  axes.encode_stride = again.axes().encode_stride;
+  axes.decode_stride = again.axes().decode_stride;
+  const auto copy = [](const adr::AlignedBuffer<float>& from, adr::AlignedBuffer<float>& to) {
+    to.resize(from.size());
+    std::copy_n(from.data(), from.size(), to.data());
+  };
+  copy(again.axes().mean, axes.mean);
+  copy(again.axes().encode, axes.encode);
+  copy(again.axes().decode, axes.decode);
+  copy(again.axes().variances, axes.variances);
+  const std::uint64_t version = other.version();
+  other.restore(std::move(axes), 0.25);
+  CHECK(other.version() == version + 1);
+  CHECK(other.fit_error() == 0.25);
+  project(other, vectors, b);
+  CHECK(std::memcmp(a.values.data(), b.values.data(), size) == 0);
+  // What is measured needs the saved axes alone; the seed has other vectors sampled.
+  CHECK_THAT(other.measure(vectors, b).within_clusters,
+             Catch::Matchers::WithinRel(subspace.measure(vectors, a).within_clusters, 0.2));
+}

@@ -61,6 +61,11 @@ class ReuseConv2d {
     return groups_[static_cast<std::size_t>(group)].clustering();
   }
 
+  /// The codebooks, codes and tables of one group; null unless the method is codebook.
+  [[nodiscard]] const CodebookProduct<T>* codebook_product(index_t group = 0) const noexcept {
+    return groups_[static_cast<std::size_t>(group)].codebook_product();
+  }
+
   /// Changes the setting for the passes to come; clusters, cache and hyperplanes are made anew.
   void set_config(const ReuseConfig& config) {
     for (auto& group : groups_) {

@@ -96,10 +96,13 @@ inline void add_data_options(CLI::App& app, Options& options) {
 
 inline void add_reuse_options(CLI::App& app, Options& options) {
   ReuseOptions& reuse = options.reuse;
-  const std::string group = "With --mode hyperplane";
+  const std::string group = "With a mode other than dense";
   app.add_option("--mode", reuse.method, "How the convolutions multiply (default dense)")
-      ->transform(one_of<adr::Method>(
-          {{"dense", adr::Method::dense}, {"hyperplane", adr::Method::hyperplane}}));
+      ->transform(one_of<adr::Method>({{"dense", adr::Method::dense},
+                                       {"hyperplane", adr::Method::hyperplane},
+                                       {"principal", adr::Method::principal},
+                                       {"codebook", adr::Method::codebook},
+                                       {"subspace", adr::Method::subspace}}));
   app.add_option("--dense-backend", options.dense_backend, "Product behind everything dense")
       ->check(one_of(dense_backends()))
       ->capture_default_str();
@@ -115,10 +118,30 @@ inline void add_reuse_options(CLI::App& app, Options& options) {
       ->transform(one_of<adr::HashCenter>(
           {{"origin", adr::HashCenter::origin}, {"mean", adr::HashCenter::mean}}))
       ->group(group);
+  app.add_option("--codebooks", reuse.codebooks,
+                 "S: codebooks of 64 entries, one value or one per convolution")
+      ->delimiter(',')
+      ->group(group);
+  app.add_option("--kept-coordinates", reuse.kept_coordinates,
+                 "Principal coordinates kept, 0: chosen, one value or one per convolution")
+      ->delimiter(',')
+      ->group(group);
   app.add_option("--input-gradient", reuse.input_gradient,
-                 "Form of the input gradient (default cluster_mean)")
-      ->transform(one_of<adr::InputGradient>({{"cluster_mean", adr::InputGradient::cluster_mean},
-                                              {"exact", adr::InputGradient::exact}}))
+                 "Form of the input gradient (default automatic)")
+      ->transform(one_of<adr::InputGradient>({{"automatic", adr::InputGradient::automatic},
+                                              {"cluster_mean", adr::InputGradient::cluster_mean},
+                                              {"exact", adr::InputGradient::exact},
+                                              {"sparse", adr::InputGradient::sparse},
+                                              {"sparsified", adr::InputGradient::sparsified},
+                                              {"own_clusters", adr::InputGradient::own_clusters}}))
+      ->group(group);
+  app.add_option("--weight-gradient", reuse.weight_gradient,
+                 "Form of the weight gradient (default automatic)")
+      ->transform(one_of<adr::WeightGradient>({{"automatic", adr::WeightGradient::automatic},
+                                               {"clusters", adr::WeightGradient::clusters},
+                                               {"exact", adr::WeightGradient::exact},
+                                               {"sparse", adr::WeightGradient::sparse},
+                                               {"sparsified", adr::WeightGradient::sparsified}}))
       ->group(group);
   app.add_flag("--cluster-reuse", reuse.cluster_reuse, "CR: keep clusters from batch to batch")
       ->group(group);

@@ -152,7 +152,10 @@ class Trainer {
 
   void evaluate(EpochReport& report) {
     const auto start = Clock::now();
+    // Test images must not teach the clusters anything.
+    for (Conv<T>* conv : network_.convolutions()) conv->freeze();
     report.test_accuracy = accuracy(network_, test_loader_, data_.test.size(), plan_.batch, batch_);
+    for (Conv<T>* conv : network_.convolutions()) conv->unfreeze();
     report.evaluation_seconds = seconds_since(start);
   }
 

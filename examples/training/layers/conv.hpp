@@ -50,6 +50,9 @@ class Conv final : public Layer<T> {
   /// Forgets what was learned from earlier batches (clusters, means), so that the next epoch
   /// depends on nothing that a checkpoint does not hold.
   void forget_batches() { conv_.clear_cache(); }
+  /// Stops, and goes on, learning clusters from what passes through.
+  void freeze() { conv_.freeze(); }
+  void unfreeze() { conv_.unfreeze(); }
 
  private:
   adr::ConvGeometry geometry_;

@@ -53,11 +53,11 @@ inline void weights_gram(const AlignedBuffer<float>& packed, index_t length,
 ///   table(m, g)[id_g]).
 /// Padding entries cancel against base exactly, in integers. int16: entries are rounded to 1 /
 /// (32767 - k_chunk_groups) of the largest sum that a chunk can have. uint8: to 1 / (k_most_uint8 -
-/// 1) of the widest table of the chunk, seven bits, so that two entries add up in a byte. Rounding adds an
-/// error of at most scale / 2 per group, and where padding is reserved one scale more for each run
-/// of groups that meet vectors. An output with a product that is not finite is NaN everywhere.
-/// Memory: outputs * groups * entries integers, and the floats of 8 outputs per thread while they
-/// are built. Thread-safety: reading is reentrant.
+/// 1) of the widest table of the chunk, seven bits, so that two entries add up in a byte. Rounding
+/// adds an error of at most scale / 2 per group, and where padding is reserved one scale more for
+/// each run of groups that meet vectors. An output with a product that is not finite is NaN
+/// everywhere. Memory: outputs * groups * entries integers, and the floats of 8 outputs per thread
+/// while they are built. Thread-safety: reading is reentrant.
 class ProductTables {
  public:
   static constexpr index_t k_chunk_groups = 256;

@@ -57,8 +57,9 @@ class ProductGradients {
     own_clusters_.emplace(shape.pixels, shape.flipped, config);
   }
 
-  /// Forgets the clusters of earlier output gradients.
+  /// Forgets the clusters of earlier output gradients, and starts the sequence of rounding anew.
   void clear() noexcept {
+    passes_ = 0;
     if (own_clusters_) own_clusters_->clear();
   }
 

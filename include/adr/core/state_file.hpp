@@ -98,16 +98,15 @@ class ReplacementFile {
   explicit ReplacementFile(const std::string& target) : target_(target) {
     constexpr int k_names = 100;  // others may be writing, or may have died doing so
     for (int n = 0; n < k_names && file_ == nullptr; ++n) {
-      const std::string name = target + ".tmp" + std::to_string(n);
-      file_ = std::fopen(name.c_str(), "wbx");
-      if (file_ != nullptr) name_ = name;
+      name_ = target + ".tmp" + std::to_string(n);
+      file_ = std::fopen(name_.c_str(), "wbx");
       if (file_ == nullptr && errno != EEXIST) break;
     }
     require_written(file_ != nullptr);
   }
   ~ReplacementFile() {
     if (file_ != nullptr) std::fclose(file_);
-    if (!name_.empty()) std::remove(name_.c_str());
+    if (!published_) std::remove(name_.c_str());
   }
   ReplacementFile(const ReplacementFile&) = delete;
   ReplacementFile& operator=(const ReplacementFile&) = delete;
@@ -115,11 +114,10 @@ class ReplacementFile {
   void write(const unsigned char* bytes, std::size_t count) {
     require_written(count == 0 || std::fwrite(bytes, 1, count, file_) == count);
   }
-  void take_place() {
-    require_written(std::fflush(file_) == 0);
+  void publish() {
     require_written(std::fclose(std::exchange(file_, nullptr)) == 0);
     require_written(std::rename(name_.c_str(), target_.c_str()) == 0);
-    name_.clear();
+    published_ = true;
   }
 
  private:
@@ -130,6 +128,7 @@ class ReplacementFile {
   std::string target_;
   std::string name_;
   std::FILE* file_ = nullptr;
+  bool published_ = false;
 };
 
 }  // namespace detail
@@ -170,7 +169,7 @@ class StateWriter {
   /// that is there as before. A symbolic link is replaced, too; nothing is forced to the disk.
   void save(const std::string& path) const {
     unsigned char header[detail::k_state_header_bytes];
-    std::memcpy(header, detail::k_state_magic, 8);
+    std::copy_n(detail::k_state_magic, 8, header);
     detail::store_little_endian(detail::k_state_version, header + 8);
     detail::store_little_endian(detail::k_state_byte_order, header + 12);
     detail::store_little_endian(static_cast<std::uint64_t>(payload_.size()), header + 16);
@@ -178,7 +177,7 @@ class StateWriter {
     detail::ReplacementFile file(path);
     file.write(header, sizeof(header));
     file.write(payload_.data(), payload_.size());
-    file.take_place();
+    file.publish();
   }
 
  private:
@@ -313,7 +312,8 @@ class StateReader {
   }
   std::string_view get_text() {
     const index_t size = get_count("a text", 0, detail::k_state_text_bytes);
-    return {reinterpret_cast<const char*>(take("a text", 1, size, 1)), static_cast<std::size_t>(size)};
+    return {reinterpret_cast<const char*>(take("a text", 1, size, 1)),
+            static_cast<std::size_t>(size)};
   }
 
   std::string path_;

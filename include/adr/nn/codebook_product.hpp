@@ -10,6 +10,7 @@
 #include "adr/adapt/reuse_stats.hpp"
 #include "adr/cluster/clustering.hpp"
 #include "adr/cluster/codebook.hpp"
+#include "adr/cluster/codebook_state.hpp"
 #include "adr/core/context.hpp"
 #include "adr/core/pixel_view.hpp"
 #include "adr/core/types.hpp"
@@ -56,9 +57,10 @@ class CodebookProduct {
 
   /// The next forward pass fits anew, unless frozen.
   void clear() noexcept { refit_.demand(); }
-  /// Puts saved codebooks in place.
-  void restore(Codebook codebook) {
-    codebook_ = std::move(codebook);
+  /// Puts saved codebooks in place of what was learned.
+  void restore(CodebookState state) {
+    restore_codebook(codebook_, std::move(state));
+    choose_tables();
     refit_.note_fit();
     table_version_ = k_no_version;
   }
@@ -147,10 +149,14 @@ class CodebookProduct {
     metric_.measure(weights, columns, codebook_.shape().length, context);
     if (!codebook_.fit(vectors, metric_.gram())) return false;
     refit_.note_fit();
-    // Smaller tables first; make_tables sees whether they are good enough.
+    choose_tables();
+    return true;
+  }
+
+  /// Smaller tables first; make_tables sees whether they are good enough.
+  void choose_tables() noexcept {
     tables_are_uint8_ = table_type_ == TableType::uint8 ||
                         (table_type_ == TableType::automatic && simd::k_uint8_lookup_is_faster<>);
-    return true;
   }
 
   template <class Vectors>

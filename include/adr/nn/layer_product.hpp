@@ -51,8 +51,10 @@ class LayerProduct {
   [[nodiscard]] const CodebookProduct<T>* codebook_product() const noexcept {
     return shared_ ? shared_->codebook_product() : nullptr;
   }
-  [[nodiscard]] CodebookProduct<T>* codebook_product() noexcept {
-    return shared_ ? shared_->codebook_product() : nullptr;
+  /// Puts saved codebooks in place. Requires: method codebook, a state of this shape.
+  void restore_codebooks(CodebookState state) {
+    shared_->codebook_product()->restore(std::move(state));
+    has_forward_ = false;
   }
 
   /// Changes the setting, for operands of the same columns and outputs. Clusters, cache and

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <string>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -15,6 +16,7 @@
 #include "adr/core/view_checks.hpp"
 #include "adr/gemm/channel_sums.hpp"
 #include "adr/nn/layer_product.hpp"
+#include "adr/nn/layer_state.hpp"
 #include "adr/nn/operand_checks.hpp"
 #include "adr/nn/operands.hpp"
 #include "adr/nn/product_shape.hpp"
@@ -93,6 +95,19 @@ class ReuseConv2d {
     for (auto& group : groups_) group.unfreeze();
   }
   [[nodiscard]] bool frozen() const noexcept { return groups_.front().frozen(); }
+
+  /// Writes what was learned to a versioned, checked file. Errors: std::invalid_argument unless the
+  /// method is codebook and has seen a batch; std::runtime_error when the file cannot be written,
+  /// and then what was there before is there still.
+  void save_state(const std::string& path) const {
+    save_codebooks(groups_.data(), geometry_.groups, path);
+  }
+  /// Reads what a layer of the same shape and setting has learned; the weights are the caller's.
+  /// Errors: std::invalid_argument unless the method is codebook; std::runtime_error when the file
+  /// cannot be read, is damaged or belongs to another layer: nothing has changed then.
+  void load_state(const std::string& path) {
+    load_codebooks(groups_.data(), geometry_.groups, path);
+  }
 
   /// Bytes of scratch for a forward and a backward pass on that many images. With reuse the scratch
   /// depends on the clusters found; then this is what the last batch needed.

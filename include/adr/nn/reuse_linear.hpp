@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <string>
 #include <utility>
 
 #include "adr/adapt/reuse_config.hpp"
@@ -12,6 +13,7 @@
 #include "adr/core/view_checks.hpp"
 #include "adr/gemm/channel_sums.hpp"
 #include "adr/nn/layer_product.hpp"
+#include "adr/nn/layer_state.hpp"
 #include "adr/nn/operand_checks.hpp"
 #include "adr/nn/operands.hpp"
 #include "adr/nn/product_shape.hpp"
@@ -54,6 +56,9 @@ class ReuseLinear {
   void freeze() { product_.freeze(); }
   void unfreeze() noexcept { product_.unfreeze(); }
   [[nodiscard]] bool frozen() const noexcept { return product_.frozen(); }
+  /// What was learned, to and from a file; see ReuseConv2d.
+  void save_state(const std::string& path) const { save_codebooks(&product_, 1, path); }
+  void load_state(const std::string& path) { load_codebooks(&product_, 1, path); }
 
   /// Bytes of scratch for a forward and a backward pass on that many rows; see ReuseConv2d.
   [[nodiscard]] std::size_t workspace_bytes(index_t rows) const {

@@ -73,16 +73,18 @@ double loss(Layer& layer, Case& c) {
   return total;
 }
 
+const double k_usual_step = std::cbrt(std::numeric_limits<double>::epsilon());
+
 /// The gradient of the loss with respect to an operand by central differences.
 template <class Layer, class Case>
-Matrix differences(Layer& layer, Case& c, GuardedBuffer<double>& operand) {
+Matrix differences(Layer& layer, Case& c, GuardedBuffer<double>& operand,
+                   double step = k_usual_step) {
   const auto view = operand.view();
   Matrix gradient(view.rows, view.cols);
   for (index_t i = 0; i < view.rows; ++i) {
     for (index_t j = 0; j < view.cols; ++j) {
       const double value = view(i, j);
-      const double h =
-          std::cbrt(std::numeric_limits<double>::epsilon()) * std::max(1.0, std::abs(value));
+      const double h = step * std::max(1.0, std::abs(value));
       view(i, j) = value + h;
       const double above = loss(layer, c);
       view(i, j) = value - h;
@@ -94,8 +96,8 @@ Matrix differences(Layer& layer, Case& c, GuardedBuffer<double>& operand) {
   return gradient;
 }
 
-void near(const GuardedBuffer<double>& gradient, const Matrix& expected) {
-  CHECK(adr_test::relative_distance(Matrix(gradient.view()), expected) < 1e-9);
+void near(const GuardedBuffer<double>& gradient, const Matrix& expected, double distance = 1e-9) {
+  CHECK(adr_test::relative_distance(Matrix(gradient.view()), expected) < distance);
   CHECK(gradient.damage() == "");
 }
 
@@ -216,5 +218,49 @@ TEST_CASE("The published input gradient is the mean of the dense one over every 
           adr::reference::clustered(exact, given.slices, given.centroids(exact), given.ids));
     }
     near(c.d_x, c.folded(averaged));
+  }
+}
+
+TEST_CASE("The weight gradient from learned clusters is the central difference when frozen") {
+  // Coordinates and tables are of floats and of integers, so differences take a long step, which is
+  // allowed where the loss is linear.
+  struct Learned {
+    Method method;
+    double step;
+    double distance;
+  };
+  Data data;
+  INFO(data);
+  for (const Learned& learned :
+       {Learned{Method::principal, k_usual_step, 1e-9}, Learned{Method::subspace, 1, 1e-5},
+        Learned{Method::codebook, 1, 1e-3}}) {
+    INFO(to_string(learned.method));
+    ReuseConfig config;
+    config.method = learned.method;
+    config.hash_count = 2;
+    config.codebooks = 1;
+    config.codebook_size = 16;
+    config.kept_coordinates = 1;
+    config.table_type = adr::TableType::int16;
+    config.weight_gradient = adr::WeightGradient::clusters;
+    config.input_gradient = InputGradient::exact;
+    const auto check = [&](auto& layer, auto& c) {
+      forward(layer, c);
+      REQUIRE(layer.stats().relative_input_error() > 0.05);
+      layer.freeze();
+      forward(layer, c);
+      backward(layer, c);
+      near(c.d_w, differences(layer, c, c.w, learned.step), learned.distance);
+      near(c.d_bias, differences(layer, c, c.bias, learned.step), learned.distance);
+    };
+    LinearCase<double> c(30, 7, 5, data);
+    ReuseLinear<double> linear(7, 5, config);
+    check(linear, c);
+    for (const ConvGeometry& g : geometries()) {
+      INFO((g.layout == Layout::nchw ? "nchw, " : "nhwc, ") << g.groups << " groups");
+      ConvCase<double> images(g, 3, data);
+      ReuseConv2d<double> layer(g, config);
+      check(layer, images);
+    }
   }
 }

@@ -86,6 +86,37 @@ TEST_CASE("the error falls with the entries and with the books") {
   }
 }
 
+TEST_CASE("entries that are fitted together decode better than each by itself") {
+  Data data;
+  INFO(data);
+  const auto x = adr_test::correlated_rows(3000, 16, 10, 0.2, data);
+  const MatrixVectors<const float> vectors(x.view());
+  for (const bool residual : {false, true}) {
+    INFO("residual " << residual);
+    CodebookShape shape = adr_test::book_shape(16, 2, 64);
+    shape.residual = residual;
+    Codebook book(shape);
+    REQUIRE(book.fit(vectors, k_no_gram));
+    const VectorCodes codes = encoded(book, vectors);
+    const adr::EncodingGroup& group = book.groups()[0];
+    adr::Decoder carried_back;
+    carried_back.length = 16;
+    carried_back.entry_count = 64;
+    carried_back.mean.resize(16);
+    std::copy_n(book.decoder().mean.data(), 16, carried_back.mean.data());
+    for (const adr::EncodingBook& encoding : group.books) {
+      carried_back.books.push_back(adr::detail::carried_back(group, encoding, 64));
+    }
+    Matrix difference = adr_test::decoded(carried_back, codes);
+    for (index_t i = 0; i < difference.rows; ++i) {
+      for (index_t e = 0; e < 16; ++e) difference(i, e) -= static_cast<double>(x(i, e));
+    }
+    const double error = std::sqrt(energy(difference) / energy(Matrix(x.view())));
+    CHECK(book.fit_error() < 0.998 * error);
+    CHECK(book.fit_error() > 0.5 * error);
+  }
+}
+
 TEST_CASE("vectors that were not fitted have nearly the error of those that were") {
   Data data;
   INFO(data);
@@ -126,7 +157,7 @@ TEST_CASE("refine measures the error") {
 TEST_CASE("refine measures images of many pixels in a pattern as a whole") {
   Data data;
   INFO(data);
-  // Every eighth column is far larger: a sample of every n-th vector would see all or none of them.
+  // A quarter of the columns is far larger: evenly spaced runs would see nothing else.
   adr::ConvGeometry g;
   g.in_channels = 6;
   g.in_height = g.in_width = 64;
@@ -134,14 +165,16 @@ TEST_CASE("refine measures images of many pixels in a pattern as a whole") {
   adr_test::GuardedImages<float> images(g, 8, 0);
   data.fill_normal(images.elements());
   for (index_t i = 0; i < 8; ++i) {
-    for (index_t p = 0; p < 6 * 64 * 64; p += 8) images.elements()(i, p) *= 20;
+    for (index_t p = 0; p < 6 * 64 * 64; ++p) {
+      if (p % 64 < 16) images.elements()(i, p) = 20 + 0.1F * images.elements()(i, p);
+    }
   }
   const adr::NeuronVectors<const float> vectors(g, images.view(), 0, adr::NeuronVectorKind::pixel);
   Codebook book(adr_test::book_shape(6, 3, 16));
   REQUIRE(book.fit(vectors, k_no_gram));
   const VectorCodes codes = encoded(book, vectors);
   const double error = true_error(book, vectors, codes);
-  CHECK(std::abs(book.refine(vectors, codes, false).relative_error() - error) < 0.1 * error);
+  CHECK(std::abs(book.refine(vectors, codes, false).relative_error() - error) < 0.3 * error);
 }
 
 TEST_CASE("refine moves the entries after data that have moved") {

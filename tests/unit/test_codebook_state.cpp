@@ -315,6 +315,7 @@ TEST_CASE("One file holds several codebooks, restored together") {
   const std::string path = folder.file("state");
   const CodebookShape shape = shape_of(12, 0, 2, 16);
   std::vector<Codebook> originals;
+  originals.reserve(3);
   for (int g = 0; g < 3; ++g) originals.push_back(learned(shape, data));
   CHECK(contents(originals[0]) != contents(originals[1]));
   StateWriter writer;
@@ -325,6 +326,7 @@ TEST_CASE("One file holds several codebooks, restored together") {
   StateReader reader(path);
   reader.require_setting("groups", 3);
   std::vector<CodebookState> states;
+  states.reserve(3);
   for (int g = 0; g < 3; ++g) states.push_back(read_codebook_state(reader, shape));
   reader.require_end();
   for (std::size_t g = 0; g < 3; ++g) {
@@ -468,6 +470,7 @@ TEST_CASE("Counts that a codebook cannot have are refused") {
   }
   CHECK_THAT(with(coordinates, 0), contains("must be between 1 and 1, got 0"));
   CHECK_THAT(with(kept, 0), contains("must be between 1 and 2, got 0"));
+  CHECK_THAT(with(elements, 1), contains("must be between 2 and 2, got 1"));
   CHECK_THAT(with(kept, 2), contains(path));
 }
 

@@ -182,6 +182,16 @@ TEST_CASE("fit_codebook of fewer vectors than entries holds them all") {
   CHECK(std::all_of(same.ids.begin(), same.ids.end(), [](std::uint8_t id) { return id == 0; }));
 }
 
+TEST_CASE("fit_codebook gives entries that lose their members to the farthest vectors") {
+  // The seeds are looked for among every other vector, and meet five values only.
+  const CoordinateTiles tiles = tiles_of(4096, 1, [](index_t i, index_t) {
+    const bool rare = i == 1001 || i == 2001 || i == 3001;
+    return rare ? static_cast<float>(10 + i / 1000) : static_cast<float>(i / 2 % 5);
+  });
+  const Fit f = fit(tiles, 0, 1, 8, 2);
+  CHECK(error(tiles, f.book, f.ids) < 1e-9);
+}
+
 TEST_CASE("fit_codebook depends on its seed alone") {
   Data data;
   INFO(data);

@@ -1,3 +1,4 @@
+#include <limits>
 #include <string>
 
 #include "adr/adapt/reuse_config.hpp"
@@ -86,7 +87,84 @@ TEST_CASE("ReuseConfig asks nothing of the hash when the product is dense") {
         }) == "");
 }
 
+TEST_CASE("ReuseConfig takes sub-vectors for what they are to the published method alone") {
+  for (const adr::Method method :
+       {adr::Method::principal, adr::Method::codebook, adr::Method::subspace}) {
+    for (const adr::index_t length : {-5, 0, 101}) {
+      CHECK(after([&](ReuseConfig& c) {
+              c.method = method;
+              c.sub_vector_length = length;
+            }) == "");
+    }
+  }
+}
+
+TEST_CASE("ReuseConfig refuses grids of more than 16 bits") {
+  const auto principal = [](int bits) {
+    return after([&](ReuseConfig& c) {
+      c.method = adr::Method::principal;
+      c.hash_count = bits;
+    });
+  };
+  CHECK(principal(16) == "");
+  CHECK(principal(17) == "hash_count must be at most 16 with method principal, got 17");
+  CHECK(principal(64) == "hash_count must be at most 16 with method principal, got 64");
+  CHECK(principal(65) == "hash_count must be between 1 and 64, got 65");
+  CHECK(principal(0) == "hash_count must be between 1 and 64, got 0");
+}
+
+TEST_CASE("ReuseConfig refuses codebooks that cannot be looked up") {
+  const std::string books = "codebooks must be between 1 and 64, got ";
+  CHECK(after([](ReuseConfig& c) { c.codebooks = 0; }) == books + "0");
+  CHECK(after([](ReuseConfig& c) { c.codebooks = -2; }) == books + "-2");
+  CHECK(after([](ReuseConfig& c) { c.codebooks = 65; }) == books + "65");
+  CHECK(after([](ReuseConfig& c) { c.codebooks = 1; }) == "");
+  CHECK(after([](ReuseConfig& c) { c.codebooks = 64; }) == "");
+  const std::string sizes = "codebook_size must be 16, 64, 128 or 256, got ";
+  for (const int size : {-16, 0, 1, 15, 17, 32, 63, 100, 255, 257, 512}) {
+    CHECK(after([&](ReuseConfig& c) { c.codebook_size = size; }) == sizes + std::to_string(size));
+  }
+  for (const int size : {16, 64, 128, 256}) {
+    CHECK(after([&](ReuseConfig& c) { c.codebook_size = size; }) == "");
+  }
+}
+
+TEST_CASE("ReuseConfig refuses groups and subspaces that mean nothing") {
+  CHECK(after([](ReuseConfig& c) { c.group_length = -1; }) ==
+        "group_length must be at least 0 elements, got -1");
+  CHECK(after([](ReuseConfig& c) { c.group_length = 7; }) == "");
+  CHECK(after([](ReuseConfig& c) { c.kept_coordinates = -3; }) ==
+        "kept_coordinates must be at least 0, got -3");
+  CHECK(after([](ReuseConfig& c) { c.kept_coordinates = 1000; }) == "");
+  const auto error = [](double value) {
+    return after([&](ReuseConfig& c) { c.subspace_error = value; });
+  };
+  const std::string rule = "subspace_error must be between 0 and 1, both excluded, got ";
+  CHECK(error(0) == rule + "0");
+  CHECK(error(1) == rule + "1");
+  CHECK(error(-0.5) == rule + "-0.5");
+  CHECK(error(std::numeric_limits<double>::quiet_NaN()) == rule + "nan");
+  CHECK(error(1e-6) == "");
+  CHECK(error(0.999) == "");
+}
+
+TEST_CASE("ReuseConfig refuses steps of rounding that mean nothing") {
+  const auto step = [](double value) {
+    return after([&](ReuseConfig& c) { c.rounding_step = value; });
+  };
+  const std::string rule = "rounding_step must be above 0 and at most 1e6, got ";
+  CHECK(step(0) == rule + "0");
+  CHECK(step(-2) == rule + "-2");
+  CHECK(step(std::numeric_limits<double>::infinity()) == rule + "inf");
+  CHECK(step(std::numeric_limits<double>::quiet_NaN()) == rule + "nan");
+  CHECK(step(0.01) == "");
+  CHECK(step(1e6) == "");
+}
+
 TEST_CASE("methods have names") {
   CHECK(std::string(to_string(adr::Method::dense)) == "dense");
   CHECK(std::string(to_string(adr::Method::hyperplane)) == "hyperplane");
+  CHECK(std::string(to_string(adr::Method::principal)) == "principal");
+  CHECK(std::string(to_string(adr::Method::codebook)) == "codebook");
+  CHECK(std::string(to_string(adr::Method::subspace)) == "subspace");
 }

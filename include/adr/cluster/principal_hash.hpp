@@ -109,11 +109,11 @@ class PrincipalHash {
     constexpr int k_rows = 8;
     const Grid& g = grid(slice);
     Batch poison = Batch::broadcast(T(0));
-    index_t i = 0;
-    for (; i + k_rows <= vectors.rows; i += k_rows) {
+    const index_t whole = vectors.rows - vectors.rows % k_rows;
+    for (index_t i = 0; i < whole; i += k_rows) {
       number_cells<k_rows>(g, vectors.middle_rows(i, k_rows), result + i, poison);
     }
-    for (; i < vectors.rows; ++i) {
+    for (index_t i = whole; i < vectors.rows; ++i) {
       number_cells<1>(g, vectors.middle_rows(i, 1), result + i, poison);
     }
     return sum(poison) == T(0);

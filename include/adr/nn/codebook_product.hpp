@@ -57,6 +57,8 @@ class CodebookProduct {
 
   /// The next forward pass fits anew, unless frozen.
   void clear() noexcept { refit_.demand(); }
+  /// How often the last pass fitted, whatever it returned.
+  [[nodiscard]] int fits_of_pass() const noexcept { return refit_.fits_of_pass(); }
   /// Puts saved codebooks in place of what was learned.
   void restore(CodebookState state) {
     restore_codebook(codebook_, std::move(state));
@@ -217,7 +219,6 @@ class CodebookProduct {
     stats.within_cluster_energy = energy.within_clusters;
     stats.remaining_ratio_per_slice.assign(decoder.books.size(),
                                            vectors > 0 ? clusters / vectors : 0.0);
-    stats.fits = refit_.fits_of_pass();
     stats.table_rounding_error = tables_.rounding_error();
     double encoding = 0;
     for (const EncodingGroup& group : codebook_.groups()) {

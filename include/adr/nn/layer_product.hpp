@@ -120,10 +120,13 @@ class LayerProduct {
   /// gradient_in_place: d_y is row-major.
   [[nodiscard]] std::size_t workspace_bytes(const VectorMap& map, bool gradient_in_place,
                                             int thread_count) const {
-    const std::size_t forward = shared_ ? shared_->forward_workspace_bytes(map, thread_count)
-                                        : rows_->forward_workspace_bytes(thread_count);
-    return std::max(forward, gradients_->workspace_bytes(forward_state(map), *rows_,
-                                                         gradient_in_place, thread_count));
+    std::size_t bytes =
+        gradients_->workspace_bytes(forward_state(map), *rows_, gradient_in_place, thread_count);
+    if (shared_) bytes = std::max(bytes, shared_->forward_workspace_bytes(map, thread_count));
+    if (!shared_ || !clusters_usable_) {
+      bytes = std::max(bytes, rows_->forward_workspace_bytes(thread_count));
+    }
+    return bytes;
   }
 
   /// Computes output = input weights + bias, exactly or through clusters.
@@ -171,8 +174,10 @@ class LayerProduct {
       rows_->forward(input.rows(), weights, bias, output.rows(), context);
       stats_.forward.multiply_adds_done = rows_->stats().forward.multiply_adds_done;
       stats_.forward_times.add(rows_->stats().forward_times);
-      stats_.dense_fallbacks = 1;
+      // An empty batch that nothing can be learned from is no fallback.
+      stats_.dense_fallbacks = map_.rows() > 0 ? 1 : 0;
     }
+    stats_.fits = shared_->fits_of_pass();
     stats_.forward.multiply_adds_dense = static_cast<double>(map_.rows()) *
                                          static_cast<double>(shape_.columns) *
                                          static_cast<double>(shape_.outputs);

@@ -49,6 +49,7 @@ class PrincipalProduct {
   void unfreeze() noexcept { frozen_ = false; }
   [[nodiscard]] bool frozen() const noexcept { return frozen_; }
   void clear() noexcept { refit_.demand(); }
+  [[nodiscard]] int fits_of_pass() const noexcept { return refit_.fits_of_pass(); }
 
   [[nodiscard]] std::size_t forward_workspace_bytes(const VectorMap& map, int thread_count) const {
     return std::max(
@@ -122,7 +123,6 @@ class PrincipalProduct {
 
   void note(const VectorMap& map, ReuseStats& stats) const {
     const auto vectors = static_cast<double>(map.vectors());
-    stats.fits = refit_.fits_of_pass();
     stats.neuron_vectors = vectors * static_cast<double>(clustering_.slices.size());
     for (const SliceClusters<T>& slice : clustering_.slices) {
       stats.clusters += static_cast<double>(slice.cluster_count);

@@ -69,8 +69,8 @@ class ProductGradients {
                                             const ReuseProduct<T>& rows, bool in_place,
                                             int thread_count) const {
     const std::size_t bytes = scratch_bytes(last_, forward, rows, in_place, thread_count);
-    const bool own = own_clusters_ && last_.input == InputGradient::own_clusters;
-    return own ? std::max(bytes, own_clusters_->workspace_bytes(thread_count)) : bytes;
+    // Those of d_y may have been looked for in vain.
+    return own_clusters_ ? std::max(bytes, own_clusters_->workspace_bytes(thread_count)) : bytes;
   }
 
   /// Computes d_weights (unless empty) and adds to d_input (unless NoOperand), which must be zero.

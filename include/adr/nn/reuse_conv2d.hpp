@@ -112,11 +112,11 @@ class ReuseConv2d {
   /// Bytes of scratch for a forward and a backward pass on that many images. With reuse the scratch
   /// depends on the clusters found; then this is what the last batch needed.
   [[nodiscard]] std::size_t workspace_bytes(index_t batch) const {
-    const bool in_place = geometry_.layout == Layout::nhwc;
     std::size_t bytes = 0;
     for (const auto& group : groups_) {
       const VectorMap map = vector_map(geometry_, group.vector_kind(), batch);
-      bytes = std::max(bytes, group.workspace_bytes(map, in_place, context_->threads()));
+      // An output gradient in layout nhwc is copied where there are groups or gaps between images.
+      bytes = std::max(bytes, group.workspace_bytes(map, false, context_->threads()));
     }
     return bytes;
   }

@@ -58,6 +58,10 @@ class SharedProduct {
   void clear() noexcept {
     std::visit([](auto& form) { form.clear(); }, form_);
   }
+  /// How often the last forward pass fitted, whatever it returned.
+  [[nodiscard]] int fits_of_pass() const noexcept {
+    return std::visit([](const auto& form) { return form.fits_of_pass(); }, form_);
+  }
 
   /// Computes the output. Returns false, and writes nothing, where the input is not finite.
   template <class Vectors>

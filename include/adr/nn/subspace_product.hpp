@@ -48,6 +48,7 @@ class SubspaceProduct {
   void unfreeze() noexcept { frozen_ = false; }
   [[nodiscard]] bool frozen() const noexcept { return frozen_; }
   void clear() noexcept { refit_.demand(); }
+  [[nodiscard]] int fits_of_pass() const noexcept { return refit_.fits_of_pass(); }
 
   [[nodiscard]] std::size_t forward_workspace_bytes(const VectorMap& map, int thread_count) const {
     if (!subspace_.fitted()) return 0;
@@ -150,7 +151,6 @@ class SubspaceProduct {
     stats.total_energy = energy.total;
     stats.within_cluster_energy = energy.within_clusters;
     stats.remaining_ratio_per_slice.push_back(1.0);
-    stats.fits = refit_.fits_of_pass();
     stats.forward.multiply_adds_done =
         products(static_cast<double>(map.rows())) +
         static_cast<double>(map.vectors()) *

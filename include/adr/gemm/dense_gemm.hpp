@@ -121,23 +121,20 @@ class DenseGemm {
                                   const MatrixView<T>& result) {
     const detail::OneEigenThread guard;
     Map target(result.data, result.rows, result.cols, Eigen::OuterStride<>(result.row_stride));
-    const auto write = [&](const auto& product) {
-      if (update == Update::accumulate) {
-        target.noalias() += product;
-      } else {
-        target.noalias() = product;
-      }
-    };
+    // Assigning is what Eigen does in these two steps as well; once instead of twice per form, it
+    // compiles in half the time.
+    if (update == Update::replace) target.setZero();
+    const auto add = [&](const auto& product) { target.noalias() += product; };
     const ConstMap left = map(a.matrix);
     const ConstMap right = map(b.matrix);
     if (a.transposed && b.transposed) {
-      write(left.transpose() * right.transpose());
+      add(left.transpose() * right.transpose());
     } else if (a.transposed) {
-      write(left.transpose() * right);
+      add(left.transpose() * right);
     } else if (b.transposed) {
-      write(left * right.transpose());
+      add(left * right.transpose());
     } else {
-      write(left * right);
+      add(left * right);
     }
   }
 

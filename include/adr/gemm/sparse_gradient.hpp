@@ -39,8 +39,8 @@ inline index_t strip_cols(const SparseTiles& tiles, index_t length, index_t stri
 
 /// Into how many parts the tiles are cut that have a partial weight gradient each.
 inline index_t weight_gradient_parts(const SparseTiles& tiles) noexcept {
-  constexpr index_t k_wanted_tasks = 8;
-  const index_t parts = k_wanted_tasks / std::max<index_t>(tiles.strips(), 1);
+  constexpr index_t k_wanted_parts = 8;
+  const index_t parts = k_wanted_parts / std::max<index_t>(tiles.strips(), 1);
   return std::max<index_t>(std::min(parts, tiles.count()), 1);
 }
 

@@ -22,6 +22,14 @@ function(adr_add_test name)
     target_precompile_headers(adr_test_headers PRIVATE ${PROJECT_SOURCE_DIR}/tests/support/precompiled.hpp)
   endif()
   target_precompile_headers(${name} REUSE_FROM adr_test_headers)
+  if(NOT TARGET adr_test_layers)
+    add_library(adr_test_layers STATIC
+      ${PROJECT_SOURCE_DIR}/tests/support/layer_instances_float.cpp
+      ${PROJECT_SOURCE_DIR}/tests/support/layer_instances_double.cpp)
+    target_include_directories(adr_test_layers PRIVATE ${PROJECT_SOURCE_DIR}/tests)
+    target_link_libraries(adr_test_layers PRIVATE adr::adr adr_dev)
+  endif()
+  target_link_libraries(${name} PRIVATE adr_test_layers)
   catch_discover_tests(${name}
     TEST_PREFIX "${name}:"
     PROPERTIES LABELS ${arg_LABEL} SKIP_REGULAR_EXPRESSION "adr-test-skipped:")

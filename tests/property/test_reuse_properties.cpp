@@ -10,6 +10,7 @@
 #include "property/reuse_reference.hpp"
 #include "support/catch.hpp"
 #include "support/data.hpp"
+#include "support/layer_instances.hpp"
 
 using adr::ConvGeometry;
 using adr::index_t;

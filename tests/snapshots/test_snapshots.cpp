@@ -20,6 +20,7 @@ TEST_CASE("The published method on conv2 of a trained CifarNet") {
 
 #include "../../tools/support/npy_tensor.hpp"
 #include "adr/nn/reuse_conv2d.hpp"
+#include "support/layer_instances.hpp"
 
 using adr::ConvGeometry;
 using adr::HashCenter;

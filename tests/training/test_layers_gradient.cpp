@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "support/catch.hpp"
+#include "support/layer_instances.hpp"
 #include "training/layers/conv.hpp"
 #include "training/layers/linear.hpp"
 #include "training/layers/lrn.hpp"

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "support/catch.hpp"
+#include "support/layer_instances.hpp"
 #include "temporary_folder.hpp"
 #include "training/generated_images.hpp"
 #include "training/trainer.hpp"

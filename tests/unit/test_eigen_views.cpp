@@ -6,6 +6,7 @@
 #include "adr/adr.hpp"
 #include "adr/eigen.hpp"
 #include "support/catch.hpp"
+#include "support/layer_instances.hpp"
 
 using adr::index_t;
 using adr::MatrixView;

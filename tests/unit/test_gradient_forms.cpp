@@ -16,6 +16,7 @@
 #include "property/shared_cases.hpp"
 #include "support/catch.hpp"
 #include "support/data.hpp"
+#include "support/layer_instances.hpp"
 #include "support/refusal.hpp"
 
 using adr::ConvGeometry;

@@ -10,6 +10,7 @@
 #include "property/layer_cases.hpp"
 #include "support/catch.hpp"
 #include "support/data.hpp"
+#include "support/layer_instances.hpp"
 #include "support/refusal.hpp"
 #include "training/temporary_folder.hpp"
 

@@ -10,6 +10,7 @@
 #include "support/catch.hpp"
 #include "support/data.hpp"
 #include "support/guarded_buffer.hpp"
+#include "support/layer_instances.hpp"
 #include "support/refusal.hpp"
 
 using adr::Context;

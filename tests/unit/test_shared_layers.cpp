@@ -14,6 +14,7 @@
 #include "support/catch.hpp"
 #include "support/codebook_cases.hpp"
 #include "support/data.hpp"
+#include "support/layer_instances.hpp"
 #include "support/refusal.hpp"
 
 using adr::Context;

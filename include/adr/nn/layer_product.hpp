@@ -132,30 +132,14 @@ class LayerProduct {
   /// Computes output = input weights + bias, exactly or through clusters.
   template <class Input, class Output>
   void forward(const Input& input, const GemmFactor<T>& weights, const VectorView<const T>& bias,
-               const Output& output, Context& context) {
-    has_forward_ = false;
-    clusters_usable_ = true;
-    map_ = input.vectors(shape_.input.kind).map();
-    if (shared_) {
-      forward_shared(input, weights, bias, output, context);
-    } else {
-      rows_->forward(input.rows(), weights, bias, output.rows(), context);
-      stats_ = rows_->stats();
-    }
-    has_forward_ = true;
-  }
+               const Output& output, Context& context);
 
   /// Computes d_weights (unless empty) and adds to d_input (unless NoOperand), which must be zero.
   /// The input is read for the gradient with respect to the weights only. Errors:
   /// std::invalid_argument when the rows are not those of the last forward pass.
   template <class Input, class Output, class InputOperand>
   void backward(const Input& input, const GemmFactor<T>& weights, const Output& d_output,
-                const GemmResult<T>& d_weights, const InputOperand& d_input, Context& context) {
-    require_clusters_of(d_output.pixels().rows());
-    if (config_.method == Method::dense) map_ = input.vectors(shape_.input.kind).map();
-    gradients_->compute(forward_state(map_), *rows_, input, weights, d_output, d_weights, d_input,
-                        context, stats_);
-  }
+                const GemmResult<T>& d_weights, const InputOperand& d_input, Context& context);
 
  private:
   [[nodiscard]] ForwardState<T> forward_state(const VectorMap& map) const {
@@ -194,5 +178,37 @@ class LayerProduct {
   bool clusters_usable_ = true;
   ReuseStats stats_;
 };
+
+// Outside the class and not inline, so that a program can compile the passes once: behind
+// `extern template` declarations of these two, a file that uses a layer compiles in a third of the
+// time.
+
+template <class T>
+template <class Input, class Output>
+void LayerProduct<T>::forward(const Input& input, const GemmFactor<T>& weights,
+                              const VectorView<const T>& bias, const Output& output,
+                              Context& context) {
+  has_forward_ = false;
+  clusters_usable_ = true;
+  map_ = input.vectors(shape_.input.kind).map();
+  if (shared_) {
+    forward_shared(input, weights, bias, output, context);
+  } else {
+    rows_->forward(input.rows(), weights, bias, output.rows(), context);
+    stats_ = rows_->stats();
+  }
+  has_forward_ = true;
+}
+
+template <class T>
+template <class Input, class Output, class InputOperand>
+void LayerProduct<T>::backward(const Input& input, const GemmFactor<T>& weights,
+                               const Output& d_output, const GemmResult<T>& d_weights,
+                               const InputOperand& d_input, Context& context) {
+  require_clusters_of(d_output.pixels().rows());
+  if (config_.method == Method::dense) map_ = input.vectors(shape_.input.kind).map();
+  gradients_->compute(forward_state(map_), *rows_, input, weights, d_output, d_weights, d_input,
+                      context, stats_);
+}
 
 ADR_NAMESPACE_END

@@ -1,0 +1,5 @@
+#include "support/layer_instances.hpp"
+
+ADR_NAMESPACE_BEGIN
+ADR_TEST_LAYER_PASSES(template, double);
+ADR_NAMESPACE_END

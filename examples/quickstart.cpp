@@ -42,9 +42,7 @@ int main() {
   adr::ReuseGemm dense(config);
   adr::reuse_gemm(a_view, b_view, {exact.data(), k_rows, k_outputs}, dense);
 
-  config.method = adr::Method::hyperplane;
-  config.sub_vector_length = 64;  // L: columns per neuron vector
-  config.hash_count = 14;         // H: bits per signature
+  config.method = adr::Method::codebook;  // 4 learned codebooks of 64 entries
   adr::ReuseGemm reuse(config);
   adr::reuse_gemm(a_view, b_view, {reused.data(), k_rows, k_outputs}, reuse);
 

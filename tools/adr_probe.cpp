@@ -21,6 +21,7 @@ struct Options {
   tools::LayerOptions layer;
   std::vector<adr::index_t> sub_vector_lengths;
   std::vector<int> hash_counts;
+  std::vector<int> codebooks;
   std::string hash_center = "both";
   double max_error = 0.2;
   int threads = 1;
@@ -30,13 +31,16 @@ struct Options {
 std::vector<adr::ReuseConfig> chosen_candidates(const Options& options,
                                                 const tools::LayerUnderTest& layer) {
   std::vector<adr::ReuseConfig> candidates = tools::default_candidates(layer);
-  if (!options.sub_vector_lengths.empty() || !options.hash_counts.empty()) {
+  const bool published_named = !options.sub_vector_lengths.empty() || !options.hash_counts.empty();
+  if (published_named || !options.codebooks.empty()) {
+    candidates = tools::codebook_candidates(options.codebooks);
+  }
+  if (published_named) {
     const adr::ReuseConfig defaults;
     auto lengths = options.sub_vector_lengths;
     auto counts = options.hash_counts;
     if (lengths.empty()) lengths.push_back(defaults.sub_vector_length);
     if (counts.empty()) counts.push_back(defaults.hash_count);
-    candidates.clear();
     for (const adr::index_t length : lengths) {
       for (const int count : counts) {
         for (const auto center : {adr::HashCenter::origin, adr::HashCenter::mean}) {
@@ -52,16 +56,13 @@ std::vector<adr::ReuseConfig> chosen_candidates(const Options& options,
   std::vector<adr::ReuseConfig> kept;
   for (adr::ReuseConfig config : candidates) {
     const bool origin = config.hash_center == adr::HashCenter::origin;
-    if (options.hash_center == "origin" && !origin) continue;
-    if (options.hash_center == "mean" && origin) continue;
+    const bool published = config.method == adr::Method::hyperplane;
+    if (published && options.hash_center == "origin" && !origin) continue;
+    if (published && options.hash_center == "mean" && origin) continue;
     config.seed = options.layer.seed;
     kept.push_back(config);
   }
   return kept;
-}
-
-const char* name(adr::HashCenter center) {
-  return center == adr::HashCenter::origin ? "origin" : "mean";
 }
 
 void print_recommendation(const std::vector<tools::ProbeResult>& results, double max_error) {
@@ -77,11 +78,8 @@ void print_recommendation(const std::vector<tools::ProbeResult>& results, double
         max_error);
     return;
   }
-  std::printf(
-      "\nUse sub_vector_length %td, hash_count %d, hash_center %s: %.2fx the dense speed at a "
-      "relative output error of %.3f.\n",
-      best->config.sub_vector_length, best->config.hash_count, name(best->config.hash_center),
-      best->speedup, best->output_error);
+  std::printf("\nUse %s: %.2fx the dense speed at a relative output error of %.3f.\n",
+              tools::label(best->config).c_str(), best->speedup, best->output_error);
 }
 
 void probe(Options options) {
@@ -102,14 +100,13 @@ void probe(Options options) {
               layer.geometry.rows(layer.batch), layer.geometry.columns(),
               layer.geometry.out_channels, weights ? "" : " (random weights)", options.threads,
               ADR_ISA_NAME, 1e3 * probe.dense_seconds());
-  std::printf("\n%6s %6s %8s %12s %12s %12s %12s %10s %8s\n", "L", "H", "center", "remaining",
-              "input error", "output error", "MACs saved", "time (ms)", "speed-up");
+  std::printf("\n%-22s %12s %12s %12s %12s %10s %8s\n", "setting", "remaining", "input error",
+              "output error", "MACs saved", "time (ms)", "speed-up");
   std::vector<tools::ProbeResult> results;
   for (const auto& config : candidates) {
     results.push_back(probe.run(config));
     const auto& r = results.back();
-    std::printf("%6td %6d %8s %12.4f %12.3f %12.3f %11.0f%% %10.2f %7.2fx\n",
-                config.sub_vector_length, config.hash_count, name(config.hash_center),
+    std::printf("%-22s %12.4f %12.3f %12.3f %11.0f%% %10.2f %7.2fx\n", tools::label(config).c_str(),
                 r.remaining_ratio, r.input_error, r.output_error, 100 * r.saved_share,
                 1e3 * r.seconds, r.speedup);
   }
@@ -136,6 +133,7 @@ int main(int argc, char** argv) {
   app.add_option("--sub-vector-length", options.sub_vector_lengths, "L, one or several")
       ->delimiter(',');
   app.add_option("--hash-count", options.hash_counts, "H, one or several")->delimiter(',');
+  app.add_option("--codebooks", options.codebooks, "S, one or several")->delimiter(',');
   app.add_option("--hash-center", options.hash_center, "where hyperplanes pass")
       ->check(CLI::IsMember({"origin", "mean", "both"}));
   app.add_option("--max-error", options.max_error,

@@ -1,46 +1,19 @@
-// ReuseProduct, the part that the layers share: the hash it makes, cluster reuse across batches
-// with its rule of staleness, and that the steady state allocates nothing.
-#include <cstdlib>
+// ReuseProduct, the published method behind the layers: the hash it makes, and cluster reuse across
+// batches with its rule of staleness.
 #include <limits>
-#include <new>
 #include <set>
 #include <string>
 #include <vector>
 
-#include "adr/nn/reuse_conv2d.hpp"
 #include "adr/nn/reuse_linear.hpp"
 #include "adr/nn/reuse_product.hpp"
 #include "property/layer_cases.hpp"
 #include "property/reuse_reference.hpp"
 #include "support/catch.hpp"
 #include "support/data.hpp"
+#include "support/layer_instances.hpp"
+#include "support/naive_product.hpp"
 #include "support/refusal.hpp"
-
-namespace {
-// Counts the allocations of this executable.
-long allocations = 0;  // NOLINT: operator new is global
-
-void* counted(std::size_t bytes, std::size_t alignment) {
-  ++allocations;
-  const std::size_t rounded = (bytes + alignment - 1) / alignment * alignment;
-  void* memory = std::aligned_alloc(alignment, rounded == 0 ? alignment : rounded);
-  if (memory == nullptr) std::abort();
-  return memory;
-}
-}  // namespace
-
-void* operator new(std::size_t bytes) { return counted(bytes, alignof(std::max_align_t)); }
-void* operator new(std::size_t bytes, std::align_val_t alignment) {
-  return counted(bytes, static_cast<std::size_t>(alignment));
-}
-void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
-  return counted(bytes, alignof(std::max_align_t));
-}
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, const std::nothrow_t&) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
-void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
 
 using adr::Context;
 using adr::ConvGeometry;
@@ -54,17 +27,16 @@ using adr::MatrixRows;
 using adr::MatrixView;
 using adr::Method;
 using adr::ReuseConfig;
-using adr::ReuseConv2d;
 using adr::ReuseLinear;
 using adr::ReuseProduct;
 using adr::Update;
 using adr_test::contains;
-using adr_test::ConvCase;
 using adr_test::Data;
 using adr_test::fault;
 using adr_test::GivenIds;
 using adr_test::LinearCase;
 using adr_test::Matrix;
+using adr_test::naive_product;
 using adr_test::refusal;
 
 namespace {
@@ -81,22 +53,6 @@ ReuseConfig cluster_reuse(index_t max_age = 0) {
   config.cluster_reuse = true;
   config.max_product_age = max_age;
   return config;
-}
-
-/// The plainest product there is. Allocates nothing, which Eigen's does not promise.
-template <class T>
-void naive_product(const GemmFactor<T>& a, const GemmFactor<T>& b, Update update,
-                   const MatrixView<T>& result) {
-  const auto at = [](const GemmFactor<T>& f, index_t i, index_t j) {
-    return f.transposed ? f.matrix(j, i) : f.matrix(i, j);
-  };
-  for (index_t i = 0; i < result.rows; ++i) {
-    for (index_t j = 0; j < result.cols; ++j) {
-      T sum = update == Update::accumulate ? result(i, j) : T(0);
-      for (index_t k = 0; k < a.cols(); ++k) sum += at(a, i, k) * at(b, k, j);
-      result(i, j) = sum;
-    }
-  }
 }
 
 /// A linear layer with cluster reuse that counts its multiplications.
@@ -426,68 +382,5 @@ TEST_CASE("Cluster reuse gives the same bits on any number of threads") {
     if (threads == 1) bits = result;
     CHECK(layer.stats().known_vectors > 0);
     CHECK(adr_test::same_bits(result, bits));
-  }
-}
-
-TEST_CASE("The steady state allocates nothing") {
-  Data data;
-  ReuseConfig dense;
-  dense.method = Method::dense;
-  ReuseConfig exact = hyperplane(4, 5);
-  exact.input_gradient = InputGradient::exact;
-  ReuseConfig long_signatures = hyperplane(4, 40);
-  ReuseConfig centred = hyperplane(4, 5);
-  centred.hash_center = HashCenter::mean;
-  const ReuseConfig configs[] = {dense,   hyperplane(4, 5), exact,           long_signatures,
-                                 centred, cluster_reuse(),  cluster_reuse(1)};
-  const DenseGemm<float> gemm{adr::GemmFunction<float>(naive_product<float>)};
-
-  // Counted without assertions in between, because those allocate.
-  SECTION("linear") {
-    LinearCase<float> c(150, 10, 7, data);
-    for (const ReuseConfig& config : configs) {
-      ReuseLinear<float> layer(10, 7, config);
-      layer.set_dense_gemm(gemm);
-      long counts[3] = {};
-      for (long& count : counts) {
-        const long before = allocations;
-        layer.forward(c.x_view(), c.w_view(), c.bias.vector(), c.y.view());
-        layer.backward(c.x_view(), c.w_view(), c.d_y_view(), c.d_x.view(), c.d_w.view(),
-                       c.d_bias.vector());
-        count = allocations - before;
-      }
-      INFO(to_string(config.method) << ", H " << config.hash_count);
-      CHECK(counts[0] > 0);
-      CHECK(counts[1] == 0);
-      CHECK(counts[2] == 0);
-    }
-  }
-  SECTION("convolution") {
-    ConvGeometry g;
-    g.in_channels = 4;
-    g.in_height = g.in_width = 6;
-    g.out_channels = 6;
-    g.groups = 2;
-    g.set_kernel(3);
-    for (const Layout layout : {Layout::nchw, Layout::nhwc}) {
-      g.layout = layout;
-      ConvCase<float> c(g, 3, data);
-      for (const ReuseConfig& config : configs) {
-        ReuseConv2d<float> layer(g, config);
-        layer.set_dense_gemm(gemm);
-        long counts[3] = {};
-        for (long& count : counts) {
-          const long before = allocations;
-          layer.forward(c.x_view(), c.w_view(), c.bias.vector(), c.y_view());
-          layer.backward(c.x_view(), c.w_view(), c.d_y_view(), c.d_x_view(), c.d_w.view(),
-                         c.d_bias.vector());
-          count = allocations - before;
-        }
-        INFO(to_string(config.method) << ", H " << config.hash_count);
-        CHECK(counts[0] > 0);
-        CHECK(counts[1] == 0);
-        CHECK(counts[2] == 0);
-      }
-    }
   }
 }

@@ -144,16 +144,14 @@ class Codebook {
   template <class Vectors>
   SampledEnergy refine(const Vectors& vectors, const VectorCodes& codes, bool update) {
     const index_t stride = simd::padded(shape_.length);
-    const std::vector<index_t> runs =
-        sample_runs(vectors.map().vectors(), k_refine_sample, shape_.seed);
-    residuals_.resize(static_cast<index_t>(runs.size()) * k_sample_run * stride);
-    sample_ids_.resize(static_cast<index_t>(runs.size()) * k_sample_run * codes.books);
-    const index_t most = static_cast<index_t>(runs.size()) * k_sample_run;
+    sample_.choose(vectors.map().vectors(), k_refine_sample, shape_.seed);
+    const index_t most = sample_.most_rows();
+    residuals_.resize(most * stride);
+    sample_ids_.resize(most * codes.books);
     SampledEnergy energy;
     index_t rows = 0;
-    for (const index_t first : runs) {
-      const MatrixView<float> x =
-          load_sample_run(vectors, first, residuals_.data() + rows * stride);
+    for (const index_t first : sample_.runs()) {
+      const MatrixView<float> x = sample_.load(vectors, first, residuals_.data() + rows * stride);
       for (index_t i = 0; i < x.rows; ++i) {
         energy.total += double{simd::dot(x.row(i), x.row(i), shape_.length)};
         for (index_t e = 0; e < shape_.length; ++e) x(i, e) -= decoder_.mean[e];
@@ -245,6 +243,7 @@ class Codebook {
   Decoder decoder_;
   double fit_error_ = 0;
   std::uint64_t version_ = 0;
+  VectorSample sample_;
   AlignedBuffer<float> residuals_;
   AlignedBuffer<std::uint8_t> sample_ids_;
   AlignedBuffer<float> scratch_;

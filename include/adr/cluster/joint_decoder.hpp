@@ -9,9 +9,9 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 
 #include "adr/cluster/clustering.hpp"
-#include "adr/core/aligned_buffer.hpp"
 #include "adr/core/types.hpp"
 #include "adr/simd/kernels.hpp"
 
@@ -38,9 +38,9 @@ inline void subtract_decoded(const DecodingBook& book, const std::uint8_t* ids,
 /// Shapes: residuals n x stride >= book.length, scratch entry_count x book.stride floats. Cost: 2 n
 /// length additions. Thread-safety: reentrant for different books and residuals.
 inline void sweep_book(DecodingBook& book, index_t entry_count, const std::uint8_t* ids,
-                       float inertia, const MatrixView<float>& residuals, float* scratch) {
-  AlignedBuffer<index_t> counts;
-  counts.assign(entry_count, 0);
+                       float inertia, const MatrixView<float>& residuals, float* scratch) noexcept {
+  constexpr index_t k_most_entries = std::numeric_limits<std::uint8_t>::max() + 1;
+  index_t counts[k_most_entries] = {};
   std::fill_n(scratch, entry_count * book.stride, 0.0F);
   for (index_t i = 0; i < residuals.rows; ++i) {
     simd::add(residuals.row(i), scratch + ids[i] * book.stride, book.length);

@@ -137,7 +137,8 @@ class Subspace {
     prepare_tiles();
     index_t sampled = 0;
     index_t filled = 0;
-    for (const index_t first : sample_runs(count, k_measure_sample, shape_.seed)) {
+    sample_.choose(count, k_measure_sample, shape_.seed);
+    for (const index_t first : sample_.runs()) {
       const index_t run = std::min(k_sample_run, count - first);
       vectors.load_columns(first, 0,
                            MatrixView<float>(x_.data() + filled, shape_.length, run, k_tile));
@@ -232,6 +233,7 @@ class Subspace {
   AlignedBuffer<float> negated_basis_;  // [coordinates x stride]
   double fit_error_ = 0;
   std::uint64_t version_ = 0;
+  VectorSample sample_;
   AlignedBuffer<float> x_;
   AlignedBuffer<float> z_;
 };

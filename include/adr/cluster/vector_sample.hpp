@@ -28,37 +28,51 @@ struct SampledEnergy {
 /// Neighbouring vectors that a sample takes together.
 inline constexpr index_t k_sample_run = 16;
 
-/// The first vectors of `most` vectors in runs, one run at a random place in each of equal parts:
-/// evenly spaced ones would always meet the same columns of images. The last run may be shorter
-/// than k_sample_run.
-inline std::vector<index_t> sample_runs(index_t vectors, index_t most, std::uint64_t seed) {
-  const index_t available = (vectors + k_sample_run - 1) / k_sample_run;
-  const index_t count = std::min(available, most / k_sample_run);
-  Random random(seed);
-  std::vector<index_t> runs;
-  for (index_t r = 0; r < count; ++r) {
-    const IndexRange part = partition(available, count, r);
-    runs.push_back((part.first + random.below(part.size())) * k_sample_run);
+/// Vectors in runs of neighbours, one run at a random place in each of equal parts of a batch:
+/// evenly spaced ones would always meet the same columns of images. Keeps its memory, so that
+/// sampling every batch allocates nothing in the steady state. Thread-safety: none.
+class VectorSample {
+ public:
+  /// Chooses at most `most` of that many vectors. Errors: std::bad_alloc.
+  void choose(index_t vectors, index_t most, std::uint64_t seed) {
+    const index_t available = (vectors + k_sample_run - 1) / k_sample_run;
+    const index_t count = std::min(available, most / k_sample_run);
+    Random random(seed);
+    runs_.clear();
+    for (index_t r = 0; r < count; ++r) {
+      const IndexRange part = partition(available, count, r);
+      runs_.push_back((part.first + random.below(part.size())) * k_sample_run);
+    }
   }
-  return runs;
-}
 
-/// Loads the run of vectors from `first` on as rows of padded length, the padding 0.
-/// Errors: std::bad_alloc.
-template <class Vectors>
-MatrixView<float> load_sample_run(const Vectors& vectors, index_t first, float* to) {
-  const index_t length = vectors.length();
-  const index_t stride = simd::padded(length);
-  const index_t count = std::min(k_sample_run, vectors.map().vectors() - first);
-  AlignedBuffer<float> columns(length * k_sample_run);
-  vectors.load_columns(first, 0, MatrixView<float>(columns.data(), length, count));
-  const MatrixView<float> rows(to, count, length, stride);
-  for (index_t i = 0; i < count; ++i) {
-    for (index_t e = 0; e < length; ++e) rows(i, e) = columns[e * count + i];
-    std::fill_n(rows.row(i) + length, stride - length, 0.0F);
+  /// The first vector of every run; the last run of a batch may be shorter than k_sample_run.
+  [[nodiscard]] const std::vector<index_t>& runs() const noexcept { return runs_; }
+  /// No fewer vectors than were chosen.
+  [[nodiscard]] index_t most_rows() const noexcept {
+    return static_cast<index_t>(runs_.size()) * k_sample_run;
   }
-  return rows;
-}
+
+  /// Loads the run of vectors from `first` on as rows of padded length, the padding 0.
+  /// Errors: std::bad_alloc.
+  template <class Vectors>
+  MatrixView<float> load(const Vectors& vectors, index_t first, float* to) {
+    const index_t length = vectors.length();
+    const index_t stride = simd::padded(length);
+    const index_t count = std::min(k_sample_run, vectors.map().vectors() - first);
+    columns_.resize(length * k_sample_run);
+    vectors.load_columns(first, 0, MatrixView<float>(columns_.data(), length, count));
+    const MatrixView<float> rows(to, count, length, stride);
+    for (index_t i = 0; i < count; ++i) {
+      for (index_t e = 0; e < length; ++e) rows(i, e) = columns_[e * count + i];
+      std::fill_n(rows.row(i) + length, stride - length, 0.0F);
+    }
+    return rows;
+  }
+
+ private:
+  std::vector<index_t> runs_;
+  AlignedBuffer<float> columns_;
+};
 
 /// Loads the finite ones of a sample of at most `most` vectors; returns how many they are.
 /// Shapes: sample rows x padded(vectors.length()), padding 0. Errors: std::bad_alloc.
@@ -66,10 +80,12 @@ template <class Vectors>
 index_t load_finite_sample(const Vectors& vectors, index_t most, std::uint64_t seed,
                            AlignedBuffer<float>& sample) {
   const index_t stride = simd::padded(vectors.length());
+  VectorSample chosen;
+  chosen.choose(vectors.map().vectors(), most, seed);
+  sample.resize(chosen.most_rows() * stride);
   index_t rows = 0;
-  for (const index_t first : sample_runs(vectors.map().vectors(), most, seed)) {
-    sample.resize((rows + k_sample_run) * stride);
-    const MatrixView<float> run = load_sample_run(vectors, first, sample.data() + rows * stride);
+  for (const index_t first : chosen.runs()) {
+    const MatrixView<float> run = chosen.load(vectors, first, sample.data() + rows * stride);
     for (index_t i = 0; i < run.rows; ++i) {
       if (!std::isfinite(simd::dot(run.row(i), run.row(i), run.cols))) continue;
       std::copy_n(run.row(i), stride, sample.data() + rows * stride);

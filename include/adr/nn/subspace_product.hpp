@@ -109,11 +109,12 @@ class SubspaceProduct {
   static constexpr std::uint64_t k_no_version = ~std::uint64_t{0};
 
   /// Coordinates are floats whatever the element type: the user's product serves floats only.
-  static DenseGemm<float> float_gemm(const DenseGemm<T>& gemm) {
+  static const DenseGemm<float>& float_gemm(const DenseGemm<T>& gemm) {
     if constexpr (std::is_same_v<T, float>) {
       return gemm;
     } else {
-      return DenseGemm<float>();
+      static const DenseGemm<float> eigen;
+      return eigen;
     }
   }
 

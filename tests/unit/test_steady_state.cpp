@@ -1,0 +1,133 @@
+// Layers that have seen a batch allocate nothing for the next one of its size.
+#include "adr/nn/reuse_conv2d.hpp"
+#include "adr/nn/reuse_linear.hpp"
+#include "property/layer_cases.hpp"
+#include "support/allocation_counter.hpp"
+#include "support/catch.hpp"
+#include "support/data.hpp"
+#include "support/layer_instances.hpp"
+#include "support/naive_product.hpp"
+
+using adr::ConvGeometry;
+using adr::DenseGemm;
+using adr::HashCenter;
+using adr::InputGradient;
+using adr::Layout;
+using adr::Method;
+using adr::ReuseConfig;
+using adr::ReuseConv2d;
+using adr::ReuseLinear;
+using adr::WeightGradient;
+using adr_test::allocations;
+using adr_test::ConvCase;
+using adr_test::Data;
+using adr_test::LinearCase;
+using adr_test::naive_product;
+
+namespace {
+
+ReuseConfig hyperplane(adr::index_t length, int bits) {
+  ReuseConfig config;
+  config.sub_vector_length = length;
+  config.hash_count = bits;
+  return config;
+}
+
+ReuseConfig cluster_reuse(adr::index_t age = 0) {
+  ReuseConfig config = hyperplane(4, 5);
+  config.cluster_reuse = true;
+  config.max_product_age = age;
+  return config;
+}
+
+}  // namespace
+
+TEST_CASE("The steady state allocates nothing") {
+  Data data;
+  ReuseConfig dense;
+  dense.method = Method::dense;
+  ReuseConfig exact = hyperplane(4, 5);
+  exact.input_gradient = InputGradient::exact;
+  ReuseConfig long_signatures = hyperplane(4, 40);
+  ReuseConfig centred = hyperplane(4, 5);
+  centred.hash_center = HashCenter::mean;
+  ReuseConfig codebooks;
+  codebooks.method = Method::codebook;
+  codebooks.codebook_size = 16;
+  ReuseConfig rounded = codebooks;
+  rounded.input_gradient = InputGradient::sparsified;
+  rounded.weight_gradient = WeightGradient::sparsified;
+  ReuseConfig clustered = codebooks;
+  clustered.input_gradient = InputGradient::own_clusters;
+  clustered.weight_gradient = WeightGradient::clusters;
+  ReuseConfig grid;
+  grid.method = Method::principal;
+  grid.hash_count = 4;
+  grid.weight_gradient = WeightGradient::clusters;
+  ReuseConfig subspace;
+  subspace.method = Method::subspace;
+  subspace.kept_coordinates = 2;
+  subspace.weight_gradient = WeightGradient::clusters;
+  const ReuseConfig configs[] = {dense,
+                                 hyperplane(4, 5),
+                                 exact,
+                                 long_signatures,
+                                 centred,
+                                 cluster_reuse(),
+                                 cluster_reuse(1),
+                                 codebooks,
+                                 rounded,
+                                 clustered,
+                                 grid,
+                                 subspace};
+  const DenseGemm<float> gemm{adr::GemmFunction<float>(naive_product<float>)};
+
+  // Counted without assertions in between, because those allocate.
+  SECTION("linear") {
+    LinearCase<float> c(150, 10, 7, data);
+    for (const ReuseConfig& config : configs) {
+      ReuseLinear<float> layer(10, 7, config);
+      layer.set_dense_gemm(gemm);
+      long counts[3] = {};
+      for (long& count : counts) {
+        const long before = allocations;
+        layer.forward(c.x_view(), c.w_view(), c.bias.vector(), c.y.view());
+        layer.backward(c.x_view(), c.w_view(), c.d_y_view(), c.d_x.view(), c.d_w.view(),
+                       c.d_bias.vector());
+        count = allocations - before;
+      }
+      INFO(to_string(config.method) << ", H " << config.hash_count);
+      CHECK(counts[0] > 0);
+      CHECK(counts[1] == 0);
+      CHECK(counts[2] == 0);
+    }
+  }
+  SECTION("convolution") {
+    ConvGeometry g;
+    g.in_channels = 4;
+    g.in_height = g.in_width = 6;
+    g.out_channels = 6;
+    g.groups = 2;
+    g.set_kernel(3);
+    for (const Layout layout : {Layout::nchw, Layout::nhwc}) {
+      g.layout = layout;
+      ConvCase<float> c(g, 3, data);
+      for (const ReuseConfig& config : configs) {
+        ReuseConv2d<float> layer(g, config);
+        layer.set_dense_gemm(gemm);
+        long counts[3] = {};
+        for (long& count : counts) {
+          const long before = allocations;
+          layer.forward(c.x_view(), c.w_view(), c.bias.vector(), c.y_view());
+          layer.backward(c.x_view(), c.w_view(), c.d_y_view(), c.d_x_view(), c.d_w.view(),
+                         c.d_bias.vector());
+          count = allocations - before;
+        }
+        INFO(to_string(config.method) << ", H " << config.hash_count);
+        CHECK(counts[0] > 0);
+        CHECK(counts[1] == 0);
+        CHECK(counts[2] == 0);
+      }
+    }
+  }
+}

@@ -6,6 +6,10 @@
 
 include(Catch)
 
+# What is not about kernels compiles in half the time like this; the passes of layers that tests run are compiled apart
+# and in full (adr_test_layers).
+set(ADR_TEST_OPTIMISATION $<$<AND:$<CONFIG:Release>,$<CXX_COMPILER_ID:GNU,Clang>>:-O1>)
+
 function(adr_add_test name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "LABEL" "SOURCES;LIBRARIES")
   if(NOT arg_LABEL)
@@ -19,9 +23,14 @@ function(adr_add_test name)
   if(NOT TARGET adr_test_headers)
     add_library(adr_test_headers OBJECT ${PROJECT_SOURCE_DIR}/tests/support/precompiled.cpp)
     target_link_libraries(adr_test_headers PRIVATE adr::adr adr_dev adr_dev::catch)
+    target_compile_options(adr_test_headers PRIVATE ${ADR_TEST_OPTIMISATION})
     target_precompile_headers(adr_test_headers PRIVATE ${PROJECT_SOURCE_DIR}/tests/support/precompiled.hpp)
   endif()
-  target_precompile_headers(${name} REUSE_FROM adr_test_headers)
+  # Kernels are tested as they are shipped: with the optimisation of the build.
+  if(NOT name IN_LIST instruction_set_tests)
+    target_compile_options(${name} PRIVATE ${ADR_TEST_OPTIMISATION})
+    target_precompile_headers(${name} REUSE_FROM adr_test_headers)
+  endif()
   if(NOT TARGET adr_test_layers)
     add_library(adr_test_layers STATIC
       ${PROJECT_SOURCE_DIR}/tests/support/layer_instances_float.cpp

@@ -38,7 +38,7 @@ endif()
 
 set(selection instruction_set)
 if(VARIANT STREQUAL "sanitize")
-  set(selection all)
+  set(selection memory)
 endif()
 
 execute_process(COMMAND_ECHO STDOUT COMMAND_ERROR_IS_FATAL ANY

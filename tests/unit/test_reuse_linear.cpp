@@ -266,7 +266,7 @@ TEST_CASE("ReuseLinear measures its stages when asked") {
     const auto stage = static_cast<Stage>(i);
     INFO(to_string(stage));
     const bool in_forward = stage <= Stage::gather && stage != Stage::cluster_reuse;
-    const bool in_backward = stage >= Stage::gradient_sums && stage != Stage::dense;
+    const bool in_backward = stage >= Stage::gradient_sums && stage <= Stage::input_gradient;
     const ReuseStats timed = times_of(hyperplane(10, 6), true);
     CHECK((timed.forward_times.seconds(stage) > 0) == in_forward);
     CHECK((timed.backward_times.seconds(stage) > 0) == in_backward);

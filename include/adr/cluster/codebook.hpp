@@ -91,7 +91,7 @@ class Codebook {
         std::copy_n(sample.data() + i * stride + first, length, part.data() + i * part_stride);
       }
       FittedGroup fitted =
-          fit_group(shape_, first, {part.data(), rows, length, part_stride},
+          fit_group(shape_, first, MatrixView<float>(part.data(), rows, length, part_stride),
                     gram.data != nullptr ? gram.block(first, first, length, length) : gram, random);
       std::copy_n(fitted.encoding.axes.mean.data(), length, decoder_.mean.data() + first);
       groups_.push_back(std::move(fitted.encoding));

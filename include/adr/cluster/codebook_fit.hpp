@@ -163,10 +163,11 @@ struct FittedGroup {
 /// Shapes: sample n x length of finite values, row_stride padded; it is overwritten. gram: the
 /// metric of those elements, or empty. Cost: n length^2 + length^3 for the axes, then per book
 /// 8 n entries coordinates and 12 n length. Errors: std::bad_alloc. Determinism: by the state of
-/// random. Source: see Codebook.
-inline FittedGroup fit_group(const CodebookShape& shape, index_t first_element,
-                             const MatrixView<float>& sample, const MatrixView<const float>& gram,
-                             Random& random) {
+/// random. Source: see Codebook. A template for the sake of fit_principal_axes; T is float.
+template <class T>
+FittedGroup fit_group(const CodebookShape& shape, index_t first_element,
+                      const MatrixView<T>& sample, const MatrixView<const float>& gram,
+                      Random& random) {
   constexpr int k_sweeps = 6;
   constexpr float k_inertia = 8;  // members that a rare entry is held back by
   const index_t length = sample.cols;

@@ -6,6 +6,7 @@
 #include <Eigen/Eigenvalues>
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 
 #include "adr/core/aligned_buffer.hpp"
 #include "adr/core/one_eigen_thread.hpp"
@@ -56,19 +57,24 @@ struct KeptCoordinates {
 /// that, so that R^-1 exists. Shapes: sample n x length, gram length x length or empty. Requires: n
 /// >= 1, finite values, 1 <= kept.count <= length or 0. Cost: n length^2 + O(length^3). Errors:
 /// std::bad_alloc. Thread-safety: reentrant. Source: principal component analysis; the metric is
-/// this library's.
-inline PrincipalAxes fit_principal_axes(const MatrixView<const float>& sample,
-                                        const MatrixView<const float>& gram,
-                                        const KeptCoordinates& kept) {
-  using Matrix = Eigen::MatrixXf;
-  using RowMajor = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+/// this library's. A template of the kind of view, so that Eigen's solver, which takes a compiler
+/// seconds, is compiled only by those who fit.
+template <class T>
+PrincipalAxes fit_principal_axes(const MatrixView<T>& sample, const MatrixView<const float>& gram,
+                                 const KeptCoordinates& kept) {
+  using Scalar = std::remove_const_t<T>;
+  static_assert(std::is_same_v<Scalar, float>, "axes are fitted to floats");
+  using Matrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic>;
+  using Vector = Eigen::Matrix<Scalar, Eigen::Dynamic, 1>;
+  using RowMajor = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
   using Stride = Eigen::OuterStride<>;
   const detail::OneEigenThread guard;
   const index_t n = sample.rows;
   const index_t length = sample.cols;
   const Eigen::Map<const RowMajor, Eigen::Unaligned, Stride> x(sample.data, n, length,
                                                                Stride(sample.row_stride));
-  const Eigen::RowVectorXf mean = x.cast<double>().colwise().mean().cast<float>();
+  const Eigen::Matrix<Scalar, 1, Eigen::Dynamic> mean =
+      x.template cast<double>().colwise().mean().template cast<Scalar>();
   Matrix centred = x.rowwise() - mean;
 
   Matrix root = Matrix::Identity(length, length);
@@ -77,13 +83,13 @@ inline PrincipalAxes fit_principal_axes(const MatrixView<const float>& sample,
     const Eigen::Map<const RowMajor, Eigen::Unaligned, Stride> g(gram.data, length, length,
                                                                  Stride(gram.row_stride));
     const Eigen::SelfAdjointEigenSolver<Matrix> solver{Matrix(g)};
-    const Eigen::VectorXf values = solver.eigenvalues();
+    const Vector values = solver.eigenvalues();
     const float strongest = values[length - 1];
     if (strongest > 0 && std::isfinite(strongest)) {
-      const Eigen::ArrayXf roots = values.array().max(1e-4F * strongest).sqrt();
+      const Vector roots = values.array().max(1e-4F * strongest).sqrt().matrix();
       const Matrix& vectors = solver.eigenvectors();
-      root = vectors * roots.matrix().asDiagonal() * vectors.transpose();
-      inverse_root = vectors * roots.inverse().matrix().asDiagonal() * vectors.transpose();
+      root = vectors * roots.asDiagonal() * vectors.transpose();
+      inverse_root = vectors * roots.cwiseInverse().asDiagonal() * vectors.transpose();
     }
   }
   centred = centred * root;

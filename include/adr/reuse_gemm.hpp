@@ -149,8 +149,8 @@ void reuse_gemm(const detail::NonDeduced<MatrixView<const T>>& a,
 /// Computes the gradient of the last reuse_gemm with respect to b.
 ///
 /// Math: d_b = a^T d_c, or with clusters d_b_s = C_s^T D_s, D_s the sums of d_c per cluster.
-/// Shapes: a N x K, the same as in reuse_gemm (read by the dense method only), d_c N x M, d_b K x
-/// M. Errors: std::invalid_argument as reuse_gemm, and when d_c has other rows than the last
+/// Shapes: a N x K, the same as in reuse_gemm (not read by gradients from clusters), d_c N x M, d_b
+/// K x M. Errors: std::invalid_argument as reuse_gemm, and when d_c has other rows than the last
 /// product. Cost: dense N K M; with reuse N M K/L + r_c N K M multiply-adds. Source: ICDE 2019.
 template <class T>
 void reuse_gemm_weight_gradient(const detail::NonDeduced<MatrixView<const T>>& a,

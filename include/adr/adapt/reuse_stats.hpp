@@ -58,7 +58,8 @@ struct ReuseStats {
   /// What rounding the tables adds, relative to the part of the output that varies; the largest.
   double table_rounding_error = 0;
 
-  /// What the last backward pass did; where the config says automatic, what was chosen.
+  /// What the last backward pass did; where the config says automatic, what was chosen. With groups
+  /// or several layers, these three are those of the last one.
   WeightGradient weight_gradient_form = WeightGradient::automatic;
   InputGradient input_gradient_form = InputGradient::automatic;
   /// The share of the output gradient that is not zero; 1 where nobody looked.

@@ -62,9 +62,10 @@ class Codebook {
     ++version_;
   }
 
-  /// Fits axes, books and decoder to evenly spaced vectors. Returns false and changes nothing when
-  /// none of them is finite. gram: the metric of the products, length x length, or empty; see
-  /// fit_principal_axes. Cost: see fit_group, with n = k_fit_sample.
+  /// Fits axes, books and decoder to a sample of vectors. Returns false and changes nothing when
+  /// none of them is finite, or weights are so large that errors are not. gram: the metric of the
+  /// products, length x length, or empty; see fit_principal_axes. Cost: see fit_group, with n =
+  /// k_fit_sample.
   template <class Vectors>
   bool fit(const Vectors& vectors, const MatrixView<const float>& gram) {
     const index_t stride = simd::padded(shape_.length);
@@ -74,12 +75,13 @@ class Codebook {
 
     const index_t group_length =
         shape_.group_length > 0 ? std::min(shape_.group_length, shape_.length) : shape_.length;
-    groups_.clear();
-    decoder_.books.clear();
-    decoder_.length = shape_.length;
-    decoder_.entry_count = shape_.entries;
-    decoder_.reserves_padding = shape_.reserves_padding;
-    decoder_.mean.resize(shape_.length);
+    // In place of what there is only when all of it is there.
+    std::vector<EncodingGroup> groups;
+    Decoder decoder;
+    decoder.length = shape_.length;
+    decoder.entry_count = shape_.entries;
+    decoder.reserves_padding = shape_.reserves_padding;
+    decoder.mean.resize(shape_.length);
     Random random(shape_.seed);
     SampledEnergy energy;
     AlignedBuffer<float> part;
@@ -93,12 +95,15 @@ class Codebook {
       FittedGroup fitted =
           fit_group(shape_, first, MatrixView<float>(part.data(), rows, length, part_stride),
                     gram.data != nullptr ? gram.block(first, first, length, length) : gram, random);
-      std::copy_n(fitted.encoding.axes.mean.data(), length, decoder_.mean.data() + first);
-      groups_.push_back(std::move(fitted.encoding));
-      for (DecodingBook& book : fitted.decoding) decoder_.books.push_back(std::move(book));
+      std::copy_n(fitted.encoding.axes.mean.data(), length, decoder.mean.data() + first);
+      groups.push_back(std::move(fitted.encoding));
+      for (DecodingBook& book : fitted.decoding) decoder.books.push_back(std::move(book));
       energy.total += fitted.total_energy;
       energy.within_clusters += fitted.within_energy;
     }
+    if (!energy.is_finite()) return false;
+    groups_ = std::move(groups);
+    decoder_ = std::move(decoder);
     fit_error_ = energy.relative_error();
     ++version_;
     return true;

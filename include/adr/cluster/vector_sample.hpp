@@ -20,6 +20,10 @@ struct SampledEnergy {
   double total = 0;
   double within_clusters = 0;
 
+  /// False when vectors were too large for their squares.
+  [[nodiscard]] bool is_finite() const noexcept {
+    return std::isfinite(total) && std::isfinite(within_clusters);
+  }
   [[nodiscard]] double relative_error() const noexcept {
     return total > 0 ? std::sqrt(within_clusters / total) : 0.0;
   }
@@ -74,11 +78,14 @@ class VectorSample {
   AlignedBuffer<float> columns_;
 };
 
-/// Loads the finite ones of a sample of at most `most` vectors; returns how many they are.
-/// Shapes: sample rows x padded(vectors.length()), padding 0. Errors: std::bad_alloc.
+/// Loads the finite ones, of norm below 1e14, of a sample of at most `most` vectors; returns how
+/// many they are. Shapes: sample rows x padded(vectors.length()), padding 0. Errors:
+/// std::bad_alloc.
 template <class Vectors>
 index_t load_finite_sample(const Vectors& vectors, index_t most, std::uint64_t seed,
                            AlignedBuffer<float>& sample) {
+  // Sums of squares over the whole sample, times the squares of weights, must stay in range.
+  constexpr float k_largest_square = 1e28F;
   const index_t stride = simd::padded(vectors.length());
   VectorSample chosen;
   chosen.choose(vectors.map().vectors(), most, seed);
@@ -87,7 +94,7 @@ index_t load_finite_sample(const Vectors& vectors, index_t most, std::uint64_t s
   for (const index_t first : chosen.runs()) {
     const MatrixView<float> run = chosen.load(vectors, first, sample.data() + rows * stride);
     for (index_t i = 0; i < run.rows; ++i) {
-      if (!std::isfinite(simd::dot(run.row(i), run.row(i), run.cols))) continue;
+      if (!(simd::dot(run.row(i), run.row(i), run.cols) < k_largest_square)) continue;
       std::copy_n(run.row(i), stride, sample.data() + rows * stride);
       ++rows;
     }

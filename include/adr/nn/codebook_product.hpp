@@ -54,6 +54,7 @@ class CodebookProduct {
   }
   void unfreeze() noexcept { frozen_ = false; }
   [[nodiscard]] bool frozen() const noexcept { return frozen_; }
+  [[nodiscard]] bool fitted() const noexcept { return codebook_.fitted(); }
 
   /// The next forward pass fits anew, unless frozen.
   void clear() noexcept { refit_.demand(); }
@@ -172,7 +173,8 @@ class CodebookProduct {
     clock.finish(Stage::encode);
     if (!finite) return false;
     energy = codebook_.refine(vectors, codes_, !frozen_);
-    refit_.note_error(energy.relative_error());
+    if (!energy.is_finite()) return false;
+    refit_.note_error(energy.relative_error(), codebook_.fit_error());
     clock.finish(Stage::refine);
     return true;
   }

@@ -95,6 +95,8 @@ class LayerProduct {
     gradients_->clear();
   }
 
+  /// Whether there is nothing to learn, or something was learned already.
+  [[nodiscard]] bool can_freeze() const noexcept { return !shared_ || shared_->fitted(); }
   /// Learned clusters stay as they are until unfreeze; other methods have none. Errors:
   /// std::invalid_argument when nothing has been learned yet.
   void freeze() {

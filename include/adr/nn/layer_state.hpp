@@ -1,6 +1,7 @@
 // What layers have learned, in a file: codebooks to go on with, or to freeze for inference.
 #pragma once
 
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -75,8 +76,10 @@ void load_codebooks(LayerProduct<T>* products, index_t count, const std::string&
   for (index_t g = 0; g < count; ++g) {
     states.push_back(
         read_codebook_state(reader, products[g].codebook_product()->codebook().shape()));
-    detail::require(!states.back().groups.empty(), "load_state: ", path,
-                    " holds codebooks that were never fitted");
+    if (states.back().groups.empty()) {
+      ADR_THROW(
+          std::runtime_error(detail::message(path, " holds codebooks that were never fitted")));
+    }
   }
   reader.require_end();
   for (index_t g = 0; g < count; ++g) {

@@ -48,6 +48,7 @@ class PrincipalProduct {
   }
   void unfreeze() noexcept { frozen_ = false; }
   [[nodiscard]] bool frozen() const noexcept { return frozen_; }
+  [[nodiscard]] bool fitted() const noexcept { return fitted_; }
   void clear() noexcept { refit_.demand(); }
   [[nodiscard]] int fits_of_pass() const noexcept { return refit_.fits_of_pass(); }
 

@@ -16,8 +16,8 @@ class RefitPolicy {
   /// Starts a pass; returns whether it has to fit first.
   [[nodiscard]] bool begin_pass(bool fitted, bool frozen) noexcept {
     fits_ = 0;
-    ++passes_since_fit_;
     if (frozen) return false;
+    ++passes_since_fit_;
     return !fitted || demanded_ || passes_since_fit_ > interval_;
   }
   void note_fit() noexcept {
@@ -28,10 +28,17 @@ class RefitPolicy {
   }
   void demand() noexcept { demanded_ = true; }
 
-  /// Takes the error that a pass measured. The first one after a fit is what is usual: a sample
-  /// that was fitted looks better than the rest.
-  void note_error(double error) noexcept {
+  /// Takes the error that a pass measured. What is usual is that of the first batch after the one
+  /// that was fitted, which looks better than all others; but no more than a few times what the fit
+  /// found, because data may move at once.
+  void note_error(double error, double fit_error) noexcept {
+    constexpr double k_times_fitted = 3;
+    constexpr double k_above_fitted = 0.1;
     if (passes_since_fit_ == 1) usual_error_ = error;
+    if (passes_since_fit_ == 2) {
+      const double fitted = std::max(usual_error_, fit_error);
+      usual_error_ = std::min(error, k_times_fitted * fitted + k_above_fitted);
+    }
   }
   /// Whether the data have moved. Never within a few passes of a fit, so that data which are merely
   /// diverse do not make every pass a fit.
@@ -39,8 +46,10 @@ class RefitPolicy {
     constexpr double k_times_usual = 1.5;
     constexpr double k_above_usual = 0.02;
     const index_t rest = std::min<index_t>(5, interval_);
-    return passes_since_fit_ > rest &&
-           error > k_times_usual * std::max(usual_error_, fit_error) + k_above_usual;
+    const double usual = std::max(usual_error_, fit_error);
+    // The second bound is for what is coarse anyway: no error is far above 1.
+    const double limit = std::min(k_times_usual * usual + k_above_usual, 0.5 * (1 + usual));
+    return passes_since_fit_ > rest && error > limit;
   }
   [[nodiscard]] int fits_of_pass() const noexcept { return fits_; }
 

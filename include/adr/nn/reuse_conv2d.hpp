@@ -88,6 +88,10 @@ class ReuseConv2d {
   /// nothing (dense, hyperplane) go on as before. Errors: std::invalid_argument when nothing has
   /// been learned yet.
   void freeze() {
+    // The first group that cannot is asked first, so that none is frozen when one refuses.
+    for (auto& group : groups_) {
+      if (!group.can_freeze()) return group.freeze();
+    }
     for (auto& group : groups_) group.freeze();
   }
   /// Goes on learning.

@@ -43,6 +43,9 @@ class SharedProduct {
     return std::get_if<PrincipalProduct<T>>(&form_);
   }
 
+  [[nodiscard]] bool fitted() const noexcept {
+    return std::visit([](const auto& form) { return form.fitted(); }, form_);
+  }
   /// No more fitting: clusters stay as they are until unfreeze. Errors: std::invalid_argument when
   /// nothing was fitted yet.
   void freeze() {

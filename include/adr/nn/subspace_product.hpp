@@ -47,6 +47,7 @@ class SubspaceProduct {
   }
   void unfreeze() noexcept { frozen_ = false; }
   [[nodiscard]] bool frozen() const noexcept { return frozen_; }
+  [[nodiscard]] bool fitted() const noexcept { return subspace_.fitted(); }
   void clear() noexcept { refit_.demand(); }
   [[nodiscard]] int fits_of_pass() const noexcept { return refit_.fits_of_pass(); }
 
@@ -135,7 +136,8 @@ class SubspaceProduct {
     clock.finish(Stage::encode);
     if (!finite) return false;
     energy = subspace_.measure(vectors, coordinates_);
-    refit_.note_error(energy.relative_error());
+    if (!energy.is_finite()) return false;
+    refit_.note_error(energy.relative_error(), subspace_.fit_error());
     clock.finish(Stage::refine);
     return true;
   }

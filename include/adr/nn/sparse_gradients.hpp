@@ -47,7 +47,6 @@ class SparseGradients {
   }
 
   [[nodiscard]] double listed() const noexcept { return static_cast<double>(rows_.non_zeros()); }
-  [[nodiscard]] std::size_t memory_bytes() const noexcept { return rows_.memory_bytes(); }
 
   /// Computes d_weights over what is listed. Errors: std::bad_alloc before anything is written.
   template <class Vectors>

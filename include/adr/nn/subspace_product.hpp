@@ -37,8 +37,6 @@ class SubspaceProduct {
                    {std::min(config.kept_coordinates, vectors.length), config.subspace_error},
                    config.seed}) {}
 
-  [[nodiscard]] const Subspace& subspace() const noexcept { return subspace_; }
-
   /// See CodebookProduct, here and below.
   void freeze() {
     detail::require(subspace_.fitted(),

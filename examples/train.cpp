@@ -3,6 +3,7 @@
 // This file wires the parts; each of them is a header in training/.
 #include <cstdio>
 #include <exception>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,15 +26,24 @@ void train(const Options& options) {
   settings.layout = options.layout;
   settings.reuse = reuse;
   settings.dense_gemm = dense_gemm<float>(options.dense_backend);
+  settings.dense_convolution = dense_convolutions<float>(options.dense_backend, options.threads);
   settings.seed = options.plan.seed;
   Network<float> network(description, settings, context);
 
   const DataSet data = load_data(options, context);
-  Trainer<float> trainer(
-      network, data, options.plan,
-      run_settings(description, options.layout, reuse, options.dense_backend, options.plan, data),
-      context);
-  std::printf("%s\n%s, %s, products by %s, %d thread(s)\n", data.description.c_str(),
+  std::optional<adr::ReuseScheduler> scheduler;
+  if (options.reuse.mode == Mode::automatic) {
+    const index_t steps = steps_per_epoch(data, options.plan) * options.plan.epochs;
+    scheduler.emplace(scheduler_options(options.reuse.strategy, options.schedule, steps));
+    if (options.log_decisions) {
+      scheduler->set_log([](const std::string& line) { std::printf("%s\n", line.c_str()); });
+    }
+  }
+  Trainer<float> trainer(network, data, options.plan,
+                         run_settings(description, options.layout, options.reuse, reuse,
+                                      options.dense_backend, options.plan, data),
+                         context, scheduler ? &*scheduler : nullptr);
+  std::printf("%s\n%s, %s, dense passes by %s, %d thread(s)\n", data.description.c_str(),
               to_string(description).c_str(), label(reuse).c_str(), options.dense_backend.c_str(),
               context.threads());
   std::fflush(stdout);
@@ -50,7 +60,7 @@ void train(const Options& options) {
   };
   const EpochReport last = trainer.run(observer);
   if (options.layer_times) print_layer_times(network.times());
-  print_summary(last, adr::to_string(options.reuse.method), options.dense_backend);
+  print_summary(last, to_string(options.reuse.mode), options.dense_backend);
 }
 
 }  // namespace

@@ -25,7 +25,7 @@ ALLOWED = {
     "nn": {"core", "simd", "unfold", "cluster", "adapt", "gemm"},
 }
 # Headers of adr/ itself stand on top and see every folder; of each other they see only these.
-TOP = {"version.hpp": set(), "reuse_gemm.hpp": set(), "eigen.hpp": {"reuse_gemm.hpp"},
+TOP = {"version.hpp": set(), "reuse_gemm.hpp": set(), "eigen.hpp": {"reuse_gemm.hpp"}, "onednn.hpp": set(),
        "adr.hpp": {"version.hpp", "reuse_gemm.hpp"}}
 # Headers of other projects that only some files may include.
 RESTRICTED = {
@@ -33,6 +33,7 @@ RESTRICTED = {
     r"(unsupported/)?Eigen\b": {"core/one_eigen_thread.hpp", "gemm/dense_gemm.hpp", "cluster/principal_axes.hpp",
                                 "eigen.hpp"},
     r"cblas": {"gemm/cblas_gemm.hpp"},
+    r"(oneapi/dnnl/)?dnnl": {"onednn.hpp", "gemm/onednn_plan.hpp"},
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 
@@ -87,7 +88,8 @@ def self_test():
            ("nn/y.hpp", '"adr/reference/x.hpp"'), ("nn/y.hpp", '"adr/eigen.hpp"'),
            ("nn/y.hpp", '"adr/adr.hpp"'), ("adr.hpp", '"adr/eigen.hpp"'),
            ("simd/kernels.hpp", "<xsimd/xsimd.hpp>"), ("nn/y.hpp", "<Eigen/Dense>"),
-           ("gemm/dense_gemm.hpp", "<cblas.h>"), ("nn/y.hpp", '"../../../examples/x.hpp"'),
+           ("gemm/dense_gemm.hpp", "<cblas.h>"), ("nn/y.hpp", "<dnnl.hpp>"), ("nn/y.hpp", '"adr/onednn.hpp"'),
+           ("nn/y.hpp", '"../../../examples/x.hpp"'),
            ("other/x.hpp", '"adr/core/types.hpp"'), ("core/x.cpp", "<vector>"),
            ("core/long.hpp", "<vector>\n" * MAX_LINES)]
     for tree, expected in [(good.items(), 0)] + [([case], 1) for case in bad]:

@@ -9,6 +9,7 @@
 
 #include "training/epoch_report.hpp"
 #include "training/errors.hpp"
+#include "training/reuse_options.hpp"
 
 namespace training {
 
@@ -17,8 +18,11 @@ inline std::string csv_header(std::size_t convolution_count) {
       "epoch,seconds,total_seconds,learning_rate,train_loss,train_accuracy,test_accuracy,"
       "relative_error,remaining_ratio,reuse_rate,config,eval_seconds";
   for (std::size_t i = 1; i <= convolution_count; ++i) {
-    header += message(",conv", i, "_remaining_ratio,conv", i, "_relative_error,conv", i,
-                      "_reuse_rate,conv", i, "_product_reuse_rate");
+    for (const char* column :
+         {"remaining_ratio", "relative_error", "reuse_rate", "product_reuse_rate", "config",
+          "output_error", "rung", "rungs", "budget", "forward_cost", "reason"}) {
+      header += message(",conv", i, '_', column);
+    }
   }
   return header;
 }
@@ -29,10 +33,16 @@ inline std::string csv_row(const EpochReport& report) {
   row << report.epoch << ',' << report.seconds << ',' << report.total_seconds << ','
       << report.learning_rate << ',' << report.train_loss << ',' << report.train_accuracy << ','
       << report.test_accuracy << ',' << relative_error(report) << ',' << remaining_ratio(report)
-      << ',' << reuse_rate(report) << ',' << report.config << ',' << report.evaluation_seconds;
-  for (const adr::ReuseStats& stats : report.convolutions) {
+      << ',' << reuse_rate(report) << ',' << label(report.configs) << ','
+      << report.evaluation_seconds;
+  for (std::size_t i = 0; i < report.convolutions.size(); ++i) {
+    const adr::ReuseStats& stats = report.convolutions[i];
+    const adr::Decision& decision = stats.decision;
     row << ',' << stats.remaining_ratio() << ',' << stats.relative_input_error() << ','
-        << stats.cluster_reuse_rate() << ',' << stats.product_reuse_rate();
+        << stats.cluster_reuse_rate() << ',' << stats.product_reuse_rate() << ','
+        << adr::label(report.configs[i]) << ',' << stats.relative_output_error() << ','
+        << decision.rung << ',' << decision.rungs << ',' << decision.error_budget << ','
+        << decision.cost << ',' << adr::to_string(decision.reason);
   }
   return row.str();
 }

@@ -1,38 +1,73 @@
-// Which matrix product the dense path runs on, strongest first: what this build has decides.
+// What everything dense is computed with, strongest first: what this build has decides.
 #pragma once
 
+#include <functional>
+#include <memory>
 #include <string>
+#include <type_traits>
 #include <vector>
 
+#include "adr/gemm/dense_convolution.hpp"
 #include "adr/gemm/dense_gemm.hpp"
+#include "adr/unfold/conv_geometry.hpp"
 #include "training/errors.hpp"
 
 #if defined(TRAINING_HAS_OPENBLAS)
 #include "adr/gemm/cblas_gemm.hpp"
 #endif
+#if defined(TRAINING_HAS_ONEDNN)
+#include "adr/onednn.hpp"
+#endif
 
 namespace training {
 
 inline std::vector<std::string> dense_backends() {
-#if defined(TRAINING_HAS_OPENBLAS)
-  return {"openblas", "eigen"};
-#else
-  return {"eigen"};
+  return {
+#if defined(TRAINING_HAS_ONEDNN)
+    "onednn",
 #endif
+#if defined(TRAINING_HAS_OPENBLAS)
+        "openblas",
+#endif
+        "eigen"
+  };
 }
 
+/// The product of everything that is no convolution, and of convolutions where the backend has none
+/// of its own: the backend's, or the strongest there is.
 template <class T>
 adr::DenseGemm<T> dense_gemm(const std::string& backend) {
 #if defined(TRAINING_HAS_OPENBLAS)
-  if (backend == "openblas") {
+  if (backend == "openblas" || backend == "onednn") {
     // The library runs one product per thread; threads inside each product would fight over the
     // cores.
     openblas_set_num_threads(1);
     return adr::cblas_gemm<T>();
   }
 #endif
-  require(backend == "eigen", "--dense-backend is not part of this build: ", backend);
+  require(backend == "eigen" || backend == "onednn",
+          "--dense-backend is not part of this build: ", backend);
   return {};
+}
+
+/// Makes the dense convolution of a layer; null where unfolding and the product do.
+template <class T>
+using ConvolutionMaker =
+    std::function<std::shared_ptr<adr::DenseConvolution<T>>(const adr::ConvGeometry&)>;
+
+template <class T>
+ConvolutionMaker<T> dense_convolutions([[maybe_unused]] const std::string& backend,
+                                       [[maybe_unused]] int threads) {
+#if defined(TRAINING_HAS_ONEDNN)
+  if constexpr (std::is_same_v<T, float>) {
+    if (backend == "onednn") {
+      return [threads](const adr::ConvGeometry& geometry) {
+        return std::make_shared<adr::OneDnnConvolution>(geometry, threads);
+      };
+    }
+  }
+#endif
+  return [](const adr::ConvGeometry&) { return nullptr; };
 }
 
 }  // namespace training

@@ -19,7 +19,7 @@ struct EpochReport {
   double train_accuracy = 0;
   double test_accuracy = 0;
   std::vector<adr::ReuseStats> convolutions;  ///< merged over the batches of the epoch
-  std::string config;
+  std::vector<adr::ReuseConfig> configs;      ///< in force at the end of the epoch
 };
 
 /// The mean of a statistic over the convolutions.

@@ -10,6 +10,7 @@
 
 #include "adr/core/context.hpp"
 #include "adr/gemm/dense_gemm.hpp"
+#include "training/dense_backend.hpp"
 #include "training/errors.hpp"
 #include "training/layers/conv.hpp"
 #include "training/layers/linear.hpp"
@@ -25,6 +26,7 @@ struct NetworkSettings {
   adr::Layout layout = adr::Layout::nhwc;
   std::vector<adr::ReuseConfig> reuse;  ///< one per convolution
   adr::DenseGemm<T> dense_gemm;
+  ConvolutionMaker<T> dense_convolution;  ///< empty: convolutions are unfolded
   std::uint64_t seed = 1;
 };
 
@@ -71,6 +73,9 @@ class NetworkBuilder {
     }
     auto layer = std::make_unique<Conv<T>>(name, geometry, reuse, settings_.dense_gemm, next_,
                                            random_, context_);
+    if (settings_.dense_convolution) {
+      layer->set_dense_convolution(settings_.dense_convolution(geometry));
+    }
     convolutions_.push_back(layer.get());
     layers_.push_back(std::move(layer));
   }

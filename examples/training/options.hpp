@@ -14,6 +14,7 @@
 #include "training/networks.hpp"
 #include "training/reuse_options.hpp"
 #include "training/run_settings.hpp"
+#include "training/schedule_options.hpp"
 
 namespace training {
 
@@ -27,6 +28,8 @@ struct Options {
   ReuseOptions reuse;
   std::string dense_backend = dense_backends().front();
   TrainingPlan plan;
+  ScheduleOptions schedule;
+  bool log_decisions = false;
   int threads = adr::max_threads();
   bool layer_times = false;
 };
@@ -97,13 +100,33 @@ inline void add_data_options(CLI::App& app, Options& options) {
 inline void add_reuse_options(CLI::App& app, Options& options) {
   ReuseOptions& reuse = options.reuse;
   const std::string group = "With a mode other than dense";
-  app.add_option("--mode", reuse.method, "How the convolutions multiply (default dense)")
-      ->transform(one_of<adr::Method>({{"dense", adr::Method::dense},
-                                       {"hyperplane", adr::Method::hyperplane},
-                                       {"principal", adr::Method::principal},
-                                       {"codebook", adr::Method::codebook},
-                                       {"subspace", adr::Method::subspace}}));
-  app.add_option("--dense-backend", options.dense_backend, "Product behind everything dense")
+  app.add_option("--mode", reuse.mode,
+                 "How the convolutions multiply; auto follows --strategy (default dense)")
+      ->transform(one_of<Mode>({{"dense", Mode::dense},
+                                {"hyperplane", Mode::hyperplane},
+                                {"principal", Mode::principal},
+                                {"codebook", Mode::codebook},
+                                {"subspace", Mode::subspace},
+                                {"auto", Mode::automatic}}));
+  app.add_option("--strategy", reuse.strategy,
+                 "With --mode auto: when settings change (default error_budget)")
+      ->transform(
+          one_of<adr::Strategy>({{"error_budget", adr::Strategy::error_budget},
+                                 {"plateau_ladder", adr::Strategy::plateau_ladder},
+                                 {"cluster_reuse_first", adr::Strategy::cluster_reuse_first},
+                                 {"fixed", adr::Strategy::fixed}}));
+  app.add_option("--error-budgets", options.schedule.error_budgets,
+                 "With --strategy error_budget: relative output error allowed in each phase")
+      ->delimiter(',');
+  app.add_option("--rounding-steps", options.schedule.rounding_steps,
+                 "With --strategy error_budget: rounding of gradients in each phase, 0: exact")
+      ->delimiter(',');
+  app.add_option("--phase-ends", options.schedule.phase_ends,
+                 "With --strategy error_budget: share of the steps at which each phase ends")
+      ->delimiter(',');
+  app.add_flag("--log-decisions", options.log_decisions, "Print every decision of the schedule");
+  app.add_option("--dense-backend", options.dense_backend,
+                 "What computes everything dense; onednn: convolutions, the rest as the next does")
       ->check(one_of(dense_backends()))
       ->capture_default_str();
   app.add_option("--sub-vector-length", reuse.sub_vector_lengths,
@@ -162,7 +185,8 @@ inline void add_plan_options(CLI::App& app, Options& options) {
   app.add_option("--seed", plan.seed, "Decides everything random")
       ->check(at_least(0))
       ->capture_default_str();
-  app.add_option("--threads", options.threads, "Threads; they do not change the numbers")
+  app.add_option("--threads", options.threads,
+                 "Threads; they change no numbers, unless with --dense-backend onednn")
       ->check(at_least(1))
       ->capture_default_str();
   app.add_option("--lr", plan.sgd.learning_rate, "Learning rate")->capture_default_str();
@@ -177,6 +201,7 @@ inline void add_plan_options(CLI::App& app, Options& options) {
 
 inline void add_output_options(CLI::App& app, Options& options) {
   app.add_option("--csv", options.plan.csv, "File for one row per epoch");
+  app.add_option("--trace", options.plan.trace, "File for one row every ten steps");
   app.add_option("--checkpoint", options.plan.checkpoint, "File to save the run to every epoch");
   app.add_flag("--resume", options.plan.resume, "Continue the run saved in --checkpoint");
   app.add_flag("--layer-times", options.layer_times, "Print the seconds of every layer at the end");

@@ -6,15 +6,27 @@
 #include <string>
 #include <vector>
 
+#include "adr/adapt/config_label.hpp"
 #include "adr/adapt/reuse_config.hpp"
+#include "adr/adapt/scheduler_options.hpp"
 #include "training/errors.hpp"
 #include "training/network_description.hpp"
 
 namespace training {
 
+/// What decides how the convolutions multiply: a method that stays, or a schedule.
+enum class Mode { dense, hyperplane, principal, codebook, subspace, automatic };
+
+inline const char* to_string(Mode mode) {
+  return mode == Mode::automatic ? "auto" : adr::to_string(static_cast<adr::Method>(mode));
+}
+
 /// Lists hold one value per convolution, one value for all, or nothing: the network's own default.
 struct ReuseOptions {
-  adr::Method method = adr::Method::dense;
+  Mode mode = Mode::dense;
+  /// With Mode::automatic. The published strategies begin with method hyperplane, a fixed one stays
+  /// with codebook.
+  adr::Strategy strategy = adr::Strategy::error_budget;
   std::vector<index_t> sub_vector_lengths;
   std::vector<int> hash_counts;
   adr::HashCenter hash_center = adr::HashCenter::origin;
@@ -27,42 +39,11 @@ struct ReuseOptions {
   std::uint64_t seed = 1;
 };
 
-namespace detail {
-
-inline std::string method_label(const adr::ReuseConfig& config) {
-  switch (config.method) {
-    case adr::Method::codebook:
-      return message("S", config.codebooks, "T", config.codebook_size);
-    case adr::Method::principal:
-      return message("principal", config.hash_count);
-    case adr::Method::subspace:
-      return message("subspace", config.kept_coordinates);
-    default:
-      return message('L', config.sub_vector_length, 'H', config.hash_count);
-  }
-}
-
-}  // namespace detail
-
-/// "dense", or the setting and what differs from the method's usual gradients, as in
-/// "L25H10-mean-exact-CR2" or "S4T64-sparsified".
-inline std::string label(const adr::ReuseConfig& config) {
-  constexpr const char* input_names[] = {"",        "-cluster_mean", "-exact",
-                                         "-sparse", "-sparsified",   "-own_clusters"};
-  constexpr const char* weight_names[] = {"", "-clusters_dw", "-exact_dw", "-sparse_dw",
-                                          "-sparsified_dw"};
-  if (config.method == adr::Method::dense) return "dense";
-  std::string text = detail::method_label(config);
-  if (config.hash_center == adr::HashCenter::mean) text += "-mean";
-  text += input_names[static_cast<int>(config.input_gradient)];
-  text += weight_names[static_cast<int>(config.weight_gradient)];
-  if (config.cluster_reuse) text += message("-CR", config.max_product_age);
-  return text;
-}
-
+/// The settings of all convolutions, separated by semicolons.
 inline std::string label(const std::vector<adr::ReuseConfig>& configs) {
   std::string text;
-  for (const adr::ReuseConfig& config : configs) text += (text.empty() ? "" : ";") + label(config);
+  for (const adr::ReuseConfig& config : configs)
+    text += (text.empty() ? "" : ";") + adr::label(config);
   return text;
 }
 
@@ -79,6 +60,18 @@ T choose(const char* option, const std::vector<T>& values, std::size_t index, st
 
 }  // namespace detail
 
+inline adr::Method first_method(const ReuseOptions& options) {
+  if (options.mode != Mode::automatic) return static_cast<adr::Method>(options.mode);
+  switch (options.strategy) {
+    case adr::Strategy::error_budget:
+      return adr::Method::dense;
+    case adr::Strategy::fixed:
+      return adr::Method::codebook;
+    default:
+      return adr::Method::hyperplane;
+  }
+}
+
 /// One setting per convolution of the network. Errors: UserError when a list has the wrong length;
 /// whether a value suits its convolution is seen when the network is built.
 inline std::vector<adr::ReuseConfig> reuse_configs(const NetworkDescription& network,
@@ -88,7 +81,7 @@ inline std::vector<adr::ReuseConfig> reuse_configs(const NetworkDescription& net
   for (std::size_t i = 0; i < count; ++i) {
     const PublishedReuse published = network.default_reuse[i];
     adr::ReuseConfig config;
-    config.method = options.method;
+    config.method = first_method(options);
     config.sub_vector_length = detail::choose("--sub-vector-length", options.sub_vector_lengths, i,
                                               count, published.sub_vector_length);
     config.hash_count =

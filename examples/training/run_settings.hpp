@@ -23,6 +23,7 @@ struct TrainingPlan {
   bool augment = false;
   SgdSettings sgd;
   std::string csv;         ///< no file when empty
+  std::string trace;       ///< no file when empty
   std::string checkpoint;  ///< no file when empty
   bool resume = false;
 };
@@ -39,6 +40,7 @@ inline std::string fingerprint_text(const ImageSet& set) {
 }  // namespace detail
 
 inline RunSettings run_settings(const NetworkDescription& network, adr::Layout layout,
+                                const ReuseOptions& options,
                                 const std::vector<adr::ReuseConfig>& reuse,
                                 const std::string& dense_backend, const TrainingPlan& plan,
                                 const DataSet& data) {
@@ -47,7 +49,12 @@ inline RunSettings run_settings(const NetworkDescription& network, adr::Layout l
     std::snprintf(text, sizeof(text), "%.17g", value);
     return std::string(text);
   };
+  // A schedule is laid out over the epochs of a run.
+  const bool scheduled = options.mode == Mode::automatic;
   return {{"network", to_string(network)},
+          {"mode", to_string(options.mode)},
+          {"strategy", scheduled ? adr::to_string(options.strategy) : "none"},
+          {"planned epochs", scheduled ? std::to_string(plan.epochs) : "any"},
           {"layout", layout == adr::Layout::nhwc ? "nhwc" : "nchw"},
           {"reuse", label(reuse)},
           {"dense backend", dense_backend},

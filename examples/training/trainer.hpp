@@ -7,13 +7,16 @@
 #include <filesystem>
 #include <functional>
 #include <limits>
+#include <string>
 #include <utility>
 #include <vector>
 
+#include "adr/adapt/scheduler.hpp"
 #include "training/checkpoint.hpp"
 #include "training/csv_log.hpp"
 #include "training/evaluation.hpp"
 #include "training/run_settings.hpp"
+#include "training/step_trace.hpp"
 
 namespace training {
 
@@ -30,17 +33,23 @@ struct TrainingObserver {
   std::function<void(const EpochReport&)> on_epoch;
 };
 
+inline index_t steps_per_epoch(const DataSet& data, const TrainingPlan& plan) {
+  return (data.train.size() + plan.batch - 1) / plan.batch;
+}
+
 template <class T>
 class Trainer {
  public:
-  /// Everything handed over must outlive the trainer. Errors: UserError.
+  /// Everything handed over must outlive the trainer; without a scheduler settings stay as they
+  /// are. Errors: UserError.
   Trainer(Network<T>& network, const DataSet& data, const TrainingPlan& plan, RunSettings settings,
-          adr::Context& context)
+          adr::Context& context, adr::ReuseScheduler* scheduler = nullptr)
       : network_(network),
         data_(data),
         plan_(plan),
         settings_(std::move(settings)),
         context_(context),
+        scheduler_(scheduler),
         sgd_(plan.sgd),
         scale_(data.train),
         train_loader_(data.train, scale_, network.layout(), context),
@@ -58,23 +67,26 @@ class Trainer {
       require(std::filesystem::is_directory(folder),
               "--checkpoint must name a file in an existing folder, got '", plan.checkpoint, "'");
     }
+    if (scheduler != nullptr) {
+      for (Conv<T>* conv : network.convolutions())
+        scheduler->attach(conv->adaptive(), conv->name());
+    }
     if (plan.resume) resume();
     require(epochs_done() < plan.epochs, "--epochs must be above the epochs already done (",
             epochs_done(), "), got ", plan.epochs);
   }
 
   [[nodiscard]] index_t epochs_done() const { return static_cast<index_t>(progress_.epochs_done); }
-  [[nodiscard]] index_t steps_per_epoch() const {
-    return (data_.train.size() + plan_.batch - 1) / plan_.batch;
-  }
+  [[nodiscard]] index_t steps_per_epoch() const { return training::steps_per_epoch(data_, plan_); }
 
   /// Trains up to the planned epoch and returns the last report.
   /// Errors: Diverged when the loss stops being finite, after the epoch's row is written.
   EpochReport run(const TrainingObserver& observer = {}) {
     CsvLog csv(plan_.csv, network_.convolutions().size(), epochs_done());
+    StepTrace trace(plan_.trace, network_.convolutions().size());
     EpochReport report;
     while (epochs_done() < plan_.epochs) {
-      report = train_epoch(observer);
+      report = train_epoch(observer, trace);
       const bool diverged = !std::isfinite(report.train_loss);
       if (!diverged) evaluate(report);
       csv.append(report);
@@ -98,9 +110,11 @@ class Trainer {
   void resume() {
     progress_ = load_checkpoint(plan_.checkpoint, settings_, network_.parameters());
     random_ = adr::Random(progress_.random_state);
+    if (scheduler_ != nullptr) scheduler_->load_state(schedule_file());
   }
+  [[nodiscard]] std::string schedule_file() const { return plan_.checkpoint + ".schedule"; }
 
-  EpochReport train_epoch(const TrainingObserver& observer) {
+  EpochReport train_epoch(const TrainingObserver& observer, StepTrace& trace) {
     const auto start = Clock::now();
     EpochReport report;
     report.epoch = epochs_done() + 1;
@@ -108,6 +122,7 @@ class Trainer {
     report.test_accuracy = std::numeric_limits<double>::quiet_NaN();
     report.convolutions.resize(network_.convolutions().size());
     for (Conv<T>* conv : network_.convolutions()) conv->forget_batches();
+    if (scheduler_ != nullptr) scheduler_->note_learning_rate(report.learning_rate);
 
     const std::vector<index_t> order = shuffled_order(data_.train.size(), random_);
     double loss_sum = 0;
@@ -119,6 +134,9 @@ class Trainer {
       loss_sum += result.loss_sum;
       correct += result.correct;
       seen += count;
+      const double batch_loss = result.loss_sum / static_cast<double>(count);
+      if (scheduler_ != nullptr) scheduler_->observe(batch_loss);
+      trace.append(epochs_done() * steps_per_epoch() + step, batch_loss, network_.convolutions());
       if (observer.on_step) {
         observer.on_step(
             {report.epoch, step, steps_per_epoch(), loss_sum / static_cast<double>(seen)});
@@ -128,9 +146,7 @@ class Trainer {
     report.train_accuracy = static_cast<double>(correct) / static_cast<double>(seen);
     report.seconds = seconds_since(start);
     report.total_seconds = progress_.training_seconds + report.seconds;
-    std::vector<adr::ReuseConfig> configs;
-    for (const Conv<T>* conv : network_.convolutions()) configs.push_back(conv->config());
-    report.config = label(configs);
+    for (const Conv<T>* conv : network_.convolutions()) report.configs.push_back(conv->config());
     return report;
   }
 
@@ -152,7 +168,13 @@ class Trainer {
 
   void evaluate(EpochReport& report) {
     const auto start = Clock::now();
-    // Test images must not teach the clusters anything.
+    // Test images must not teach the clusters anything; a setting that is new since the last step
+    // learns from its batch.
+    const auto& convolutions = network_.convolutions();
+    if (!std::all_of(convolutions.begin(), convolutions.end(),
+                     [](const Conv<T>* conv) { return conv->can_freeze(); })) {
+      network_.forward(batch_.images.const_view());
+    }
     for (Conv<T>* conv : network_.convolutions()) conv->freeze();
     report.test_accuracy = accuracy(network_, test_loader_, data_.test.size(), plan_.batch, batch_);
     for (Conv<T>* conv : network_.convolutions()) conv->unfreeze();
@@ -163,9 +185,9 @@ class Trainer {
     progress_.epochs_done = static_cast<std::uint64_t>(report.epoch);
     progress_.training_seconds = report.total_seconds;
     progress_.random_state = random_.state();
-    if (!plan_.checkpoint.empty()) {
-      save_checkpoint(plan_.checkpoint, settings_, progress_, network_.parameters());
-    }
+    if (plan_.checkpoint.empty()) return;
+    save_checkpoint(plan_.checkpoint, settings_, progress_, network_.parameters());
+    if (scheduler_ != nullptr) scheduler_->save_state(schedule_file());
   }
 
   Network<T>& network_;
@@ -173,6 +195,7 @@ class Trainer {
   TrainingPlan plan_;
   RunSettings settings_;
   adr::Context& context_;
+  adr::ReuseScheduler* scheduler_;
   Sgd sgd_;
   PixelScale scale_;
   BatchLoader<T> train_loader_;

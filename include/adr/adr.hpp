@@ -1,9 +1,11 @@
 // Adaptive Deep Reuse: everything public except the parts with a dependency of their own
-// (adr/eigen.hpp, adr/gemm/cblas_gemm.hpp) and the slow definitions of correct (adr/reference/).
+// (adr/eigen.hpp, adr/onednn.hpp, adr/gemm/cblas_gemm.hpp) and the slow definitions of correct
+// (adr/reference/).
 #pragma once
 
 #include "adr/adapt/reuse_config.hpp"
 #include "adr/adapt/reuse_stats.hpp"
+#include "adr/adapt/scheduler.hpp"
 #include "adr/cluster/cluster_cache.hpp"
 #include "adr/cluster/cluster_rows.hpp"
 #include "adr/cluster/clustering.hpp"
@@ -13,6 +15,7 @@
 #include "adr/core/random.hpp"
 #include "adr/core/types.hpp"
 #include "adr/gemm/centroid_gemm.hpp"
+#include "adr/gemm/dense_convolution.hpp"
 #include "adr/gemm/dense_gemm.hpp"
 #include "adr/gemm/dense_product.hpp"
 #include "adr/nn/reuse_conv2d.hpp"

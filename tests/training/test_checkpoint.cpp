@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -35,11 +36,21 @@ class Run {
       : context_(threads),
         configs_(reuse_configs(small_network(), reuse)),
         network_(small_network(), settings(plan), context_),
-        trainer_(network_, data, plan,
-                 run_settings(small_network(), adr::Layout::nhwc, configs_, "eigen", plan, data),
-                 context_) {}
+        trainer_(
+            network_, data, plan,
+            run_settings(small_network(), adr::Layout::nhwc, reuse, configs_, "eigen", plan, data),
+            context_, schedule(reuse, plan, data)) {}
 
   EpochReport run() { return trainer_.run(); }
+  /// Stops after an epoch in the way of a user who interrupts the program.
+  void run_until(index_t epoch) {
+    struct Interrupted {};
+    TrainingObserver observer;
+    observer.on_epoch = [epoch](const EpochReport& report) {
+      if (report.epoch == epoch) throw Interrupted();
+    };
+    CHECK_THROWS_AS(trainer_.run(observer), Interrupted);
+  }
 
   std::vector<float> numbers() {
     std::vector<float> all;
@@ -51,6 +62,27 @@ class Run {
   }
 
  private:
+  /// Without times, so that the same data give the same decisions.
+  adr::ReuseScheduler* schedule(const ReuseOptions& reuse, const TrainingPlan& plan,
+                                const DataSet& data) {
+    if (reuse.mode != Mode::automatic) return nullptr;
+    context_.set_clock(nullptr);
+    adr::SchedulerOptions options;
+    options.strategy = reuse.strategy;
+    options.planned_steps = plan.epochs * steps_per_epoch(data, plan);
+    options.first_measure_interval = 3;
+    options.measure_interval = 5;
+    options.measure_share = 1;
+    options.meter_interval = 2;
+    options.min_stay = 2;
+    options.max_cost = 100;  // so that something is reused on layers as small as these
+    options.loss.warm_up = 2;
+    options.loss.window = 2;
+    options.loss.patience = 1;
+    scheduler_.emplace(options);
+    return &*scheduler_;
+  }
+
   NetworkSettings<float> settings(const TrainingPlan& plan) const {
     NetworkSettings<float> result;
     result.reuse = configs_;
@@ -61,6 +93,7 @@ class Run {
   adr::Context context_;
   std::vector<adr::ReuseConfig> configs_;
   Network<float> network_;
+  std::optional<adr::ReuseScheduler> scheduler_;
   Trainer<float> trainer_;
 };
 
@@ -78,9 +111,10 @@ TrainingPlan small_plan(index_t epochs) {
   return plan;
 }
 
-ReuseOptions reuse_with(adr::Method method) {
+ReuseOptions reuse_with(Mode mode, adr::Strategy strategy = adr::Strategy::error_budget) {
   ReuseOptions reuse;
-  reuse.method = method;
+  reuse.mode = mode;
+  reuse.strategy = strategy;
   return reuse;
 }
 
@@ -102,9 +136,8 @@ std::vector<std::string> lines_without_times(const std::string& path) {
 }  // namespace
 
 TEST_CASE("A resumed run continues to the same numbers") {
-  std::vector<ReuseOptions> kinds = {reuse_with(adr::Method::dense),
-                                     reuse_with(adr::Method::hyperplane),
-                                     reuse_with(adr::Method::hyperplane)};
+  std::vector<ReuseOptions> kinds = {reuse_with(Mode::dense), reuse_with(Mode::hyperplane),
+                                     reuse_with(Mode::hyperplane)};
   kinds[2].cluster_reuse = true;
   kinds[2].max_product_age = 2;
   kinds[2].hash_center = adr::HashCenter::mean;
@@ -126,7 +159,7 @@ TEST_CASE("A resumed run continues to the same numbers") {
     Run resumed(parts, reuse, data);
     const EpochReport actual = resumed.run();
 
-    INFO(expected.config);
+    INFO(label(expected.configs));
     CHECK(actual.epoch == 4);
     CHECK(actual.train_loss == expected.train_loss);
     CHECK(actual.test_accuracy == expected.test_accuracy);
@@ -136,11 +169,38 @@ TEST_CASE("A resumed run continues to the same numbers") {
   }
 }
 
+TEST_CASE("A resumed schedule continues to the same decisions and numbers") {
+  const auto strategy = GENERATE(adr::Strategy::error_budget, adr::Strategy::plateau_ladder,
+                                 adr::Strategy::cluster_reuse_first, adr::Strategy::fixed);
+  const ReuseOptions reuse = reuse_with(Mode::automatic, strategy);
+  const DataSet data = small_data();
+  const TemporaryFolder folder;
+  TrainingPlan whole = small_plan(4);
+  whole.csv = folder.file("whole.csv");
+  Run uninterrupted(whole, reuse, data);
+  const EpochReport expected = uninterrupted.run();
+
+  TrainingPlan parts = small_plan(4);
+  parts.csv = folder.file("parts.csv");
+  parts.checkpoint = folder.file("checkpoint");
+  const index_t stopped_after = GENERATE(1, 3);
+  Run(parts, reuse, data).run_until(stopped_after);
+  parts.resume = true;
+  Run resumed(parts, reuse, data);
+  const EpochReport actual = resumed.run();
+
+  INFO(adr::to_string(strategy) << ", " << label(expected.configs));
+  CHECK(actual.train_loss == expected.train_loss);
+  CHECK(label(actual.configs) == label(expected.configs));
+  CHECK(resumed.numbers() == uninterrupted.numbers());
+  CHECK(lines_without_times(parts.csv) == lines_without_times(whole.csv));
+}
+
 TEST_CASE("The numbers of a run do not depend on the threads") {
   const DataSet data = small_data();
-  for (const adr::Method method : {adr::Method::dense, adr::Method::hyperplane}) {
-    Run one(small_plan(2), reuse_with(method), data, 1);
-    Run three(small_plan(2), reuse_with(method), data, 3);
+  for (const Mode mode : {Mode::dense, Mode::hyperplane}) {
+    Run one(small_plan(2), reuse_with(mode), data, 1);
+    Run three(small_plan(2), reuse_with(mode), data, 3);
     one.run();
     three.run();
     CHECK(one.numbers() == three.numbers());
@@ -152,7 +212,7 @@ TEST_CASE("A damaged checkpoint is refused and changes nothing") {
   const DataSet data = small_data();
   TrainingPlan plan = small_plan(1);
   plan.checkpoint = folder.file("checkpoint");
-  const ReuseOptions dense = reuse_with(adr::Method::dense);
+  const ReuseOptions dense = reuse_with(Mode::dense);
   Run(plan, dense, data).run();
   const std::vector<char> intact = adr_test::read_bytes(plan.checkpoint);
   plan.epochs = 2;
@@ -205,7 +265,7 @@ TEST_CASE("A checkpoint of a different run is refused") {
   const DataSet data = small_data();
   TrainingPlan plan = small_plan(1);
   plan.checkpoint = folder.file("checkpoint");
-  const ReuseOptions dense = reuse_with(adr::Method::dense);
+  const ReuseOptions dense = reuse_with(Mode::dense);
   Run(plan, dense, data).run();
   plan.resume = true;
 
@@ -217,8 +277,8 @@ TEST_CASE("A checkpoint of a different run is refused") {
     CHECK_THROWS_WITH(Run(plan, dense, data), contains("batch = 16") && contains("batch = 17"));
   }
   SECTION("reuse") {
-    CHECK_THROWS_WITH(Run(plan, reuse_with(adr::Method::hyperplane), data),
-                      contains("reuse = dense;dense") && contains("reuse = L15H8;L18H8"));
+    CHECK_THROWS_WITH(Run(plan, reuse_with(Mode::hyperplane), data),
+                      contains("mode = dense") && contains("mode = hyperplane"));
   }
   SECTION("data") {
     DataSet other = data;

@@ -110,7 +110,7 @@ TEST_CASE("One value of L and H serves all convolutions, a list each its own") {
   network.layers = {ConvLayer{4, 3, 1, 1}, ConvLayer{4, 3, 1, 1}, LinearLayer{10}};
   network.default_reuse = {{9, 5}, {12, 6}};
   ReuseOptions options;
-  options.method = adr::Method::hyperplane;
+  options.mode = Mode::hyperplane;
   CHECK(label(reuse_configs(network, options)) == "L9H5;L12H6");
   options.sub_vector_lengths = {7};
   options.hash_counts = {8, 9};

@@ -1,11 +1,13 @@
 // A convolution with its weights, computed by the library under one reuse setting.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "adr/core/context.hpp"
+#include "adr/gemm/dense_convolution.hpp"
 #include "adr/gemm/dense_gemm.hpp"
 #include "adr/nn/reuse_conv2d.hpp"
 #include "training/layers/layer.hpp"
@@ -19,13 +21,17 @@ class Conv final : public Layer<T> {
        const adr::DenseGemm<T>& gemm, FollowedBy next, adr::Random& random, adr::Context& context)
       : Layer<T>(std::move(name)),
         geometry_(geometry),
-        config_(config),
         conv_(geometry, config, context),
         weights_(this->name() + ".weights", geometry.out_channels, geometry.columns(),
                  WeightDecay::on),
         bias_(this->name() + ".bias", 1, geometry.out_channels, WeightDecay::off) {
     conv_.set_dense_gemm(gemm);
     initialise(weights_, next, random);
+  }
+
+  /// Computes what is dense in place of the product that the layer was made with; null: nothing.
+  void set_dense_convolution(std::shared_ptr<adr::DenseConvolution<T>> convolution) {
+    conv_.set_dense_convolution(std::move(convolution));
   }
 
   [[nodiscard]] ImageShape output_shape() const override {
@@ -44,19 +50,22 @@ class Conv final : public Layer<T> {
 
   std::vector<Parameter<T>*> parameters() override { return {&weights_, &bias_}; }
 
-  [[nodiscard]] const adr::ReuseConfig& config() const { return config_; }
+  [[nodiscard]] const adr::ReuseConfig& config() const { return conv_.config(); }
+  /// What a scheduler takes charge of.
+  [[nodiscard]] adr::AdaptiveLayer& adaptive() { return conv_; }
   [[nodiscard]] const adr::ReuseStats& stats() const { return conv_.stats(); }
 
   /// Forgets what was learned from earlier batches (clusters, means), so that the next epoch
   /// depends on nothing that a checkpoint does not hold.
   void forget_batches() { conv_.clear_cache(); }
+  /// Whether clusters were learned, or there are none.
+  [[nodiscard]] bool can_freeze() const { return conv_.can_freeze(); }
   /// Stops, and goes on, learning clusters from what passes through.
   void freeze() { conv_.freeze(); }
   void unfreeze() { conv_.unfreeze(); }
 
  private:
   adr::ConvGeometry geometry_;
-  adr::ReuseConfig config_;
   adr::ReuseConv2d<T> conv_;
   Parameter<T> weights_;
   Parameter<T> bias_;

@@ -42,13 +42,14 @@ enum class HashCenter {
 
 /// How the gradient with respect to the input is formed by a reusing method.
 enum class InputGradient {
-  automatic,     ///< cluster_mean for the published method; else sparse where d_y has few
-                 ///< non-zeros, sparsified elsewhere
-  cluster_mean,  ///< published: every member of a cluster receives the mean over its cluster
-  exact,         ///< the dense product d_y W^T
-  sparse,        ///< exact, over the non-zeros of d_y alone
-  sparsified,    ///< unbiased stochastic rounding of d_y, then over its non-zeros
-  own_clusters,  ///< d_y is clustered by itself and looked up with the flipped kernel
+  automatic,       ///< cluster_mean for the published method; else sparse where d_y has few
+                   ///< non-zeros, sparsified elsewhere
+  cluster_mean,    ///< published: every member of a cluster receives the mean over its cluster
+  exact,           ///< the dense product d_y W^T
+  sparse,          ///< exact, over the non-zeros of d_y alone
+  sparsified,      ///< unbiased stochastic rounding of d_y, then over its non-zeros
+  own_clusters,    ///< d_y is clustered by itself and looked up with the flipped kernel
+  cheapest_exact,  ///< exact or sparse, whichever costs less: no approximation
 };
 
 /// How the gradient with respect to the weights is formed by a reusing method.
@@ -59,6 +60,7 @@ enum class WeightGradient {
   exact,       ///< the dense product X^T d_y
   sparse,      ///< exact, over the non-zeros of d_y alone
   sparsified,  ///< unbiased stochastic rounding of d_y, then over its non-zeros
+  cheapest_exact,  ///< exact or sparse, whichever costs less: no approximation
 };
 
 /// The name of a method as it appears in tables, files and command lines.
@@ -128,6 +130,10 @@ struct ReuseConfig {
 
   std::uint64_t seed = 1;
 
+  /// After how many forward passes the true error of the output is measured on a few rows, each at
+  /// the cost of its dense product; 0: never.
+  index_t meter_interval = 0;
+
   /// Refuse inputs that hold a NaN or an infinity, at the cost of one more read of every operand.
   bool check_finite = false;
 
@@ -138,6 +144,12 @@ struct ReuseConfig {
   /// of columns, else one sentence that names the rule and the value. Thread-safety: reentrant.
   [[nodiscard]] std::string validate(index_t columns) const {
     using detail::message;
+    if (meter_interval < 0) {
+      return message("meter_interval must be at least 0 forward passes, got ", meter_interval);
+    }
+    if (!(rounding_step > 0 && rounding_step <= 1e6)) {
+      return message("rounding_step must be above 0 and at most 1e6, got ", rounding_step);
+    }
     if (method == Method::dense) return {};
     if (method == Method::hyperplane && (sub_vector_length < 1 || sub_vector_length > columns)) {
       return message("sub_vector_length must be between 1 and the number of unfolded columns (",
@@ -165,9 +177,6 @@ struct ReuseConfig {
     if (!(subspace_error > 0 && subspace_error < 1)) {
       return message("subspace_error must be between 0 and 1, both excluded, got ", subspace_error);
     }
-    if (!(rounding_step > 0 && rounding_step <= 1e6)) {
-      return message("rounding_step must be above 0 and at most 1e6, got ", rounding_step);
-    }
     if (max_product_age < 0) {
       return message("max_product_age must be at least 0 changes of the weights, got ",
                      max_product_age);
@@ -182,6 +191,21 @@ struct ReuseConfig {
       return message("refit_interval must be at least 1 forward pass, got ", refit_interval);
     }
     return {};
+  }
+
+  /// Whether a forward pass under the other setting uses the same clusters: all but the gradients
+  /// and the meter agrees, so that what was learned stays useful.
+  [[nodiscard]] bool clusters_as(const ReuseConfig& other) const noexcept {
+    return method == other.method && sub_vector_length == other.sub_vector_length &&
+           hash_count == other.hash_count && hash_center == other.hash_center &&
+           shared_hyperplanes == other.shared_hyperplanes && cluster_reuse == other.cluster_reuse &&
+           max_product_age == other.max_product_age &&
+           cluster_cache_limit == other.cluster_cache_limit &&
+           refit_interval == other.refit_interval && neuron_vectors == other.neuron_vectors &&
+           group_length == other.group_length && codebooks == other.codebooks &&
+           codebook_size == other.codebook_size && quantizer == other.quantizer &&
+           table_type == other.table_type && kept_coordinates == other.kept_coordinates &&
+           subspace_error == other.subspace_error && seed == other.seed;
   }
 };
 

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "adr/adapt/decision.hpp"
 #include "adr/adapt/reuse_config.hpp"
 #include "adr/core/stage_clock.hpp"
 #include "adr/core/types.hpp"
@@ -25,6 +26,28 @@ struct PassWork {
   void add(const PassWork& other) noexcept {
     multiply_adds_done += other.multiply_adds_done;
     multiply_adds_dense += other.multiply_adds_dense;
+  }
+};
+
+/// Seconds of the passes by the clock of the context; 0 where it has none or nothing ran.
+struct PassSeconds {
+  double forward = 0;  ///< with everything that belongs to it: fits, tables
+  double weight_gradient = 0;
+  double input_gradient = 0;
+  /// Counting and listing non-zeros, which may serve both gradients.
+  double gradient_listing = 0;
+  /// The error meter and measurements of other settings, not part of `forward`.
+  double meter = 0;
+
+  [[nodiscard]] double total() const noexcept {
+    return forward + weight_gradient + input_gradient + gradient_listing + meter;
+  }
+  void add(const PassSeconds& other) noexcept {
+    forward += other.forward;
+    weight_gradient += other.weight_gradient;
+    input_gradient += other.input_gradient;
+    gradient_listing += other.gradient_listing;
+    meter += other.meter;
   }
 };
 
@@ -65,6 +88,15 @@ struct ReuseStats {
   /// The share of the output gradient that is not zero; 1 where nobody looked.
   double gradient_density = 1;
 
+  /// Sums of ||y - y_exact||^2 and ||y_exact||^2, without bias, over the rows that the error meter
+  /// sampled; 0 in passes that it left out.
+  double output_error_energy = 0;
+  double sampled_output_energy = 0;
+
+  /// Who chose the setting, and why, where a ReuseScheduler did.
+  Decision decision;
+
+  PassSeconds seconds;
   PassWork forward;
   PassWork weight_gradient;
   PassWork input_gradient;
@@ -81,6 +113,12 @@ struct ReuseStats {
   /// error of the output; 0 for dense.
   [[nodiscard]] double relative_input_error() const noexcept {
     return total_energy > 0 ? std::sqrt(within_cluster_energy / total_energy) : 0.0;
+  }
+  /// Whether the error meter looked at the output of the pass.
+  [[nodiscard]] bool has_output_error() const noexcept { return sampled_output_energy > 0; }
+  /// ||Y - Y_exact|| / ||Y_exact|| over the sampled rows; 0 where there are none.
+  [[nodiscard]] double relative_output_error() const noexcept {
+    return has_output_error() ? std::sqrt(output_error_energy / sampled_output_energy) : 0.0;
   }
   /// R in the papers: the share of neuron vectors whose cluster was known.
   [[nodiscard]] double cluster_reuse_rate() const noexcept {
@@ -115,6 +153,10 @@ struct ReuseStats {
     weight_gradient_form = other.weight_gradient_form;
     input_gradient_form = other.input_gradient_form;
     gradient_density = other.gradient_density;
+    output_error_energy += other.output_error_energy;
+    sampled_output_energy += other.sampled_output_energy;
+    decision = other.decision;
+    seconds.add(other.seconds);
     forward.add(other.forward);
     weight_gradient.add(other.weight_gradient);
     input_gradient.add(other.input_gradient);

@@ -1,11 +1,22 @@
 // What an operation runs with, as opposed to what it computes: threads and scratch memory.
 #pragma once
 
+#include <chrono>
+#include <functional>
+#include <utility>
+
 #include "adr/core/errors.hpp"
 #include "adr/core/parallel.hpp"
 #include "adr/core/workspace.hpp"
 
 ADR_NAMESPACE_BEGIN
+
+/// Seconds since some moment, the same for all calls. Called between passes and stages of passes.
+using Clock = std::function<double()>;
+
+inline double steady_seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 
 /// Threads and scratch for the operations that are handed this context, one after the other.
 /// Share one among the layers of a network to share the scratch memory. The results never depend on
@@ -21,12 +32,18 @@ class Context {
     detail::require(thread_count >= 1, "thread_count must be at least 1, got ", thread_count);
     thread_count_ = thread_count;
   }
+  /// What passes are timed by (ReuseStats::seconds), std::chrono::steady_clock at first; an empty
+  /// clock times nothing, so that nothing can depend on the speed of the machine.
+  void set_clock(Clock clock) { clock_ = std::move(clock); }
+  [[nodiscard]] double seconds() const { return clock_ ? clock_() : 0.0; }
+
   [[nodiscard]] int threads() const noexcept { return thread_count_; }
   [[nodiscard]] Workspace& workspace() noexcept { return workspace_; }
   [[nodiscard]] const Workspace& workspace() const noexcept { return workspace_; }
 
  private:
   int thread_count_ = 1;
+  Clock clock_ = steady_seconds;
   Workspace workspace_;
 };
 

@@ -1,6 +1,7 @@
 // What is known about an output gradient before its non-zeros are listed.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -22,6 +23,30 @@ struct GradientDensity {
     return elements == 0 ? 0 : std::sqrt(sum_of_squares / static_cast<double>(elements));
   }
 };
+
+/// An estimate of the share of non-zeros from a few runs of pixels, spread over the batch. Cost:
+/// reading at most 64 pixels of all channels.
+template <class T>
+double sampled_density(const PixelView<const T>& gradient) {
+  constexpr index_t k_runs = 8;
+  constexpr index_t k_run = 8;
+  const index_t rows = gradient.rows();
+  const index_t runs = std::min(k_runs, (rows + k_run - 1) / k_run);
+  GradientDensity found;
+  for (index_t r = 0; r < runs; ++r) {
+    const index_t first = rows * r / runs;
+    for_each_image_run(gradient, first, std::min(k_run, rows - first),
+                       [&](index_t image, index_t pixel, index_t count, index_t /*at*/) {
+                         for (index_t p = 0; p < count; ++p) {
+                           for (index_t c = 0; c < gradient.channels; ++c) {
+                             found.non_zeros += *gradient.at(image, pixel + p, c) != T(0);
+                           }
+                         }
+                         found.elements += count * gradient.channels;
+                       });
+  }
+  return found.density();
+}
 
 namespace detail {
 

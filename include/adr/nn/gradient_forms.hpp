@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "adr/adapt/gradient_costs.hpp"
 #include "adr/adapt/reuse_config.hpp"
 #include "adr/core/types.hpp"
 
@@ -31,6 +32,7 @@ struct GradientForms {
 /// What the choice depends on.
 struct GradientCase {
   double density = 1;           ///< share of non-zeros of the output gradient
+  index_t columns = 1;          ///< K
   double dense_work = 0;        ///< multiply-adds of the dense product
   double cluster_work = 0;      ///< those of the gradient from clusters, additions included
   bool clusters_usable = true;  ///< false after a pass that fell back to the dense product
@@ -39,46 +41,75 @@ struct GradientCase {
 /// Whether the forms of the wanted gradients, or their values, need the non-zeros counted.
 inline bool depends_on_density(const ReuseConfig& config, bool with_weights,
                                bool with_input) noexcept {
-  if (config.method == Method::dense) return false;
-  const bool published = config.method == Method::hyperplane;
+  const bool learned = config.method != Method::dense && config.method != Method::hyperplane;
   const WeightGradient w = config.weight_gradient;
   const InputGradient x = config.input_gradient;
   const bool weights = w == WeightGradient::sparse || w == WeightGradient::sparsified ||
-                       (w == WeightGradient::automatic && !published);
+                       w == WeightGradient::cheapest_exact ||
+                       (w == WeightGradient::automatic && learned);
   const bool input = x == InputGradient::sparse || x == InputGradient::sparsified ||
-                     (x == InputGradient::automatic && !published);
+                     x == InputGradient::cheapest_exact ||
+                     (x == InputGradient::automatic && learned);
   return (with_weights && weights) || (with_input && input);
 }
 
+/// Whether a look at a few rows is enough to leave the non-zeros uncounted: dense gradients are
+/// exact as well, and counting costs a part of them that is large where columns are few.
+inline bool asks_sample_first(const ReuseConfig& config, bool with_weights,
+                              bool with_input) noexcept {
+  return (!with_weights || config.weight_gradient == WeightGradient::cheapest_exact) &&
+         (!with_input || config.input_gradient == InputGradient::cheapest_exact);
+}
+
+/// Whether a gradient over non-zeros is expected to be faster than the dense one, if they have to
+/// be looked for. Requires: columns > 0.
+inline bool sparse_pays(double cost_per_non_zero, double density, index_t columns,
+                        const GradientCosts& costs) noexcept {
+  return cost_per_non_zero * density + costs.listing / static_cast<double>(columns) < 1.0;
+}
+
 /// The weight gradient: over non-zeros or from clusters, whichever costs less, and dense where
-/// neither pays. The costs are time per multiply-add relative to the dense product, measured on
-/// conv2 of CifarNet (docs/performance.md).
-inline WeightGradient choose_weight_gradient(const ReuseConfig& config,
+/// neither pays.
+inline WeightGradient choose_weight_gradient(const ReuseConfig& config, const GradientCosts& costs,
                                              const GradientCase& c) noexcept {
-  constexpr double k_sparse_cost = 1.6;
-  constexpr double k_cluster_cost = 4.0;
-  if (config.method == Method::dense) return WeightGradient::exact;
   WeightGradient form = config.weight_gradient;
+  if (form == WeightGradient::cheapest_exact) {
+    const bool sparse = sparse_pays(costs.sparse_weights, c.density, c.columns, costs);
+    return sparse ? WeightGradient::sparse : WeightGradient::exact;
+  }
+  const bool has_clusters = config.method != Method::dense;
+  if (form == WeightGradient::automatic && !has_clusters) return WeightGradient::exact;
   if (form == WeightGradient::automatic && config.method == Method::hyperplane) {
     form = WeightGradient::clusters;
   }
   if (form == WeightGradient::automatic) {
-    const double sparse = k_sparse_cost * c.density * c.dense_work;
-    const double clusters = c.clusters_usable ? k_cluster_cost * c.cluster_work : c.dense_work;
+    const double sparse = costs.sparse_weights * c.density * c.dense_work;
+    const double clusters =
+        c.clusters_usable ? costs.cluster_weights * c.cluster_work : c.dense_work;
     form = sparse <= clusters ? WeightGradient::sparse : WeightGradient::clusters;
     if (std::min(sparse, clusters) > c.dense_work) form = WeightGradient::exact;
   }
-  const bool impossible = form == WeightGradient::clusters && !c.clusters_usable;
+  const bool impossible = form == WeightGradient::clusters && (!c.clusters_usable || !has_clusters);
   return impossible ? WeightGradient::exact : form;
 }
 
 /// The input gradient: exact over the non-zeros as long as there are few of them, which costs no
 /// accuracy; otherwise over those that unbiased rounding leaves.
-inline InputGradient choose_input_gradient(const ReuseConfig& config,
+inline InputGradient choose_input_gradient(const ReuseConfig& config, const GradientCosts& costs,
                                            const GradientCase& c) noexcept {
   constexpr double k_few = 0.25;
-  if (config.method == Method::dense) return InputGradient::exact;
-  if (config.input_gradient != InputGradient::automatic) return config.input_gradient;
+  const InputGradient form = config.input_gradient;
+  if (form == InputGradient::cheapest_exact) {
+    const bool sparse = sparse_pays(costs.sparse_input, c.density, c.columns, costs);
+    return sparse ? InputGradient::sparse : InputGradient::exact;
+  }
+  if (config.method == Method::dense) {
+    const bool needs_clusters = form == InputGradient::automatic ||
+                                form == InputGradient::cluster_mean ||
+                                form == InputGradient::own_clusters;
+    return needs_clusters ? InputGradient::exact : form;
+  }
+  if (form != InputGradient::automatic) return form;
   if (config.method == Method::hyperplane) return InputGradient::cluster_mean;
   return c.density <= k_few ? InputGradient::sparse : InputGradient::sparsified;
 }

@@ -4,16 +4,28 @@
 #pragma once
 
 #include <algorithm>
+#include <memory>
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <utility>
+#include <vector>
 
+#include "adr/adapt/adaptive_layer.hpp"
+#include "adr/adapt/decision.hpp"
+#include "adr/adapt/gradient_costs.hpp"
+#include "adr/adapt/layer_shape.hpp"
 #include "adr/adapt/reuse_config.hpp"
 #include "adr/adapt/reuse_stats.hpp"
 #include "adr/core/context.hpp"
+#include "adr/core/stage_clock.hpp"
 #include "adr/core/types.hpp"
 #include "adr/core/vector_map.hpp"
+#include "adr/gemm/dense_convolution.hpp"
 #include "adr/gemm/dense_gemm.hpp"
+#include "adr/nn/operands.hpp"
+#include "adr/nn/output_error_meter.hpp"
+#include "adr/nn/pass_timer.hpp"
 #include "adr/nn/product_gradients.hpp"
 #include "adr/nn/product_shape.hpp"
 #include "adr/nn/reuse_product.hpp"
@@ -58,17 +70,27 @@ class LayerProduct {
   }
 
   /// Changes the setting, for operands of the same columns and outputs. Clusters, cache and
-  /// hyperplanes are made anew; on error nothing changes.
+  /// hyperplanes are made anew, unless the settings differ in gradients and meter alone; on error
+  /// nothing changes.
   void set_config(ProductShape shape, const ReuseConfig& config) {
     const std::string problem = config.validate(shape.columns);
     detail::require(problem.empty(), "ReuseConfig: ", problem);
+    if (can_change_in_place(config)) {
+      config_ = config;
+      gradients_->set_config(config);
+      return;
+    }
     const bool learned = config.method != Method::dense && config.method != Method::hyperplane;
     ReuseConfig by_rows = config;
     if (learned) by_rows.method = Method::dense;
     // What the published method does not have, it is never asked for.
     const bool exact = config.input_gradient == InputGradient::exact ||
+                       config.input_gradient == InputGradient::cheapest_exact ||
                        config.input_gradient == InputGradient::own_clusters;
     by_rows.input_gradient = exact ? InputGradient::exact : InputGradient::cluster_mean;
+    if (config.weight_gradient == WeightGradient::cheapest_exact) {
+      by_rows.weight_gradient = WeightGradient::exact;
+    }
     ReuseProduct<T> rows(shape.columns, shape.outputs, by_rows);
     rows.set_dense_gemm(gemm_);
     std::optional<SharedProduct<T>> shared;
@@ -77,14 +99,51 @@ class LayerProduct {
     rows_.emplace(std::move(rows));
     shared_ = std::move(shared);
     gradients_.emplace(std::move(gradients));
+    gradients_->set_costs(gradient_costs_);
     shape_ = std::move(shape);
     config_ = config;
     has_forward_ = false;
   }
 
+  void set_gradient_costs(const GradientCosts& costs) noexcept {
+    gradient_costs_ = costs;
+    gradients_->set_costs(costs);
+  }
+  void set_decision(const Decision& decision) noexcept { decision_ = decision; }
+
+  /// Measures these settings in the next forward pass that may learn; see AdaptiveLayer.
+  void request_measurements(std::vector<ReuseConfig> configs) {
+    requested_ = std::move(configs);
+    measurements_.clear();
+  }
+  [[nodiscard]] const std::vector<RungMeasurement>& measurements() const noexcept {
+    return measurements_;
+  }
+  /// The sizes of the last pass, as policy sees them; what depends on the kernel is left to the
+  /// layer.
+  [[nodiscard]] LayerShape layer_shape() const noexcept {
+    LayerShape shape;
+    shape.rows = map_.rows();
+    shape.columns = shape_.columns;
+    shape.outputs = shape_.outputs;
+    shape.vectors = map_.vectors();
+    shape.vector_length = shape_.input.length;
+    shape.offsets = shape_.input.offsets;
+    return shape;
+  }
+
   void set_dense_gemm(DenseGemm<T> gemm) {
     gemm_ = std::move(gemm);
     rows_->set_dense_gemm(gemm_);
+  }
+  /// Computes the dense passes, but not those that take the place of others; null: DenseGemm does.
+  /// Requires: operands that are the images of a convolution of one group.
+  void set_dense_convolution(std::shared_ptr<DenseConvolution<T>> convolution) noexcept {
+    dense_convolution_ = std::move(convolution);
+  }
+  /// Whether `backward` makes d_input zero itself, where it has to be.
+  [[nodiscard]] bool clears_input_gradient() const noexcept {
+    return dense_convolution_ != nullptr;
   }
 
   /// Forgets what earlier batches left behind: the cluster cache, the estimated mean, and learned
@@ -125,8 +184,13 @@ class LayerProduct {
     std::size_t bytes =
         gradients_->workspace_bytes(forward_state(map), *rows_, gradient_in_place, thread_count);
     if (shared_) bytes = std::max(bytes, shared_->forward_workspace_bytes(map, thread_count));
-    if (!shared_ || !clusters_usable_) {
+    const bool by_rows = config_.method != Method::dense || dense_convolution(map) == nullptr;
+    if ((!shared_ || !clusters_usable_) && by_rows) {
       bytes = std::max(bytes, rows_->forward_workspace_bytes(thread_count));
+    }
+    if (config_.meter_interval > 0 && config_.method != Method::dense) {
+      bytes = std::max(
+          bytes, OutputErrorMeter::workspace_bytes<T>(map.rows(), shape_.columns, shape_.outputs));
     }
     return bytes;
   }
@@ -136,16 +200,49 @@ class LayerProduct {
   void forward(const Input& input, const GemmFactor<T>& weights, const VectorView<const T>& bias,
                const Output& output, Context& context);
 
-  /// Computes d_weights (unless empty) and adds to d_input (unless NoOperand), which must be zero.
-  /// The input is read for the gradient with respect to the weights only. Errors:
+  /// Computes d_weights (unless empty) and adds to d_input (unless NoOperand), which must be zero
+  /// unless clears_input_gradient(). The input is read for the gradient with respect to the weights
+  /// only. Errors:
   /// std::invalid_argument when the rows are not those of the last forward pass.
   template <class Input, class Output, class InputOperand>
   void backward(const Input& input, const GemmFactor<T>& weights, const Output& d_output,
                 const GemmResult<T>& d_weights, const InputOperand& d_input, Context& context);
 
  private:
+  /// The published method reads its gradients' setting where it makes its clusters.
+  [[nodiscard]] bool can_change_in_place(const ReuseConfig& config) const noexcept {
+    return gradients_ && config.clusters_as(config_) && config.method != Method::hyperplane &&
+           config.time_stages == config_.time_stages &&
+           config.check_finite == config_.check_finite &&
+           config.input_gradient != InputGradient::own_clusters &&
+           config_.input_gradient != InputGradient::own_clusters &&
+           config.input_gradient != InputGradient::cluster_mean;
+  }
+
   [[nodiscard]] ForwardState<T> forward_state(const VectorMap& map) const {
-    return {shape_, shared_ ? &*shared_ : nullptr, gemm_, clusters_usable_, map};
+    return {shape_, shared_ ? &*shared_ : nullptr, gemm_, dense_convolution(map), clusters_usable_,
+            map};
+  }
+  /// Null also for an empty batch, which an implementation need not know.
+  [[nodiscard]] DenseConvolution<T>* dense_convolution(const VectorMap& map) const noexcept {
+    return map.rows() > 0 ? dense_convolution_.get() : nullptr;
+  }
+
+  template <class Input, class Output>
+  void forward_dense(const Input& input, const GemmFactor<T>& weights,
+                     const VectorView<const T>& bias, const Output& output, Context& context) {
+    if constexpr (k_is_images<Input>) {
+      if (DenseConvolution<T>* convolution = dense_convolution(map_)) {
+        stats_.reset();
+        StageClock clock(config_.time_stages ? &stats_.forward_times : nullptr);
+        convolution->forward(input.images, weights.matrix, bias, output.images);
+        clock.finish(Stage::dense);
+        stats_.forward = {dense_work(), dense_work()};
+        return;
+      }
+    }
+    rows_->forward(input.rows(), weights, bias, output.rows(), context);
+    stats_ = rows_->stats();
   }
 
   template <class Input, class Output>
@@ -164,22 +261,38 @@ class LayerProduct {
       stats_.dense_fallbacks = map_.rows() > 0 ? 1 : 0;
     }
     stats_.fits = shared_->fits_of_pass();
-    stats_.forward.multiply_adds_dense = static_cast<double>(map_.rows()) *
-                                         static_cast<double>(shape_.columns) *
-                                         static_cast<double>(shape_.outputs);
+    stats_.forward.multiply_adds_dense = dense_work();
+  }
+
+  [[nodiscard]] double dense_work() const noexcept {
+    return static_cast<double>(map_.rows()) * static_cast<double>(shape_.columns) *
+           static_cast<double>(shape_.outputs);
   }
 
   ProductShape shape_;
   ReuseConfig config_;
   DenseGemm<T> gemm_;
+  std::shared_ptr<DenseConvolution<T>> dense_convolution_;
   std::optional<ReuseProduct<T>> rows_;
   std::optional<SharedProduct<T>> shared_;
   std::optional<ProductGradients<T>> gradients_;
   VectorMap map_;
   bool has_forward_ = false;
   bool clusters_usable_ = true;
+  GradientCosts gradient_costs_;
+  Decision decision_;
+  OutputErrorMeter meter_;
+  std::vector<ReuseConfig> requested_;
+  std::vector<RungMeasurement> measurements_;
   ReuseStats stats_;
 };
+
+/// See nn/rung_measurements.hpp.
+template <class T, class Input>
+std::vector<RungMeasurement> measure_rungs(const ProductShape& shape,
+                                           const std::vector<ReuseConfig>& configs,
+                                           const Input& input, const GemmFactor<T>& weights,
+                                           const DenseGemm<T>& gemm, Context& context);
 
 // Outside the class and not inline, so that a program can compile the passes once: behind
 // `extern template` declarations of these two, a file that uses a layer compiles in a third of the
@@ -190,16 +303,33 @@ template <class Input, class Output>
 void LayerProduct<T>::forward(const Input& input, const GemmFactor<T>& weights,
                               const VectorView<const T>& bias, const Output& output,
                               Context& context) {
+  PassTimer timer(context);
   has_forward_ = false;
   clusters_usable_ = true;
   map_ = input.vectors(shape_.input.kind).map();
   if (shared_) {
     forward_shared(input, weights, bias, output, context);
+  } else if (config_.method == Method::dense) {
+    forward_dense(input, weights, bias, output, context);
   } else {
     rows_->forward(input.rows(), weights, bias, output.rows(), context);
     stats_ = rows_->stats();
   }
   has_forward_ = true;
+  stats_.seconds.forward = timer.lap();
+  stats_.decision = decision_;
+  if (config_.method == Method::dense && requested_.empty()) return;
+  if (config_.method != Method::dense && meter_.is_due(config_.meter_interval)) {
+    context.workspace().reserve(
+        OutputErrorMeter::workspace_bytes<T>(map_.rows(), shape_.columns, shape_.outputs));
+    meter_.measure(input.rows(), weights, bias, output.rows(), config_.seed, gemm_, context,
+                   stats_);
+  }
+  if (!requested_.empty() && !frozen()) {
+    measurements_ = measure_rungs(shape_, requested_, input, weights, gemm_, context);
+    requested_.clear();
+  }
+  stats_.seconds.meter = timer.lap();
 }
 
 template <class T>
@@ -214,3 +344,5 @@ void LayerProduct<T>::backward(const Input& input, const GemmFactor<T>& weights,
 }
 
 ADR_NAMESPACE_END
+
+#include "adr/nn/rung_measurements.hpp"

@@ -2,7 +2,9 @@
 // unfolded matrix, shared neuron vectors, and pixels of channels. Nothing is copied.
 #pragma once
 
+#include "adr/core/aligned_buffer.hpp"
 #include "adr/core/matrix_rows.hpp"
+#include "adr/core/parallel.hpp"
 #include "adr/core/pixel_view.hpp"
 #include "adr/core/types.hpp"
 #include "adr/core/vector_map.hpp"
@@ -29,6 +31,14 @@ struct ConvInput {
   [[nodiscard]] PixelView<T> pixels() const {
     const index_t channels = geometry.group_in_channels();
     return pixel_view(images, group * channels, channels);
+  }
+  /// How many parts the input can be cut into: images.
+  [[nodiscard]] index_t parts() const noexcept { return images.batch; }
+  [[nodiscard]] ConvInput part(const IndexRange& range) const {
+    TensorView<T> some = images;
+    some.data = images.image(range.first);
+    some.batch = range.size();
+    return {geometry, some, group};
   }
 };
 
@@ -61,9 +71,38 @@ struct MatrixOperand {
   }
   [[nodiscard]] MatrixVectors<T> flipped_vectors() const { return MatrixVectors<T>(matrix); }
   [[nodiscard]] PixelView<T> pixels() const { return pixel_view(matrix); }
+  /// How many parts the input can be cut into: rows.
+  [[nodiscard]] index_t parts() const noexcept { return matrix.rows; }
+  [[nodiscard]] MatrixOperand part(const IndexRange& range) const {
+    return {matrix.middle_rows(range.first, range.size())};
+  }
 };
+
+/// An output of its own for an input, one group without its neighbours, in the given memory.
+template <class T>
+ConvOutput<T> output_of(const ConvInput<const T>& input, index_t outputs,
+                        AlignedBuffer<T>& storage) {
+  const ConvGeometry& g = input.geometry;
+  storage.resize(
+      checked_product("output", input.images.batch, outputs, g.out_height(), g.out_width()));
+  const TensorView<T> images(storage.data(), input.images.batch, outputs, g.out_height(),
+                             g.out_width(), g.layout);
+  return {g, images, 0};
+}
+template <class T>
+MatrixOperand<T> output_of(const MatrixOperand<const T>& input, index_t outputs,
+                           AlignedBuffer<T>& storage) {
+  storage.resize(checked_product("output", input.matrix.rows, outputs));
+  return {MatrixView<T>(storage.data(), input.matrix.rows, outputs)};
+}
 
 /// Stands for an operand that is not wanted.
 struct NoOperand {};
+
+/// Whether an operand is images, which a DenseConvolution can take.
+template <class Operand>
+inline constexpr bool k_is_images = false;
+template <class T>
+inline constexpr bool k_is_images<ConvInput<T>> = true;
 
 ADR_NAMESPACE_END

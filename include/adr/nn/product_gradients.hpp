@@ -10,13 +10,16 @@
 #include "adr/adapt/reuse_config.hpp"
 #include "adr/adapt/reuse_stats.hpp"
 #include "adr/core/context.hpp"
+#include "adr/core/stage_clock.hpp"
 #include "adr/core/types.hpp"
 #include "adr/core/vector_map.hpp"
 #include "adr/gemm/centroid_gemm.hpp"
+#include "adr/gemm/dense_convolution.hpp"
 #include "adr/gemm/dense_gemm.hpp"
 #include "adr/nn/gradient_forms.hpp"
 #include "adr/nn/operands.hpp"
 #include "adr/nn/own_cluster_gradient.hpp"
+#include "adr/nn/pass_timer.hpp"
 #include "adr/nn/product_shape.hpp"
 #include "adr/nn/reuse_product.hpp"
 #include "adr/nn/shared_product.hpp"
@@ -30,6 +33,7 @@ struct ForwardState {
   const ProductShape& shape;
   const SharedProduct<T>* shared;  ///< null for the methods that work on unfolded rows
   const DenseGemm<T>& gemm;
+  DenseConvolution<T>* dense;  ///< null: exact gradients by rows
   bool clusters_usable;
   VectorMap map;
 };
@@ -44,7 +48,8 @@ class ProductGradients {
     // What workspace_bytes assumes before the first pass.
     GradientCase usual;
     usual.density = 0;
-    last_ = {choose_weight_gradient(config, usual), choose_input_gradient(config, usual)};
+    last_ = {choose_weight_gradient(config, costs_, usual),
+             choose_input_gradient(config, costs_, usual)};
     if (config.method == Method::dense) return;
     detail::require(
         config.input_gradient != InputGradient::cluster_mean || config.method == Method::hyperplane,
@@ -56,6 +61,10 @@ class ProductGradients {
                     "a padding of at most dilation * (kernel - 1)");
     own_clusters_.emplace(shape.pixels, shape.flipped, config);
   }
+
+  /// Changes the forms. Requires: neither setting has own clusters.
+  void set_config(const ReuseConfig& config) noexcept { config_ = config; }
+  void set_costs(const GradientCosts& costs) noexcept { costs_ = costs; }
 
   /// Forgets the clusters of earlier output gradients, and starts the sequence of rounding anew.
   void clear() noexcept {
@@ -73,8 +82,8 @@ class ProductGradients {
     return own_clusters_ ? std::max(bytes, own_clusters_->workspace_bytes(thread_count)) : bytes;
   }
 
-  /// Computes d_weights (unless empty) and adds to d_input (unless NoOperand), which must be zero.
-  /// Errors: std::bad_alloc.
+  /// Computes d_weights (unless empty) and adds to d_input (unless NoOperand), which must be zero
+  /// unless there is a DenseConvolution. Errors: std::bad_alloc, and those of a DenseConvolution.
   template <class Input, class Output, class InputOperand>
   void compute(const ForwardState<T>& forward, ReuseProduct<T>& rows, const Input& input,
                const GemmFactor<T>& weights, const Output& d_output, const GemmResult<T>& d_weights,
@@ -82,8 +91,17 @@ class ProductGradients {
     constexpr bool k_with_input = !std::is_same_v<InputOperand, NoOperand>;
     StageTimes* times = config_.time_stages ? &stats.backward_times : nullptr;
     const PixelView<const T> pixels = d_output.pixels();
+    PassTimer timer(context);
+    PassSeconds& seconds = stats.seconds;
     GradientForms forms =
         choose(forward, pixels, !d_weights.empty(), k_with_input, context, stats, times);
+    seconds.gradient_listing += timer.lap();
+    if constexpr (k_is_images<InputOperand>) {
+      if (forward.dense != nullptr && forms.input != InputGradient::exact) {
+        clear(d_input.images, context.threads());
+        seconds.input_gradient += timer.lap();
+      }
+    }
     if constexpr (k_with_input) {
       // First, because only there it turns out whether it is possible.
       if (forms.input == InputGradient::own_clusters) {
@@ -93,6 +111,7 @@ class ProductGradients {
         } else {
           forms.input = InputGradient::exact;
         }
+        seconds.input_gradient += timer.lap();
       }
     }
     last_ = forms;
@@ -101,13 +120,18 @@ class ProductGradients {
     context.workspace().reserve(
         scratch_bytes(forms, forward, rows, d_output.rows().in_place(), context.threads()));
     compute_by_rows(forms, forward, rows, input, weights, d_output.rows(), d_weights, d_input,
-                    context, stats);
+                    context, stats, timer);
+    if constexpr (k_is_images<Input>) {
+      compute_by_convolution(forms, forward, input, weights, d_output, d_weights, d_input, stats,
+                             times, timer);
+    }
     if (forward.shared != nullptr && forms.weights == WeightGradient::clusters) {
       forward.shared->weight_gradient(pixels, d_weights, forward.gemm, context, times);
       stats.weight_gradient.multiply_adds_done = forward.shared->weight_gradient_multiply_adds();
+      seconds.weight_gradient += timer.lap();
     }
     compute_over_non_zeros(forms, forward, input, weights, d_weights, d_input, context, stats,
-                           times);
+                           times, timer);
     if (forms.with_weights()) stats.weight_gradient.multiply_adds_dense = dense_work(forward);
     if (forms.with_input()) stats.input_gradient.multiply_adds_dense = dense_work(forward);
     ++passes_;
@@ -129,30 +153,41 @@ class ProductGradients {
                        bool with_weights, bool with_input, Context& context, ReuseStats& stats,
                        StageTimes* times) {
     GradientCase facts;
+    facts.columns = forward.shape.columns;
     facts.dense_work = dense_work(forward);
     facts.clusters_usable = forward.clusters_usable;
     if (forward.shared != nullptr && forward.clusters_usable) {
       facts.cluster_work = forward.shared->weight_gradient_multiply_adds();
     }
-    if (depends_on_density(config_, with_weights, with_input)) {
-      facts.density =
-          sparse_.measure(d_output, forward.map, forward.shape.input.length, context, times)
-              .density();
+    const auto chosen = [&] {
+      GradientForms forms;
+      if (with_weights) forms.weights = choose_weight_gradient(config_, costs_, facts);
+      if (with_input) forms.input = choose_input_gradient(config_, costs_, facts);
+      return forms;
+    };
+    if (!depends_on_density(config_, with_weights, with_input)) {
+      stats.gradient_density = 1;
+      return chosen();
     }
-    stats.gradient_density = facts.density;
-    GradientForms forms;
-    if (with_weights) forms.weights = choose_weight_gradient(config_, facts);
-    if (with_input) forms.input = choose_input_gradient(config_, facts);
-    return forms;
+    if (asks_sample_first(config_, with_weights, with_input)) {
+      stats.gradient_density = facts.density = sampled_density(d_output);
+      const GradientForms forms = chosen();
+      if (!forms.sparse_weights() && !forms.sparse_input()) return forms;
+    }
+    stats.gradient_density = facts.density =
+        sparse_.measure(d_output, forward.map, forward.shape.input.length, context, times)
+            .density();
+    return chosen();
   }
 
   /// Whether the product on rows, dense or through the published clusters, computes a gradient.
   static bool rows_weights(const GradientForms& forms, const ForwardState<T>& forward) noexcept {
-    return forms.weights == WeightGradient::exact ||
+    return (forms.weights == WeightGradient::exact && forward.dense == nullptr) ||
            (forms.weights == WeightGradient::clusters && forward.shared == nullptr);
   }
-  static bool rows_input(const GradientForms& forms) noexcept {
-    return forms.input == InputGradient::exact || forms.input == InputGradient::cluster_mean;
+  static bool rows_input(const GradientForms& forms, const ForwardState<T>& forward) noexcept {
+    return (forms.input == InputGradient::exact && forward.dense == nullptr) ||
+           forms.input == InputGradient::cluster_mean;
   }
 
   [[nodiscard]] std::size_t scratch_bytes(const GradientForms& forms,
@@ -161,8 +196,9 @@ class ProductGradients {
                                           int thread_count) const {
     const ProductShape& shape = forward.shape;
     std::size_t bytes = 0;
-    if (rows_weights(forms, forward) || rows_input(forms)) {
-      bytes = rows.backward_workspace_bytes(forward.map.rows(), rows_input(forms), thread_count);
+    if (rows_weights(forms, forward) || rows_input(forms, forward)) {
+      bytes = rows.backward_workspace_bytes(forward.map.rows(), rows_input(forms, forward),
+                                            thread_count);
       if (!in_place) bytes += copy_bytes(forward.map.rows(), shape.outputs);
     }
     if (forward.shared != nullptr && forms.weights == WeightGradient::clusters) {
@@ -202,56 +238,95 @@ class ProductGradients {
                               ReuseProduct<T>& rows, const Input& input,
                               const GemmFactor<T>& weights, const OutputRows& d_output,
                               const GemmResult<T>& d_weights, const InputOperand& d_input,
-                              Context& context, ReuseStats& stats) {
+                              Context& context, ReuseStats& stats, PassTimer& timer) {
     const bool with_weights = rows_weights(forms, forward);
-    if (!with_weights && !rows_input(forms)) return;
+    if (!with_weights && !rows_input(forms, forward)) return;
     const Workspace::Frame frame(context.workspace());
     const MatrixView<const T> gradient = row_major(d_output, context);
-    const GemmResult<T> weight_result = with_weights ? d_weights : GemmResult<T>{};
     const StageTimes before = rows.stats().backward_times;
-    bool done = false;
+    // The published gradients share the sums per cluster; their time is all in one figure.
+    const bool shares_sums = with_weights && forms.weights == WeightGradient::clusters &&
+                             forms.input == InputGradient::cluster_mean;
+    if (with_weights && !shares_sums) {
+      rows.backward(input.rows(), weights, gradient, d_weights, NoInputGradient{}, context);
+      stats.weight_gradient = rows.stats().weight_gradient;
+      stats.seconds.weight_gradient += timer.lap();
+    }
     if constexpr (!std::is_same_v<InputOperand, NoOperand>) {
-      if (rows_input(forms)) {
-        rows.backward(input.rows(), weights, gradient, weight_result, d_input.rows(), context);
+      if (rows_input(forms, forward)) {
+        rows.backward(input.rows(), weights, gradient, shares_sums ? d_weights : GemmResult<T>{},
+                      d_input.rows(), context);
         stats.input_gradient = rows.stats().input_gradient;
-        done = true;
+        if (shares_sums) stats.weight_gradient = rows.stats().weight_gradient;
+        (shares_sums ? stats.seconds.weight_gradient : stats.seconds.input_gradient) += timer.lap();
       }
     }
-    if (!done) {
-      rows.backward(input.rows(), weights, gradient, weight_result, NoInputGradient{}, context);
-    }
-    if (with_weights) stats.weight_gradient = rows.stats().weight_gradient;
     stats.backward_times.add(rows.stats().backward_times.since(before));
+  }
+
+  static void clear(const TensorView<T>& images, int thread_count) {
+    parallel_for(images.batch, thread_count,
+                 [&](index_t n, int) { std::fill_n(images.image(n), images.image_size(), T(0)); });
+  }
+
+  template <class Input, class Output, class InputOperand>
+  static void compute_by_convolution(const GradientForms& forms, const ForwardState<T>& forward,
+                                     const Input& input, const GemmFactor<T>& weights,
+                                     const Output& d_output, const GemmResult<T>& d_weights,
+                                     const InputOperand& d_input, ReuseStats& stats,
+                                     StageTimes* times, PassTimer& timer) {
+    if (forward.dense == nullptr) return;
+    StageClock clock(times);
+    if (forms.weights == WeightGradient::exact) {
+      forward.dense->weight_gradient(input.images, d_output.images, d_weights.matrix);
+      clock.finish(Stage::dense);
+      stats.weight_gradient.multiply_adds_done = dense_work(forward);
+      stats.seconds.weight_gradient += timer.lap();
+    }
+    if constexpr (!std::is_same_v<InputOperand, NoOperand>) {
+      if (forms.input == InputGradient::exact) {
+        forward.dense->input_gradient(d_output.images, weights.matrix, d_input.images);
+        clock.finish(Stage::dense);
+        stats.input_gradient.multiply_adds_done = dense_work(forward);
+        stats.seconds.input_gradient += timer.lap();
+      }
+    }
   }
 
   template <class Input, class InputOperand>
   void compute_over_non_zeros(const GradientForms& forms, const ForwardState<T>& forward,
                               const Input& input, const GemmFactor<T>& weights,
                               const GemmResult<T>& d_weights, const InputOperand& d_input,
-                              Context& context, ReuseStats& stats, StageTimes* times) {
+                              Context& context, ReuseStats& stats, StageTimes* times,
+                              PassTimer& timer) {
     const VectorShape& vectors = forward.shape.input;
     const auto columns = static_cast<double>(forward.shape.columns);
     const bool one_list = forms.one_list();
     if (forms.sparse_weights()) {
       sparse_.list(rounding(forms.weights == WeightGradient::sparsified),
                    one_list ? SparseUse::both : SparseUse::weight_gradient, context, times);
+      stats.seconds.gradient_listing += timer.lap();
       sparse_.weight_gradient(input.vectors(vectors.kind), vectors.columns.data(), d_weights,
                               context, times);
       stats.weight_gradient.multiply_adds_done = sparse_.listed() * columns;
+      stats.seconds.weight_gradient += timer.lap();
     }
     if constexpr (!std::is_same_v<InputOperand, NoOperand>) {
       if (!forms.sparse_input()) return;
       if (!one_list) {
         sparse_.list(rounding(forms.input == InputGradient::sparsified), SparseUse::input_gradient,
                      context, times);
+        stats.seconds.gradient_listing += timer.lap();
       }
       sparse_.input_gradient(weights, vectors.columns.data(), d_input.vectors(vectors.kind),
                              context, times);
       stats.input_gradient.multiply_adds_done = sparse_.listed() * columns;
+      stats.seconds.input_gradient += timer.lap();
     }
   }
 
   ReuseConfig config_;
+  GradientCosts costs_;
   SparseGradients<T> sparse_;
   std::optional<OwnClusterGradient<T>> own_clusters_;
   std::uint64_t passes_ = 0;

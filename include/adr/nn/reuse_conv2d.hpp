@@ -9,12 +9,14 @@
 #include <utility>
 #include <vector>
 
+#include "adr/adapt/adaptive_layer.hpp"
 #include "adr/adapt/reuse_config.hpp"
 #include "adr/adapt/reuse_stats.hpp"
 #include "adr/core/context.hpp"
 #include "adr/core/types.hpp"
 #include "adr/core/view_checks.hpp"
 #include "adr/gemm/channel_sums.hpp"
+#include "adr/gemm/dense_convolution.hpp"
 #include "adr/nn/layer_product.hpp"
 #include "adr/nn/layer_state.hpp"
 #include "adr/nn/operand_checks.hpp"
@@ -38,7 +40,7 @@ ADR_NAMESPACE_BEGIN
 /// K elements of centroids in the layer. Thread-safety: none; one layer and one context per thread
 /// of control. Source: Ning et al., ICDE 2019.
 template <class T = float>
-class ReuseConv2d {
+class ReuseConv2d final : public AdaptiveLayer {
  public:
   /// Runs with threads and scratch of the given context, which must outlive the layer.
   ReuseConv2d(const ConvGeometry& geometry, const ReuseConfig& config, Context& context)
@@ -55,9 +57,11 @@ class ReuseConv2d {
       : ReuseConv2d(geometry, config, std::make_unique<Context>()) {}
 
   [[nodiscard]] const ConvGeometry& geometry() const noexcept { return geometry_; }
-  [[nodiscard]] const ReuseConfig& config() const noexcept { return groups_.front().config(); }
+  [[nodiscard]] const ReuseConfig& config() const noexcept override {
+    return groups_.front().config();
+  }
   /// The statistics of the last forward pass and the backward passes after it, over all groups.
-  [[nodiscard]] const ReuseStats& stats() const noexcept { return stats_; }
+  [[nodiscard]] const ReuseStats& stats() const noexcept override { return stats_; }
   /// The clusters of one group in the last forward pass.
   [[nodiscard]] const Clustering<T>& clustering(index_t group = 0) const noexcept {
     return groups_[static_cast<std::size_t>(group)].clustering();
@@ -68,14 +72,42 @@ class ReuseConv2d {
     return groups_[static_cast<std::size_t>(group)].codebook_product();
   }
 
-  /// Changes the setting for the passes to come; clusters, cache and hyperplanes are made anew.
-  void set_config(const ReuseConfig& config) {
+  /// Changes the setting for the passes to come; clusters, cache and hyperplanes are made anew,
+  /// unless the settings differ in gradients and meter alone.
+  void set_config(const ReuseConfig& config) override {
     for (auto& group : groups_) {
       group.set_config(product_shape(geometry_, config.neuron_vectors), config);
     }
   }
+  void set_gradient_costs(const GradientCosts& costs) override {
+    for (auto& group : groups_) group.set_gradient_costs(costs);
+  }
+  void set_decision(const Decision& decision) override {
+    for (auto& group : groups_) group.set_decision(decision);
+  }
+  /// Settings are measured on the first group.
+  void request_measurements(std::vector<ReuseConfig> configs) override {
+    groups_.front().request_measurements(std::move(configs));
+  }
+  [[nodiscard]] const std::vector<RungMeasurement>& measurements() const noexcept override {
+    return groups_.front().measurements();
+  }
+  [[nodiscard]] LayerShape layer_shape() const override {
+    LayerShape shape = groups_.front().layer_shape();
+    shape.kernel_width = geometry_.kernel_width;
+    shape.kernel_plane = geometry_.kernel_height * geometry_.kernel_width;
+    shape.channels_last = geometry_.layout == Layout::nhwc;
+    return shape;
+  }
   void set_dense_gemm(const DenseGemm<T>& gemm) {
     for (auto& group : groups_) group.set_dense_gemm(gemm);
+  }
+  /// Lets the given implementation compute the dense passes of a convolution of one group: those of
+  /// Method::dense, and with any method the gradients that are dense (InputGradient::exact,
+  /// WeightGradient::exact). Null: unfolding and DenseGemm, as at first; so it stays with several
+  /// groups, for an empty batch, and where a forward pass falls back to the dense product.
+  void set_dense_convolution(std::shared_ptr<DenseConvolution<T>> convolution) {
+    if (geometry_.groups == 1) groups_.front().set_dense_convolution(std::move(convolution));
   }
   /// Forgets what earlier batches left behind: the cluster cache, the estimated mean, and learned
   /// clusters, which the next forward pass fits anew unless they are frozen.
@@ -83,6 +115,8 @@ class ReuseConv2d {
     for (auto& group : groups_) group.clear_cache();
   }
 
+  /// Whether there is nothing to learn, or something was learned already.
+  [[nodiscard]] bool can_freeze() const noexcept { return groups_.front().can_freeze(); }
   /// Ends learning: from now on a forward pass assigns and multiplies, with the clusters as they
   /// are, and tables are made again only when the weights change. For inference. Methods that learn
   /// nothing (dense, hyperplane) go on as before. Errors: std::invalid_argument when nothing has
@@ -153,7 +187,9 @@ class ReuseConv2d {
                 const TensorView<const T>& d_y, const TensorView<T>& d_x, const MatrixView<T>& d_w,
                 const VectorView<T>& d_bias) {
     require_gradients(x, w, d_y, d_x, d_w, d_bias);
-    for (index_t n = 0; n < d_x.batch; ++n) std::fill_n(d_x.image(n), d_x.image_size(), T(0));
+    if (!groups_.front().clears_input_gradient()) {
+      for (index_t n = 0; n < d_x.batch; ++n) std::fill_n(d_x.image(n), d_x.image_size(), T(0));
+    }
     const index_t outputs = geometry_.group_out_channels();
     for (index_t g = 0; g < geometry_.groups; ++g) {
       auto& group = groups_[static_cast<std::size_t>(g)];

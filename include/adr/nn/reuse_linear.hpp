@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "adr/adapt/adaptive_layer.hpp"
 #include "adr/adapt/reuse_config.hpp"
 #include "adr/adapt/reuse_stats.hpp"
 #include "adr/core/context.hpp"
@@ -27,7 +28,7 @@ ADR_NAMESPACE_BEGIN
 /// clusters of the last forward pass for the backward pass. Errors, memory and thread-safety: as
 /// ReuseConv2d. Source: Ning et al., ICDE 2019.
 template <class T = float>
-class ReuseLinear {
+class ReuseLinear final : public AdaptiveLayer {
  public:
   /// Runs with threads and scratch of the given context, which must outlive the layer.
   ReuseLinear(index_t in_features, index_t out_features, const ReuseConfig& config,
@@ -39,19 +40,31 @@ class ReuseLinear {
 
   [[nodiscard]] index_t in_features() const noexcept { return product_.columns(); }
   [[nodiscard]] index_t out_features() const noexcept { return product_.outputs(); }
-  [[nodiscard]] const ReuseConfig& config() const noexcept { return product_.config(); }
-  [[nodiscard]] const ReuseStats& stats() const noexcept { return product_.stats(); }
+  [[nodiscard]] const ReuseConfig& config() const noexcept override { return product_.config(); }
+  [[nodiscard]] const ReuseStats& stats() const noexcept override { return product_.stats(); }
   [[nodiscard]] const Clustering<T>& clustering() const noexcept { return product_.clustering(); }
   [[nodiscard]] const CodebookProduct<T>* codebook_product() const noexcept {
     return product_.codebook_product();
   }
 
-  void set_config(const ReuseConfig& config) {
+  void set_config(const ReuseConfig& config) override {
     product_.set_config(product_shape(in_features(), out_features()), config);
   }
+  void set_gradient_costs(const GradientCosts& costs) override {
+    product_.set_gradient_costs(costs);
+  }
+  void set_decision(const Decision& decision) override { product_.set_decision(decision); }
+  void request_measurements(std::vector<ReuseConfig> configs) override {
+    product_.request_measurements(std::move(configs));
+  }
+  [[nodiscard]] const std::vector<RungMeasurement>& measurements() const noexcept override {
+    return product_.measurements();
+  }
+  [[nodiscard]] LayerShape layer_shape() const override { return product_.layer_shape(); }
   void set_dense_gemm(const DenseGemm<T>& gemm) { product_.set_dense_gemm(gemm); }
   /// Forgets what earlier batches left behind; see ReuseConv2d.
   void clear_cache() { product_.clear_cache(); }
+  [[nodiscard]] bool can_freeze() const noexcept { return product_.can_freeze(); }
   /// Ends learning, and goes on; see ReuseConv2d.
   void freeze() { product_.freeze(); }
   void unfreeze() noexcept { product_.unfreeze(); }

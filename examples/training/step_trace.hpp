@@ -1,0 +1,75 @@
+// A CSV file with a row every few steps: the loss, and what each convolution ran with. The plot of
+// docs/adaptive.md is made from it.
+#pragma once
+
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "adr/adapt/reuse_stats.hpp"
+#include "training/errors.hpp"
+#include "training/layers/conv.hpp"
+#include "training/reuse_options.hpp"
+
+namespace training {
+
+class StepTrace {
+ public:
+  /// Without a path nothing is written. Errors: UserError when the file cannot be written.
+  StepTrace(const std::string& path, std::size_t convolution_count) : path_(path) {
+    if (path.empty()) return;
+    file_.open(path, std::ios::trunc);
+    file_ << "step,loss";
+    for (std::size_t i = 1; i <= convolution_count; ++i) {
+      for (const char* column :
+           {"config", "rung", "rungs", "phase", "budget", "error", "seconds", "density"}) {
+        file_ << ",conv" << i << '_' << column;
+      }
+    }
+    end_line();
+  }
+
+  /// The loss is averaged over the steps since the last row.
+  template <class T>
+  void append(index_t step, double loss, const std::vector<Conv<T>*>& convolutions) {
+    constexpr index_t k_interval = 10;  // the meter's
+    if (path_.empty()) return;
+    loss_sum_ += loss;
+    ++losses_;
+    for (const Conv<T>* conv : convolutions) {
+      if (conv->stats().has_output_error()) errors_.resize(convolutions.size());
+    }
+    for (std::size_t i = 0; i < errors_.size(); ++i) {
+      const adr::ReuseStats& stats = convolutions[i]->stats();
+      if (stats.has_output_error()) errors_[i] = stats.relative_output_error();
+      if (stats.method == adr::Method::dense) errors_[i] = 0;
+    }
+    if (losses_ < k_interval) return;
+    file_ << step << ',' << loss_sum_ / static_cast<double>(losses_);
+    for (std::size_t i = 0; i < convolutions.size(); ++i) {
+      const adr::ReuseStats& stats = convolutions[i]->stats();
+      const adr::Decision& decision = stats.decision;
+      file_ << ',' << adr::label(convolutions[i]->config()) << ',' << decision.rung << ','
+            << decision.rungs << ',' << decision.phase << ',' << decision.error_budget << ','
+            << (i < errors_.size() ? errors_[i] : 0.0) << ',' << stats.seconds.total() << ','
+            << stats.gradient_density;
+    }
+    end_line();
+    loss_sum_ = 0;
+    losses_ = 0;
+  }
+
+ private:
+  void end_line() {
+    file_ << '\n' << std::flush;
+    require(file_.good(), "--trace: cannot write to '", path_, "'");
+  }
+
+  std::string path_;
+  std::ofstream file_;
+  double loss_sum_ = 0;
+  index_t losses_ = 0;
+  std::vector<double> errors_;  ///< the last that was metered
+};
+
+}  // namespace training

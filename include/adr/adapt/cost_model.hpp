@@ -1,0 +1,230 @@
+// What a setting costs on a layer: predicted from shapes, corrected by what was timed.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstddef>
+
+#include "adr/adapt/gradient_costs.hpp"
+#include "adr/adapt/layer_shape.hpp"
+#include "adr/adapt/reuse_config.hpp"
+#include "adr/adapt/robust_median.hpp"
+#include "adr/adapt/state_archive.hpp"
+#include "adr/core/types.hpp"
+
+ADR_NAMESPACE_BEGIN
+
+/// The passes of a product.
+enum class Pass { forward, weight_gradient, input_gradient };
+
+/// Costs of the passes, each relative to the dense time of the same pass.
+struct PassCosts {
+  double forward = 1;
+  double weight_gradient = 1;
+  double input_gradient = 1;
+};
+
+namespace detail {
+
+/// Time units are dense multiply-adds of a large product (15 ps on one core). Measured stage by
+/// stage on convolutions of 3 to 256 channels and on plain products, AVX-512, one thread, nhwc and
+/// nchw; dense: oneDNN's direct convolutions and OpenBLAS.
+struct StageUnits {
+  static constexpr double load = 27;         ///< per element of a neuron vector that is encoded
+  static constexpr double encode = 1.3;      ///< per multiply-add of rotation and nearest entries
+  static constexpr double rotate = 1.7;      ///< per multiply-add of a rotation that is kept
+  static constexpr double refine = 30;       ///< per element of the sample and book
+  static constexpr double table = 3.3;       ///< per multiply-add of tables
+  static constexpr double lookup = 0.65;     ///< per entry looked up in registers
+  static constexpr double id = 2.5;          ///< per id that is read for a kernel offset
+  static constexpr double output = 45;       ///< per element of the output
+  static constexpr double subspace = 1.45;   ///< per multiply-add in kept coordinates
+  static constexpr double coordinate = 9;    ///< per kept coordinate that a row and offset reads
+  static constexpr double offset = 60;       ///< per row and kernel offset of a subspace
+  static constexpr double unfold_nchw = 25;  ///< per element of the unfolded input
+  static constexpr double unfold_nhwc = 6;   ///< the same, and
+  static constexpr double slice_nhwc = 190;  ///< per slice of a row
+  static constexpr double hash = 1.2;        ///< per element and hyperplane, of which 16 at a time
+  static constexpr double cluster = 6;       ///< per element of slices that are summed
+  static constexpr double slice = 540;       ///< per slice: signature, id and gathering
+  static constexpr double centroid = 1.6;    ///< per multiply-add of centroids
+  static constexpr double gather = 2.3;      ///< per element of a gathered product row
+  static constexpr double read = 400;        ///< per row and kernel offset that gathers one
+  static constexpr double pass = 3e5;        ///< per pass: threads, samples, bookkeeping
+  static constexpr double fit = 3;           ///< forward passes that a fit takes
+  static constexpr double dense_call = 2e4;  ///< per dense pass
+  static constexpr double dense_output = 8;  ///< per element of a dense output
+  static constexpr double dense_element = 10;  ///< per element of the unfolded input: packing
+};
+
+/// The dense pass in the same units: small K and M leave less to do per element that is touched.
+inline double dense_units(const LayerShape& shape) noexcept {
+  const auto rows = static_cast<double>(shape.rows);
+  return shape.dense_work() + StageUnits::dense_call +
+         rows * (StageUnits::dense_output * static_cast<double>(shape.outputs) +
+                 StageUnits::dense_element * static_cast<double>(shape.columns));
+}
+
+/// Encoding, refining, tables and looking up.
+inline double codebook_units(const LayerShape& shape, const ReuseConfig& config) noexcept {
+  using U = StageUnits;
+  const auto vectors = static_cast<double>(shape.vectors);
+  const auto length = static_cast<double>(shape.vector_length);
+  const auto outputs = static_cast<double>(shape.outputs);
+  const auto offsets = static_cast<double>(shape.offsets);
+  const double groups =
+      config.group_length > 0 ? std::ceil(length / static_cast<double>(config.group_length)) : 1.0;
+  const double per_group = length / groups;
+  const double books = std::min(per_group, static_cast<double>(config.codebooks));
+  const double entries = config.codebook_size;
+  // What codebooks keep where the setting leaves it open: cluster/codebook_fit.hpp.
+  const double wanted = config.kept_coordinates > 0 ? static_cast<double>(config.kept_coordinates)
+                                                    : (books <= 2 ? 4 : 3) * books;
+  const double kept = std::min(per_group, std::max(books, wanted));
+  const double compared = kept * (config.quantizer == Quantizer::residual ? books : 1.0);
+  const double sample = std::min(1024.0, vectors);
+  const double ids = static_cast<double>(shape.rows) * offsets * groups * books;
+  return U::load * vectors * length +
+         U::encode * vectors * groups * (per_group * kept + entries * (compared + 2 * books)) +
+         U::refine * sample * books * length +
+         U::table * entries * offsets * outputs * books * length +
+         ids * (U::lookup * outputs + U::id);
+}
+
+/// Rotating the input and the weights, and products of kept coordinates.
+inline double subspace_units(const LayerShape& shape, const ReuseConfig& config) noexcept {
+  using U = StageUnits;
+  const auto vectors = static_cast<double>(shape.vectors);
+  const auto length = static_cast<double>(shape.vector_length);
+  const auto outputs = static_cast<double>(shape.outputs);
+  // As many coordinates as an error asks for are not known from shapes: half of them.
+  const double kept = config.kept_coordinates > 0
+                          ? std::min(length, static_cast<double>(config.kept_coordinates))
+                          : 0.5 * length;
+  const double sample = std::min(1024.0, vectors);
+  const double reads = static_cast<double>(shape.rows) * static_cast<double>(shape.offsets);
+  return U::load * vectors * length + U::rotate * (vectors + sample) * length * kept +
+         U::subspace * static_cast<double>(shape.columns) * kept * outputs +
+         reads * (U::offset + kept * (U::subspace * outputs + U::coordinate));
+}
+
+inline double forward_units(const LayerShape& shape, const ReuseConfig& config) noexcept {
+  using U = StageUnits;
+  const auto rows = static_cast<double>(shape.rows);
+  const auto columns = static_cast<double>(shape.columns);
+  const auto outputs = static_cast<double>(shape.outputs);
+  const auto vectors = static_cast<double>(shape.vectors);
+  const auto length = static_cast<double>(shape.vector_length);
+  const double learned = 1.0 + U::fit / static_cast<double>(config.refit_interval);
+  const double written = U::output * rows * outputs;
+  // Data that has something to share fills a part of the cells.
+  const double cells = 0.25 * std::exp2(config.hash_count);
+  switch (config.method) {
+    case Method::dense:
+      return dense_units(shape);
+    case Method::codebook:
+      return U::pass + written + learned * codebook_units(shape, config);
+    case Method::subspace:
+      return U::pass + written + learned * subspace_units(shape, config);
+    case Method::principal: {
+      const double clusters = std::min(0.1 * vectors, cells);
+      const double reads = rows * static_cast<double>(shape.offsets);
+      return U::pass + written +
+             learned * vectors * (length * (U::load + U::encode * config.hash_count) + U::slice) +
+             U::centroid * clusters * columns * outputs + reads * (U::read + U::gather * outputs);
+    }
+    case Method::hyperplane: {
+      const double slices =
+          rows * std::ceil(columns / static_cast<double>(config.sub_vector_length));
+      const double planes = 16 * std::ceil(config.hash_count / 16.0);
+      const double unfold = shape.channels_last
+                                ? U::unfold_nhwc * rows * columns + U::slice_nhwc * slices
+                                : U::unfold_nchw * rows * columns;
+      return U::pass + unfold + rows * columns * (U::hash * planes + U::cluster) +
+             slices * (U::slice + U::gather * outputs) +
+             U::centroid * std::min(0.1 * rows, cells) * columns * outputs;
+    }
+  }
+  return dense_units(shape);
+}
+
+}  // namespace detail
+
+/// Predicts the costs of a setting from shapes alone, relative to the dense passes.
+///
+/// Math: per stage, multiply-adds or elements touched times what one of them takes (StageUnits);
+/// gradients over non-zeros as sparse_pays has them. `density` is the share of non-zeros in what
+/// the gradients are computed over. Gradients in any other form count as dense. Good to about a
+/// third on direct convolutions, to a factor of two on plain products; where dense convolutions are
+/// Winograd's they are twice as fast as this knows. A CostModel corrects it. Requires: a setting
+/// that is valid for shape.columns >= 1. Thread-safety: reentrant. Source: this library.
+inline PassCosts predicted_costs(const LayerShape& shape, const ReuseConfig& config,
+                                 double density) noexcept {
+  const double dense = detail::dense_units(shape);
+  PassCosts costs;
+  costs.forward = detail::forward_units(shape, config) / dense;
+  const GradientCosts usual;
+  const double listing =
+      detail::StageUnits::pass / dense + usual.listing / static_cast<double>(shape.columns);
+  const double sparse_weights = listing + usual.sparse_weights * density;
+  const double sparse_input = listing + usual.sparse_input * density;
+  const WeightGradient w = config.weight_gradient;
+  if (w == WeightGradient::sparse || w == WeightGradient::sparsified) {
+    costs.weight_gradient = sparse_weights;
+  } else if (w == WeightGradient::cheapest_exact) {
+    costs.weight_gradient = std::min(1.0, sparse_weights);
+  }
+  const InputGradient x = config.input_gradient;
+  if (x == InputGradient::sparse || x == InputGradient::sparsified) {
+    costs.input_gradient = sparse_input;
+  } else if (x == InputGradient::cheapest_exact) {
+    costs.input_gradient = std::min(1.0, sparse_input);
+  }
+  return costs;
+}
+
+/// Predictions that learn from the clock: for every method and pass the median of measured over
+/// predicted, once there are enough. Thread-safety: none. Source: this library.
+class CostModel {
+ public:
+  /// Takes a timing; both figures relative to the dense pass.
+  void note(Method method, Pass pass, double predicted, double measured) noexcept {
+    constexpr double k_most = 16;
+    if (!(predicted > 0) || !(measured > 0)) return;
+    ratios(method, pass).add(std::clamp(measured / predicted, 1 / k_most, k_most));
+  }
+
+  /// What predictions are multiplied with; 1 until something was timed.
+  [[nodiscard]] double factor(Method method, Pass pass) const noexcept {
+    const Ratios& known = ratios_[index(method, pass)];
+    return known.empty() ? 1.0 : known.median();
+  }
+
+  [[nodiscard]] PassCosts predict(const LayerShape& shape, const ReuseConfig& config,
+                                  double density) const noexcept {
+    PassCosts costs = predicted_costs(shape, config, density);
+    costs.forward *= factor(config.method, Pass::forward);
+    costs.weight_gradient *= factor(config.method, Pass::weight_gradient);
+    costs.input_gradient *= factor(config.method, Pass::input_gradient);
+    return costs;
+  }
+
+  void exchange(StateArchive& archive) {
+    for (Ratios& ratios : ratios_) archive("measured over predicted", ratios);
+  }
+
+ private:
+  using Ratios = RobustMedian<9>;
+  static constexpr std::size_t k_passes = 3;
+  static constexpr std::size_t k_methods = static_cast<std::size_t>(Method::subspace) + 1;
+
+  static std::size_t index(Method method, Pass pass) noexcept {
+    return static_cast<std::size_t>(method) * k_passes + static_cast<std::size_t>(pass);
+  }
+  Ratios& ratios(Method method, Pass pass) noexcept { return ratios_[index(method, pass)]; }
+
+  std::array<Ratios, k_methods * k_passes> ratios_;
+};
+
+ADR_NAMESPACE_END

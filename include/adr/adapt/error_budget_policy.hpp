@@ -1,0 +1,308 @@
+// Strategy::error_budget for one layer: dense passes are timed, settings are measured, the fastest
+// within the budget runs, and all of it is checked again and again.
+#pragma once
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "adr/adapt/cost_model.hpp"
+#include "adr/adapt/gradient_choice.hpp"
+#include "adr/adapt/ladder.hpp"
+#include "adr/adapt/layer_policy.hpp"
+#include "adr/adapt/layer_timings.hpp"
+#include "adr/adapt/measurement_cost.hpp"
+#include "adr/adapt/rung_choice.hpp"
+
+ADR_NAMESPACE_BEGIN
+
+/// Keeps a layer on the coarsest rung whose error is within a budget, and on the dense rung where
+/// none is faster.
+///
+/// Stages: timing (dense), measuring (the layer tries candidates on a part of its input), running
+/// (a rung, or dense until the next measurement). Decisions depend on statistics alone: without
+/// times in them (Context::set_clock with an empty clock) predicted costs decide, and equal data
+/// give equal decisions. Thread-safety: none. Source: this library.
+class ErrorBudgetPolicy final : public LayerPolicy {
+ public:
+  ErrorBudgetPolicy(const ReuseConfig& base, const SchedulerOptions& options)
+      : options_(&options),
+        base_(base),
+        gradients_(options),
+        interval_(options.first_measure_interval) {
+    base_.meter_interval = options.meter_interval;
+  }
+
+  void start(AdaptiveLayer& layer) override { use_dense(layer, Reason::timing_dense); }
+
+  void step(AdaptiveLayer& layer, int phase) override {
+    const ReuseStats& stats = layer.stats();
+    const Phase& allowed = options_->phases[static_cast<std::size_t>(phase)];
+    ++steps_;
+    seconds_ += stats.seconds.total();
+    if (stage_ == Stage::measuring) measuring_seconds_ += stats.seconds.meter;
+    note_timings(stats);
+    switch (stage_) {
+      case Stage::timing:
+        if (++timed_steps_ > options_->timing_steps) plan_measurement(layer, allowed);
+        break;
+      case Stage::measuring:
+        take_measurements(layer, allowed);
+        break;
+      case Stage::running:
+        run(layer, stats, phase, allowed);
+        break;
+    }
+    phase_ = phase;
+    if (stage_ != Stage::timing) {
+      gradients_.step(layer, stats, dense_, allowed.rounding_step, costs_);
+    }
+    publish(layer, phase, allowed);
+  }
+
+  void retreat(AdaptiveLayer& layer) override {
+    if (!is_dense(rung_)) move_to(layer, dense_rung(), Reason::loss_diverged);
+  }
+
+  [[nodiscard]] const Decision& decision() const noexcept override { return decision_; }
+  [[nodiscard]] const Ladder& ladder() const noexcept { return ladder_; }
+
+  void exchange(StateArchive& archive, AdaptiveLayer& layer) override {
+    const index_t columns = layer.layer_shape().columns;
+    archive.choice("stage", stage_, Stage::running);
+    archive("steps", steps_);
+    archive("seconds", seconds_);
+    archive("seconds of measuring", measuring_seconds_);
+    archive("timed steps", timed_steps_);
+    archive(requested_, columns);
+    archive(ladder_, columns);
+    archive.count("rung", rung_, -1, static_cast<index_t>(ladder_.size()) - 1);
+    archive.count("phase", phase_, 0, static_cast<index_t>(options_->phases.size()) - 1);
+    archive("last move", last_move_);
+    archive("passes above the budget", passes_above_);
+    archive("next measurement", next_measurement_);
+    archive("measurement interval", interval_);
+    archive(decision_);
+    smoothed_.exchange(archive);
+    dense_.exchange(archive);
+    rung_timings_.exchange(archive);
+    costs_.exchange(archive);
+    gradients_.exchange(archive);
+    if (!archive.is_reading()) return;
+    gradients_.set_costs(layer);
+    if (stage_ == Stage::measuring) layer.request_measurements(requested_);
+  }
+
+ private:
+  enum class Stage { timing, measuring, running };
+
+  [[nodiscard]] int dense_rung() const noexcept { return static_cast<int>(ladder_.size()) - 1; }
+  /// The dense rung is the last of a ladder, and all there is without one.
+  [[nodiscard]] bool is_dense(int rung) const noexcept { return rung == dense_rung(); }
+  [[nodiscard]] Rung& current() { return ladder_[static_cast<std::size_t>(rung_)]; }
+
+  void apply(AdaptiveLayer& layer, ReuseConfig config, Reason reason) {
+    decision_.reason = reason;
+    gradients_.apply_to(config);
+    layer.set_config(config);
+    rung_timings_.restart();
+    smoothed_.restart();
+    passes_above_ = 0;
+    last_move_ = steps_;
+  }
+  void use_dense(AdaptiveLayer& layer, Reason reason) {
+    ReuseConfig config = base_;
+    config.method = Method::dense;
+    apply(layer, config, reason);
+  }
+  void move_to(AdaptiveLayer& layer, int rung, Reason reason) {
+    rung_ = rung;
+    if (is_dense(rung)) {
+      use_dense(layer, reason);
+    } else {
+      apply(layer, current().config, reason);
+    }
+  }
+
+  void note_timings(const ReuseStats& stats) {
+    if (stats.method != Method::dense) {
+      rung_timings_.note(stats);
+    } else if (stage_ == Stage::timing && !gradients_.has_started()) {
+      dense_.note(stats);
+    } else {
+      dense_.note_forward(stats);
+    }
+  }
+
+  /// Asks for measurements of what is predicted to pay, if they are worth their time.
+  void plan_measurement(AdaptiveLayer& layer, const Phase& allowed) {
+    stage_ = Stage::running;
+    if (!(allowed.error_budget > 0)) return stay_dense(layer, Reason::no_rung_in_budget);
+    next_measurement_ = steps_ + interval_;
+    interval_ = std::min(2 * interval_, options_->measure_interval);
+    std::vector<ReuseConfig> candidates;
+    const LayerShape shape = layer.layer_shape();
+    double work = 0;
+    for (const ReuseConfig& config : shared_candidates(shape, base_)) {
+      if (costs_.predict(shape, config, 1.0).forward < options_->max_cost) {
+        candidates.push_back(config);
+        work += measurement_work(shape, config);
+      }
+    }
+    if (candidates.empty()) return stay_dense(layer, Reason::not_worthwhile);
+    if (!is_affordable(shape, work)) {
+      if (ladder_.empty()) stay_dense(layer, Reason::too_small);
+      return;
+    }
+    requested_ = std::move(candidates);
+    layer.request_measurements(requested_);
+    stage_ = Stage::measuring;
+  }
+
+  void stay_dense(AdaptiveLayer& layer, Reason reason) {
+    const bool was_dense = is_dense(rung_);
+    ladder_.clear();
+    rung_ = -1;
+    if (was_dense) {
+      decision_.reason = reason;
+    } else {
+      use_dense(layer, reason);
+    }
+  }
+
+  /// Measurements may take their share of the time that the layer took so far, or will have taken
+  /// in a few hundred dense steps.
+  [[nodiscard]] bool is_affordable(const LayerShape& shape, double work) const {
+    constexpr double k_steps = 400;
+    const double dense_seconds = dense_.forward(1) + dense_.backward();
+    if (!(dense_seconds > 0)) {
+      return work <= options_->measure_share * k_steps * 3 * shape.dense_work();
+    }
+    return measuring_seconds_ + work * k_measurement_seconds <=
+           options_->measure_share * std::max(seconds_, k_steps * dense_seconds);
+  }
+
+  void take_measurements(AdaptiveLayer& layer, const Phase& allowed) {
+    stage_ = Stage::running;
+    const LayerShape shape = layer.layer_shape();
+    std::vector<Rung> rungs;
+    for (const RungMeasurement& m : layer.measurements()) {
+      rungs.push_back({m.config, costs_.predict(shape, m.config, 1.0).forward, m.output_error});
+    }
+    const ReuseConfig running = layer.config();
+    ladder_ = make_ladder(std::move(rungs));
+    // The rung that has run while measuring goes on if it is the one that the budget asks for.
+    rung_ = rung_within(ladder_, allowed.error_budget);
+    if (is_dense(rung_)) {
+      if (running.method != Method::dense) use_dense(layer, Reason::no_rung_in_budget);
+      decision_.reason = Reason::no_rung_in_budget;
+    } else if (running.clusters_as(current().config)) {
+      if (!(dense_.forward(1) > 0)) return;
+      current().cost = rung_timings_.forward(base_.refit_interval) / dense_.forward(1);
+    } else {
+      move_to(layer, rung_, Reason::first_rung);
+    }
+  }
+
+  void run(AdaptiveLayer& layer, const ReuseStats& stats, int phase, const Phase& allowed) {
+    if (steps_ >= next_measurement_ && allowed.error_budget > 0) return check_again(layer, allowed);
+    if (ladder_.empty()) return;
+    if (phase != phase_) {
+      // Errors as of now, if they can be had; else as they were measured, and metered since.
+      if (!is_dense(rung_)) rescale_errors(ladder_, rung_, smoothed_.value());
+      const int rung = rung_within(ladder_, allowed.error_budget);
+      if (rung != rung_) move_to(layer, rung, Reason::new_budget);
+      if (!(allowed.error_budget > 0)) return;
+      return plan_measurement(layer, allowed);
+    }
+    if (is_dense(rung_)) return;
+    check_cost(layer);
+    if (!is_dense(rung_) && stats.has_output_error()) check_error(layer, stats, allowed);
+  }
+
+  /// Settings are measured again; now and then the dense pass is timed once more before.
+  void check_again(AdaptiveLayer& layer, const Phase& allowed) {
+    if (interval_ < options_->measure_interval || is_dense(rung_)) {
+      return plan_measurement(layer, allowed);
+    }
+    stage_ = Stage::timing;
+    timed_steps_ = options_->timing_steps;
+    rung_ = dense_rung();
+    use_dense(layer, Reason::timing_dense);
+  }
+
+  /// Drops the rung in force where the clock says that it is not faster than dense.
+  void check_cost(AdaptiveLayer& layer) {
+    constexpr int k_enough = 7;
+    const double dense = dense_.forward(1);
+    const int timed = rung_timings_.forward_count();
+    if (!(dense > 0) || timed < k_enough) return;
+    const double cost = rung_timings_.forward(base_.refit_interval) / dense;
+    if (timed == k_enough) {
+      const LayerShape shape = layer.layer_shape();
+      costs_.note(current().config.method, Pass::forward,
+                  predicted_costs(shape, current().config, 1.0).forward, cost);
+    }
+    current().cost = cost;
+    if (cost <= options_->max_cost) return;
+    ladder_.erase(ladder_.begin() + rung_);
+    move_to(layer, rung_, Reason::not_faster);
+  }
+
+  void check_error(AdaptiveLayer& layer, const ReuseStats& stats, const Phase& allowed) {
+    const double budget = allowed.error_budget;
+    smoothed_.note(stats.output_error_energy, stats.sampled_output_energy);
+    const double error = smoothed_.value();
+    passes_above_ = error > options_->tolerance * budget ? passes_above_ + 1 : 0;
+    if (passes_above_ >= options_->patience) {
+      rescale_errors(ladder_, rung_, error);
+      move_to(layer, std::max(rung_within(ladder_, budget), rung_ + 1), Reason::error_above_budget);
+      return;
+    }
+    if (rung_ == 0 || steps_ - last_move_ < options_->min_stay) return;
+    Ladder expected = ladder_;
+    rescale_errors(expected, rung_, error);
+    const int coarser = rung_within(expected, options_->room * budget);
+    if (coarser >= rung_) return;
+    ladder_ = std::move(expected);
+    move_to(layer, coarser, Reason::error_below_budget);
+  }
+
+  void publish(AdaptiveLayer& layer, int phase, const Phase& allowed) {
+    decision_.rung = rung_;
+    decision_.rungs = static_cast<int>(ladder_.size());
+    decision_.phase = phase;
+    decision_.error_budget = allowed.error_budget;
+    decision_.error = 0;
+    decision_.cost = 1;
+    if (!is_dense(rung_)) {
+      decision_.error = smoothed_.empty() ? current().error : smoothed_.value();
+      decision_.cost = current().cost;
+    }
+    layer.set_decision(decision_);
+  }
+
+  const SchedulerOptions* options_;
+  ReuseConfig base_;
+  GradientChoice gradients_;
+  Stage stage_ = Stage::timing;
+  index_t steps_ = 0;
+  double seconds_ = 0;
+  double measuring_seconds_ = 0;
+  index_t timed_steps_ = 0;
+  std::vector<ReuseConfig> requested_;
+  Ladder ladder_;
+  int rung_ = -1;
+  int phase_ = 0;
+  index_t last_move_ = 0;
+  index_t passes_above_ = 0;
+  index_t next_measurement_ = 0;
+  index_t interval_;
+  Decision decision_;
+  SmoothedError smoothed_;
+  PassTimings dense_;
+  PassTimings rung_timings_;
+  CostModel costs_;
+};
+
+ADR_NAMESPACE_END

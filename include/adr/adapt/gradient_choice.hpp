@@ -1,0 +1,167 @@
+// Which form the gradients of one layer take under a schedule: exact, over non-zeros, or after
+// unbiased rounding, whichever the clock finds the fastest among those that the phase allows.
+#pragma once
+
+#include <algorithm>
+
+#include "adr/adapt/adaptive_layer.hpp"
+#include "adr/adapt/cost_model.hpp"
+#include "adr/adapt/layer_timings.hpp"
+#include "adr/adapt/scheduler_options.hpp"
+#include "adr/adapt/state_archive.hpp"
+#include "adr/core/types.hpp"
+
+ADR_NAMESPACE_BEGIN
+
+/// Tries what may pay for a few steps and keeps it if it does.
+///
+/// Dense gradients are timed first; `cheapest_exact` follows and goes back to dense where looking
+/// for non-zeros does not pay; where a phase allows rounding, `sparsified` is tried beside it. What
+/// lost is tried again after measure_interval steps. Without times, predicted costs decide.
+/// Thread-safety: none. Source: this library.
+class GradientChoice {
+ public:
+  explicit GradientChoice(const SchedulerOptions& options) : options_(&options) {}
+
+  /// Sets the forms of a setting.
+  void apply_to(ReuseConfig& config) const {
+    constexpr InputGradient input[] = {InputGradient::exact, InputGradient::cheapest_exact,
+                                       InputGradient::sparsified};
+    constexpr WeightGradient weights[] = {WeightGradient::exact, WeightGradient::cheapest_exact,
+                                          WeightGradient::sparsified};
+    config.input_gradient = input[static_cast<int>(form_)];
+    config.weight_gradient = weights[static_cast<int>(form_)];
+    if (form_ == Form::sparsified) config.rounding_step = rounding_step_;
+  }
+
+  /// Whether anything but dense gradients has run.
+  [[nodiscard]] bool has_started() const noexcept { return steps_ > 0; }
+
+  /// Takes the statistics of a step, and changes the forms for the next one. `dense` holds the
+  /// times of dense gradients.
+  void step(AdaptiveLayer& layer, const ReuseStats& stats, const PassTimings& dense,
+            double rounding_step, CostModel& costs) {
+    ++steps_;
+    if (form_ == Form::exact && steps_ >= retry_) return use(layer, Form::cheapest_exact);
+    note(stats);
+    calibrate(layer, stats, dense);
+    if (form_ == Form::sparsified && rounding_step != rounding_step_) {
+      rounding_step_ = rounding_step;
+      return use(layer, rounding_step > 0 ? Form::sparsified : Form::cheapest_exact);
+    }
+    if (seen_ < k_enough) return;
+    judge(layer, stats, dense, rounding_step, costs);
+  }
+
+  /// Tells the layer what gradients over non-zeros were found to cost.
+  void set_costs(AdaptiveLayer& layer) const {
+    GradientCosts costs;
+    if (weight_cost_.median() > 0) costs.sparse_weights = weight_cost_.median();
+    if (input_cost_.median() > 0) costs.sparse_input = input_cost_.median();
+    layer.set_gradient_costs(costs);
+  }
+
+  void exchange(StateArchive& archive) {
+    archive.choice("gradient form", form_, Form::sparsified);
+    archive("rounding step", rounding_step_);
+    archive("gradient steps", steps_);
+    archive("steps with the form", seen_);
+    archive("gradient retry", retry_);
+    archive("rounding retry", rounding_retry_);
+    archive("seconds of the form", now_);
+    archive("seconds of exact gradients", cheapest_);
+    archive("cost of sparse weight gradients", weight_cost_);
+    archive("cost of sparse input gradients", input_cost_);
+  }
+
+ private:
+  enum class Form { exact, cheapest_exact, sparsified };
+  static constexpr index_t k_enough = 6;
+
+  void use(AdaptiveLayer& layer, Form form) {
+    form_ = form;
+    seen_ = 0;
+    now_.clear();
+    ReuseConfig config = layer.config();
+    apply_to(config);
+    layer.set_config(config);
+  }
+
+  void note(const ReuseStats& stats) {
+    const double seconds = PassTimings::backward_seconds(stats.seconds);
+    if (seen_++ > 0 && seconds > 0) now_.add(seconds);
+  }
+
+  /// What a multiply-add over non-zeros costs on this layer, as a multiple of a dense one.
+  void calibrate(AdaptiveLayer& layer, const ReuseStats& stats, const PassTimings& dense) {
+    const PassSeconds& seconds = stats.seconds;
+    const auto cost = [](double sparse, double dense_seconds, const PassWork& work) {
+      const double share = 1.0 - work.saved_share();
+      return share > 0 && dense_seconds > 0 ? sparse / dense_seconds / share : 0.0;
+    };
+    const auto is_sparse = [](auto form) {
+      using Gradient = decltype(form);
+      return form == Gradient::sparse || form == Gradient::sparsified;
+    };
+    if (is_sparse(stats.weight_gradient_form)) {
+      weight_cost_.add(
+          cost(seconds.weight_gradient, dense.weight_gradient(), stats.weight_gradient));
+    }
+    if (is_sparse(stats.input_gradient_form)) {
+      input_cost_.add(cost(seconds.input_gradient, dense.input_gradient(), stats.input_gradient));
+    }
+    set_costs(layer);
+  }
+
+  void judge(AdaptiveLayer& layer, const ReuseStats& stats, const PassTimings& dense,
+             double rounding_step, CostModel& costs) {
+    const bool timed = now_.count() > 0;
+    if (form_ == Form::cheapest_exact) {
+      cheapest_ = now_.median();
+      if (timed && dense.backward() > 0 && cheapest_ > k_as_fast * dense.backward()) {
+        retry_ = steps_ + options_->measure_interval;
+        return use(layer, Form::exact);
+      }
+      if (rounding_step > 0 && steps_ >= rounding_retry_ && may_pay(layer, stats, dense, costs)) {
+        rounding_retry_ = steps_ + options_->measure_interval;
+        rounding_step_ = rounding_step;
+        return use(layer, Form::sparsified);
+      }
+    }
+    const bool lost = timed && cheapest_ > 0 && now_.median() > options_->max_cost * cheapest_;
+    if (form_ == Form::sparsified && lost) use(layer, Form::cheapest_exact);
+  }
+
+  /// Whether rounding is predicted to be faster than what runs.
+  [[nodiscard]] bool may_pay(const AdaptiveLayer& layer, const ReuseStats& stats,
+                             const PassTimings& dense, const CostModel& costs) const {
+    constexpr double k_density_after_rounding = 0.08;
+    ReuseConfig rounded = layer.config();
+    rounded.weight_gradient = WeightGradient::sparsified;
+    rounded.input_gradient = InputGradient::sparsified;
+    const LayerShape shape = layer.layer_shape();
+    const double density = std::min(stats.gradient_density, k_density_after_rounding);
+    const PassCosts after = costs.predict(shape, rounded, density);
+    const double expected = 0.5 * (after.weight_gradient + after.input_gradient);
+    if (dense.backward() > 0) return expected * dense.backward() < options_->max_cost * cheapest_;
+    const PassCosts now = costs.predict(shape, layer.config(), stats.gradient_density);
+    return expected < options_->max_cost * 0.5 * (now.weight_gradient + now.input_gradient);
+  }
+
+  /// A look at a few rows that finds nothing to gain costs less than this.
+  static constexpr double k_as_fast = 1.02;
+
+  const SchedulerOptions* options_;
+  Form form_ = Form::exact;
+  double rounding_step_ = 0;
+  index_t steps_ = 0;
+  index_t seen_ = 0;
+  index_t retry_ = 0;
+  index_t rounding_retry_ = 0;
+  PassTimings::Median now_;
+  double cheapest_ = 0;
+  PassTimings::Median weight_cost_;
+  PassTimings::Median input_cost_;
+};
+
+ADR_NAMESPACE_END

@@ -1,0 +1,131 @@
+// Settings from coarse to exact: which ones are worth a try on a layer, and which of those tried
+// make a ladder.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+#include <vector>
+
+#include "adr/adapt/layer_shape.hpp"
+#include "adr/adapt/reuse_config.hpp"
+#include "adr/core/types.hpp"
+
+ADR_NAMESPACE_BEGIN
+
+/// One setting of a ladder.
+struct Rung {
+  ReuseConfig config;
+  double cost = 1;   ///< of the forward pass, relative to the dense one
+  double error = 0;  ///< of the output, relative
+};
+
+/// From coarse to fine: errors fall strictly, costs rise strictly; the last rung is dense.
+using Ladder = std::vector<Rung>;
+
+/// Whether the dense product takes part when rungs are dropped that others beat.
+enum class Competitor {
+  dense,  ///< what costs as much as the dense product goes
+  none,   ///< a ladder of what is slower than dense may be wanted, to compare with
+};
+
+/// Settings over shared neuron vectors, from coarse to fine; what they have in common is taken from
+/// `base`.
+///
+/// Codebooks: S = 2, 3, 4, 6, 8, 12 of 64 entries. One more book costs time in proportion and
+/// divides the error by about 1.2; beyond 12 a subspace is as good. Subspaces: 1/4, 3/8, 1/2 and
+/// 3/4 of a vector's elements; fewer do worse than codebooks, more cost as much as dense. Vectors
+/// above 256 elements are encoded in groups of at most 128, so that axes stay cheap to fit. A
+/// vector of n elements has room for n books.
+inline std::vector<ReuseConfig> shared_candidates(const LayerShape& shape,
+                                                  const ReuseConfig& base) {
+  constexpr index_t k_longest = 256;
+  constexpr index_t k_group = 128;
+  std::vector<ReuseConfig> candidates;
+  const index_t length = shape.vector_length;
+  ReuseConfig config = base;
+  config.method = Method::codebook;
+  config.codebook_size = 64;
+  config.kept_coordinates = 0;
+  if (config.group_length == 0 && length > k_longest) config.group_length = k_group;
+  for (const int books : {2, 3, 4, 6, 8, 12}) {
+    if (books > length) break;
+    config.codebooks = books;
+    candidates.push_back(config);
+  }
+  config = base;
+  config.method = Method::subspace;
+  index_t kept = 0;
+  for (const index_t eighths : {2, 3, 4, 6}) {
+    const index_t wanted = length * eighths / 8;
+    if (wanted <= kept || wanted < 2) continue;
+    kept = wanted;
+    config.kept_coordinates = kept;
+    candidates.push_back(config);
+  }
+  return candidates;
+}
+
+/// Settings of the published method, from coarse (large L, small H) to fine (small L, large H);
+/// what they have in common is taken from `base`.
+///
+/// The published bounds are not fully known: L from about the kernel width, to what grows with
+/// sqrt(C) k_w; H bounded by log2 of the rows. Ours: L between k_w and 2 k_w sqrt(C), C the columns
+/// per kernel offset (for a plain product, between 4 and 2 sqrt(K)), at three sizes; H from 6, with
+/// which a batch still falls into tens of clusters, to log2(N) - 3, with which a cluster keeps some
+/// eight rows on average: finer hashes reuse nothing. At most 18 bits, because more do not share.
+inline std::vector<ReuseConfig> published_candidates(const LayerShape& shape,
+                                                     const ReuseConfig& base) {
+  const auto columns = static_cast<double>(shape.columns);
+  const auto plane = static_cast<double>(std::max<index_t>(shape.kernel_plane, 1));
+  const bool is_convolution = shape.kernel_plane > 1;
+  const double smallest = is_convolution ? static_cast<double>(shape.kernel_width) : 4.0;
+  const double largest = is_convolution ? 2 * smallest * std::sqrt(columns / plane)
+                                        : std::max(8.0, 2 * std::sqrt(columns));
+  const double rows = static_cast<double>(std::max<index_t>(shape.rows, 2));
+  const int most = std::clamp(static_cast<int>(std::log2(rows)) - 3, 7, 18);
+  std::vector<ReuseConfig> candidates;
+  const auto add = [&](double length, int bits) {
+    ReuseConfig config = base;
+    config.method = Method::hyperplane;
+    config.sub_vector_length =
+        std::clamp<index_t>(static_cast<index_t>(std::lround(length)), 1, shape.columns);
+    config.hash_count = bits;
+    for (const ReuseConfig& other : candidates) {
+      if (other.clusters_as(config)) return;
+    }
+    candidates.push_back(config);
+  };
+  const double middle = std::sqrt(smallest * largest);
+  add(largest, 6);
+  add(largest, (6 + most) / 2);
+  add(middle, (6 + most) / 2);
+  add(middle, most);
+  add(smallest, (6 + most) / 2);
+  add(smallest, most);
+  return candidates;
+}
+
+/// Makes a ladder of measured settings: from coarse to fine, without those that another one beats
+/// or equals in cost and error, and with the dense one at the end. What is not finite is left out.
+inline Ladder make_ladder(std::vector<Rung> measured, Competitor competitor = Competitor::dense) {
+  const auto unusable = [competitor](const Rung& rung) {
+    const bool finite = std::isfinite(rung.cost) && std::isfinite(rung.error);
+    return !finite || !(rung.error > 0) || (competitor == Competitor::dense && rung.cost >= 1);
+  };
+  measured.erase(std::remove_if(measured.begin(), measured.end(), unusable), measured.end());
+  // From cheap to dear, a rung stays if its error is below all before it.
+  std::stable_sort(measured.begin(), measured.end(), [](const Rung& a, const Rung& b) {
+    return a.cost < b.cost || (a.cost == b.cost && a.error < b.error);
+  });
+  Ladder ladder;
+  for (Rung& rung : measured) {
+    if (ladder.empty() || rung.error < ladder.back().error) ladder.push_back(std::move(rung));
+  }
+  Rung dense;
+  dense.config.method = Method::dense;
+  ladder.push_back(dense);
+  return ladder;
+}
+
+ADR_NAMESPACE_END

@@ -1,0 +1,31 @@
+// What every strategy is for one layer: a state machine that follows the steps of training.
+#pragma once
+
+#include "adr/adapt/adaptive_layer.hpp"
+#include "adr/adapt/decision.hpp"
+#include "adr/adapt/scheduler_options.hpp"
+#include "adr/adapt/state_archive.hpp"
+
+ADR_NAMESPACE_BEGIN
+
+/// Moves one layer along its ladder. It holds no pointer to the layer, which is handed to every
+/// call.
+class LayerPolicy {
+ public:
+  LayerPolicy() = default;
+  virtual ~LayerPolicy() = default;
+  LayerPolicy(const LayerPolicy&) = delete;
+  LayerPolicy& operator=(const LayerPolicy&) = delete;
+
+  /// Gives the layer its first setting.
+  virtual void start(AdaptiveLayer& layer) = 0;
+  /// Takes the statistics of a step and sets what the next one runs with. `phase` counts up from 0.
+  virtual void step(AdaptiveLayer& layer, int phase) = 0;
+  /// The loss rose far above what it was, or is no number.
+  virtual void retreat(AdaptiveLayer& layer) = 0;
+  [[nodiscard]] virtual const Decision& decision() const noexcept = 0;
+  /// Writes or reads the state; a read one is in force from the next pass on.
+  virtual void exchange(StateArchive& archive, AdaptiveLayer& layer) = 0;
+};
+
+ADR_NAMESPACE_END

@@ -1,0 +1,116 @@
+// Whether a noisy training loss still falls.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <string>
+
+#include "adr/adapt/state_archive.hpp"
+#include "adr/core/errors.hpp"
+#include "adr/core/types.hpp"
+
+ADR_NAMESPACE_BEGIN
+
+/// When a loss counts as falling. The paper's window and threshold are not public; these are ours.
+struct LossTrendOptions {
+  index_t warm_up = 200;   ///< steps at the beginning that are left out
+  index_t window = 100;    ///< steps of which the loss is averaged
+  double min_drop = 0.01;  ///< a fall of the mean by this share of the best one counts
+  int patience = 2;        ///< windows in a row without a fall that make a plateau
+  /// A mean above this multiple of the best one has diverged.
+  double divergence = 2.0;
+
+  /// Returns an empty string, or one sentence that names the rule and the value.
+  [[nodiscard]] std::string validate() const {
+    using detail::message;
+    if (warm_up < 0) return message("warm_up must be at least 0 steps, got ", warm_up);
+    if (window < 1) return message("window must be at least 1 step, got ", window);
+    if (!(min_drop >= 0 && min_drop < 1)) {
+      return message("min_drop must be at least 0 and below 1, got ", min_drop);
+    }
+    if (patience < 1) return message("patience must be at least 1 window, got ", patience);
+    if (!(divergence > 1)) return message("divergence must be above 1, got ", divergence);
+    return {};
+  }
+};
+
+enum class LossVerdict {
+  learning,    ///< falling, or not known yet
+  plateau,     ///< has not fallen for `patience` windows: said once, then windows count anew
+  diverging,   ///< the mean of a window is far above the best one
+  not_finite,  ///< this loss is no number, or infinite; it takes no part in means
+};
+
+/// Follows the loss step by step.
+///
+/// Math: means of successive windows after the warm-up, compared with the smallest one so far. A
+/// verdict other than learning falls in the step that ends a window, not_finite in its own step.
+/// Thread-safety: none. Source: this library.
+class LossTrend {
+ public:
+  explicit LossTrend(const LossTrendOptions& options) : options_(options) {}
+
+  LossVerdict observe(double loss) {
+    ++steps_;
+    if (!std::isfinite(loss)) return LossVerdict::not_finite;
+    if (steps_ <= options_.warm_up) return LossVerdict::learning;
+    sum_ += loss;
+    if (++in_window_ < options_.window) return LossVerdict::learning;
+    const double mean = sum_ / static_cast<double>(in_window_);
+    sum_ = 0;
+    in_window_ = 0;
+    return judge(mean);
+  }
+
+  /// The mean of the last whole window; 0 before the first.
+  [[nodiscard]] double smoothed() const noexcept { return smoothed_; }
+  [[nodiscard]] index_t steps() const noexcept { return steps_; }
+
+  /// Patience begins anew, and a window with it; the best mean stays.
+  void restart() noexcept {
+    sum_ = 0;
+    in_window_ = 0;
+    without_fall_ = 0;
+  }
+
+  void exchange(StateArchive& archive) {
+    archive("loss steps", steps_);
+    archive("steps in the window", in_window_);
+    archive("loss of the window", sum_);
+    archive("smoothed loss", smoothed_);
+    archive("has a best loss", has_best_);
+    archive("best loss", best_);
+    archive("windows without a fall", without_fall_);
+  }
+
+ private:
+  LossVerdict judge(double mean) {
+    smoothed_ = mean;
+    if (!has_best_ || mean < best_ - options_.min_drop * std::abs(best_)) {
+      best_ = mean;
+      has_best_ = true;
+      without_fall_ = 0;
+      return LossVerdict::learning;
+    }
+    if (best_ > 0 && mean > options_.divergence * best_) {
+      without_fall_ = 0;
+      return LossVerdict::diverging;
+    }
+    best_ = std::min(best_, mean);
+    if (++without_fall_ < options_.patience) return LossVerdict::learning;
+    without_fall_ = 0;
+    return LossVerdict::plateau;
+  }
+
+  LossTrendOptions options_;
+  index_t steps_ = 0;
+  index_t in_window_ = 0;
+  double sum_ = 0;
+  double smoothed_ = 0;
+  bool has_best_ = false;
+  double best_ = 0;
+  index_t without_fall_ = 0;
+};
+
+ADR_NAMESPACE_END

@@ -1,0 +1,33 @@
+// What it costs to try a setting on a part of a layer's input, so that small layers are spared.
+#pragma once
+
+#include <algorithm>
+
+#include "adr/adapt/layer_shape.hpp"
+#include "adr/adapt/reuse_config.hpp"
+#include "adr/core/types.hpp"
+
+ADR_NAMESPACE_BEGIN
+
+/// Seconds per multiply-add of a measurement, on one core of the machines that we know; a rough
+/// figure, because it decides nothing but whether a layer is too small.
+inline constexpr double k_measurement_seconds = 2e-11;
+
+/// Multiply-adds, or what takes as long, of one entry of AdaptiveLayer::request_measurements.
+///
+/// Math: principal axes of a sample (n l^2 + 10 l^3 for n vectors of l elements), k-means of S
+/// books (10 rounds over the sample, T entries), and forward passes over a few thousand rows.
+inline double measurement_work(const LayerShape& shape, const ReuseConfig& config) noexcept {
+  constexpr double k_sample = 8192;
+  constexpr double k_rounds = 10;
+  const auto length = static_cast<double>(shape.vector_length);
+  const double sample = std::min(k_sample, static_cast<double>(shape.vectors));
+  double work = sample * length * length + k_rounds * length * length * length;
+  if (config.method == Method::codebook) {
+    work += k_rounds * sample * config.codebook_size * length;
+  }
+  const double rows = std::min(4096.0, static_cast<double>(shape.rows));
+  return work + rows * static_cast<double>(shape.columns) * static_cast<double>(shape.outputs);
+}
+
+ADR_NAMESPACE_END

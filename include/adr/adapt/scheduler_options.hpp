@@ -1,0 +1,137 @@
+// How a scheduler moves layers between settings: strategies and their parameters.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "adr/adapt/loss_trend.hpp"
+#include "adr/core/errors.hpp"
+#include "adr/core/types.hpp"
+
+ADR_NAMESPACE_BEGIN
+
+/// When settings change during training.
+enum class Strategy {
+  fixed,                ///< never: the settings of the layers stay as they are
+  plateau_ladder,       ///< published: a finer {L, H} whenever the loss stops falling
+  cluster_reuse_first,  ///< published: clusters of earlier batches are reused until the loss stops
+                        ///< falling, then no more
+  error_budget,         ///< this library: the fastest setting within an error that shrinks by phase
+};
+
+inline const char* to_string(Strategy strategy) noexcept {
+  constexpr const char* names[] = {"fixed", "plateau_ladder", "cluster_reuse_first",
+                                   "error_budget"};
+  return names[static_cast<int>(strategy)];
+}
+
+/// What a phase of Strategy::error_budget allows.
+struct Phase {
+  /// The relative error of a layer's output that its setting may have; 0: dense forward passes.
+  double error_budget = 0.1;
+  /// ReuseConfig::rounding_step of sparsified gradients; 0: gradients are exact, over the non-zeros
+  /// where that is faster.
+  double rounding_step = 0;
+  /// The share of planned_steps at which the phase ends; not read without planned_steps, nor in
+  /// the last phase.
+  double end = 1;
+};
+
+/// The parameters of a ReuseScheduler. The defaults are those of docs/adaptive.md, where the runs
+/// that they come from are.
+struct SchedulerOptions {
+  Strategy strategy = Strategy::error_budget;
+
+  /// From coarse to fine. A phase ends at its share of the planned steps, or when the loss stops
+  /// falling where no steps are planned.
+  std::vector<Phase> phases = {{0.25, 2.0, 0.5}, {0.15, 2.0, 0.8}, {0.10, 0.0, 1.0}};
+  /// How many steps the training will have; 0: unknown.
+  index_t planned_steps = 0;
+  LossTrendOptions loss;
+  /// Whether a fall of the learning rate (ReuseScheduler::note_learning_rate) ends a phase.
+  bool next_phase_at_rate_drop = false;
+
+  /// Metered passes in a row with an error above tolerance * budget before a layer moves to a finer
+  /// rung.
+  int patience = 2;
+  double tolerance = 1.1;
+  /// A layer moves to a coarser rung only if the error expected there is at most this share of the
+  /// budget, and not within min_stay steps of its last move: hysteresis.
+  double room = 0.8;
+  index_t min_stay = 200;
+
+  /// Dense steps that are timed before anything else.
+  index_t timing_steps = 3;
+  /// Steps between the first and the second measurement of all rungs, when activations change
+  /// fast; then twice as many each time, up to measure_interval, from when on the dense passes are
+  /// timed again as well.
+  index_t first_measure_interval = 50;
+  index_t measure_interval = 2000;
+  /// The share of the time of the layer, at least of 400 dense steps, that all measurements may
+  /// take.
+  double measure_share = 0.01;
+  /// A rung is used where its forward pass takes at most this share of the dense one.
+  double max_cost = 0.97;
+  /// ReuseConfig::meter_interval of the rungs.
+  index_t meter_interval = 10;
+  /// With Strategy::cluster_reuse_first: ReuseConfig::max_product_age of the first phase.
+  index_t max_product_age = 8;
+
+  /// Returns an empty string, or one sentence that names the rule and the value.
+  [[nodiscard]] std::string validate() const {
+    using detail::message;
+    if (phases.empty()) return "phases must hold at least 1 phase, got none";
+    for (std::size_t i = 0; i < phases.size(); ++i) {
+      const Phase& phase = phases[i];
+      if (!(phase.error_budget >= 0 && phase.error_budget < 1)) {
+        return message("error_budget must be at least 0 and below 1, got ", phase.error_budget);
+      }
+      if (!(phase.rounding_step >= 0 && phase.rounding_step <= 1e6)) {
+        return message("rounding_step must be between 0 and 1e6, got ", phase.rounding_step);
+      }
+      if (!(phase.end > 0 && phase.end <= 1)) {
+        return message("end must be above 0 and at most 1 of the planned steps, got ", phase.end);
+      }
+      if (i > 0 && phase.error_budget > phases[i - 1].error_budget) {
+        return message("error_budget must not grow from phase to phase, got ",
+                       phases[i - 1].error_budget, " before ", phase.error_budget);
+      }
+      if (i > 0 && phase.end < phases[i - 1].end) {
+        return message("end must not fall from phase to phase, got ", phases[i - 1].end, " before ",
+                       phase.end);
+      }
+    }
+    if (planned_steps < 0) {
+      return message("planned_steps must be at least 0, got ", planned_steps);
+    }
+    if (patience < 1) return message("patience must be at least 1 pass, got ", patience);
+    if (!(tolerance >= 1)) return message("tolerance must be at least 1, got ", tolerance);
+    if (!(room > 0 && room <= 1)) {
+      return message("room must be above 0 and at most 1, got ", room);
+    }
+    if (min_stay < 0) return message("min_stay must be at least 0 steps, got ", min_stay);
+    if (timing_steps < 1) {
+      return message("timing_steps must be at least 1 step, got ", timing_steps);
+    }
+    if (first_measure_interval < 1) {
+      return message("first_measure_interval must be at least 1 step, got ",
+                     first_measure_interval);
+    }
+    if (measure_interval < 1) {
+      return message("measure_interval must be at least 1 step, got ", measure_interval);
+    }
+    if (!(measure_share > 0 && measure_share <= 1)) {
+      return message("measure_share must be above 0 and at most 1, got ", measure_share);
+    }
+    if (!(max_cost > 0)) return message("max_cost must be above 0, got ", max_cost);
+    if (meter_interval < 1) {
+      return message("meter_interval must be at least 1 pass, got ", meter_interval);
+    }
+    if (max_product_age < 0) {
+      return message("max_product_age must be at least 0, got ", max_product_age);
+    }
+    return loss.validate();
+  }
+};
+
+ADR_NAMESPACE_END

@@ -1,0 +1,104 @@
+// Tries settings on a part of a layer's own input: the errors that ladders are made of.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "adr/adapt/adaptive_layer.hpp"
+#include "adr/adapt/reuse_config.hpp"
+#include "adr/core/aligned_buffer.hpp"
+#include "adr/core/context.hpp"
+#include "adr/core/types.hpp"
+#include "adr/core/vector_map.hpp"
+#include "adr/gemm/dense_gemm.hpp"
+#include "adr/nn/layer_product.hpp"
+#include "adr/nn/operands.hpp"
+#include "adr/nn/product_shape.hpp"
+
+ADR_NAMESPACE_BEGIN
+namespace detail {
+
+/// Which images of a batch, or rows of a matrix, settings learn from and are judged by.
+struct MeasuredParts {
+  IndexRange learned;
+  IndexRange judged;
+
+  /// Enough to fit clusters to, and others to look at, where there are any others.
+  MeasuredParts(index_t parts, index_t vectors, index_t rows) noexcept {
+    constexpr index_t k_learned_vectors = 4096;
+    constexpr index_t k_judged_rows = 1024;
+    const auto parts_for = [parts](index_t wanted, index_t of) {
+      return of > 0 ? (wanted * parts + of - 1) / of : parts;
+    };
+    const index_t half = std::max<index_t>(parts / 2, 1);
+    learned = {0, std::clamp<index_t>(parts_for(k_learned_vectors, vectors), 1, half)};
+    const index_t first = parts > 1 ? learned.last : 0;
+    judged = {first, first + std::clamp<index_t>(parts_for(k_judged_rows, rows), 1, parts - first)};
+  }
+};
+
+/// Root of the quotient of the energies of a - b and of b.
+template <class T>
+double relative_difference(const AlignedBuffer<T>& a, const AlignedBuffer<T>& b) {
+  double difference = 0;
+  double energy = 0;
+  for (index_t i = 0; i < b.size(); ++i) {
+    const auto exact = static_cast<double>(b[i]);
+    const double error = static_cast<double>(a[i]) - exact;
+    difference += error * error;
+    energy += exact * exact;
+  }
+  return energy > 0 ? std::sqrt(difference / energy) : 0.0;
+}
+
+}  // namespace detail
+
+/// Lets each setting learn from one part of an input and multiply another part, and compares with
+/// the dense product. Settings that do not fit the layer or its input are left out. Math: see
+/// RungMeasurement. Shapes: weights K x M. Cost: per setting a fit, and forward passes over some
+/// 4096 neuron vectors and 1024 rows; memory for their outputs is allocated. Thread-safety:
+/// distinct contexts. Errors: std::bad_alloc. Source: this library.
+template <class T, class Input>
+std::vector<RungMeasurement> measure_rungs(const ProductShape& shape,
+                                           const std::vector<ReuseConfig>& configs,
+                                           const Input& input, const GemmFactor<T>& weights,
+                                           const DenseGemm<T>& gemm, Context& context) {
+  std::vector<RungMeasurement> found;
+  const VectorMap map = input.vectors(shape.input.kind).map();
+  if (map.rows() == 0) return found;
+  const detail::MeasuredParts parts(input.parts(), map.vectors(), map.rows());
+  const Input learned = input.part(parts.learned);
+  const Input judged = input.part(parts.judged);
+  AlignedBuffer<T> learned_output;
+  AlignedBuffer<T> exact;
+  AlignedBuffer<T> output;
+  const auto multiply = [&](LayerProduct<T>& product, const Input& x, AlignedBuffer<T>& y) {
+    product.forward(x, weights, VectorView<const T>(), output_of(x, shape.outputs, y), context);
+  };
+  ReuseConfig dense;
+  dense.method = Method::dense;
+  LayerProduct<T> reference(shape, dense);
+  reference.set_dense_gemm(gemm);
+  multiply(reference, judged, exact);
+  for (const ReuseConfig& config : configs) {
+    ReuseConfig trial = config;
+    trial.meter_interval = 0;
+    const bool fits =
+        config.validate(shape.columns).empty() && config.group_length <= shape.input.length &&
+        (config.input_gradient != InputGradient::own_clusters || !shape.flipped.columns.empty());
+    if (!fits) continue;
+    LayerProduct<T> product(shape, trial);
+    product.set_dense_gemm(gemm);
+    multiply(product, learned, learned_output);
+    if (product.stats().dense_fallbacks > 0) continue;
+    if (product.can_freeze()) product.freeze();
+    multiply(product, judged, output);
+    if (product.stats().dense_fallbacks > 0) continue;
+    found.push_back({config, detail::relative_difference(output, exact),
+                     product.stats().relative_input_error()});
+  }
+  return found;
+}
+
+ADR_NAMESPACE_END

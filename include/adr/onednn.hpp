@@ -1,0 +1,336 @@
+// Dense convolutions by oneDNN (2 or 3). Optional: adr.hpp does not include it; include it where
+// oneDNN is linked.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <dnnl.hpp>
+#include <limits>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#if defined(ADR_OPENMP)
+#include <omp.h>
+#endif
+
+#include "adr/core/aligned_buffer.hpp"
+#include "adr/core/errors.hpp"
+#include "adr/core/types.hpp"
+#include "adr/core/view_checks.hpp"
+#include "adr/gemm/dense_convolution.hpp"
+#include "adr/gemm/onednn_plan.hpp"
+#include "adr/unfold/conv_geometry.hpp"
+
+ADR_NAMESPACE_BEGIN
+
+/// oneDNN's convolution in the fastest of its forms, found by trying.
+///
+/// Math, shapes: those of DenseConvolution; any geometry, groups included, and any batch. The first
+/// pass of a kind over a batch size makes the candidates (direct and Winograd, on the tensors as
+/// they lie or copied to oneDNN's own formats and back), runs each three times on the operands at
+/// hand, copies included, and keeps the one with the fastest run; the last four batch sizes are
+/// remembered. Determinism: which one is the fastest may change from run to run, and so may the
+/// last bits of the results; Winograd's rounding errors are larger than those of direct
+/// convolution. Threads: the given number when the program is compiled with ADR_OPENMP and oneDNN
+/// runs on the same OpenMP; else oneDNN decides. Cost: N K M multiply-adds. Memory: copies of
+/// operands that are in another format, and oneDNN's scratch; nothing is allocated here in the
+/// steady state. Errors: std::invalid_argument for an impossible geometry, a thread count below 1
+/// or wrong shapes; dnnl::error for what oneDNN refuses. Thread-safety: none. Source: oneDNN.
+class OneDnnConvolution final : public DenseConvolution<float> {
+ public:
+  OneDnnConvolution(const ConvGeometry& geometry, int threads)
+      : geometry_(geometry),
+        threads_(threads),
+        engine_(dnnl::engine::kind::cpu, 0),
+        stream_(engine_) {
+    const std::string problem = geometry.validate();
+    detail::require(problem.empty(), "ConvGeometry: ", problem);
+    detail::require(threads >= 1, "OneDnnConvolution: threads must be at least 1, got ", threads);
+    attributes_.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  }
+
+  void forward(const TensorView<const float>& x, const MatrixView<const float>& w,
+               const VectorView<const float>& bias, const TensorView<float>& y) override {
+    require_operands("x", x, "w", w, "y", y);
+    if (!bias.empty()) require_size("bias", bias, geometry_.out_channels);
+    run(ConvolutionPass::forward, x, w, bias, y);
+  }
+  void weight_gradient(const TensorView<const float>& x, const TensorView<const float>& d_y,
+                       const MatrixView<float>& d_w) override {
+    require_operands("x", x, "d_w", d_w, "d_y", d_y);
+    if (x.batch == 0) {
+      for (index_t m = 0; m < d_w.rows; ++m) std::fill_n(d_w.row(m), d_w.cols, 0.0f);
+    }
+    run(ConvolutionPass::weight_gradient, x, d_w, {}, d_y);
+  }
+  void input_gradient(const TensorView<const float>& d_y, const MatrixView<const float>& w,
+                      const TensorView<float>& d_x) override {
+    require_operands("d_x", d_x, "w", w, "d_y", d_y);
+    run(ConvolutionPass::input_gradient, d_x, w, {}, d_y);
+  }
+
+  /// What computes each pass that was run, by oneDNN's names: "forward jit:avx512_core; weight
+  /// gradient jit:avx512_core, copies x y".
+  [[nodiscard]] std::string algorithms() const {
+    std::string text;
+    for (const Recent& recent : recent_) {
+      const OneDnnPlan& last = recent.front().plan;
+      if (last.empty()) continue;
+      text += (text.empty() ? "" : "; ") + last.label();
+    }
+    return text;
+  }
+
+ private:
+  using Desc = dnnl::memory::desc;
+  using Dims = dnnl::memory::dims;
+
+  /// What a plan depends on besides the geometry.
+  struct Key {
+    index_t batch = 0;
+    index_t x_stride = 0;
+    index_t w_stride = 0;
+    index_t y_stride = 0;
+    bool with_bias = false;
+
+    bool operator==(const Key& other) const noexcept {
+      return batch == other.batch && x_stride == other.x_stride && w_stride == other.w_stride &&
+             y_stride == other.y_stride && with_bias == other.with_bias;
+    }
+  };
+  /// Which tensors may have any format; the others lie as the user's do.
+  struct FreeFormats {
+    bool x;
+    bool y;
+  };
+  struct Choice {
+    Key key;
+    OneDnnPlan plan;
+  };
+  /// The plans of a pass for the last keys, the last one first. Training has four: a batch and what
+  /// is left over at the end, and the same for tests.
+  using Recent = std::array<Choice, 4>;
+
+  /// While it lives, OpenMP starts the given number of threads in oneDNN.
+  class ThreadLimit {
+   public:
+#if defined(ADR_OPENMP)
+    explicit ThreadLimit(int threads) : before_(omp_get_max_threads()) {
+      omp_set_num_threads(threads);
+    }
+    ~ThreadLimit() { omp_set_num_threads(before_); }
+#else
+    explicit ThreadLimit(int /*threads*/) {}
+    ~ThreadLimit() = default;
+#endif
+    ThreadLimit(const ThreadLimit&) = delete;
+    ThreadLimit& operator=(const ThreadLimit&) = delete;
+
+#if defined(ADR_OPENMP)
+   private:
+    int before_;
+#endif
+  };
+
+  void require_operands(std::string_view x_name, const TensorView<const float>& x,
+                        std::string_view w_name, const MatrixView<const float>& w,
+                        std::string_view y_name, const TensorView<const float>& y) const {
+    const ConvGeometry& g = geometry_;
+    require_shape(x_name, x, x.batch, g.in_channels, g.in_height, g.in_width, g.layout);
+    require_shape(w_name, w, g.out_channels, g.columns());
+    require_shape(y_name, y, x.batch, g.out_channels, g.out_height(), g.out_width(), g.layout);
+  }
+
+  void run(ConvolutionPass pass, const TensorView<const float>& x, const MatrixView<const float>& w,
+           const VectorView<const float>& bias, const TensorView<const float>& y) {
+    if (x.batch == 0) return;
+    const ThreadLimit limit(threads_);
+    const Key key = {x.batch, x.image_stride, w.row_stride, y.image_stride, !bias.empty()};
+    const OneDnnPointers pointers = {x.data, w.data, y.data, bias.data};
+    Recent& recent = recent_[static_cast<std::size_t>(pass)];
+    const auto known = std::find_if(recent.begin(), recent.end(), [&](const Choice& choice) {
+      return !choice.plan.empty() && choice.key == key;
+    });
+    if (known != recent.end()) {
+      std::rotate(recent.begin(), known, known + 1);
+    } else {
+      recent.back() = {key, fastest_plan(pass, key, pointers)};
+      std::rotate(recent.begin(), recent.end() - 1, recent.end());
+      fit_arena(recent.front().plan);
+    }
+    recent.front().plan.execute(pointers, arena_.data(), stream_);
+  }
+
+  OneDnnPlan fastest_plan(ConvolutionPass pass, const Key& key, const OneDnnPointers& pointers) {
+    std::vector<OneDnnPlan> plans = candidates(pass, key);
+    detail::require(!plans.empty(), "oneDNN has no convolution for this geometry");
+    // Loops without any optimisation are for want of anything else.
+    const auto references = std::stable_partition(
+        plans.begin(), plans.end(), [](const OneDnnPlan& plan) { return !plan.is_reference(); });
+    if (references != plans.begin()) plans.erase(references, plans.end());
+    if (plans.size() == 1) return plans.front();
+    const OneDnnPlan* fastest = &plans.front();
+    double least_seconds = std::numeric_limits<double>::max();
+    for (OneDnnPlan& plan : plans) {
+      fit_arena(plan);
+      const double seconds = seconds_of(plan, pointers, least_seconds);
+      if (seconds >= least_seconds) continue;
+      least_seconds = seconds;
+      fastest = &plan;
+    }
+    return *fastest;
+  }
+
+  /// Every combination of algorithm and formats that oneDNN has, once.
+  [[nodiscard]] std::vector<OneDnnPlan> candidates(ConvolutionPass pass, const Key& key) const {
+    std::vector<OneDnnPlan> plans;
+    for (const auto algorithm :
+         {dnnl::algorithm::convolution_direct, dnnl::algorithm::convolution_winograd}) {
+      for (const FreeFormats free : {FreeFormats{true, true}, FreeFormats{false, false},
+                                     FreeFormats{true, false}, FreeFormats{false, true}}) {
+        OneDnnPlan plan = make_plan(pass, key, algorithm, free);
+        const bool known = std::any_of(plans.begin(), plans.end(), [&](const OneDnnPlan& other) {
+          return other.label() == plan.label();
+        });
+        if (!plan.empty() && !known) plans.push_back(std::move(plan));
+      }
+    }
+    return plans;
+  }
+
+  /// Seconds of the faster of two runs after one that warms up, or of the first where that is out
+  /// of the question.
+  double seconds_of(OneDnnPlan& plan, const OneDnnPointers& pointers, double to_beat) {
+    constexpr double k_hopeless = 2;
+    const auto once = [&] {
+      const auto start = std::chrono::steady_clock::now();
+      plan.execute(pointers, arena_.data(), stream_);
+      return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    };
+    const double cold = once();
+    if (cold > k_hopeless * to_beat) return cold;
+    const double first = once();
+    return std::min(first, once());
+  }
+
+  /// Makes the arena as large as this plan and those that are kept need it.
+  void fit_arena(const OneDnnPlan& plan) {
+    index_t bytes = plan.arena_bytes();
+    for (const Recent& recent : recent_) {
+      for (const Choice& kept : recent) bytes = std::max(bytes, kept.plan.arena_bytes());
+    }
+    if (bytes != arena_.size()) arena_ = AlignedBuffer<unsigned char>(bytes);
+  }
+
+  [[nodiscard]] Desc image_desc(index_t batch, index_t channels, index_t height, index_t width,
+                                index_t image_stride) const {
+    const Dims strides = geometry_.layout == Layout::nchw
+                             ? Dims{image_stride, height * width, width, 1}
+                             : Dims{image_stride, 1, width * channels, channels};
+    return {Dims{batch, channels, height, width}, dnnl::memory::data_type::f32, strides};
+  }
+  [[nodiscard]] Desc weights_desc(index_t row_stride) const {
+    const ConvGeometry& g = geometry_;
+    const index_t channels = g.group_in_channels();
+    Dims sizes = {g.group_out_channels(), channels, g.kernel_height, g.kernel_width};
+    Dims strides = g.layout == Layout::nchw
+                       ? Dims{row_stride, g.kernel_height * g.kernel_width, g.kernel_width, 1}
+                       : Dims{row_stride, 1, g.kernel_width * channels, channels};
+    if (g.groups > 1) {
+      sizes.insert(sizes.begin(), g.groups);
+      strides.insert(strides.begin(), g.group_out_channels() * row_stride);
+    }
+    return {sizes, dnnl::memory::data_type::f32, strides};
+  }
+  /// The same tensor in whatever format the primitive likes best.
+  [[nodiscard]] static Desc free_format(const Desc& desc) {
+#if DNNL_VERSION_MAJOR >= 3
+    return {desc.get_dims(), desc.get_data_type(), dnnl::memory::format_tag::any};
+#else
+    return {desc.dims(), desc.data_type(), dnnl::memory::format_tag::any};
+#endif
+  }
+
+  /// The same arguments in the order of either version; empty where oneDNN does not have it.
+  template <class Convolution, class... Arguments>
+  [[nodiscard]] typename Convolution::primitive_desc describe(const Arguments&... arguments) const {
+#if DNNL_VERSION_MAJOR >= 3
+    return {engine_, arguments..., attributes_, true};
+#else
+    return {typename Convolution::desc(arguments...), attributes_, engine_, true};
+#endif
+  }
+  template <class Convolution, class... Arguments>
+  [[nodiscard]] typename Convolution::primitive_desc describe_gradient(
+      const dnnl::convolution_forward::primitive_desc& forward,
+      const Arguments&... arguments) const {
+#if DNNL_VERSION_MAJOR >= 3
+    return {engine_, arguments..., forward, attributes_, true};
+#else
+    return {typename Convolution::desc(arguments...), attributes_, engine_, forward, true};
+#endif
+  }
+
+  /// An empty plan where oneDNN does not have it.
+  [[nodiscard]] OneDnnPlan make_plan(ConvolutionPass pass, const Key& key,
+                                     dnnl::algorithm algorithm, FreeFormats free) const {
+    const ConvGeometry& g = geometry_;
+    const OneDnnFormats plain = {
+        image_desc(key.batch, g.in_channels, g.in_height, g.in_width, key.x_stride),
+        weights_desc(key.w_stride),
+        image_desc(key.batch, g.out_channels, g.out_height(), g.out_width(), key.y_stride)};
+    const Desc x = free.x ? free_format(plain.x) : plain.x;
+    const Desc w = free_format(plain.w);
+    const Desc y = free.y ? free_format(plain.y) : plain.y;
+    const Desc bias =
+        key.with_bias ? Desc(Dims{g.out_channels}, dnnl::memory::data_type::f32, Dims{1}) : Desc();
+    const Dims stride = {g.stride_height, g.stride_width};
+    const Dims dilation = {g.dilation_height - 1, g.dilation_width - 1};
+    const Dims before = {g.pad_top, g.pad_left};
+    const Dims after = {g.pad_bottom, g.pad_right};
+    const auto forward =
+        describe<dnnl::convolution_forward>(dnnl::prop_kind::forward_training, algorithm, x, w,
+                                            bias, y, stride, dilation, before, after);
+    if (!forward) return {};
+    if (pass == ConvolutionPass::forward) {
+      const OneDnnFormats formats = {forward.src_desc(), forward.weights_desc(),
+                                     forward.dst_desc()};
+      return {pass,
+              engine_,
+              forward,
+              dnnl::convolution_forward(forward),
+              plain,
+              formats,
+              key.with_bias ? &bias : nullptr};
+    }
+    if (pass == ConvolutionPass::weight_gradient) {
+      const auto gradient = describe_gradient<dnnl::convolution_backward_weights>(
+          forward, algorithm, x, w, y, stride, dilation, before, after);
+      if (!gradient) return {};
+      const OneDnnFormats formats = {gradient.src_desc(), gradient.diff_weights_desc(),
+                                     gradient.diff_dst_desc()};
+      return {pass,  engine_, gradient, dnnl::convolution_backward_weights(gradient),
+              plain, formats};
+    }
+    const auto gradient = describe_gradient<dnnl::convolution_backward_data>(
+        forward, algorithm, x, w, y, stride, dilation, before, after);
+    if (!gradient) return {};
+    const OneDnnFormats formats = {gradient.diff_src_desc(), gradient.weights_desc(),
+                                   gradient.diff_dst_desc()};
+    return {pass, engine_, gradient, dnnl::convolution_backward_data(gradient), plain, formats};
+  }
+
+  ConvGeometry geometry_;
+  int threads_;
+  dnnl::engine engine_;
+  dnnl::stream stream_;
+  dnnl::primitive_attr attributes_;
+  std::array<Recent, 3> recent_;  ///< one per pass
+  AlignedBuffer<unsigned char> arena_;
+};
+
+ADR_NAMESPACE_END

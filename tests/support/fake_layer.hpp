@@ -1,0 +1,114 @@
+// A layer without matrices: errors and times are what a test says they are, so that schedules can
+// be checked decision by decision.
+#pragma once
+
+#include <cmath>
+#include <functional>
+#include <utility>
+#include <vector>
+
+#include "adr/adapt/adaptive_layer.hpp"
+#include "adr/adapt/cost_model.hpp"
+
+namespace adr_test {
+
+/// The sizes of conv2 of CifarNet at batch 128.
+inline adr::LayerShape convolution_shape() {
+  adr::LayerShape shape;
+  shape.rows = 128 * 16 * 16;
+  shape.columns = 1600;
+  shape.outputs = 64;
+  shape.vectors = shape.rows;
+  shape.vector_length = 64;
+  shape.offsets = 25;
+  shape.kernel_width = 5;
+  shape.kernel_plane = 25;
+  return shape;
+}
+
+/// Errors that fall with the number of codebooks or coordinates, in the way of a real layer.
+inline double usual_error(const adr::ReuseConfig& config) {
+  switch (config.method) {
+    case adr::Method::dense:
+      return 0;
+    case adr::Method::codebook:
+      return 0.4 / config.codebooks;
+    case adr::Method::subspace:
+      return 1.2 / static_cast<double>(config.kept_coordinates);
+    case adr::Method::principal:
+    case adr::Method::hyperplane:
+      break;
+  }
+  return 4.0 / config.hash_count + 0.002 * static_cast<double>(config.sub_vector_length);
+}
+
+class FakeLayer final : public adr::AdaptiveLayer {
+ public:
+  /// The true relative output error of a setting.
+  std::function<double(const adr::ReuseConfig&)> error = usual_error;
+  /// Seconds of a forward pass; none: no clock.
+  std::function<double(const adr::ReuseConfig&)> seconds;
+  double density = 1;
+
+  explicit FakeLayer(const adr::LayerShape& shape) : shape_(shape) {
+    config_.method = adr::Method::dense;
+    seconds = [shape](const adr::ReuseConfig& config) {
+      return 0.05 * adr::predicted_costs(shape, config, 1.0).forward;
+    };
+  }
+
+  /// What a forward and a backward pass leave behind.
+  void pass() {
+    stats_.reset();
+    stats_.method = config_.method;
+    stats_.decision = decision_;
+    if (seconds) {
+      stats_.seconds.forward = seconds(config_);
+      stats_.seconds.weight_gradient = stats_.seconds.input_gradient = seconds(adr::ReuseConfig());
+    }
+    stats_.gradient_density = density;
+    if (config_.method == adr::Method::dense) {
+      passes_with_setting_ = 0;
+    } else if (config_.meter_interval > 0 && passes_with_setting_++ % config_.meter_interval == 0) {
+      stats_.sampled_output_energy = 1;
+      stats_.output_error_energy = error(config_) * error(config_);
+    }
+    if (requested_.empty()) return;
+    for (const adr::ReuseConfig& config : requested_) {
+      measurements_.push_back({config, error(config), error(config)});
+    }
+    measured_ += 1;
+    requested_.clear();
+  }
+
+  [[nodiscard]] adr::LayerShape layer_shape() const override { return shape_; }
+  [[nodiscard]] const adr::ReuseConfig& config() const noexcept override { return config_; }
+  [[nodiscard]] const adr::ReuseStats& stats() const noexcept override { return stats_; }
+  void set_config(const adr::ReuseConfig& config) override {
+    if (!config.clusters_as(config_)) passes_with_setting_ = 0;
+    config_ = config;
+  }
+  void set_gradient_costs(const adr::GradientCosts& /*costs*/) override {}
+  void set_decision(const adr::Decision& decision) override { decision_ = decision; }
+  void request_measurements(std::vector<adr::ReuseConfig> configs) override {
+    requested_ = std::move(configs);
+    measurements_.clear();
+  }
+  [[nodiscard]] const std::vector<adr::RungMeasurement>& measurements() const noexcept override {
+    return measurements_;
+  }
+  /// How often settings were measured.
+  [[nodiscard]] int measured() const noexcept { return measured_; }
+
+ private:
+  adr::LayerShape shape_;
+  adr::ReuseConfig config_;
+  adr::ReuseStats stats_;
+  adr::Decision decision_;
+  std::vector<adr::ReuseConfig> requested_;
+  std::vector<adr::RungMeasurement> measurements_;
+  int measured_ = 0;
+  adr::index_t passes_with_setting_ = 0;
+};
+
+}  // namespace adr_test

@@ -1,0 +1,428 @@
+// The scheduler: scripted losses, errors and times give exact traces of decisions, and a schedule
+// that was saved goes on as if nothing had happened.
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "adr/adapt/scheduler.hpp"
+#include "support/catch.hpp"
+#include "support/fake_layer.hpp"
+#include "support/refusal.hpp"
+
+namespace {
+
+using namespace adr;
+using adr_test::contains;
+using adr_test::convolution_shape;
+using adr_test::FakeLayer;
+using adr_test::refusal;
+
+/// A layer under a schedule, step by step; changes of the setting are written down.
+struct Run {
+  FakeLayer layer;
+  ReuseScheduler scheduler;
+  std::vector<std::string> trace;
+
+  explicit Run(const SchedulerOptions& options, const LayerShape& shape = convolution_shape())
+      : layer(shape), scheduler(options) {}
+
+  void attach() { scheduler.attach(layer, "conv"); }
+  void steps(int count, double loss = 1.0) {
+    for (int i = 0; i < count; ++i) {
+      layer.pass();
+      scheduler.observe(loss);
+      note();
+    }
+  }
+  void note() {
+    const Decision& d = scheduler.decision(0);
+    ReuseConfig forward = layer.config();
+    forward.input_gradient = InputGradient::automatic;
+    forward.weight_gradient = WeightGradient::automatic;
+    const std::string now = label(forward) + ": " + to_string(d.reason);
+    if (!trace.empty() && trace.back().substr(trace.back().find(' ') + 1) == now) return;
+    trace.push_back(std::to_string(scheduler.steps()) + " " + now);
+  }
+  [[nodiscard]] std::string setting() const { return label(layer.config()); }
+};
+
+/// One phase, exact gradients, no second measurement.
+SchedulerOptions one_budget(double budget) {
+  SchedulerOptions options;
+  options.phases = {{budget, 0.0, 1.0}};
+  options.first_measure_interval = options.measure_interval = 1'000'000;
+  return options;
+}
+
+SchedulerOptions with_strategy(Strategy strategy) {
+  SchedulerOptions options;
+  options.strategy = strategy;
+  options.loss.warm_up = 10;
+  options.loss.window = 10;
+  options.loss.patience = 2;
+  return options;
+}
+
+LayerShape tiny_shape() {
+  LayerShape shape;
+  shape.rows = 64;
+  shape.columns = 8;
+  shape.outputs = 4;
+  shape.vectors = 64;
+  shape.vector_length = 8;
+  return shape;
+}
+
+}  // namespace
+
+TEST_CASE("A budget is kept by the coarsest rung within it") {
+  Run run(one_budget(0.11));
+  run.attach();
+  run.steps(60);
+  CHECK(run.trace ==
+        std::vector<std::string>{"1 dense: timing the dense passes", "5 S4T64: coarsest rung"});
+  const Decision& decision = run.scheduler.decision(0);
+  CHECK(decision.error == Approx(0.1));
+  CHECK(decision.error_budget == 0.11);
+  CHECK(decision.cost < 0.3);
+  CHECK(run.layer.measured() == 1);
+}
+
+TEST_CASE("An error that grows is met with a finer rung within a meter interval or two") {
+  Run run(one_budget(0.11));
+  run.attach();
+  run.steps(60);
+  REQUIRE(run.layer.config().codebooks == 4);
+  double factor = 1.6;
+  run.layer.error = [&](const ReuseConfig& c) { return factor * adr_test::usual_error(c); };
+  run.steps(20);
+  REQUIRE(run.trace.size() == 3);
+  CHECK(run.trace[2] == "76 S6T64: error above the budget");  // metered at 66 and 76
+
+  SECTION("and one that falls again with a coarser one, after a stay") {
+    factor = 0.5;
+    run.steps(150);
+    CHECK(run.trace.size() == 3);
+    run.steps(120);
+    REQUIRE(run.trace.size() == 4);
+    CHECK_THAT(run.trace[3], contains("error below the budget"));
+    CHECK(run.layer.config().codebooks < 4);
+  }
+  SECTION("and one that leaves no other rung with dense") {
+    factor = 100;
+    run.steps(25);
+    CHECK(run.setting().substr(0, 5) == "dense");
+    CHECK(run.scheduler.decision(0).reason == Reason::error_above_budget);
+  }
+}
+
+TEST_CASE("An error within the tolerance of the budget moves nothing") {
+  Run run(one_budget(0.11));
+  run.attach();
+  run.steps(60);
+  run.layer.error = [](const ReuseConfig& c) { return 1.2 * adr_test::usual_error(c); };
+  run.steps(500);
+  CHECK(run.trace.size() == 2);
+}
+
+TEST_CASE("Rungs that the clock finds slower than dense are dropped") {
+  Run run(one_budget(0.11));
+  run.layer.seconds = [](const ReuseConfig& c) {
+    return c.method == Method::dense ? 0.05 : c.method == Method::codebook ? 0.06 : 0.055;
+  };
+  run.attach();
+  run.steps(200);
+  CHECK(run.setting().substr(0, 5) == "dense");
+  CHECK(run.scheduler.decision(0).reason == Reason::not_faster);
+  for (const std::string& line : run.trace) CHECK_THAT(line, !contains("error above"));
+}
+
+TEST_CASE("A layer that nothing can make faster stays dense, and is not measured") {
+  SECTION("because it is tiny") {
+    Run run(one_budget(0.3), tiny_shape());
+    run.attach();
+    run.steps(100);
+    CHECK(run.layer.measured() == 0);
+    CHECK(run.trace.back() == "4 dense: no setting is predicted to be faster");
+  }
+  SECTION("because it has one output") {
+    LayerShape shape = tiny_shape();
+    shape.rows = shape.vectors = 4096;
+    shape.columns = shape.vector_length = 256;
+    shape.outputs = 1;
+    Run run(one_budget(0.3), shape);
+    run.attach();
+    run.steps(100);
+    CHECK(run.layer.measured() == 0);
+    CHECK(run.trace.back() == "4 dense: no setting is predicted to be faster");
+  }
+  SECTION("because measuring would cost more than it may save") {
+    Run run(one_budget(0.3));
+    run.layer.seconds = [](const ReuseConfig&) { return 1e-4; };
+    run.attach();
+    run.steps(100);
+    CHECK(run.layer.measured() == 0);
+    CHECK(run.trace.back() == "4 dense: too small to measure settings");
+  }
+}
+
+TEST_CASE("Data without similarity leave a layer dense") {
+  Run run(one_budget(0.1));
+  run.layer.error = [](const ReuseConfig& c) { return c.method == Method::dense ? 0.0 : 0.8; };
+  run.attach();
+  run.steps(300);
+  CHECK(run.trace == std::vector<std::string>{"1 dense: timing the dense passes",
+                                              "5 dense: no rung within the budget"});
+}
+
+TEST_CASE("Without a clock predicted costs decide") {
+  Run run(one_budget(0.11));
+  run.layer.seconds = nullptr;
+  run.attach();
+  run.steps(60);
+  CHECK(run.trace.back() == "5 S4T64: coarsest rung");
+  CHECK(run.scheduler.decision(0).cost < 0.3);
+}
+
+TEST_CASE("Phases tighten the budget at their shares of the planned steps") {
+  SchedulerOptions options = one_budget(0.2);
+  options.phases = {{0.21, 0.0, 0.5}, {0.11, 0.0, 0.75}, {0.0, 0.0, 1.0}};
+  options.planned_steps = 400;
+  Run run(options);
+  run.attach();
+  run.steps(400);
+  CHECK(run.trace == std::vector<std::string>{"1 dense: timing the dense passes",
+                                              "5 S2T64: coarsest rung", "200 S4T64: new budget",
+                                              "300 dense: new budget"});
+  CHECK(run.scheduler.phase() == 2);
+}
+
+TEST_CASE("Without planned steps a plateau of the loss ends a phase") {
+  SchedulerOptions options = one_budget(0.2);
+  options.phases = {{0.21, 0.0, 0.5}, {0.11, 0.0, 1.0}};
+  options.loss.warm_up = 50;
+  options.loss.window = 20;
+  options.loss.patience = 2;
+  Run run(options);
+  run.attach();
+  double loss = 2.0;
+  for (int i = 0; i < 200; ++i, loss *= 0.995) run.steps(1, loss);
+  CHECK(run.scheduler.phase() == 0);
+  run.steps(80, loss);
+  CHECK(run.scheduler.phase() == 1);
+  CHECK(run.setting().substr(0, 2) == "S4");
+}
+
+TEST_CASE("A fall of the learning rate ends a phase if it is asked to") {
+  SchedulerOptions options = one_budget(0.2);
+  options.phases = {{0.21, 0.0, 0.5}, {0.11, 0.0, 1.0}};
+  options.next_phase_at_rate_drop = GENERATE(false, true);
+  Run run(options);
+  run.attach();
+  run.scheduler.note_learning_rate(0.1);
+  run.steps(10);
+  CHECK(run.scheduler.phase() == 0);
+  run.scheduler.note_learning_rate(0.1);
+  CHECK(run.scheduler.phase() == 0);
+  run.scheduler.note_learning_rate(0.05);
+  CHECK(run.scheduler.phase() == (options.next_phase_at_rate_drop ? 1 : 0));
+}
+
+TEST_CASE("A loss that is no number, or diverges, makes forward passes dense") {
+  Run run(one_budget(0.11));
+  run.attach();
+  run.steps(60);
+  REQUIRE(run.layer.config().method == Method::codebook);
+  SECTION("not a number") { run.steps(1, std::numeric_limits<double>::quiet_NaN()); }
+  SECTION("infinite") { run.steps(1, std::numeric_limits<double>::infinity()); }
+  SECTION("far above what it was") {
+    run.steps(400, 1.0);
+    run.steps(110, 5.0);
+  }
+  CHECK(run.layer.config().method == Method::dense);
+  CHECK(run.scheduler.decision(0).reason == Reason::loss_diverged);
+}
+
+TEST_CASE("The plateau ladder follows the loss, one rung at a time") {
+  Run run(with_strategy(Strategy::plateau_ladder));
+  run.attach();
+  CHECK(run.layer.config().method == Method::hyperplane);
+  run.steps(2, 2.0);
+  CHECK(run.scheduler.decision(0).rung == 0);
+  const int rungs = run.scheduler.decision(0).rungs;
+  REQUIRE(rungs >= 3);
+
+  SECTION("falling: it stays") {
+    double loss = 2.0;
+    for (int i = 0; i < 300; ++i, loss *= 0.99) run.steps(1, loss);
+    CHECK(run.scheduler.decision(0).rung == 0);
+  }
+  SECTION("falling under noise: it stays") {
+    double loss = 2.0;
+    for (int i = 0; i < 300; ++i, loss *= 0.99) run.steps(1, loss * (i % 2 == 0 ? 1.4 : 0.6));
+    CHECK(run.scheduler.decision(0).rung == 0);
+  }
+  SECTION("plateaus: finer each time, and dense at last") {
+    run.steps(8 + 10, 1.0);  // the warm-up and the first window
+    for (int rung = 1; rung < rungs; ++rung) {
+      run.steps(20, 1.0);
+      CHECK(run.scheduler.decision(0).rung == rung);
+      CHECK(run.scheduler.decision(0).reason == Reason::loss_plateau);
+    }
+    CHECK(run.layer.config().method == Method::dense);
+    run.steps(100, 1.0);
+    CHECK(run.layer.config().method == Method::dense);
+  }
+  SECTION("no number: finer at once") {
+    run.steps(1, std::numeric_limits<double>::quiet_NaN());
+    CHECK(run.scheduler.decision(0).rung == 1);
+    CHECK(run.scheduler.decision(0).reason == Reason::loss_diverged);
+  }
+}
+
+TEST_CASE("Cluster reuse first ends at the first plateau") {
+  Run run(with_strategy(Strategy::cluster_reuse_first));
+  run.attach();
+  CHECK(run.layer.config().cluster_reuse);
+  CHECK(run.layer.config().max_product_age == 8);
+  run.steps(20, 1.0);
+  CHECK(run.layer.config().cluster_reuse);
+  run.steps(20, 1.0);
+  CHECK(!run.layer.config().cluster_reuse);
+  CHECK(run.layer.config().method == Method::hyperplane);
+  run.steps(200, 1.0);
+  CHECK(run.layer.config().method == Method::hyperplane);
+}
+
+TEST_CASE("A fixed schedule changes nothing") {
+  Run run(with_strategy(Strategy::fixed));
+  ReuseConfig config;
+  config.method = Method::codebook;
+  config.codebooks = 3;
+  run.layer.set_config(config);
+  run.attach();
+  run.steps(300, 1.0);
+  CHECK(run.setting() == "S3T64");
+  CHECK(run.scheduler.decision(0).reason == Reason::fixed);
+}
+
+TEST_CASE("A saved schedule goes on with the same decisions") {
+  const auto strategy =
+      GENERATE(Strategy::error_budget, Strategy::plateau_ladder, Strategy::cluster_reuse_first);
+  SchedulerOptions options = with_strategy(strategy);
+  options.planned_steps = 600;
+  options.phases = {{0.21, 2.0, 0.4}, {0.11, 0.0, 0.8}, {0.0, 0.0, 1.0}};
+  const std::string path =
+      (std::filesystem::temp_directory_path() / "adr_test_scheduler.state").string();
+  const int saved_at = GENERATE(2, 5, 37, 250, 500);
+  CAPTURE(to_string(strategy), saved_at);
+  const auto drift = [](int step) { return 1 + 0.5 * std::sin(0.02 * step); };
+  const auto go = [&](Run& run, int from, int to) {
+    for (int i = from; i < to; ++i) {
+      run.layer.error = [&, i](const ReuseConfig& c) {
+        return drift(i) * adr_test::usual_error(c);
+      };
+      run.layer.density = 0.1;
+      run.steps(1, 1.0 + 1.0 / (1 + i));
+    }
+  };
+  Run whole(options);
+  whole.attach();
+  go(whole, 0, saved_at);
+  whole.scheduler.save_state(path);
+  Run resumed(options);
+  resumed.layer = whole.layer;  // what the layer is saved with
+  resumed.layer.set_config(ReuseConfig());
+  resumed.attach();
+  resumed.layer = whole.layer;
+  resumed.scheduler.load_state(path);
+  whole.trace.clear();
+  go(whole, saved_at, 600);
+  go(resumed, saved_at, 600);
+  CHECK(resumed.trace == whole.trace);
+  CHECK(!whole.trace.empty());
+  std::remove(path.c_str());
+}
+
+TEST_CASE("A schedule is not read for another strategy, other layers or from a damaged file") {
+  const std::string path =
+      (std::filesystem::temp_directory_path() / "adr_test_scheduler_other.state").string();
+  Run saved(one_budget(0.1));
+  saved.attach();
+  saved.steps(30);
+  saved.scheduler.save_state(path);
+  SECTION("strategy") {
+    Run other(with_strategy(Strategy::plateau_ladder));
+    other.attach();
+    CHECK_THROWS_WITH(other.scheduler.load_state(path), contains("strategy"));
+  }
+  SECTION("layers") {
+    ReuseScheduler none(one_budget(0.1));
+    CHECK_THROWS_WITH(none.load_state(path), contains("layers"));
+  }
+  SECTION("columns") {
+    Run other(one_budget(0.1), tiny_shape());
+    other.attach();
+    CHECK_THROWS_WITH(other.scheduler.load_state(path), contains("columns"));
+  }
+  SECTION("damage") {
+    std::FILE* file = std::fopen(path.c_str(), "r+b");
+    REQUIRE(file != nullptr);
+    std::fseek(file, 80, SEEK_SET);
+    std::fputc(0x5a, file);
+    std::fclose(file);
+    Run other(one_budget(0.1));
+    other.attach();
+    CHECK_THROWS_AS(other.scheduler.load_state(path), std::runtime_error);
+  }
+  std::remove(path.c_str());
+}
+
+TEST_CASE("Every decision has a line in the log") {
+  Run run(one_budget(0.11));
+  std::vector<std::string> lines;
+  run.scheduler.set_log([&](const std::string& line) { lines.push_back(line); });
+  run.attach();
+  run.steps(30);
+  REQUIRE(lines.size() >= 2);
+  CHECK_THAT(lines.front(), contains("step 0, conv: dense") && contains("timing"));
+  CHECK_THAT(lines.back(), contains("conv: S4T64") && contains("rung 3 of") &&
+                               contains("budget 0.11") && contains("error 0.1"));
+}
+
+TEST_CASE("Statistics carry the decision") {
+  Run run(one_budget(0.11));
+  run.attach();
+  run.steps(30);
+  CHECK(run.layer.stats().decision.reason == Reason::first_rung);
+  CHECK(run.layer.stats().decision.rung == 2);
+}
+
+TEST_CASE("The scheduler refuses what cannot be") {
+  FakeLayer layer(convolution_shape());
+  ReuseScheduler scheduler(Strategy::error_budget);
+  scheduler.attach(layer, "conv");
+  CHECK_THAT(refusal([&] { scheduler.attach(layer); }), contains("attached already, as conv"));
+  scheduler.detach(layer);
+  CHECK(scheduler.layer_count() == 0);
+  CHECK_THAT(refusal([&] { scheduler.detach(layer); }), contains("not attached"));
+
+  const auto problem = [](auto change) {
+    SchedulerOptions options;
+    change(options);
+    return refusal([&] { ReuseScheduler made(options); });
+  };
+  CHECK_THAT(problem([](auto& o) { o.phases.clear(); }), contains("at least 1 phase"));
+  CHECK_THAT(problem([](auto& o) { o.phases[0].error_budget = 1; }), contains("below 1, got 1"));
+  CHECK_THAT(problem([](auto& o) { o.phases[1].error_budget = 0.9; }), contains("must not grow"));
+  CHECK_THAT(problem([](auto& o) { o.phases[1].end = 0.1; }), contains("end must not fall"));
+  CHECK_THAT(problem([](auto& o) { o.patience = 0; }), contains("patience"));
+  CHECK_THAT(problem([](auto& o) { o.tolerance = 0.5; }), contains("tolerance"));
+  CHECK_THAT(problem([](auto& o) { o.room = 0; }), contains("room"));
+  CHECK_THAT(problem([](auto& o) { o.min_stay = -1; }), contains("got -1"));
+  CHECK_THAT(problem([](auto& o) { o.loss.window = 0; }), contains("window"));
+  CHECK_THAT(problem([](auto& o) { o.planned_steps = -5; }), contains("got -5"));
+}

@@ -1,5 +1,6 @@
 // Where does reuse_gemm beat a dense product? Shapes times redundancy, beside Eigen, OpenBLAS and
 // oneDNN, forward and both gradients; prints the break-even remaining ratio of every shape.
+#include <adr/adapt/config_label.hpp>
 #include <algorithm>
 #include <cstdio>
 #include <limits>
@@ -13,7 +14,6 @@
 #include "bench/gemm/tables.hpp"
 #include "bench/support/benchmark_session.hpp"
 #include "bench/support/command_line.hpp"
-#include "bench/support/config_label.hpp"
 #include "bench/support/machine.hpp"
 #include "bench/support/report.hpp"
 
@@ -128,7 +128,7 @@ std::vector<Row> rows_of(const NamedResult& named, const ComparisonSettings& set
       if (contender.dense) {
         row.config = "dense";
       } else {
-        row.config = config_label(settings.config) + ", products by " + settings.product;
+        row.config = adr::label(settings.config) + ", products by " + settings.product;
         row.remaining_ratio = contender.remaining_ratio;
         row.workspace_bytes = contender.workspace_bytes;
         row.extra["asked_remaining_ratio"] = contender.asked_remaining_ratio;
@@ -165,7 +165,7 @@ void run(const Options& options, const CommonOptions& common) {
         "%s\nreuse_gemm: %s, products by %s; %d paired rounds, medians; speed-up and error "
         "against\n"
         "the best dense product and Eigen's result on the same data\n",
-        to_text(header).c_str(), config_label(settings.config).c_str(), settings.product.c_str(),
+        to_text(header).c_str(), adr::label(settings.config).c_str(), settings.product.c_str(),
         settings.rounds);
     std::fflush(stdout);
   }

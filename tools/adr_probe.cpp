@@ -79,7 +79,7 @@ void print_recommendation(const std::vector<tools::ProbeResult>& results, double
     return;
   }
   std::printf("\nUse %s: %.2fx the dense speed at a relative output error of %.3f.\n",
-              tools::label(best->config).c_str(), best->speedup, best->output_error);
+              adr::label(best->config).c_str(), best->speedup, best->output_error);
 }
 
 void probe(Options options) {
@@ -106,7 +106,7 @@ void probe(Options options) {
   for (const auto& config : candidates) {
     results.push_back(probe.run(config));
     const auto& r = results.back();
-    std::printf("%-22s %12.4f %12.3f %12.3f %11.0f%% %10.2f %7.2fx\n", tools::label(config).c_str(),
+    std::printf("%-22s %12.4f %12.3f %12.3f %11.0f%% %10.2f %7.2fx\n", adr::label(config).c_str(),
                 r.remaining_ratio, r.input_error, r.output_error, 100 * r.saved_share,
                 1e3 * r.seconds, r.speedup);
   }

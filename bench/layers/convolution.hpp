@@ -2,6 +2,7 @@
 // layer, dense (im2col and the product of a rival) or with reuse.
 #pragma once
 
+#include <adr/adapt/config_label.hpp>
 #include <adr/core/context.hpp>
 #include <adr/nn/reuse_conv2d.hpp>
 #include <cstddef>
@@ -9,7 +10,6 @@
 #include <utility>
 
 #include "bench/layers/layer_pass.hpp"
-#include "bench/support/config_label.hpp"
 #include "bench/support/engines.hpp"
 #include "bench/support/layer_tensors.hpp"
 
@@ -69,7 +69,7 @@ class LibraryConvolution : public Convolution {
   }
   [[nodiscard]] std::string config(const PassParts&) const override {
     const bool dense = layer_.config().method == adr::Method::dense;
-    return (dense ? "im2col" : config_label(layer_.config())) + ", products by " + product_.name;
+    return (dense ? "im2col" : adr::label(layer_.config())) + ", products by " + product_.name;
   }
 
   [[nodiscard]] const adr::ReuseConv2d<float>& layer() const noexcept { return layer_; }

@@ -1,6 +1,7 @@
 // The results of bench_stages for people: whole passes, then where their time goes.
 #pragma once
 
+#include <adr/adapt/config_label.hpp>
 #include <adr/core/stage_clock.hpp>
 #include <algorithm>
 #include <cstdio>
@@ -8,14 +9,13 @@
 #include <vector>
 
 #include "bench/stages/layer_comparison.hpp"
-#include "bench/support/config_label.hpp"
 #include "bench/support/text_table.hpp"
 
 namespace adr_bench {
 
 inline std::string contender_name(const LayerContender& contender) {
   const bool dense = contender.config.method == adr::Method::dense;
-  return dense ? "dense, " + contender.product : config_label(contender.config);
+  return dense ? "dense, " + contender.product : adr::label(contender.config);
 }
 
 inline void print_passes(const std::vector<LayerContender>& contenders,

@@ -110,9 +110,33 @@ class Trainer {
   void resume() {
     progress_ = load_checkpoint(plan_.checkpoint, settings_, network_.parameters());
     random_ = adr::Random(progress_.random_state);
-    if (scheduler_ != nullptr) scheduler_->load_state(schedule_file());
+    // The schedule first: the files of the layers hold what belongs to its settings.
+    if (scheduler_ != nullptr) scheduler_->load_state(side_file(progress_.epochs_done, "schedule"));
+    for (Conv<T>* conv : network_.convolutions()) {
+      conv->load_state(side_file(progress_.epochs_done, conv->name()));
+    }
   }
-  [[nodiscard]] std::string schedule_file() const { return plan_.checkpoint + ".schedule"; }
+
+  /// What belongs to the checkpoint after that many epochs and lies beside it.
+  [[nodiscard]] std::string side_file(std::uint64_t epochs, const std::string& part) const {
+    return message(plan_.checkpoint, '.', epochs, '.', part);
+  }
+  /// The checkpoint is written last and names the epoch, so that an interrupted program leaves the
+  /// files of one epoch whole.
+  void save_run() {
+    const std::uint64_t epochs = progress_.epochs_done;
+    std::vector<std::string> parts;
+    if (scheduler_ != nullptr) {
+      scheduler_->save_state(side_file(epochs, "schedule"));
+      parts.emplace_back("schedule");
+    }
+    for (const Conv<T>* conv : network_.convolutions()) {
+      conv->save_state(side_file(epochs, conv->name()));
+      parts.push_back(conv->name());
+    }
+    save_checkpoint(plan_.checkpoint, settings_, progress_, network_.parameters());
+    for (const std::string& part : parts) std::filesystem::remove(side_file(epochs - 1, part));
+  }
 
   EpochReport train_epoch(const TrainingObserver& observer, StepTrace& trace) {
     const auto start = Clock::now();
@@ -121,7 +145,6 @@ class Trainer {
     report.learning_rate = sgd_.learning_rate(epochs_done());
     report.test_accuracy = std::numeric_limits<double>::quiet_NaN();
     report.convolutions.resize(network_.convolutions().size());
-    for (Conv<T>* conv : network_.convolutions()) conv->forget_batches();
     if (scheduler_ != nullptr) scheduler_->note_learning_rate(report.learning_rate);
 
     const std::vector<index_t> order = shuffled_order(data_.train.size(), random_);
@@ -185,9 +208,7 @@ class Trainer {
     progress_.epochs_done = static_cast<std::uint64_t>(report.epoch);
     progress_.training_seconds = report.total_seconds;
     progress_.random_state = random_.state();
-    if (plan_.checkpoint.empty()) return;
-    save_checkpoint(plan_.checkpoint, settings_, progress_, network_.parameters());
-    if (scheduler_ != nullptr) scheduler_->save_state(schedule_file());
+    if (!plan_.checkpoint.empty()) save_run();
   }
 
   Network<T>& network_;

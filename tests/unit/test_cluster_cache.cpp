@@ -1,17 +1,23 @@
 // The rules stand numbered at the top of adr/cluster/cluster_cache.hpp; the tests follow them.
 #include <algorithm>
 #include <limits>
+#include <stdexcept>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "adr/cluster/cluster_cache.hpp"
 #include "adr/cluster/cluster_rows.hpp"
 #include "adr/core/matrix_rows.hpp"
+#include "adr/core/state_fields.hpp"
+#include "adr/core/state_file.hpp"
 #include "adr/reference/clustering.hpp"
 #include "support/catch.hpp"
 #include "support/data.hpp"
 #include "support/guarded_buffer.hpp"
+#include "support/refusal.hpp"
 #include "support/tolerance.hpp"
+#include "training/temporary_folder.hpp"
 
 namespace {
 
@@ -73,6 +79,22 @@ ClusterCache<float> make_cache(index_t slices, index_t limit = k_many, index_t a
 constexpr float k_product[k_outputs] = {7, 8, 9};
 const std::vector<float> k_product_values(k_product, k_product + k_outputs);
 const std::vector<float> k_nothing;
+
+/// What reading a cache from a file says.
+std::string load(ClusterCache<float>& cache, index_t slices, const std::string& path) {
+  return adr_test::message_of<std::runtime_error>([&] {
+    adr::StateReader reader(path);
+    adr::StateLoader loader(reader);
+    ClusterCache<float>::exchange(loader, cache, slices, [](index_t) { return k_length; });
+    reader.require_end();
+  });
+}
+void save(const ClusterCache<float>& cache, index_t slices, const std::string& path) {
+  adr::StateWriter writer;
+  adr::StateSaver saver(writer);
+  ClusterCache<float>::exchange(saver, cache, slices, [](index_t) { return k_length; });
+  writer.save(path);
+}
 
 }  // namespace
 
@@ -309,4 +331,84 @@ TEST_CASE("clear forgets everything and prepare keeps what it has") {
   // Another number of slices is another input.
   cache.prepare(3);
   CHECK(cache.stored_clusters() == 0);
+}
+
+TEST_CASE("a cache that was saved and loaded goes on as the one that was not") {
+  const adr_test::TemporaryFolder folder;
+  const std::string path = folder.file("state");
+  for (const int bits : {10, 40}) {
+    INFO(bits << " bits");
+    constexpr index_t k_age = 1;
+    auto cache = make_cache(2, 3, k_age, bits);
+    auto batch = batch_of({{5, 3, {1, 2}}, {6, 1, {3, 4}}});
+    cache.recall(1, batch);
+    cache.store_product(1, 0, k_product);  // too old after the next change
+    cache.set_weights(222);
+    cache.recall(1, batch);
+    cache.store_product(1, 1, k_product);
+    cache.set_weights(333);
+    save(cache, 2, path);
+    ClusterCache<float> loaded(bits, k_outputs, 3, k_age);
+    REQUIRE(load(loaded, 2, path) == "(no error)");
+    CHECK(loaded.stored_clusters() == 2);
+    for (auto* c : {&cache, &loaded}) {
+      INFO((c == &loaded ? "loaded" : "saved"));
+      c->set_weights(333);  // no change
+      c->prepare(2);
+      auto next = batch_of({{6, 2, {9, 9}}, {5, 3, {8, 8}}, {7, 1, {7, 7}}, {9, 1, {0, 1}}});
+      CHECK(c->recall(1, next) == 5);
+      CHECK(centroid_of(next, 0) == std::vector<float>{3, 4});
+      CHECK(centroid_of(next, 1) == std::vector<float>{1, 2});
+      CHECK(product_of(*c, 1, 0) == k_product_values);
+      CHECK(product_of(*c, 1, 1) == k_nothing);
+      CHECK(c->stored_clusters() == 3);
+      c->set_weights(444);
+      CHECK(product_of(*c, 1, 0) == k_nothing);
+    }
+  }
+}
+
+TEST_CASE("an unused cache is loaded as one, and knows the weights") {
+  const adr_test::TemporaryFolder folder;
+  const std::string path = folder.file("state");
+  save(ClusterCache<float>(10, k_outputs, k_many, 0), 2, path);
+  ClusterCache<float> loaded(10, k_outputs, k_many, 0);
+  REQUIRE(load(loaded, 2, path) == "(no error)");
+  CHECK(loaded.stored_clusters() == 0);
+  loaded.prepare(2);
+  auto batch = batch_of({{5, 3, {1, 2}}});
+  CHECK(loaded.recall(0, batch) == 0);
+}
+
+TEST_CASE("a cache that cannot be is refused") {
+  const adr_test::TemporaryFolder folder;
+  const std::string path = folder.file("state");
+  // One slice of a cache of 10 bits and 3 clusters at most, at version 4 of the weights.
+  const auto refused = [&](std::uint64_t count, const std::vector<std::uint64_t>& signatures,
+                           std::uint64_t version) {
+    const float centroids[] = {1, 2, 3, 4};
+    adr::StateWriter writer;
+    writer.put_u64(111);
+    writer.put_count(4);
+    writer.put_count(1);
+    writer.put_u64(count);
+    for (const std::uint64_t signature : signatures) writer.put_u64(signature);
+    writer.put_rows("centroids", {centroids, 2, k_length});
+    writer.put_u64(version);
+    if (version > 0) writer.put_rows("product", {k_product, 1, k_outputs});
+    writer.put_u64(0);
+    writer.save(path);
+    ClusterCache<float> cache(10, k_outputs, 3, 0);
+    return load(cache, 1, path);
+  };
+  using adr_test::contains;
+  CHECK(refused(2, {5, 1023}, 5) == "(no error)");
+  CHECK(refused(2, {5, 1023}, 0) == "(no error)");
+  CHECK_THAT(refused(4, {5, 1023}, 5), contains("stored clusters must be between 0 and 3, got 4"));
+  CHECK_THAT(refused(2, {5, 1024}, 5), contains("signatures must have 10 bits"));
+  CHECK_THAT(refused(2, {5, ~std::uint64_t{0}}, 5), contains("signatures must have 10 bits"));
+  CHECK_THAT(refused(2, {5, 5}, 5), contains("signatures must differ from each other"));
+  CHECK_THAT(refused(2, {5, 6}, 6),
+             contains("version of a product must be between 0 and 5, got 6"));
+  CHECK_THAT(refused(1, {5, 6}, 5), contains(path));
 }

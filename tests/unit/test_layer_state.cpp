@@ -1,6 +1,9 @@
-// What a layer has learned, saved and loaded: a new layer goes on with the same bits, and a file
-// that is not its own changes nothing.
+// What a layer has learned and counted, saved and loaded: a new layer goes on with the same bits,
+// whatever the method, and a file that is not its own changes nothing.
+#include <algorithm>
 #include <cstdio>
+#include <functional>
+#include <limits>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -8,22 +11,31 @@
 #include "adr/nn/reuse_conv2d.hpp"
 #include "adr/nn/reuse_linear.hpp"
 #include "property/layer_cases.hpp"
+#include "property/shared_cases.hpp"
 #include "support/catch.hpp"
 #include "support/data.hpp"
 #include "support/layer_instances.hpp"
 #include "support/refusal.hpp"
+#include "support/state_bytes.hpp"
 #include "training/temporary_folder.hpp"
 
 namespace {
 
 using adr::ConvGeometry;
+using adr::GradientCosts;
+using adr::HashCenter;
 using adr::index_t;
-using adr::Layout;
+using adr::InputGradient;
 using adr::Method;
+using adr::NeuronVectorKind;
+using adr::Quantizer;
 using adr::ReuseConfig;
 using adr::ReuseConv2d;
 using adr::ReuseLinear;
-using adr::VectorView;
+using adr::ReuseStats;
+using adr::TableType;
+using adr::WeightGradient;
+using adr_test::Bytes;
 using adr_test::contains;
 using adr_test::ConvCase;
 using adr_test::Data;
@@ -34,15 +46,13 @@ using adr_test::read_bytes;
 using adr_test::refusal;
 using adr_test::same_bits;
 using adr_test::TemporaryFolder;
+using adr_test::with_method;
 using adr_test::write_bytes;
 
-ReuseConfig codebook() {
-  ReuseConfig config;
-  config.method = Method::codebook;
-  config.codebooks = 2;
-  config.codebook_size = 16;
-  return config;
-}
+constexpr Method k_methods[] = {Method::dense, Method::hyperplane, Method::principal,
+                                Method::codebook, Method::subspace};
+/// Passes before a layer is saved; as many follow.
+constexpr int k_half = 7;
 
 /// Two groups with padding, so that there are two codebooks with a reserved entry each.
 ConvGeometry geometry() {
@@ -56,6 +66,187 @@ ConvGeometry geometry() {
   return g;
 }
 
+struct NamedConfig {
+  std::string name;
+  ReuseConfig config;
+};
+
+NamedConfig named(
+    const std::string& name, Method method,
+    const std::function<void(ReuseConfig&)>& change = [](ReuseConfig&) {}) {
+  ReuseConfig config = with_method(method);
+  config.meter_interval = 3;
+  change(config);
+  return {name, config};
+}
+
+void sparsify(ReuseConfig& config) {
+  config.weight_gradient = WeightGradient::sparsified;
+  config.input_gradient = InputGradient::sparsified;
+}
+
+/// Every method with everything that it may learn or count.
+std::vector<NamedConfig> all_configs() {
+  const auto reuse = [](ReuseConfig& c) {
+    c.cluster_reuse = true;
+    c.max_product_age = 2;
+  };
+  return {
+      named("dense", Method::dense),
+      named("dense, sparsified", Method::dense, sparsify),
+      named("planes", Method::hyperplane),
+      named("planes through the mean", Method::hyperplane,
+            [](ReuseConfig& c) {
+              c.hash_center = HashCenter::mean;
+              c.refit_interval = 10;
+            }),
+      named("cluster reuse", Method::hyperplane, reuse),
+      named("cluster reuse, exact", Method::hyperplane,
+            [&](ReuseConfig& c) {
+              c.cluster_reuse = true;
+              c.input_gradient = InputGradient::exact;
+            }),
+      named("cluster reuse, long signatures, few slots, own planes", Method::hyperplane,
+            [&](ReuseConfig& c) {
+              reuse(c);
+              c.hash_count = 20;
+              c.sub_vector_length = 5;
+              c.cluster_cache_limit = 40;
+              c.shared_hyperplanes = false;
+            }),
+      named("cluster reuse, centred", Method::hyperplane,
+            [&](ReuseConfig& c) {
+              reuse(c);
+              c.hash_center = HashCenter::mean;
+              c.refit_interval = 9;
+            }),
+      named("principal", Method::principal, sparsify),
+      named("principal, refitted", Method::principal,
+            [](ReuseConfig& c) { c.refit_interval = 10; }),
+      named("principal, slices", Method::principal, [](ReuseConfig& c) { c.group_length = 5; }),
+      named("codebook", Method::codebook),
+      named("codebook, refitted, sparsified", Method::codebook,
+            [](ReuseConfig& c) {
+              sparsify(c);
+              c.refit_interval = 10;
+            }),
+      named("codebook, residual", Method::codebook,
+            [](ReuseConfig& c) {
+              c.quantizer = Quantizer::residual;
+              c.table_type = TableType::int16;
+            }),
+      named("codebook, slices of pixels", Method::codebook,
+            [](ReuseConfig& c) {
+              c.neuron_vectors = NeuronVectorKind::pixel;
+              c.group_length = 3;
+              c.table_type = TableType::uint8;
+            }),
+      named("codebook, own clusters", Method::codebook,
+            [](ReuseConfig& c) {
+              c.input_gradient = InputGradient::own_clusters;
+              c.refit_interval = 10;
+            }),
+      named("subspace", Method::subspace),
+      named("subspace, refitted, own clusters", Method::subspace,
+            [](ReuseConfig& c) {
+              c.kept_coordinates = 3;
+              c.refit_interval = 10;
+              c.input_gradient = InputGradient::own_clusters;
+            }),
+  };
+}
+
+/// The operands of a training step after the other: weights change in every second one, output
+/// gradients have zeros.
+template <class Case>
+std::vector<Case> steps(const std::function<Case(int)>& make, Data& data) {
+  std::vector<Case> cases;
+  for (int p = 0; p < 2 * k_half; ++p) {
+    cases.push_back(make(p));
+    Case& step = cases.back();
+    for (index_t i = 0; i < step.w.view().rows; ++i) {
+      for (index_t j = 0; p > 0 && j < step.w.view().cols; ++j) {
+        const auto before = cases[static_cast<std::size_t>(p) - 1].w(i, j);
+        step.w(i, j) = p % 2 == 0 ? before + step.w(i, j) / 8 : before;
+      }
+    }
+    for (index_t i = 0; i < step.d_y.view().rows; ++i) {
+      for (index_t j = 0; j < step.d_y.view().cols; ++j) {
+        if (data.between(0, 2) > 0) step.d_y(i, j) = 0;
+      }
+    }
+  }
+  return cases;
+}
+
+template <class T>
+std::vector<ConvCase<T>> conv_steps(Data& data) {
+  return steps<ConvCase<T>>([&](int p) { return ConvCase<T>(geometry(), 2 + p % 3, data); }, data);
+}
+
+template <class T>
+void run(ReuseConv2d<T>& layer, ConvCase<T>& c) {
+  layer.forward(c.x_view(), c.w_view(), c.bias.vector(), c.y_view());
+  layer.backward(c.x_view(), c.w_view(), c.d_y_view(), c.input_like(c.d_x), c.d_w.view(),
+                 c.d_bias.vector());
+}
+template <class T>
+void run(ReuseLinear<T>& layer, LinearCase<T>& c) {
+  layer.forward(c.x_view(), c.w_view(), c.bias.vector(), c.y.view());
+  layer.backward(c.x_view(), c.w_view(), c.d_y_view(), c.d_x.view(), c.d_w.view(),
+                 c.d_bias.vector());
+}
+
+/// What decisions rest on.
+std::vector<double> numbers_of(const ReuseStats& s) {
+  return {static_cast<double>(s.fits),
+          static_cast<double>(s.dense_fallbacks),
+          static_cast<double>(s.weight_gradient_form),
+          static_cast<double>(s.input_gradient_form),
+          s.neuron_vectors,
+          s.clusters,
+          s.known_vectors,
+          s.reused_products,
+          s.total_energy,
+          s.within_cluster_energy,
+          s.table_rounding_error,
+          s.gradient_density,
+          s.output_error_energy,
+          s.sampled_output_energy,
+          s.forward.multiply_adds_done,
+          s.weight_gradient.multiply_adds_done,
+          s.input_gradient.multiply_adds_done};
+}
+
+/// Runs `first` through all steps and saves it half way; a layer that loads the file must give the
+/// bits of the second half. Returns the fits of the second half.
+template <class Layer, class Case>
+int check_goes_on(Layer& first, Layer& second, std::vector<Case>& cases) {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("state");
+  for (std::size_t p = 0; p < k_half; ++p) run(first, cases[p]);
+  first.save_state(path);
+  std::vector<decltype(cases[0].results())> expected;
+  std::vector<std::vector<double>> expected_numbers;
+  int fits = 0;
+  for (std::size_t p = k_half; p < cases.size(); ++p) {
+    run(first, cases[p]);
+    expected.push_back(cases[p].results());
+    expected_numbers.push_back(numbers_of(first.stats()));
+    fits += first.stats().fits;
+  }
+  second.load_state(path);
+  second.save_state(folder.file("again"));
+  CHECK(read_bytes(folder.file("again")) == read_bytes(path));
+  for (std::size_t p = k_half; p < cases.size(); ++p) {
+    INFO("pass " << p);
+    run(second, cases[p]);
+    CHECK(same_bits(cases[p].results(), expected[p - k_half]));
+    CHECK(numbers_of(second.stats()) == expected_numbers[p - k_half]);
+  }
+  return fits;
+}
+
 std::vector<float> output_of(ReuseConv2d<float>& layer, ConvCase<float>& c) {
   layer.forward(c.x_view(), c.w_view(), c.bias.vector(), c.y_view());
   return elements_of(c.y);
@@ -63,109 +254,394 @@ std::vector<float> output_of(ReuseConv2d<float>& layer, ConvCase<float>& c) {
 
 }  // namespace
 
-TEST_CASE("A layer with loaded codebooks gives the bits of the one that saved them") {
+TEMPLATE_TEST_CASE("A loaded convolution goes on to the bits of the one that was saved", "", float,
+                   double) {
+  Data data;
+  INFO(data);
+  auto cases = conv_steps<TestType>(data);
+  for (const NamedConfig& c : all_configs()) {
+    INFO(c.name);
+    ReuseConv2d<TestType> first(geometry(), c.config);
+    ReuseConv2d<TestType> second(geometry(), c.config);
+    const int fits = check_goes_on(first, second, cases);
+    const bool learns = c.config.method != Method::dense && c.config.method != Method::hyperplane;
+    CHECK(fits == (learns && c.config.refit_interval == 10 ? 2 : 0));
+  }
+}
+
+TEMPLATE_TEST_CASE("A loaded linear layer goes on to the bits of the one that was saved", "", float,
+                   double) {
+  Data data;
+  INFO(data);
+  auto cases = steps<LinearCase<TestType>>(
+      [&](int p) { return LinearCase<TestType>(90 + 10 * p, 12, 5, data); }, data);
+  for (const NamedConfig& c : all_configs()) {
+    if (c.config.neuron_vectors != NeuronVectorKind::automatic) continue;
+    INFO(c.name);
+    ReuseLinear<TestType> first(12, 5, c.config);
+    ReuseLinear<TestType> second(12, 5, c.config);
+    check_goes_on(first, second, cases);
+  }
+}
+
+TEST_CASE("A loaded layer notices drift where the one that was saved does") {
+  Data data;
+  INFO(data);
+  auto cases = conv_steps<float>(data);
+  // From here on vectors lie elsewhere, and no longer near a subspace.
+  for (std::size_t p = 0; p < cases.size(); ++p) {
+    ConvCase<float>& c = cases[p];
+    const adr::TensorView<float> x = c.input_like(c.x);
+    const bool moved = p >= k_half + 2;
+    for (index_t n = 0; n < x.batch; ++n) {
+      for (index_t i = 0; i < x.image_size(); ++i) {
+        const index_t channel = i / (x.height * x.width);
+        float& element = x.image(n)[i];
+        if (!moved && channel % 4 > 0) element = 0.01F * element + 0.3F;
+        if (moved) element += 2.0F;
+      }
+    }
+  }
+  for (const Method method : {Method::codebook, Method::subspace}) {
+    INFO(to_string(method));
+    const ReuseConfig config =
+        named("", method, [](ReuseConfig& c) { c.kept_coordinates = 4; }).config;
+    ReuseConv2d<float> first(geometry(), config);
+    ReuseConv2d<float> second(geometry(), config);
+    CHECK(check_goes_on(first, second, cases) == 2);
+  }
+}
+
+TEST_CASE("What is usual for a layer is loaded, so that diverse data are no drift") {
+  Data data;
+  INFO(data);
+  std::vector<ConvCase<float>> cases;
+  // Few vectors to fit to, which later ones do not resemble.
+  ConvGeometry g = geometry();
+  g.in_height = g.in_width = 3;
+  cases.reserve(2 * k_half);
+  for (int p = 0; p < 2 * k_half; ++p) cases.emplace_back(g, p == 0 ? 1 : 20, data);
+  ReuseConfig config = with_method(Method::codebook);
+  config.neuron_vectors = NeuronVectorKind::patch;
+  config.codebooks = 4;
+  ReuseConv2d<float> first(g, config);
+  ReuseConv2d<float> second(g, config);
+  CHECK(check_goes_on(first, second, cases) == 0);
+}
+
+TEST_CASE("A demanded fit is still demanded of a loaded layer") {
+  Data data;
+  INFO(data);
+  auto cases = conv_steps<float>(data);
+  const TemporaryFolder folder;
+  const std::string path = folder.file("state");
+  for (const Method method : {Method::principal, Method::codebook, Method::subspace}) {
+    INFO(to_string(method));
+    ReuseConv2d<float> first(geometry(), with_method(method));
+    run(first, cases[0]);
+    first.clear_cache();
+    first.save_state(path);
+    ReuseConv2d<float> second(geometry(), with_method(method));
+    second.load_state(path);
+    run(second, cases[1]);
+    CHECK(second.stats().fits == 2);
+    run(second, cases[2]);
+    CHECK(second.stats().fits == 0);
+  }
+}
+
+TEST_CASE("The costs of gradients are loaded, and with them the forms that they choose") {
+  Data data;
+  INFO(data);
+  auto cases = conv_steps<float>(data);
+  struct Costly {
+    std::string name;
+    Method method;
+    double GradientCosts::*cost;
+    double value;
+    WeightGradient weights;
+    InputGradient input;
+  };
+  using Costs = GradientCosts;
+  const Costly changes[] = {
+      {"sparse weights", Method::dense, &Costs::sparse_weights, 100, WeightGradient::exact,
+       InputGradient::sparse},
+      {"sparse input", Method::dense, &Costs::sparse_input, 100, WeightGradient::sparse,
+       InputGradient::exact},
+      {"listing", Method::dense, &Costs::listing, 100, WeightGradient::exact, InputGradient::exact},
+      {"clusters", Method::codebook, &Costs::cluster_weights, 1e-6, WeightGradient::clusters,
+       InputGradient::sparse},
+  };
+  for (const Costly& change : changes) {
+    INFO(change.name);
+    ReuseConfig config = with_method(change.method);
+    const bool dense = change.method == Method::dense;
+    config.input_gradient = InputGradient::cheapest_exact;
+    config.weight_gradient = dense ? WeightGradient::cheapest_exact : WeightGradient::automatic;
+    ReuseConv2d<float> unaware(geometry(), config);
+    run(unaware, cases.back());
+    CHECK(unaware.stats().weight_gradient_form == WeightGradient::sparse);
+    CHECK(unaware.stats().input_gradient_form == InputGradient::sparse);
+    ReuseConv2d<float> first(geometry(), config);
+    GradientCosts costs;
+    costs.*change.cost = change.value;
+    first.set_gradient_costs(costs);
+    ReuseConv2d<float> second(geometry(), config);
+    check_goes_on(first, second, cases);
+    CHECK(second.stats().weight_gradient_form == change.weights);
+    CHECK(second.stats().input_gradient_form == change.input);
+  }
+}
+
+TEST_CASE("A layer that was saved before its first pass is as new") {
+  Data data;
+  INFO(data);
+  const TemporaryFolder folder;
+  const std::string path = folder.file("state");
+  ConvCase<float> c(geometry(), 3, data);
+  for (const Method method : k_methods) {
+    INFO(to_string(method));
+    ReuseConv2d<float> first(geometry(), with_method(method));
+    first.save_state(path);
+    ReuseConv2d<float> second(geometry(), with_method(method));
+    run(second, c);
+    second.load_state(path);
+    CHECK(same_bits(output_of(second, c), output_of(first, c)));
+    CHECK(numbers_of(second.stats()) == numbers_of(first.stats()));
+  }
+}
+
+TEST_CASE("A gradient after loading needs a forward pass first") {
+  Data data;
+  INFO(data);
+  const TemporaryFolder folder;
+  const std::string path = folder.file("state");
+  ConvCase<float> c(geometry(), 3, data);
+  for (const Method method : k_methods) {
+    INFO(to_string(method));
+    ReuseConv2d<float> layer(geometry(), with_method(method));
+    run(layer, c);
+    layer.save_state(path);
+    layer.load_state(path);
+    CHECK(layer.workspace_bytes(3) > 0);
+    const std::string message = refusal([&] {
+      layer.backward(c.x_view(), c.w_view(), c.d_y_view(), c.input_like(c.d_x), c.d_w.view(),
+                     c.d_bias.vector());
+    });
+    CHECK_THAT(message, contains(method == Method::dense ? "(no error)" : "run forward first"));
+  }
+}
+
+TEST_CASE("Frozen layers load, and stay frozen") {
   Data data;
   INFO(data);
   const TemporaryFolder folder;
   const std::string path = folder.file("conv.state");
   ConvCase<float> seen(geometry(), 5, data);
   ConvCase<float> unseen(geometry(), 3, data);
-  ReuseConv2d<float> first(geometry(), codebook());
-  output_of(first, seen);
-  first.save_state(path);
+  for (const Method method : {Method::principal, Method::codebook, Method::subspace}) {
+    INFO(to_string(method));
+    const ReuseConfig config = with_method(method);
+    ReuseConv2d<float> first(geometry(), config);
+    output_of(first, seen);
+    first.save_state(path);
 
-  ReuseConv2d<float> second(geometry(), codebook());
-  second.load_state(path);
-  REQUIRE(second.codebook_product(1)->codebook().fitted());
-  SECTION("frozen") {
-    first.freeze();
-    second.freeze();
-    REQUIRE(same_bits(output_of(first, unseen), output_of(second, unseen)));
-    CHECK(second.stats().fits == 0);
-    CHECK(second.frozen());
-  }
-  SECTION("learning on") {
-    REQUIRE(same_bits(output_of(first, unseen), output_of(second, unseen)));
-    REQUIRE(same_bits(output_of(first, seen), output_of(second, seen)));
-    CHECK(second.stats().fits == 0);
-  }
-  SECTION("a frozen layer that loads stays frozen and takes the new codebooks") {
+    ReuseConv2d<float> second(geometry(), config);
+    second.load_state(path);
+    CHECK_FALSE(second.frozen());
+    // One that has learned something else, and is frozen.
     ConvCase<float> other(geometry(), 4, data);
-    ReuseConv2d<float> third(geometry(), codebook());
+    ReuseConv2d<float> third(geometry(), config);
     output_of(third, other);
     third.freeze();
     const std::vector<float> before = output_of(third, unseen);
     third.load_state(path);
     CHECK(third.frozen());
     first.freeze();
-    const std::vector<float> after = output_of(third, unseen);
-    CHECK_FALSE(same_bits(before, after));
-    CHECK(same_bits(output_of(first, unseen), after));
+    second.freeze();
+    const std::vector<float> expected = output_of(first, unseen);
+    CHECK_FALSE(same_bits(before, expected));
+    CHECK(same_bits(output_of(second, unseen), expected));
+    CHECK(same_bits(output_of(third, unseen), expected));
+    CHECK(third.stats().fits == 0);
+
+    first.save_state(path);
+    ReuseConv2d<float> fourth(geometry(), config);
+    fourth.load_state(path);
+    CHECK(fourth.frozen());
+    CHECK(same_bits(output_of(fourth, unseen), expected));
+    first.unfreeze();
+    fourth.unfreeze();
+    CHECK(same_bits(output_of(first, seen), output_of(fourth, seen)));
+
+    ReuseConv2d<float>(geometry(), config).save_state(path);
+    CHECK_THAT(message_of<std::runtime_error>([&] { third.load_state(path); }),
+               contains("nothing was learned, and this layer is frozen"));
+    CHECK(third.frozen());
+    CHECK(same_bits(output_of(third, unseen), expected));
   }
 }
 
-TEST_CASE("A linear layer loads what it saved") {
+TEST_CASE("The type of tables that was decided on is kept by a frozen layer that loads") {
   Data data;
   INFO(data);
   const TemporaryFolder folder;
-  LinearCase<double> c(90, 12, 5, data);
-  ReuseLinear<double> first(12, 5, codebook());
-  first.forward(c.x_view(), c.w_view(), c.bias.vector(), c.y.view());
-  first.save_state(folder.file("linear.state"));
-  first.forward(c.x_view(), c.w_view(), c.bias.vector(), c.y.view());
-  const std::vector<double> expected = elements_of(c.y);
-
-  ReuseLinear<double> second(12, 5, codebook());
-  second.load_state(folder.file("linear.state"));
-  second.forward(c.x_view(), c.w_view(), c.bias.vector(), c.y.view());
-  CHECK(same_bits(elements_of(c.y), expected));
+  const std::string path = folder.file("state");
+  // Half the rows are one vector, which an entry will stand for exactly.
+  LinearCase<float> mixed(400, 8, 5, data);
+  LinearCase<float> exact(64, 8, 5, data);
+  for (index_t i = 0; i < 200; ++i) {
+    for (index_t j = 0; j < 8; ++j) mixed.x(i, j) = 5.0F;
+  }
+  for (index_t i = 0; i < 64; ++i) {
+    for (index_t j = 0; j < 8; ++j) exact.x(i, j) = 5.0F;
+  }
+  const auto output = [](ReuseLinear<float>& layer, LinearCase<float>& c, LinearCase<float>& w) {
+    layer.forward(c.x_view(), w.w_view(), w.bias.vector(), c.y.view());
+    return elements_of(c.y);
+  };
+  ReuseLinear<float> first(8, 5, with_method(Method::codebook));
+  output(first, mixed, mixed);
+  const adr::TableEntry decided = first.codebook_product()->tables().entry();
+  REQUIRE(decided == (adr::simd::k_uint8_lookup_is_faster<> ? adr::TableEntry::uint8
+                                                            : adr::TableEntry::int16));
+  first.freeze();
+  first.save_state(path);
+  const std::vector<float> expected = output(first, exact, mixed);
+  CHECK(first.codebook_product()->tables().entry() == decided);
+  ReuseLinear<float> second(8, 5, with_method(Method::codebook));
+  second.load_state(path);
+  CHECK(same_bits(output(second, exact, mixed), expected));
+  CHECK(second.codebook_product()->tables().entry() == decided);
+  // Other weights have it decided anew, by both.
+  const std::vector<float> anew = output(first, exact, exact);
+  CHECK(same_bits(output(second, exact, exact), anew));
+  CHECK(first.codebook_product()->tables().entry() == adr::TableEntry::int16);
+  CHECK(second.codebook_product()->tables().entry() == adr::TableEntry::int16);
 }
 
-TEST_CASE("A state file of another layer is refused and changes nothing") {
+TEST_CASE("A state file of another shape is refused and changes nothing") {
   Data data;
   INFO(data);
   const TemporaryFolder folder;
   const std::string path = folder.file("conv.state");
+  const ReuseConfig config = with_method(Method::codebook);
   ConvCase<float> c(geometry(), 5, data);
   {
-    ReuseConv2d<float> first(geometry(), codebook());
+    ReuseConv2d<float> first(geometry(), config);
     output_of(first, c);
     first.save_state(path);
   }
-  const auto refused = [&](const ConvGeometry& g, const ReuseConfig& config) {
+  const auto refused = [&](const ConvGeometry& g) {
     ReuseConv2d<float> layer(g, config);
     const std::string message = message_of<std::runtime_error>([&] { layer.load_state(path); });
-    CHECK_FALSE(layer.codebook_product()->codebook().fitted());
+    CHECK(layer.codebook_product()->codebook().fitted() == (message == "(no error)"));
     return message;
   };
+  CHECK(refused(geometry()) == "(no error)");
   ConvGeometry other = geometry();
   other.out_channels = 8;
-  CHECK_THAT(refused(other, codebook()), contains("outputs") && contains("3") && contains("4"));
+  CHECK_THAT(refused(other), contains("is for outputs 3, this layer has 4"));
   other = geometry();
   other.groups = 1;
-  CHECK_THAT(refused(other, codebook()), contains("groups") && contains("2") && contains("1"));
+  CHECK_THAT(refused(other), contains("is for groups 2, this layer has 1"));
   other = geometry();
   other.set_kernel(5);
-  CHECK_THAT(refused(other, codebook()), contains("columns") && contains("36") && contains("100"));
+  CHECK_THAT(refused(other), contains("is for columns 36, this layer has 100"));
   other = geometry();
   other.set_padding(0);
-  CHECK_THAT(refused(other, codebook()), contains("reserves_padding"));
-  ReuseConfig config = codebook();
-  config.neuron_vectors = adr::NeuronVectorKind::patch;
-  CHECK_THAT(refused(geometry(), config),
-             contains("neuron_vectors") && contains("strip") && contains("patch"));
-  config = codebook();
-  config.codebooks = 3;
-  CHECK_THAT(refused(geometry(), config), contains("codebooks") && contains("2") && contains("3"));
+  CHECK_THAT(refused(other), contains("is for reserves_padding 1, this layer has 0"));
+  // As many columns, from more channels.
+  other = geometry();
+  other.in_channels = 72;
+  other.set_kernel(1);
+  other.set_padding(0);
+  CHECK_THAT(refused(other), contains("this layer has"));
+  ReuseConv2d<double> wide(geometry(), config);
+  CHECK_THAT(message_of<std::runtime_error>([&] { wide.load_state(path); }),
+             contains("is for element_type float, this layer has double"));
 }
 
-TEST_CASE("A damaged or missing state file is refused and changes nothing") {
+TEST_CASE("A state file of another setting is refused by what differs") {
+  struct Difference {
+    std::string message;
+    std::function<void(ReuseConfig&)> change;
+  };
+  const std::vector<Difference> differences = {
+      {"method hyperplane, this layer has dense", [](ReuseConfig& c) { c.method = Method::dense; }},
+      {"sub_vector_length 4, this layer has 9", [](ReuseConfig& c) { c.sub_vector_length = 9; }},
+      {"hash_count 5, this layer has 6", [](ReuseConfig& c) { c.hash_count = 6; }},
+      {"hash_center origin, this layer has mean",
+       [](ReuseConfig& c) { c.hash_center = HashCenter::mean; }},
+      {"shared_hyperplanes 1, this layer has 0",
+       [](ReuseConfig& c) { c.shared_hyperplanes = false; }},
+      {"cluster_reuse 1, this layer has 0", [](ReuseConfig& c) { c.cluster_reuse = false; }},
+      {"max_product_age 0, this layer has 2", [](ReuseConfig& c) { c.max_product_age = 2; }},
+      {"cluster_cache_limit 65536, this layer has 7",
+       [](ReuseConfig& c) { c.cluster_cache_limit = 7; }},
+      {"refit_interval 50, this layer has 51", [](ReuseConfig& c) { c.refit_interval = 51; }},
+      {"neuron_vectors strip, this layer has patch",
+       [](ReuseConfig& c) { c.neuron_vectors = NeuronVectorKind::patch; }},
+      {"group_length 0, this layer has 3", [](ReuseConfig& c) { c.group_length = 3; }},
+      {"codebooks 2, this layer has 3", [](ReuseConfig& c) { c.codebooks = 3; }},
+      {"codebook_size 16, this layer has 64", [](ReuseConfig& c) { c.codebook_size = 64; }},
+      {"quantizer product, this layer has residual",
+       [](ReuseConfig& c) { c.quantizer = Quantizer::residual; }},
+      {"table_type automatic, this layer has int16",
+       [](ReuseConfig& c) { c.table_type = TableType::int16; }},
+      {"kept_coordinates 0, this layer has 2", [](ReuseConfig& c) { c.kept_coordinates = 2; }},
+      {"subspace_error 0.5, this layer has 0.25", [](ReuseConfig& c) { c.subspace_error = 0.25; }},
+      {"seed 3, this layer has 18446744073709551615", [](ReuseConfig& c) { c.seed -= 4; }},
+  };
+  Data data;
+  INFO(data);
+  const TemporaryFolder folder;
+  const std::string path = folder.file("state");
+  ReuseConfig config = with_method(Method::hyperplane);
+  config.cluster_reuse = true;
+  config.subspace_error = 0.5;
+  ConvCase<float> c(geometry(), 3, data);
+  ConvCase<float> d(geometry(), 3, data);
+  ReuseConv2d<float> saved(geometry(), config);
+  output_of(saved, c);
+  saved.save_state(path);
+  for (const Difference& difference : differences) {
+    INFO(difference.message);
+    ReuseConfig other = config;
+    difference.change(other);
+    CHECK_FALSE(other.clusters_as(config));
+    ReuseConv2d<float> layer(geometry(), other);
+    ReuseConv2d<float> undisturbed(geometry(), other);
+    output_of(layer, c);
+    output_of(undisturbed, c);
+    CHECK_THAT(message_of<std::runtime_error>([&] { layer.load_state(path); }),
+               contains("'" + path + "' is for " + difference.message));
+    CHECK(same_bits(output_of(layer, d), output_of(undisturbed, d)));
+    CHECK(numbers_of(layer.stats()) == numbers_of(undisturbed.stats()));
+  }
+  // What clusters do not depend on may differ, but for clusters of the output gradient.
+  ReuseConfig other = config;
+  other.input_gradient = InputGradient::exact;
+  other.weight_gradient = WeightGradient::sparsified;
+  other.rounding_step = 1;
+  other.meter_interval = 5;
+  other.check_finite = true;
+  ReuseConv2d<float> layer(geometry(), other);
+  CHECK_NOTHROW(layer.load_state(path));
+  CHECK(same_bits(output_of(layer, d), output_of(saved, d)));
+  other.input_gradient = InputGradient::own_clusters;
+  ReuseConv2d<float> clustering(geometry(), other);
+  CHECK_THAT(message_of<std::runtime_error>([&] { clustering.load_state(path); }),
+             contains("is for own_clusters 0, this layer has 1"));
+}
+
+TEST_CASE("A damaged, older or missing state file is refused and changes nothing") {
   Data data;
   INFO(data);
   const TemporaryFolder folder;
   const std::string path = folder.file("conv.state");
   ConvCase<float> c(geometry(), 5, data);
-  ReuseConv2d<float> layer(geometry(), codebook());
+  ReuseConv2d<float> layer(geometry(), with_method(Method::codebook));
   output_of(layer, c);
   layer.save_state(path);
   layer.freeze();
@@ -176,11 +652,15 @@ TEST_CASE("A damaged or missing state file is refused and changes nothing") {
     return message;
   };
   auto bytes = read_bytes(path);
-  // In the codebook of the second group, when that of the first has been read already.
+  // In what the second group has learned, when that of the first has been read already.
   auto flipped = bytes;
-  flipped[bytes.size() - 10] = static_cast<char>(flipped[bytes.size() - 10] ^ 4);
+  flipped[bytes.size() - 100] = static_cast<char>(flipped[bytes.size() - 100] ^ 4);
   write_bytes(path, flipped);
   CHECK_THAT(refused(), contains("checksum"));
+  adr_test::StateHeader older(adr_test::payload_of(bytes));
+  older.version = 1;
+  write_bytes(path, older.followed_by(adr_test::payload_of(bytes)));
+  CHECK_THAT(refused(), contains("format version 1, this library reads version 2"));
   bytes.resize(bytes.size() / 2);
   write_bytes(path, bytes);
   CHECK_THAT(refused(), contains("bytes"));
@@ -188,17 +668,84 @@ TEST_CASE("A damaged or missing state file is refused and changes nothing") {
   CHECK_THAT(refused(), contains(path));
 }
 
-TEST_CASE("A layer without codebooks has no state to save or load") {
+TEST_CASE("Any damage with a right checksum is refused or leaves a layer that works") {
+  Data data;
+  INFO(data);
   const TemporaryFolder folder;
-  const std::string path = folder.file("nothing.state");
-  ReuseConfig config;
-  config.sub_vector_length = 9;
-  ReuseConv2d<float> published(geometry(), config);
-  const std::string rule =
-      "a state file holds what method codebook has learned; the method of this layer is hyperplane";
-  CHECK(refusal([&] { published.save_state(path); }) == rule);
-  CHECK(refusal([&] { published.load_state(path); }) == rule);
-  ReuseConv2d<float> unfitted(geometry(), codebook());
-  CHECK(refusal([&] { unfitted.save_state(path); }) ==
-        "save_state: there are no codebooks yet; run a forward pass first");
+  const std::string path = folder.file("state");
+  LinearCase<float> c(40, 5, 3, data);
+  LinearCase<float> d(40, 5, 3, data);
+  for (const bool passed : {false, true}) {
+    for (const Method method : k_methods) {
+      ReuseConfig config = with_method(method);
+      config.hash_count = 2;
+      config.hash_center = HashCenter::mean;
+      config.cluster_reuse = true;
+      config.max_product_age = 1;
+      config.codebooks = 1;
+      if (method == Method::subspace) config.input_gradient = InputGradient::own_clusters;
+      INFO(to_string(method) << (passed ? ", fitted" : ", as new"));
+      ReuseLinear<float> first(5, 3, config);
+      if (passed) run(first, c);
+      first.save_state(path);
+      const Bytes golden = adr_test::payload_of(read_bytes(path));
+      int refused = 0;
+      int taken = 0;
+      const auto load = [&](const Bytes& payload) {
+        std::remove(path.c_str());  // some file systems wait for the disk before they replace
+        write_bytes(path, adr_test::state_file_of(payload));
+        ReuseLinear<float> layer(5, 3, config);
+        try {
+          layer.load_state(path);
+        } catch (const std::runtime_error& error) {
+          REQUIRE_THAT(error.what(), contains(path));
+          ++refused;
+          return;
+        }
+        ++taken;
+        run(layer, d);
+        run(layer, c);
+      };
+      // The settings are texts, which are compared; they are not damaged again and again.
+      const std::string last_setting = "offsets";
+      const auto settings_end =
+          std::search(golden.begin(), golden.end(), last_setting.begin(), last_setting.end());
+      const auto first_field = static_cast<std::size_t>(settings_end - golden.begin());
+      REQUIRE(first_field < golden.size());
+      for (std::size_t i = first_field; i < golden.size(); ++i) {
+        for (const int value : {0x01, 0xff}) {
+          Bytes payload = golden;
+          payload[i] = static_cast<char>(value);
+          if (payload != golden) load(payload);
+        }
+      }
+      CHECK(taken > 0);
+      taken = 0;
+      for (std::size_t length = first_field; length < golden.size(); ++length) {
+        load(Bytes(golden.begin(), golden.begin() + static_cast<std::ptrdiff_t>(length)));
+      }
+      Bytes longer = golden;
+      longer.push_back(0);
+      load(longer);
+      CHECK(taken == 0);
+      CHECK(refused > 0);
+    }
+  }
+}
+
+TEST_CASE("A layer that holds what is not finite is not saved, and the old file stays") {
+  Data data;
+  INFO(data);
+  const TemporaryFolder folder;
+  const std::string path = folder.file("state");
+  write_bytes(path, {'o', 'l', 'd'});
+  ReuseConfig config = with_method(Method::hyperplane);
+  config.cluster_reuse = true;
+  LinearCase<float> c(40, 5, 3, data);
+  c.w(1, 1) = std::numeric_limits<float>::infinity();
+  ReuseLinear<float> layer(5, 3, config);
+  run(layer, c);
+  CHECK_THAT(message_of<std::runtime_error>([&] { layer.save_state(path); }),
+             contains("stored product must be finite"));
+  CHECK(read_bytes(path) == Bytes{'o', 'l', 'd'});
 }

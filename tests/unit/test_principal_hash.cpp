@@ -5,17 +5,21 @@
 #include <cstdint>
 #include <limits>
 #include <set>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "adr/cluster/cluster_rows.hpp"
 #include "adr/cluster/principal_hash.hpp"
 #include "adr/core/matrix_rows.hpp"
+#include "adr/core/state_fields.hpp"
+#include "adr/core/state_file.hpp"
 #include "support/catch.hpp"
 #include "support/data.hpp"
 #include "support/guarded_buffer.hpp"
 #include "support/refusal.hpp"
 #include "support/samples.hpp"
+#include "training/temporary_folder.hpp"
 
 namespace {
 
@@ -330,4 +334,77 @@ TEMPLATE_TEST_CASE("RowClusterer clusters the cells of a PrincipalHash", "", flo
     CHECK(std::equal(slice.ids.data(), slice.ids.data() + 600,
                      threaded.slices[static_cast<std::size_t>(s)].ids.data()));
   }
+}
+
+TEMPLATE_TEST_CASE("PrincipalHash gives the same signatures when it was saved and loaded", "",
+                   float, double) {
+  using T = TestType;
+  Data data;
+  INFO(data);
+  const adr_test::TemporaryFolder folder;
+  const std::string path = folder.file("state");
+  const auto sample = adr_test::correlated_rows(400, 23, 4, 0.3, data);
+  const auto x = widened<T>(sample.view());
+  for (const int bits : {1, 5, 12}) {
+    PrincipalHash<T> hash(23, 9, bits);
+    hash.fit(sample.view(), k_no_gram);
+    adr::StateWriter writer;
+    adr::StateSaver saver(writer);
+    PrincipalHash<T>::exchange(saver, static_cast<const PrincipalHash<T>&>(hash));
+    writer.save(path);
+    PrincipalHash<T> loaded(23, 9, bits);
+    adr::StateReader reader(path);
+    adr::StateLoader loader(reader);
+    PrincipalHash<T>::exchange(loader, loaded);
+    CHECK_NOTHROW(reader.require_end());
+    for (index_t s = 0; s < hash.slice_count(); ++s) {
+      const auto columns = x.view().block(0, hash.first_column(s), 400, hash.slice_length(s));
+      std::vector<std::uint64_t> expected(400, 1);
+      std::vector<std::uint64_t> found(400, 2);
+      CHECK(hash.signatures(s, columns, expected.data()));
+      CHECK(loaded.signatures(s, columns, found.data()));
+      CHECK(found == expected);
+      CHECK(std::set<std::uint64_t>(found.begin(), found.end()).size() > 1);
+    }
+  }
+}
+
+TEST_CASE("PrincipalHash refuses grids that cannot be") {
+  const adr_test::TemporaryFolder folder;
+  const std::string path = folder.file("state");
+  struct Direction {
+    std::uint64_t bits;
+    std::vector<float> thresholds;
+  };
+  const auto refused = [&](const std::vector<Direction>& directions) {
+    adr::StateWriter writer;
+    const std::vector<float> components(2 * directions.size(), 0.5F);
+    const auto count = static_cast<index_t>(directions.size());
+    writer.put_count(count);
+    for (const Direction& d : directions) writer.put_u64(d.bits);
+    writer.put_rows("directions", {components.data(), 2, count});
+    for (const Direction& d : directions) {
+      writer.put_rows("thresholds",
+                      {d.thresholds.data(), 1, static_cast<index_t>(d.thresholds.size())});
+    }
+    writer.save(path);
+    return adr_test::message_of<std::runtime_error>([&] {
+      adr::StateReader reader(path);
+      adr::StateLoader loader(reader);
+      PrincipalHash<float> hash(2, 0, 3);
+      PrincipalHash<float>::exchange(loader, hash);
+      reader.require_end();
+    });
+  };
+  using adr_test::contains;
+  CHECK(refused({}) == "(no error)");
+  CHECK(refused({{2, {-1, 0, 0}}, {1, {7}}}) == "(no error)");
+  CHECK_THAT(refused({{2, {-1, 0, -0.5F}}, {1, {7}}}),
+             contains("the thresholds of a direction must not fall"));
+  CHECK_THAT(refused({{2, {-1, 0, 1}}, {2, {1, 2, 3}}}),
+             contains("bits of a direction must be between 1 and 1, got 2"));
+  CHECK_THAT(refused({{0, {}}}), contains("bits of a direction must be between 1 and 3, got 0"));
+  CHECK_THAT(refused({{1, {1}}, {1, {1}}, {1, {1}}}),
+             contains("directions of a grid must be between 0 and 2, got 3"));
+  CHECK_THAT(refused({{2, {1, 2}}}), contains("thresholds needs 1 x 3 elements"));
 }

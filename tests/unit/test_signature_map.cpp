@@ -93,6 +93,27 @@ TEST_CASE("SignatureMap keeps its numbers while it grows") {
   CHECK(map.size() == k_count);
 }
 
+TEST_CASE("SignatureMap shows every signature with its number once") {
+  Data data;
+  INFO(data);
+  SignatureMap map;
+  for (const int bits : {3, 14, 15, 64}) {
+    INFO(bits << " bits");
+    map.reset(bits);
+    map.for_each([](std::uint64_t, std::int32_t) { FAIL("nothing is known yet"); });
+    const std::vector<std::uint64_t> signatures = random_signatures(data, bits, 3000);
+    for (const std::uint64_t signature : signatures) map.find_or_insert(signature);
+    std::vector<int> seen(static_cast<std::size_t>(map.size()));
+    bool right = true;
+    map.for_each([&](std::uint64_t signature, std::int32_t number) {
+      right = right && map.find(signature) == number;
+      ++seen[static_cast<std::size_t>(number)];
+    });
+    CHECK(right);
+    CHECK(seen == std::vector<int>(seen.size(), 1));
+  }
+}
+
 TEST_CASE("SignatureMap forgets everything when it is reset and changes its form") {
   Data data;
   INFO(data);

@@ -13,6 +13,7 @@
 #include <csignal>
 #endif
 
+#include "adr/core/state_fields.hpp"
 #include "adr/core/state_file.hpp"
 #include "support/catch.hpp"
 #include "support/refusal.hpp"
@@ -51,7 +52,7 @@ StateWriter small_state() {
 
 Bytes golden_bytes() {
   return adr_test::from_hex(
-      "414452737461746501000000040302015f000000000000004a1caa8dab70d1d50600000000000000"
+      "414452737461746502000000040302015f000000000000004a1caa8dab70d1d50600000000000000"
       "6d6574686f640800000000000000636f6465626f6f6b07000000000000006f757470757473020000"
       "000000000036340700000000000000000000000000c0bf0000803f000020c0000040400000003f00"
       "00008001000000");
@@ -138,6 +139,123 @@ TEST_CASE("The extremes of every kind of field come back") {
   CHECK_NOTHROW(reader.require_end());
 }
 
+namespace {
+
+/// One field of every kind, listed once.
+struct Everything {
+  double real = 0;
+  std::uint64_t bits = 0;
+  bool flag = false;
+  std::int32_t small = 0;
+  index_t large = 0;
+  AlignedBuffer<std::uint64_t> numbers;
+  AlignedBuffer<float> floats;
+  AlignedBuffer<double> doubles = AlignedBuffer<double>(2);
+
+  template <class Archive, class Self>
+  static void exchange(Archive& archive, Self& self) {
+    archive.agree("name", "value");
+    archive.agree("number", 7);
+    archive.real("real", self.real);
+    archive.bits("bits", self.bits);
+    archive.flag("flag", self.flag);
+    archive.count("small", self.small, 0, 9);
+    archive.count("large", self.large, 1, adr::k_most_counted);
+    archive.numbers("numbers", self.numbers, self.small);
+    archive.rows("floats", self.floats, 2, 3, 16);
+    archive.row("doubles", self.doubles.data(), 2);
+  }
+};
+
+void save(const Everything& everything, const std::string& path) {
+  StateWriter writer;
+  adr::StateSaver saver(writer);
+  Everything::exchange(saver, everything);
+  writer.save(path);
+}
+
+void load(Everything& everything, const std::string& path) {
+  StateReader reader(path);
+  adr::StateLoader loader(reader);
+  Everything::exchange(loader, everything);
+  reader.require_end();
+}
+
+}  // namespace
+
+TEST_CASE("One list of fields writes them and reads them back") {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("state");
+  Everything written;
+  written.real = -1.0 / 3;
+  written.bits = ~std::uint64_t{5};
+  written.flag = true;
+  written.small = 2;
+  written.large = adr::k_most_counted;
+  for (const std::uint64_t number : {~std::uint64_t{0}, std::uint64_t{3}}) {
+    written.numbers.resize(written.numbers.size() + 1);
+    written.numbers[written.numbers.size() - 1] = number;
+  }
+  written.floats.assign(32, 0.0F);
+  for (const index_t i : {0, 1, 2, 16, 17, 18}) written.floats[i] = 0.1F * static_cast<float>(i);
+  written.doubles[0] = std::numeric_limits<double>::max();
+  written.doubles[1] = 1.0 / 3;
+  save(written, path);
+
+  Everything read;
+  read.numbers.assign(5, 1);
+  load(read, path);
+  CHECK(read.real == written.real);
+  CHECK(read.bits == written.bits);
+  CHECK(read.flag);
+  CHECK(read.small == 2);
+  CHECK(read.large == written.large);
+  REQUIRE(read.numbers.size() == 2);
+  CHECK(read.numbers[0] == written.numbers[0]);
+  CHECK(read.numbers[1] == 3);
+  REQUIRE(read.floats.size() == 32);
+  CHECK(std::memcmp(read.floats.data(), written.floats.data(), 32 * sizeof(float)) == 0);
+  CHECK(std::memcmp(read.doubles.data(), written.doubles.data(), 2 * sizeof(double)) == 0);
+  save(read, folder.file("again"));
+  CHECK(read_bytes(folder.file("again")) == read_bytes(path));
+
+  written.small = 10;
+  save(written, path);
+  CHECK_THAT(failure([&] { load(read, path); }), contains("small must be between 0 and 9, got 10"));
+  CHECK_THAT(failure([&] {
+               StateReader reader(path);
+               adr::StateLoader(reader).require(false, "rule ", 7);
+             }),
+             contains("'" + path + "': rule 7"));
+}
+
+TEST_CASE("Doubles take eight bytes each, also where rows are padded") {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("state");
+  const double rows[2][3] = {{1.0, -2.5, 99.0}, {0.1, -0.0, 99.0}};
+  StateWriter writer;
+  writer.put_rows("rows", MatrixView<const double>(rows[0], 2, 2, 3));
+  writer.save(path);
+  Bytes expected;
+  for (const double value : {1.0, -2.5, 0.1, -0.0}) {
+    std::uint64_t bits = 0;
+    std::memcpy(&bits, &value, sizeof(bits));
+    append_integer(expected, bits, 8);
+  }
+  CHECK(payload_of(read_bytes(path)) == expected);
+  const AlignedBuffer<double> read = StateReader(path).get_rows<double>("rows", 2, 2, 8);
+  REQUIRE(read.size() == 16);
+  for (index_t i = 0; i < 2; ++i) {
+    CHECK(std::memcmp(read.data() + i * 8, rows[i], 2 * sizeof(double)) == 0);
+    for (index_t j = 2; j < 8; ++j) CHECK(read[i * 8 + j] == 0.0);
+  }
+  CHECK_THAT(failure([&] { StateReader(path).get_rows<double>("rows", 5, 1, 8); }),
+             contains("rows needs 5 x 1 elements of 8 bytes, 32 bytes are left"));
+  const double bad = std::numeric_limits<double>::infinity();
+  CHECK_THAT(failure([&] { writer.put_rows("rows", MatrixView<const double>(&bad, 1, 1)); }),
+             contains("rows must be finite"));
+}
+
 TEST_CASE("A state file without fields and one of several megabytes are read") {
   const TemporaryFolder folder;
   const std::string path = folder.file("state");
@@ -199,10 +317,14 @@ TEST_CASE("Headers that this library does not write are refused by name") {
     header.magic = "ADRStatE";
     CHECK_THAT(refusal_of(path, header.followed_by(payload)), contains("does not begin with"));
   }
-  SECTION("a newer version") {
-    header.version = 2;
+  SECTION("an older version") {
+    header.version = 1;
     CHECK_THAT(refusal_of(path, header.followed_by(payload)),
-               contains("has format version 2, this library reads version 1"));
+               contains("has format version 1, this library reads version 2"));
+  }
+  SECTION("a newer version") {
+    header.version = 3;
+    CHECK_THAT(refusal_of(path, header.followed_by(payload)), contains("has format version 3"));
   }
   SECTION("no version") {
     header.version = 0;

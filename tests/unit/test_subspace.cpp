@@ -4,9 +4,13 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <stdexcept>
+#include <string>
 #include <vector>
 
 #include "adr/cluster/subspace.hpp"
+#include "adr/core/state_fields.hpp"
+#include "adr/core/state_file.hpp"
 #include "adr/reference/matrix.hpp"
 #include "adr/reference/products.hpp"
 #include "adr/unfold/matrix_vectors.hpp"
@@ -15,7 +19,9 @@
 #include "support/conv_cases.hpp"
 #include "support/data.hpp"
 #include "support/guarded_buffer.hpp"
+#include "support/refusal.hpp"
 #include "support/tolerance.hpp"
+#include "training/temporary_folder.hpp"
 
 namespace {
 
@@ -331,7 +337,7 @@ TEST_CASE("vectors that are not finite are seen and are not fitted to") {
   CHECK(subspace.measure(none, empty).total == 0);
 }
 
-TEST_CASE("fits are counted, repeatable and can be put in place") {
+TEST_CASE("fits are counted, repeatable, and can be saved and loaded") {
   Data data;
   INFO(data);
   GuardedBuffer<float> x(20000, 9, 9);
@@ -357,26 +363,55 @@ TEST_CASE("fits are counted, repeatable and can be put in place") {
   project(other, vectors, b);
   CHECK(std::memcmp(a.values.data(), b.values.data(), size) != 0);
 
-  adr::PrincipalAxes axes;
-  axes.length = again.axes().length;
-  axes.kept = again.axes().kept;
-  axes.encode_stride = again.axes().encode_stride;
-  axes.decode_stride = again.axes().decode_stride;
-  const auto copy = [](const adr::AlignedBuffer<float>& from, adr::AlignedBuffer<float>& to) {
-    to.resize(from.size());
-    std::copy_n(from.data(), from.size(), to.data());
-  };
-  copy(again.axes().mean, axes.mean);
-  copy(again.axes().encode, axes.encode);
-  copy(again.axes().decode, axes.decode);
-  copy(again.axes().variances, axes.variances);
-  const std::uint64_t version = other.version();
-  other.restore(std::move(axes), 0.25);
-  CHECK(other.version() == version + 1);
-  CHECK(other.fit_error() == 0.25);
-  project(other, vectors, b);
+  const adr_test::TemporaryFolder folder;
+  const std::string path = folder.file("state");
+  adr::StateWriter writer;
+  adr::StateSaver saver(writer);
+  Subspace::exchange(saver, static_cast<const Subspace&>(again));
+  writer.save(path);
+  Subspace loaded(other_seed);
+  adr::StateReader reader(path);
+  adr::StateLoader loader(reader);
+  Subspace::exchange(loader, loaded);
+  CHECK_NOTHROW(reader.require_end());
+  CHECK(loaded.version() == 1);
+  CHECK(loaded.fit_error() == again.fit_error());
+  CHECK(loaded.axes().left_out == again.axes().left_out);
+  project(loaded, vectors, b);
   CHECK(std::memcmp(a.values.data(), b.values.data(), size) == 0);
   // What is measured needs the saved axes alone; the seed has other vectors sampled.
-  CHECK_THAT(other.measure(vectors, b).within_clusters,
+  CHECK_THAT(loaded.measure(vectors, b).within_clusters,
              Catch::Matchers::WithinRel(subspace.measure(vectors, a).within_clusters, 0.2));
+}
+
+TEST_CASE("a subspace that was never fitted is loaded as one, and one of another length is none") {
+  const adr_test::TemporaryFolder folder;
+  const std::string path = folder.file("state");
+  const auto save = [&](const Subspace& subspace) {
+    adr::StateWriter writer;
+    adr::StateSaver saver(writer);
+    Subspace::exchange(saver, subspace);
+    writer.save(path);
+  };
+  const auto load = [&](Subspace& subspace) {
+    adr::StateReader reader(path);
+    adr::StateLoader loader(reader);
+    Subspace::exchange(loader, subspace);
+    reader.require_end();
+  };
+  save(Subspace(shape(9, 4)));
+  Subspace loaded(shape(9, 4));
+  load(loaded);
+  CHECK_FALSE(loaded.fitted());
+  Data data;
+  INFO(data);
+  GuardedBuffer<float> x(100, 9, 9);
+  fill_low_rank(data, 5, 0.1, x.view());
+  Subspace fitted(shape(9, 4));
+  REQUIRE(fitted.fit(MatrixVectors<const float>(static_cast<const GuardedBuffer<float>&>(x).view()),
+                     k_no_gram));
+  save(fitted);
+  Subspace longer(shape(10, 4));
+  CHECK_THAT(adr_test::message_of<std::runtime_error>([&] { load(longer); }),
+             adr_test::contains("elements of a group must be between 10 and 10, got 9"));
 }

@@ -2,6 +2,7 @@
 // layer.
 #pragma once
 
+#include <adr/adapt/config_label.hpp>
 #include <adr/adr.hpp>
 #include <algorithm>
 #include <chrono>
@@ -23,26 +24,6 @@ struct ProbeResult {
   double seconds = 0;
   double speedup = 0;
 };
-
-/// The setting in a few words.
-inline std::string label(const adr::ReuseConfig& config) {
-  switch (config.method) {
-    case adr::Method::dense:
-      return "dense";
-    case adr::Method::hyperplane:
-      return "L " + std::to_string(config.sub_vector_length) + ", H " +
-             std::to_string(config.hash_count) + ", " +
-             (config.hash_center == adr::HashCenter::origin ? "origin" : "mean");
-    case adr::Method::codebook:
-      return std::to_string(config.codebooks) + " codebooks of " +
-             std::to_string(config.codebook_size);
-    case adr::Method::principal:
-      return "grid of " + std::to_string(config.hash_count) + " bits";
-    case adr::Method::subspace:
-      return "subspace of " + std::to_string(config.kept_coordinates);
-  }
-  return {};
-}
 
 /// Learned codebooks, few to many.
 inline std::vector<adr::ReuseConfig> codebook_candidates(const std::vector<int>& counts) {

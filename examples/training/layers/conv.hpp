@@ -55,9 +55,9 @@ class Conv final : public Layer<T> {
   [[nodiscard]] adr::AdaptiveLayer& adaptive() { return conv_; }
   [[nodiscard]] const adr::ReuseStats& stats() const { return conv_.stats(); }
 
-  /// Forgets what was learned from earlier batches (clusters, means), so that the next epoch
-  /// depends on nothing that a checkpoint does not hold.
-  void forget_batches() { conv_.clear_cache(); }
+  /// What was learned from earlier batches, to and from a file; the weights are not in it.
+  void save_state(const std::string& path) const { conv_.save_state(path); }
+  void load_state(const std::string& path) { conv_.load_state(path); }
   /// Whether clusters were learned, or there are none.
   [[nodiscard]] bool can_freeze() const { return conv_.can_freeze(); }
   /// Stops, and goes on, learning clusters from what passes through.

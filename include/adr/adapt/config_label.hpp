@@ -24,6 +24,7 @@ inline std::string label(const ReuseConfig& config) {
       break;
     case Method::codebook:
       text = message('S', config.codebooks, 'T', config.codebook_size);
+      if (config.quantizer == Quantizer::residual) text += "-residual";
       break;
     case Method::subspace:
       text = message("subspace", config.kept_coordinates);

@@ -38,7 +38,7 @@ struct StageUnits {
   static constexpr double table = 3.3;       ///< per multiply-add of tables
   static constexpr double lookup = 0.65;     ///< per entry looked up in registers
   static constexpr double id = 2.5;          ///< per id that is read for a kernel offset
-  static constexpr double output = 45;       ///< per element of the output
+  static constexpr double output = 38;       ///< per element of the output
   static constexpr double subspace = 1.45;   ///< per multiply-add in kept coordinates
   static constexpr double coordinate = 9;    ///< per kept coordinate that a row and offset reads
   static constexpr double offset = 60;       ///< per row and kernel offset of a subspace
@@ -109,6 +109,11 @@ inline double subspace_units(const LayerShape& shape, const ReuseConfig& config)
          reads * (U::offset + kept * (U::subspace * outputs + U::coordinate));
 }
 
+/// Data that has something to share fills a part of the cells.
+inline double filled_clusters(double vectors, int bits) noexcept {
+  return std::max(1.0, std::min(0.1 * vectors, 0.25 * std::exp2(bits)));
+}
+
 inline double forward_units(const LayerShape& shape, const ReuseConfig& config) noexcept {
   using U = StageUnits;
   const auto rows = static_cast<double>(shape.rows);
@@ -118,8 +123,6 @@ inline double forward_units(const LayerShape& shape, const ReuseConfig& config) 
   const auto length = static_cast<double>(shape.vector_length);
   const double learned = 1.0 + U::fit / static_cast<double>(config.refit_interval);
   const double written = U::output * rows * outputs;
-  // Data that has something to share fills a part of the cells.
-  const double cells = 0.25 * std::exp2(config.hash_count);
   switch (config.method) {
     case Method::dense:
       return dense_units(shape);
@@ -128,7 +131,7 @@ inline double forward_units(const LayerShape& shape, const ReuseConfig& config) 
     case Method::subspace:
       return U::pass + written + learned * subspace_units(shape, config);
     case Method::principal: {
-      const double clusters = std::min(0.1 * vectors, cells);
+      const double clusters = filled_clusters(vectors, config.hash_count);
       const double reads = rows * static_cast<double>(shape.offsets);
       return U::pass + written +
              learned * vectors * (length * (U::load + U::encode * config.hash_count) + U::slice) +
@@ -143,7 +146,7 @@ inline double forward_units(const LayerShape& shape, const ReuseConfig& config) 
                                 : U::unfold_nchw * rows * columns;
       return U::pass + unfold + rows * columns * (U::hash * planes + U::cluster) +
              slices * (U::slice + U::gather * outputs) +
-             U::centroid * std::min(0.1 * rows, cells) * columns * outputs;
+             U::centroid * filled_clusters(rows, config.hash_count) * columns * outputs;
     }
   }
   return dense_units(shape);
@@ -157,8 +160,8 @@ inline double forward_units(const LayerShape& shape, const ReuseConfig& config) 
 /// gradients over non-zeros as sparse_pays has them. `density` is the share of non-zeros in what
 /// the gradients are computed over. Gradients in any other form count as dense. Good to about a
 /// third on direct convolutions, to a factor of two on plain products; where dense convolutions are
-/// Winograd's they are twice as fast as this knows. A CostModel corrects it. Requires: a setting
-/// that is valid for shape.columns >= 1. Thread-safety: reentrant. Source: this library.
+/// Winograd's they are two to three times as fast as this knows. A CostModel corrects it. Requires:
+/// a setting that is valid for shape.columns >= 1. Thread-safety: reentrant. Source: this library.
 inline PassCosts predicted_costs(const LayerShape& shape, const ReuseConfig& config,
                                  double density) noexcept {
   const double dense = detail::dense_units(shape);

@@ -49,6 +49,9 @@ class ErrorBudgetPolicy final : public LayerPolicy {
       case Stage::measuring:
         take_measurements(layer, allowed);
         break;
+      case Stage::confirming:
+        if (++timed_steps_ > options_->timing_steps) confirm(layer);
+        break;
       case Stage::running:
         run(layer, stats, phase, allowed);
         break;
@@ -61,7 +64,9 @@ class ErrorBudgetPolicy final : public LayerPolicy {
   }
 
   void retreat(AdaptiveLayer& layer) override {
-    if (!is_dense(rung_)) move_to(layer, dense_rung(), Reason::loss_diverged);
+    if (is_dense(rung_)) return;
+    stage_ = Stage::running;
+    move_to(layer, dense_rung(), Reason::loss_diverged);
   }
 
   [[nodiscard]] const Decision& decision() const noexcept override { return decision_; }
@@ -73,6 +78,7 @@ class ErrorBudgetPolicy final : public LayerPolicy {
     archive("steps", steps_);
     archive("seconds", seconds_);
     archive("seconds of measuring", measuring_seconds_);
+    archive("seconds of the suspected rung", suspected_seconds_);
     archive("timed steps", timed_steps_);
     archive(requested_, columns);
     archive(ladder_, columns);
@@ -94,7 +100,7 @@ class ErrorBudgetPolicy final : public LayerPolicy {
   }
 
  private:
-  enum class Stage { timing, measuring, running };
+  enum class Stage { timing, measuring, confirming, running };
 
   [[nodiscard]] int dense_rung() const noexcept { return static_cast<int>(ladder_.size()) - 1; }
   /// The dense rung is the last of a ladder, and all there is without one.
@@ -190,7 +196,8 @@ class ErrorBudgetPolicy final : public LayerPolicy {
       rungs.push_back({m.config, costs_.predict(shape, m.config, 1.0).forward, m.output_error});
     }
     const ReuseConfig running = layer.config();
-    ladder_ = make_ladder(std::move(rungs));
+    const bool may_be_slow = options_->max_cost >= 1;
+    ladder_ = make_ladder(std::move(rungs), may_be_slow ? Competitor::none : Competitor::dense);
     // The rung that has run while measuring goes on if it is the one that the budget asks for.
     rung_ = rung_within(ladder_, allowed.error_budget);
     if (is_dense(rung_)) {
@@ -231,22 +238,34 @@ class ErrorBudgetPolicy final : public LayerPolicy {
     use_dense(layer, Reason::timing_dense);
   }
 
-  /// Drops the rung in force where the clock says that it is not faster than dense.
+  /// Suspects the rung in force where the clock says that it is not faster than dense.
   void check_cost(AdaptiveLayer& layer) {
     constexpr int k_enough = 7;
     const double dense = dense_.forward(1);
     const int timed = rung_timings_.forward_count();
     if (!(dense > 0) || timed < k_enough) return;
-    const double cost = rung_timings_.forward(base_.refit_interval) / dense;
+    suspected_seconds_ = rung_timings_.forward(base_.refit_interval);
+    current().cost = suspected_seconds_ / dense;
     if (timed == k_enough) {
       const LayerShape shape = layer.layer_shape();
       costs_.note(current().config.method, Pass::forward,
-                  predicted_costs(shape, current().config, 1.0).forward, cost);
+                  predicted_costs(shape, current().config, 1.0).forward, current().cost);
     }
-    current().cost = cost;
-    if (cost <= options_->max_cost) return;
-    ladder_.erase(ladder_.begin() + rung_);
-    move_to(layer, rung_, Reason::not_faster);
+    if (current().cost <= options_->max_cost) return;
+    // The machine may have become slower since the dense pass was timed.
+    stage_ = Stage::confirming;
+    timed_steps_ = 0;
+    dense_.restart_forward();
+    use_dense(layer, Reason::timing_dense);
+  }
+
+  /// Drops the suspected rung, or goes on with it, now that both were timed one after the other.
+  void confirm(AdaptiveLayer& layer) {
+    stage_ = Stage::running;
+    current().cost = suspected_seconds_ / dense_.forward(1);
+    const bool is_slow = current().cost > options_->max_cost;
+    if (is_slow) ladder_.erase(ladder_.begin() + rung_);
+    move_to(layer, rung_, is_slow ? Reason::not_faster : Reason::first_rung);
   }
 
   void check_error(AdaptiveLayer& layer, const ReuseStats& stats, const Phase& allowed) {
@@ -289,6 +308,7 @@ class ErrorBudgetPolicy final : public LayerPolicy {
   index_t steps_ = 0;
   double seconds_ = 0;
   double measuring_seconds_ = 0;
+  double suspected_seconds_ = 0;
   index_t timed_steps_ = 0;
   std::vector<ReuseConfig> requested_;
   Ladder ladder_;

@@ -68,6 +68,7 @@ class GradientChoice {
     archive("steps with the form", seen_);
     archive("gradient retry", retry_);
     archive("rounding retry", rounding_retry_);
+    archive("next doubt", doubt_);
     archive("seconds of the form", now_);
     archive("seconds of exact gradients", cheapest_);
     archive("cost of sparse weight gradients", weight_cost_);
@@ -113,23 +114,35 @@ class GradientChoice {
     set_costs(layer);
   }
 
+  /// Compares what ran in the last steps with what ran before them. Nothing is compared with times
+  /// from long ago: the machine may have become slower since.
   void judge(AdaptiveLayer& layer, const ReuseStats& stats, const PassTimings& dense,
              double rounding_step, CostModel& costs) {
-    const bool timed = now_.count() > 0;
-    if (form_ == Form::cheapest_exact) {
-      cheapest_ = now_.median();
-      if (timed && dense.backward() > 0 && cheapest_ > k_as_fast * dense.backward()) {
-        retry_ = steps_ + options_->measure_interval;
-        return use(layer, Form::exact);
-      }
-      if (rounding_step > 0 && steps_ >= rounding_retry_ && may_pay(layer, stats, dense, costs)) {
-        rounding_retry_ = steps_ + options_->measure_interval;
-        rounding_step_ = rounding_step;
-        return use(layer, Form::sparsified);
-      }
+    const double seconds = now_.median();
+    switch (form_) {
+      case Form::exact:
+        if (seconds > 0 && cheapest_ > 0 && seconds > cheapest_ / k_as_fast) {
+          return use(layer, Form::cheapest_exact);  // it was not slower after all
+        }
+        return;
+      case Form::sparsified:
+        if (seconds > 0 && cheapest_ > 0 && seconds > options_->max_cost * cheapest_) {
+          use(layer, Form::cheapest_exact);
+        }
+        return;
+      case Form::cheapest_exact:
+        break;
     }
-    const bool lost = timed && cheapest_ > 0 && now_.median() > options_->max_cost * cheapest_;
-    if (form_ == Form::sparsified && lost) use(layer, Form::cheapest_exact);
+    cheapest_ = seconds;
+    if (seconds > k_as_fast * dense.backward() && dense.backward() > 0 && steps_ >= doubt_) {
+      doubt_ = retry_ = steps_ + options_->measure_interval;
+      return use(layer, Form::exact);
+    }
+    if (rounding_step > 0 && steps_ >= rounding_retry_ && may_pay(layer, stats, dense, costs)) {
+      rounding_retry_ = steps_ + options_->measure_interval;
+      rounding_step_ = rounding_step;
+      use(layer, Form::sparsified);
+    }
   }
 
   /// Whether rounding is predicted to be faster than what runs.
@@ -158,6 +171,7 @@ class GradientChoice {
   index_t seen_ = 0;
   index_t retry_ = 0;
   index_t rounding_retry_ = 0;
+  index_t doubt_ = 0;
   PassTimings::Median now_;
   double cheapest_ = 0;
   PassTimings::Median weight_cost_;

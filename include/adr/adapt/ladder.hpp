@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <utility>
 #include <vector>
 
 #include "adr/adapt/layer_shape.hpp"
@@ -55,12 +54,9 @@ inline std::vector<ReuseConfig> shared_candidates(const LayerShape& shape,
   }
   config = base;
   config.method = Method::subspace;
-  index_t kept = 0;
   for (const index_t eighths : {2, 3, 4, 6}) {
-    const index_t wanted = length * eighths / 8;
-    if (wanted <= kept || wanted < 2) continue;
-    kept = wanted;
-    config.kept_coordinates = kept;
+    config.kept_coordinates = length * eighths / 8;
+    if (config.kept_coordinates < 2) continue;
     candidates.push_back(config);
   }
   return candidates;
@@ -107,7 +103,9 @@ inline std::vector<ReuseConfig> published_candidates(const LayerShape& shape,
 }
 
 /// Makes a ladder of measured settings: from coarse to fine, without those that another one beats
-/// or equals in cost and error, and with the dense one at the end. What is not finite is left out.
+/// or equals in cost and error, and with the dense one at the end, whatever it costs beside slower
+/// ones (Competitor::none). What is not finite is left out, and what has no error: it was measured
+/// on an input of zeros.
 inline Ladder make_ladder(std::vector<Rung> measured, Competitor competitor = Competitor::dense) {
   const auto unusable = [competitor](const Rung& rung) {
     const bool finite = std::isfinite(rung.cost) && std::isfinite(rung.error);
@@ -119,8 +117,8 @@ inline Ladder make_ladder(std::vector<Rung> measured, Competitor competitor = Co
     return a.cost < b.cost || (a.cost == b.cost && a.error < b.error);
   });
   Ladder ladder;
-  for (Rung& rung : measured) {
-    if (ladder.empty() || rung.error < ladder.back().error) ladder.push_back(std::move(rung));
+  for (const Rung& rung : measured) {
+    if (ladder.empty() || rung.error < ladder.back().error) ladder.push_back(rung);
   }
   Rung dense;
   dense.config.method = Method::dense;

@@ -26,6 +26,11 @@ class PassTimings {
       (stats.fits > 0 ? fitting_ : forward_).add(stats.seconds.forward);
     }
   }
+  void restart_forward() {
+    seen_ = 0;
+    forward_.clear();
+    fitting_.clear();
+  }
   void restart() {
     seen_ = 0;
     forward_.clear();

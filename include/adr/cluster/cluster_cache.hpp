@@ -17,11 +17,13 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "adr/cluster/clustering.hpp"
 #include "adr/cluster/signature_map.hpp"
 #include "adr/core/aligned_buffer.hpp"
+#include "adr/core/state_fields.hpp"
 #include "adr/core/types.hpp"
 #include "adr/simd/kernels.hpp"
 
@@ -89,8 +91,7 @@ class ClusterCache {
     const std::int32_t slot = slice.slots[c];
     if (slot == k_not_stored) return nullptr;
     const std::int64_t version = slice.product_versions[slot];
-    if (version == k_no_product || weights_version_ - version > max_product_age_) return nullptr;
-    return slice.products.data() + slot * outputs_;
+    return is_usable(version) ? slice.products.data() + slot * outputs_ : nullptr;
   }
 
   /// Stores the product row of cluster c, made with the present weights, if the cluster is stored.
@@ -102,6 +103,24 @@ class ClusterCache {
     slice.product_versions[slot] = weights_version_;
   }
 
+  /// Writes what is remembered of slices of these lengths, length_of(slice), or reads it
+  /// (core/state_fields.hpp): signatures, centroids, and the product rows that may still be used.
+  /// Requires: to read, an empty cache, which an error leaves unusable. Errors: those of the
+  /// archive.
+  template <class Archive, class Self, class LengthOf>
+  static void exchange(Archive& archive, Self& self, index_t slice_count,
+                       const LengthOf& length_of) {
+    archive.bits("fingerprint of the weights", self.weights_fingerprint_);
+    archive.count("version of the weights", self.weights_version_, 0, k_most_counted);
+    bool in_use = !self.slices_.empty();
+    archive.flag("clusters are stored", in_use);
+    if (!in_use) return;
+    if constexpr (Archive::k_reads) self.prepare(slice_count);
+    for (index_t s = 0; s < slice_count; ++s) {
+      self.exchange_slice(archive, self.slices_[static_cast<std::size_t>(s)], length_of(s));
+    }
+  }
+
   [[nodiscard]] index_t stored_clusters() const noexcept {
     index_t total = 0;
     for (const auto& slice : slices_) total += slice.map.size();
@@ -111,6 +130,7 @@ class ClusterCache {
  private:
   static constexpr std::int32_t k_not_stored = -1;
   static constexpr std::int64_t k_no_product = -1;
+  static constexpr index_t k_most_slots = std::numeric_limits<std::int32_t>::max();
 
   struct Slice {
     SignatureMap map;                              // signature -> slot
@@ -119,6 +139,50 @@ class ClusterCache {
     AlignedBuffer<std::int64_t> product_versions;  // [slots]
     AlignedBuffer<std::int32_t> slots;             // [clusters of the last batch]
   };
+
+  [[nodiscard]] bool is_usable(std::int64_t version) const noexcept {
+    return version != k_no_product && weights_version_ - version <= max_product_age_;
+  }
+
+  template <class Archive, class AnySlice>
+  void exchange_slice(Archive& archive, AnySlice& slice, index_t length) const {
+    index_t count = slice.map.size();
+    archive.count("stored clusters", count, 0, std::min<index_t>(limit_, k_most_slots));
+    exchange_signatures(archive, slice.map, count);
+    archive.rows("stored centroids", slice.centroids, count, length, simd::padded(length));
+    if constexpr (Archive::k_reads) {
+      slice.product_versions.resize(count);
+      slice.products.resize(checked_product("stored products", count, outputs_));
+    }
+    for (index_t slot = 0; slot < count; ++slot) {
+      // 0 stands for a row that is not there or can never be used again.
+      const std::int64_t version = Archive::k_reads ? 0 : slice.product_versions[slot];
+      index_t stored = !Archive::k_reads && is_usable(version) ? version + 1 : 0;
+      archive.count("version of a product", stored, 0, weights_version_ + 1);
+      if constexpr (Archive::k_reads) slice.product_versions[slot] = stored - 1;
+      if (stored > 0) {
+        archive.row("stored product", slice.products.data() + slot * outputs_, outputs_);
+      }
+    }
+  }
+  template <class Archive, class Map>
+  void exchange_signatures(Archive& archive, Map& map, index_t count) const {
+    AlignedBuffer<std::uint64_t> signatures;
+    if constexpr (!Archive::k_reads) {
+      signatures.resize(count);
+      map.for_each(
+          [&](std::uint64_t signature, std::int32_t slot) { signatures[slot] = signature; });
+    }
+    archive.numbers("signatures", signatures, count);
+    if constexpr (Archive::k_reads) {
+      for (index_t slot = 0; slot < count; ++slot) {
+        const bool fits = signature_bits_ >= 64 || signatures[slot] >> signature_bits_ == 0;
+        archive.require(fits, "signatures must have ", signature_bits_, " bits");
+        archive.require(map.find_or_insert(signatures[slot]) == slot,
+                        "signatures must differ from each other");
+      }
+    }
+  }
 
   std::int32_t store(Slice& slice, std::uint64_t signature, const T* centroid, index_t stride) {
     const std::int32_t slot = slice.map.find_or_insert(signature);

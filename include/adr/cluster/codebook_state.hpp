@@ -3,13 +3,7 @@
 //                                (product or residual), kept_coordinates, reserves_padding (0 or 1)
 //   count                        1 when fitted, else 0, and then nothing follows
 //   f64                          relative error of the fit
-//   per group  count             elements, L
-//              count             kept coordinates, D
-//              f64               what the axes leave out
-//              rows 1 x L        mean
-//              rows L x D        axes that encode
-//              rows D x L        axes that decode
-//              rows 1 x D        variances
+//   per group                    the axes of its L elements (cluster/principal_axes_state.hpp)
 //              count             books
 //   per book   count             coordinates, C
 //              rows T x C        entries that encode, T being codebook_size less reserves_padding
@@ -25,10 +19,11 @@
 #include <vector>
 
 #include "adr/cluster/codebook.hpp"
+#include "adr/cluster/principal_axes_state.hpp"
 #include "adr/core/aligned_buffer.hpp"
+#include "adr/core/state_fields.hpp"
 #include "adr/core/state_file.hpp"
 #include "adr/core/types.hpp"
-#include "adr/simd/batch.hpp"
 
 ADR_NAMESPACE_BEGIN
 
@@ -52,34 +47,6 @@ void for_each_setting(const CodebookShape& shape, const Use& use) {
   use("quantizer", std::string(shape.residual ? "residual" : "product"));
   use("kept_coordinates", std::to_string(shape.kept_coordinates));
   use("reserves_padding", std::to_string(shape.reserves_padding ? 1 : 0));
-}
-
-inline MatrixView<const float> row_of(const AlignedBuffer<float>& buffer) {
-  return {buffer.data(), 1, buffer.size()};
-}
-
-inline void write_axes(StateWriter& writer, const PrincipalAxes& axes) {
-  writer.put_count(axes.length);
-  writer.put_count(axes.kept);
-  writer.put_f64("left_out", axes.left_out);
-  writer.put_rows("mean", row_of(axes.mean));
-  writer.put_rows("encode", {axes.encode.data(), axes.length, axes.kept, axes.encode_stride});
-  writer.put_rows("decode", {axes.decode.data(), axes.kept, axes.length, axes.decode_stride});
-  writer.put_rows("variances", row_of(axes.variances));
-}
-
-inline PrincipalAxes read_axes(StateReader& reader, index_t length) {
-  PrincipalAxes axes;
-  axes.length = reader.get_count("elements of a group", length, length);
-  axes.kept = reader.get_count("kept coordinates", 1, length);
-  axes.encode_stride = simd::padded(axes.kept);
-  axes.decode_stride = simd::padded(length);
-  axes.left_out = reader.get_f64("left_out");
-  axes.mean = reader.get_rows("mean", 1, length, length);
-  axes.encode = reader.get_rows("encode", length, axes.kept, axes.encode_stride);
-  axes.decode = reader.get_rows("decode", axes.kept, length, axes.decode_stride);
-  axes.variances = reader.get_rows("variances", 1, axes.kept, axes.kept);
-  return axes;
 }
 
 inline void write_entries(StateWriter& writer, const EncodingBook& book) {
@@ -139,9 +106,10 @@ inline void write_codebook(StateWriter& writer, const Codebook& codebook) {
   writer.put_count(codebook.fitted() ? 1 : 0);
   if (!codebook.fitted()) return;
   writer.put_f64("fit_error", codebook.fit_error());
+  StateSaver saver(writer);
   std::size_t b = 0;
   for (const EncodingGroup& group : codebook.groups()) {
-    detail::write_axes(writer, group.axes);
+    exchange_axes(saver, group.axes, group.axes.length);
     writer.put_count(group.book_count());
     for (const EncodingBook& book : group.books) {
       detail::write_entries(writer, book);
@@ -157,6 +125,7 @@ inline CodebookState read_codebook_state(StateReader& reader, const CodebookShap
     reader.require_setting(name, value);
   });
   CodebookState state;
+  StateLoader loader(reader);
   if (reader.get_count("fitted", 0, 1) == 0) return state;
   state.fit_error = reader.get_f64("fit_error");
   Decoder& decoder = state.decoder;
@@ -171,7 +140,7 @@ inline CodebookState read_codebook_state(StateReader& reader, const CodebookShap
     const index_t book_count = std::min(shape.books, length);
     EncodingGroup group;
     group.first_element = first;
-    group.axes = detail::read_axes(reader, length);
+    exchange_axes(loader, group.axes, length);
     std::copy_n(group.axes.mean.data(), length, decoder.mean.data() + first);
     group.negated_mean.resize(group.axes.kept);
     group.axes.encoded_mean(group.negated_mean.data());

@@ -101,6 +101,15 @@ class PrincipalHash {
     grids_ = std::move(grids);
   }
 
+  /// Writes what was fitted, or reads it (core/state_fields.hpp); an error in reading leaves the
+  /// hash unusable. Errors: those of the archive.
+  template <class Archive, class Self>
+  static void exchange(Archive& archive, Self& self) {
+    for (index_t s = 0; s < self.slice_count(); ++s) {
+      self.exchange_grid(archive, self.grid(s), self.slice_length(s));
+    }
+  }
+
   /// Computes the signatures of a block of neuron vectors of one slice. Returns false when some
   /// projection is NaN or infinite. Shapes: vectors any rows x slice_length(slice); one result a
   /// row. Cost per row: length multiply-adds per register of directions, `bits` comparisons.
@@ -136,6 +145,31 @@ class PrincipalHash {
     return grids_[static_cast<std::size_t>(s)];
   }
   [[nodiscard]] Grid& grid(index_t s) noexcept { return grids_[static_cast<std::size_t>(s)]; }
+
+  template <class Archive, class AnyGrid>
+  void exchange_grid(Archive& archive, AnyGrid& g, index_t length) const {
+    archive.count("directions of a grid", g.direction_count, 0,
+                  std::min(index_t{k_most_bits}, length));
+    index_t left = bits_;
+    index_t threshold_count = 0;
+    for (int d = 0; d < g.direction_count; ++d) {
+      const auto at = static_cast<std::size_t>(d);
+      archive.count("bits of a direction", g.bits[at], 1, left);
+      if constexpr (Archive::k_reads) g.first_threshold[at] = threshold_count;
+      left -= g.bits[at];
+      threshold_count += (index_t{1} << g.bits[at]) - 1;
+    }
+    archive.rows("directions", g.directions, length, index_t{g.direction_count}, k_stride);
+    archive.rows("thresholds", g.thresholds, 1, threshold_count, threshold_count);
+    if constexpr (Archive::k_reads) {
+      for (int d = 0; d < g.direction_count; ++d) {
+        const auto at = static_cast<std::size_t>(d);
+        const T* first = g.thresholds.data() + g.first_threshold[at];
+        archive.require(std::is_sorted(first, first + (index_t{1} << g.bits[at]) - 1),
+                        "the thresholds of a direction must not fall");
+      }
+    }
+  }
 
   [[nodiscard]] Grid fit_grid(const MatrixView<const float>& sample,
                               const MatrixView<const float>& gram) const {

@@ -51,6 +51,14 @@ class SignatureMap {
 
   [[nodiscard]] std::int32_t size() const noexcept { return size_; }
 
+  /// Calls use(signature, number) for all of them, in no particular order.
+  template <class Use>
+  void for_each(const Use& use) const {
+    for (index_t i = 0; i < ids_.size(); ++i) {
+      if (ids_[i] != k_absent) use(direct_ ? static_cast<std::uint64_t>(i) : keys_[i], ids_[i]);
+    }
+  }
+
  private:
   static constexpr int k_direct_bits = 14;  // 64 kB of numbers: stays in the second-level cache
   static constexpr index_t k_smallest_table = 1024;

@@ -4,11 +4,11 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <utility>
 #include <vector>
 
 #include "adr/cluster/clustering.hpp"
 #include "adr/cluster/principal_axes.hpp"
+#include "adr/cluster/principal_axes_state.hpp"
 #include "adr/cluster/vector_sample.hpp"
 #include "adr/core/aligned_buffer.hpp"
 #include "adr/core/context.hpp"
@@ -50,10 +50,16 @@ class Subspace {
   /// Counts fits: whoever keeps rotated weights compares it.
   [[nodiscard]] std::uint64_t version() const noexcept { return version_; }
 
-  /// Puts saved axes in place. Requires: axes of vectors of shape().length (the reader checks).
-  void restore(PrincipalAxes axes, double fit_error) {
-    set_axes(std::move(axes));
-    fit_error_ = fit_error;
+  /// Writes what was learned, or reads it (core/state_fields.hpp). Requires: to read, a subspace
+  /// that has learned nothing, which an error leaves unusable. Errors: those of the archive.
+  template <class Archive, class Self>
+  static void exchange(Archive& archive, Self& self) {
+    bool fitted = self.fitted();
+    archive.flag("fitted", fitted);
+    if (!fitted) return;
+    archive.real("fit_error", self.fit_error_);
+    exchange_axes(archive, self.axes_, self.shape_.length);
+    if constexpr (Archive::k_reads) self.prepare_basis();
   }
 
   /// Fits the axes to a sample of vectors. Returns false and changes nothing when none of them is
@@ -68,7 +74,8 @@ class Subspace {
                                     simd::padded(shape_.length));
     KeptCoordinates kept = shape_.kept;
     kept.count = std::min(kept.count, shape_.length);
-    set_axes(fit_principal_axes(x, gram, kept));
+    axes_ = fit_principal_axes(x, gram, kept);
+    prepare_basis();
 
     SampledEnergy energy;
     prepare_tiles();
@@ -169,8 +176,8 @@ class Subspace {
   static constexpr index_t k_chunk = 64;  // elements of a tile that are loaded at a time
   static constexpr index_t k_task = 512;  // vectors of a task
 
-  void set_axes(PrincipalAxes axes) {
-    axes_ = std::move(axes);
+  /// Makes what follows from the axes.
+  void prepare_basis() {
     negated_mean_.resize(axes_.kept);
     axes_.encoded_mean(negated_mean_.data());
     simd::scale(-1.0F, negated_mean_.data(), axes_.kept);

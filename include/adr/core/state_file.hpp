@@ -4,14 +4,15 @@
 // Layout; integers are unsigned and little-endian, floating point numbers IEEE 754 likewise:
 //   offset  bytes  header
 //        0      8  "ADRstate"
-//        8      4  format version, 1
+//        8      4  format version, 2
 //       12      4  byte-order mark 0x01020304, hence the bytes 4 3 2 1
 //       16      8  bytes of payload; the file ends with them
 //       24      8  FNV-1a checksum of the payload
 //       32         payload, fields without gaps:
 //                    count, u64  8 bytes
 //                    f64         8 bytes, finite
-//                    rows        rows * cols floats of 4 bytes, finite, row by row without padding
+//                    rows        rows * cols floats of 4 bytes or doubles of 8, finite, row by row
+//                                without padding
 //                    text        its number of bytes as u64, at most 64; the bytes
 //                    setting     name and value as text
 // Strides, which are a matter of the instruction set, and what follows from other fields are not in
@@ -28,6 +29,7 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -43,7 +45,7 @@ static_assert(sizeof(float) == 4 && std::numeric_limits<float>::digits == 24 &&
               "state files hold IEEE 754 numbers");
 
 inline constexpr char k_state_magic[] = "ADRstate";
-inline constexpr std::uint32_t k_state_version = 1;
+inline constexpr std::uint32_t k_state_version = 2;
 inline constexpr std::uint32_t k_state_byte_order = 0x01020304;
 inline constexpr std::size_t k_state_header_bytes = 32;
 inline constexpr std::size_t k_state_text_bytes = 64;
@@ -71,6 +73,10 @@ To same_bits(From from) noexcept {
   std::memcpy(&to, &from, sizeof(to));
   return to;
 }
+
+/// The integer of the size of a floating point number.
+template <class T>
+using BitsOf = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
 
 /// Told from the bits: std::isfinite is not to be relied upon where a compiler may assume it.
 inline bool finite_bits(std::uint32_t bits) noexcept { return (~bits & 0x7f800000u) != 0; }
@@ -145,12 +151,13 @@ class StateWriter {
     require_finite(what, detail::finite_bits(bits));
     put_u64(bits);
   }
-  void put_rows(std::string_view what, const MatrixView<const float>& matrix) {
+  template <class T = float>
+  void put_rows(std::string_view what, const MatrixView<const T>& matrix) {
     unsigned char* to = grow(static_cast<std::size_t>(
-        checked_product(what, matrix.rows, matrix.cols, static_cast<index_t>(sizeof(float)))));
+        checked_product(what, matrix.rows, matrix.cols, static_cast<index_t>(sizeof(T)))));
     for (index_t i = 0; i < matrix.rows; ++i) {
-      for (index_t j = 0; j < matrix.cols; ++j, to += sizeof(float)) {
-        const auto bits = detail::same_bits<std::uint32_t>(matrix(i, j));
+      for (index_t j = 0; j < matrix.cols; ++j, to += sizeof(T)) {
+        const auto bits = detail::same_bits<detail::BitsOf<T>>(matrix(i, j));
         require_finite(what, detail::finite_bits(bits));
         detail::store_little_endian(bits, to);
       }
@@ -239,17 +246,18 @@ class StateReader {
     require(detail::finite_bits(bits), ": ", what, " must be finite");
     return detail::same_bits<double>(bits);
   }
-  /// A matrix with rows of `stride` floats, the columns from cols on 0. Requires: rows, cols >= 0,
-  /// cols <= stride <= the next multiple of 16.
-  AlignedBuffer<float> get_rows(std::string_view what, index_t rows, index_t cols, index_t stride) {
-    const unsigned char* from = take(what, rows, cols, sizeof(float));
-    AlignedBuffer<float> matrix;
-    matrix.assign(checked_product(what, rows, stride), 0.0F);
+  /// A matrix with rows of `stride` elements, the columns from cols on 0. Requires: rows, cols >=
+  /// 0, cols <= stride <= the next multiple of 16.
+  template <class T = float>
+  AlignedBuffer<T> get_rows(std::string_view what, index_t rows, index_t cols, index_t stride) {
+    const unsigned char* from = take(what, rows, cols, sizeof(T));
+    AlignedBuffer<T> matrix;
+    matrix.assign(checked_product(what, rows, stride), T(0));
     for (index_t i = 0; i < rows; ++i) {
-      for (index_t j = 0; j < cols; ++j, from += sizeof(float)) {
-        const auto bits = detail::load_little_endian<std::uint32_t>(from);
+      for (index_t j = 0; j < cols; ++j, from += sizeof(T)) {
+        const auto bits = detail::load_little_endian<detail::BitsOf<T>>(from);
         require(detail::finite_bits(bits), ": ", what, " must be finite");
-        matrix[i * stride + j] = detail::same_bits<float>(bits);
+        matrix[i * stride + j] = detail::same_bits<T>(bits);
       }
     }
     return matrix;
@@ -268,17 +276,17 @@ class StateReader {
   void require_end() const {
     require(left() == 0, " holds more than this layer reads: ", left(), " bytes are left");
   }
+  /// Throws an error that names the file, followed by the parts, when the condition does not hold.
+  template <class... Parts>
+  void require(bool condition, const Parts&... parts) const {
+    detail::require_state(condition, "state file '", path_, "'", parts...);
+  }
 
  private:
   struct Close {
     void operator()(std::FILE* file) const noexcept { std::fclose(file); }
   };
   using File = std::unique_ptr<std::FILE, Close>;
-
-  template <class... Parts>
-  void require(bool condition, const Parts&... parts) const {
-    detail::require_state(condition, "state file '", path_, "'", parts...);
-  }
 
   std::size_t read(std::FILE* file, unsigned char* to, std::size_t count) const {
     const std::size_t got = std::fread(to, 1, count, file);

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <utility>
 
 #include "adr/adapt/reuse_config.hpp"
 #include "adr/adapt/reuse_stats.hpp"
@@ -60,12 +59,24 @@ class CodebookProduct {
   void clear() noexcept { refit_.demand(); }
   /// How often the last pass fitted, whatever it returned.
   [[nodiscard]] int fits_of_pass() const noexcept { return refit_.fits_of_pass(); }
-  /// Puts saved codebooks in place of what was learned.
-  void restore(CodebookState state) {
-    restore_codebook(codebook_, std::move(state));
-    choose_tables();
-    refit_.note_fit();
-    table_version_ = k_no_version;
+
+  /// Writes what passes to come depend on, or reads it; see ProductState.
+  template <class Archive, class Self>
+  static void exchange(Archive& archive, Self& self) {
+    if constexpr (Archive::k_reads) {
+      read_codebook(archive.reader(), self.codebook_);
+    } else {
+      write_codebook(archive.writer(), self.codebook_);
+    }
+    RefitPolicy::exchange(archive, self.refit_);
+    WeightMetric<T>::exchange(archive, self.metric_);
+    archive.flag("tables are uint8", self.tables_are_uint8_);
+    // Tables themselves follow from the rest, once their type has been decided on.
+    bool decided = self.table_version_ == self.codebook_.version();
+    archive.flag("table type is decided", decided);
+    if constexpr (Archive::k_reads) {
+      self.table_version_ = decided ? self.codebook_.version() : k_no_version;
+    }
   }
 
   /// Bytes of scratch that a forward pass takes at most.
@@ -183,10 +194,11 @@ class CodebookProduct {
   /// they are of 8 bits as long as rounding adds little to the error of the clusters.
   void make_tables(double cluster_error, Context& context) {
     constexpr double k_small_share = 0.3;
-    if (table_version_ == codebook_.version()) return;
+    const bool decided = table_version_ == codebook_.version();
+    if (decided && tables_.groups() > 0) return;
     build(context);
     const bool automatic = table_type_ == TableType::automatic;
-    if (automatic && tables_are_uint8_ &&
+    if (!decided && automatic && tables_are_uint8_ &&
         tables_.rounding_error() > k_small_share * cluster_error) {
       tables_are_uint8_ = false;
       build(context);

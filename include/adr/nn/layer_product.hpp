@@ -26,10 +26,8 @@
 #include "adr/nn/operands.hpp"
 #include "adr/nn/output_error_meter.hpp"
 #include "adr/nn/pass_timer.hpp"
-#include "adr/nn/product_gradients.hpp"
 #include "adr/nn/product_shape.hpp"
-#include "adr/nn/reuse_product.hpp"
-#include "adr/nn/shared_product.hpp"
+#include "adr/nn/product_state.hpp"
 
 ADR_NAMESPACE_BEGIN
 
@@ -50,22 +48,28 @@ class LayerProduct {
 
   [[nodiscard]] index_t columns() const noexcept { return shape_.columns; }
   [[nodiscard]] index_t outputs() const noexcept { return shape_.outputs; }
+  [[nodiscard]] const VectorShape& vectors() const noexcept { return shape_.input; }
   [[nodiscard]] NeuronVectorKind vector_kind() const noexcept { return shape_.input.kind; }
   [[nodiscard]] const ReuseConfig& config() const noexcept { return config_; }
   [[nodiscard]] const ReuseStats& stats() const noexcept { return stats_; }
   /// The clusters of the last forward pass, one slice each; without slices for the methods that
   /// have none of this kind (dense, codebook, subspace).
   [[nodiscard]] const Clustering<T>& clustering() const noexcept {
-    const PrincipalProduct<T>* principal = shared_ ? shared_->principal_product() : nullptr;
-    return principal != nullptr ? principal->clustering() : rows_->clustering();
+    const PrincipalProduct<T>* principal =
+        state_->shared ? state_->shared->principal_product() : nullptr;
+    return principal != nullptr ? principal->clustering() : state_->rows.clustering();
   }
   /// The codebooks and their tables; null unless the method is codebook.
   [[nodiscard]] const CodebookProduct<T>* codebook_product() const noexcept {
-    return shared_ ? shared_->codebook_product() : nullptr;
+    return state_->shared ? state_->shared->codebook_product() : nullptr;
   }
-  /// Puts saved codebooks in place. Requires: method codebook, a state of this shape.
-  void restore_codebooks(CodebookState state) {
-    shared_->codebook_product()->restore(std::move(state));
+  /// What was learned and counted.
+  [[nodiscard]] const ProductState<T>& state() const noexcept { return *state_; }
+  /// One that has learned nothing, for the same setting.
+  [[nodiscard]] ProductState<T> blank_state() const { return {shape_, config_, gemm_}; }
+  /// Goes on with what another product of this setting has learned.
+  void restore(ProductState<T> state) {
+    state_.emplace(std::move(state));
     has_forward_ = false;
   }
 
@@ -77,37 +81,19 @@ class LayerProduct {
     detail::require(problem.empty(), "ReuseConfig: ", problem);
     if (can_change_in_place(config)) {
       config_ = config;
-      gradients_->set_config(config);
+      state_->gradients.set_config(config);
       return;
     }
-    const bool learned = config.method != Method::dense && config.method != Method::hyperplane;
-    ReuseConfig by_rows = config;
-    if (learned) by_rows.method = Method::dense;
-    // What the published method does not have, it is never asked for.
-    const bool exact = config.input_gradient == InputGradient::exact ||
-                       config.input_gradient == InputGradient::cheapest_exact ||
-                       config.input_gradient == InputGradient::own_clusters;
-    by_rows.input_gradient = exact ? InputGradient::exact : InputGradient::cluster_mean;
-    if (config.weight_gradient == WeightGradient::cheapest_exact) {
-      by_rows.weight_gradient = WeightGradient::exact;
-    }
-    ReuseProduct<T> rows(shape.columns, shape.outputs, by_rows);
-    rows.set_dense_gemm(gemm_);
-    std::optional<SharedProduct<T>> shared;
-    if (learned) shared.emplace(shape.input, shape.outputs, config);
-    ProductGradients<T> gradients(shape, config);
-    rows_.emplace(std::move(rows));
-    shared_ = std::move(shared);
-    gradients_.emplace(std::move(gradients));
-    gradients_->set_costs(gradient_costs_);
+    ProductState<T> state(shape, config, gemm_);
+    if (state_) state.continue_from(*state_);
+    state_.emplace(std::move(state));
     shape_ = std::move(shape);
     config_ = config;
     has_forward_ = false;
   }
 
   void set_gradient_costs(const GradientCosts& costs) noexcept {
-    gradient_costs_ = costs;
-    gradients_->set_costs(costs);
+    state_->gradients.set_costs(costs);
   }
   void set_decision(const Decision& decision) noexcept { decision_ = decision; }
 
@@ -134,7 +120,7 @@ class LayerProduct {
 
   void set_dense_gemm(DenseGemm<T> gemm) {
     gemm_ = std::move(gemm);
-    rows_->set_dense_gemm(gemm_);
+    state_->rows.set_dense_gemm(gemm_);
   }
   /// Computes the dense passes, but not those that take the place of others; null: DenseGemm does.
   /// Requires: operands that are the images of a convolution of one group.
@@ -148,23 +134,19 @@ class LayerProduct {
 
   /// Forgets what earlier batches left behind: the cluster cache, the estimated mean, and learned
   /// clusters, which the next pass fits anew unless they are frozen.
-  void clear_cache() {
-    rows_->clear_cache();
-    if (shared_) shared_->clear();
-    gradients_->clear();
-  }
+  void clear_cache() noexcept { state_->clear(); }
 
   /// Whether there is nothing to learn, or something was learned already.
-  [[nodiscard]] bool can_freeze() const noexcept { return !shared_ || shared_->fitted(); }
+  [[nodiscard]] bool can_freeze() const noexcept { return state_->can_freeze(); }
   /// Learned clusters stay as they are until unfreeze; other methods have none. Errors:
   /// std::invalid_argument when nothing has been learned yet.
   void freeze() {
-    if (shared_) shared_->freeze();
+    if (state_->shared) state_->shared->freeze();
   }
   void unfreeze() noexcept {
-    if (shared_) shared_->unfreeze();
+    if (state_->shared) state_->shared->unfreeze();
   }
-  [[nodiscard]] bool frozen() const noexcept { return shared_ && shared_->frozen(); }
+  [[nodiscard]] bool frozen() const noexcept { return state_->frozen(); }
 
   /// Throws std::invalid_argument unless a gradient for that many rows can be formed now.
   void require_clusters_of(index_t rows) const {
@@ -181,12 +163,14 @@ class LayerProduct {
   /// gradient_in_place: d_y is row-major.
   [[nodiscard]] std::size_t workspace_bytes(const VectorMap& map, bool gradient_in_place,
                                             int thread_count) const {
-    std::size_t bytes =
-        gradients_->workspace_bytes(forward_state(map), *rows_, gradient_in_place, thread_count);
-    if (shared_) bytes = std::max(bytes, shared_->forward_workspace_bytes(map, thread_count));
+    std::size_t bytes = state_->gradients.workspace_bytes(forward_state(map), state_->rows,
+                                                          gradient_in_place, thread_count);
+    if (state_->shared) {
+      bytes = std::max(bytes, state_->shared->forward_workspace_bytes(map, thread_count));
+    }
     const bool by_rows = config_.method != Method::dense || dense_convolution(map) == nullptr;
-    if ((!shared_ || !clusters_usable_) && by_rows) {
-      bytes = std::max(bytes, rows_->forward_workspace_bytes(thread_count));
+    if ((!state_->shared || !clusters_usable_) && by_rows) {
+      bytes = std::max(bytes, state_->rows.forward_workspace_bytes(thread_count));
     }
     if (config_.meter_interval > 0 && config_.method != Method::dense) {
       bytes = std::max(
@@ -211,7 +195,7 @@ class LayerProduct {
  private:
   /// The published method reads its gradients' setting where it makes its clusters.
   [[nodiscard]] bool can_change_in_place(const ReuseConfig& config) const noexcept {
-    return gradients_ && config.clusters_as(config_) && config.method != Method::hyperplane &&
+    return state_ && config.clusters_as(config_) && config.method != Method::hyperplane &&
            config.time_stages == config_.time_stages &&
            config.check_finite == config_.check_finite &&
            config.input_gradient != InputGradient::own_clusters &&
@@ -220,7 +204,11 @@ class LayerProduct {
   }
 
   [[nodiscard]] ForwardState<T> forward_state(const VectorMap& map) const {
-    return {shape_, shared_ ? &*shared_ : nullptr, gemm_, dense_convolution(map), clusters_usable_,
+    return {shape_,
+            state_->shared ? &*state_->shared : nullptr,
+            gemm_,
+            dense_convolution(map),
+            clusters_usable_,
             map};
   }
   /// Null also for an empty batch, which an implementation need not know.
@@ -241,8 +229,8 @@ class LayerProduct {
         return;
       }
     }
-    rows_->forward(input.rows(), weights, bias, output.rows(), context);
-    stats_ = rows_->stats();
+    state_->rows.forward(input.rows(), weights, bias, output.rows(), context);
+    stats_ = state_->rows.stats();
   }
 
   template <class Input, class Output>
@@ -251,16 +239,16 @@ class LayerProduct {
     stats_.reset();
     stats_.method = config_.method;
     StageTimes* times = config_.time_stages ? &stats_.forward_times : nullptr;
-    clusters_usable_ = shared_->forward(input.vectors(shape_.input.kind), weights, bias,
-                                        output.pixels(), gemm_, context, stats_, times);
+    clusters_usable_ = state_->shared->forward(input.vectors(shape_.input.kind), weights, bias,
+                                               output.pixels(), gemm_, context, stats_, times);
     if (!clusters_usable_) {
-      rows_->forward(input.rows(), weights, bias, output.rows(), context);
-      stats_.forward.multiply_adds_done = rows_->stats().forward.multiply_adds_done;
-      stats_.forward_times.add(rows_->stats().forward_times);
+      state_->rows.forward(input.rows(), weights, bias, output.rows(), context);
+      stats_.forward.multiply_adds_done = state_->rows.stats().forward.multiply_adds_done;
+      stats_.forward_times.add(state_->rows.stats().forward_times);
       // An empty batch that nothing can be learned from is no fallback.
       stats_.dense_fallbacks = map_.rows() > 0 ? 1 : 0;
     }
-    stats_.fits = shared_->fits_of_pass();
+    stats_.fits = state_->shared->fits_of_pass();
     stats_.forward.multiply_adds_dense = dense_work();
   }
 
@@ -273,15 +261,11 @@ class LayerProduct {
   ReuseConfig config_;
   DenseGemm<T> gemm_;
   std::shared_ptr<DenseConvolution<T>> dense_convolution_;
-  std::optional<ReuseProduct<T>> rows_;
-  std::optional<SharedProduct<T>> shared_;
-  std::optional<ProductGradients<T>> gradients_;
+  std::optional<ProductState<T>> state_;
   VectorMap map_;
   bool has_forward_ = false;
   bool clusters_usable_ = true;
-  GradientCosts gradient_costs_;
   Decision decision_;
-  OutputErrorMeter meter_;
   std::vector<ReuseConfig> requested_;
   std::vector<RungMeasurement> measurements_;
   ReuseStats stats_;
@@ -307,23 +291,23 @@ void LayerProduct<T>::forward(const Input& input, const GemmFactor<T>& weights,
   has_forward_ = false;
   clusters_usable_ = true;
   map_ = input.vectors(shape_.input.kind).map();
-  if (shared_) {
+  if (state_->shared) {
     forward_shared(input, weights, bias, output, context);
   } else if (config_.method == Method::dense) {
     forward_dense(input, weights, bias, output, context);
   } else {
-    rows_->forward(input.rows(), weights, bias, output.rows(), context);
-    stats_ = rows_->stats();
+    state_->rows.forward(input.rows(), weights, bias, output.rows(), context);
+    stats_ = state_->rows.stats();
   }
   has_forward_ = true;
   stats_.seconds.forward = timer.lap();
   stats_.decision = decision_;
   if (config_.method == Method::dense && requested_.empty()) return;
-  if (config_.method != Method::dense && meter_.is_due(config_.meter_interval)) {
+  if (config_.method != Method::dense && state_->meter.is_due(config_.meter_interval)) {
     context.workspace().reserve(
         OutputErrorMeter::workspace_bytes<T>(map_.rows(), shape_.columns, shape_.outputs));
-    meter_.measure(input.rows(), weights, bias, output.rows(), config_.seed, gemm_, context,
-                   stats_);
+    state_->meter.measure(input.rows(), weights, bias, output.rows(), config_.seed, gemm_, context,
+                          stats_);
   }
   if (!requested_.empty() && !frozen()) {
     measurements_ = measure_rungs(shape_, requested_, input, weights, gemm_, context);
@@ -339,8 +323,8 @@ void LayerProduct<T>::backward(const Input& input, const GemmFactor<T>& weights,
                                const InputOperand& d_input, Context& context) {
   require_clusters_of(d_output.pixels().rows());
   if (config_.method == Method::dense) map_ = input.vectors(shape_.input.kind).map();
-  gradients_->compute(forward_state(map_), *rows_, input, weights, d_output, d_weights, d_input,
-                      context, stats_);
+  state_->gradients.compute(forward_state(map_), state_->rows, input, weights, d_output, d_weights,
+                            d_input, context, stats_);
 }
 
 ADR_NAMESPACE_END

@@ -1,89 +1,117 @@
-// What layers have learned, in a file: codebooks to go on with, or to freeze for inference.
+// What layers have learned and counted, in a file: to go on with training where it was interrupted,
+// or to freeze for inference.
+//
+// A file holds, as settings, what it and the products of a layer have to agree on; then one product
+// after the other: the error meter, the published method, the method over shared neuron vectors if
+// it is one, and the gradients. See ProductState::exchange.
 #pragma once
 
-#include <stdexcept>
+#include <cstddef>
+#include <locale>
+#include <sstream>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
-#include "adr/cluster/codebook_state.hpp"
-#include "adr/core/errors.hpp"
+#include "adr/adapt/reuse_config.hpp"
+#include "adr/core/state_fields.hpp"
 #include "adr/core/state_file.hpp"
 #include "adr/core/types.hpp"
 #include "adr/core/vector_map.hpp"
 #include "adr/nn/layer_product.hpp"
+#include "adr/nn/product_state.hpp"
 
 ADR_NAMESPACE_BEGIN
 namespace detail {
 
-inline const char* kind_name(NeuronVectorKind kind) noexcept {
-  constexpr const char* names[] = {"automatic", "patch", "pixel", "strip"};
-  return names[static_cast<int>(kind)];
+/// The name of an enumerator in a file.
+template <class Enum, std::size_t Count>
+std::string name_of(Enum value, const char* const (&names)[Count]) {
+  return names[static_cast<std::size_t>(value)];
 }
 
-/// Calls use(name, value) for all that a file and the products of a layer have to agree on, beside
-/// the shape of each codebook.
-template <class T, class Use>
-void for_each_layer_setting(const LayerProduct<T>& product, index_t count, const Use& use) {
-  use("groups", std::to_string(count));
-  use("columns", std::to_string(product.columns()));
-  use("outputs", std::to_string(product.outputs()));
-  use("neuron_vectors", std::string(kind_name(product.vector_kind())));
+/// A number so that other numbers have other texts, whatever the user's locale is.
+inline std::string exact_text(double value) {
+  std::ostringstream text;
+  text.imbue(std::locale::classic());
+  text.precision(17);
+  text << value;
+  return text.str();
 }
 
-template <class T>
-void require_codebooks(const LayerProduct<T>& product) {
-  detail::require(product.codebook_product() != nullptr,
-                  "a state file holds what method codebook has learned; the method of this layer "
-                  "is ",
-                  to_string(product.config().method));
+/// Agrees on all that ReuseConfig::clusters_as compares; neuron_vectors is the product's.
+template <class Archive>
+void agree_on_clusters(Archive& archive, const ReuseConfig& config, NeuronVectorKind kind) {
+  archive.agree("method", to_string(config.method));
+  archive.agree("sub_vector_length", config.sub_vector_length);
+  archive.agree("hash_count", config.hash_count);
+  archive.agree("hash_center", name_of(config.hash_center, {"origin", "mean"}));
+  archive.agree("shared_hyperplanes", index_t{config.shared_hyperplanes});
+  archive.agree("cluster_reuse", index_t{config.cluster_reuse});
+  archive.agree("max_product_age", config.max_product_age);
+  archive.agree("cluster_cache_limit", config.cluster_cache_limit);
+  archive.agree("refit_interval", config.refit_interval);
+  archive.agree("neuron_vectors", name_of(kind, {"automatic", "patch", "pixel", "strip"}));
+  archive.agree("group_length", config.group_length);
+  archive.agree("codebooks", config.codebooks);
+  archive.agree("codebook_size", config.codebook_size);
+  archive.agree("quantizer", name_of(config.quantizer, {"product", "residual"}));
+  archive.agree("table_type", name_of(config.table_type, {"automatic", "int16", "uint8"}));
+  archive.agree("kept_coordinates", config.kept_coordinates);
+  archive.agree("subspace_error", exact_text(config.subspace_error));
+  archive.agree("seed", std::to_string(config.seed));
+}
+
+/// Agrees on all that the products of a layer are.
+template <class Archive, class T>
+void agree_on_layer(Archive& archive, const LayerProduct<T>& product, index_t count) {
+  archive.agree("element_type", std::is_same_v<T, float> ? "float" : "double");
+  archive.agree("groups", count);
+  archive.agree("columns", product.columns());
+  archive.agree("outputs", product.outputs());
+  agree_on_clusters(archive, product.config(), product.vectors().kind);
+  archive.agree("vector_length", product.vectors().length);
+  archive.agree("offsets", product.vectors().offsets);
 }
 
 }  // namespace detail
 
-/// Writes the codebooks of the products of one layer. Errors: std::invalid_argument when the method
-/// has no codebooks or they have not been fitted yet; std::runtime_error when the file cannot be
-/// written, and then what was there before is there still. Cost: books * entries * (length +
-/// coordinates) floats. Thread-safety: none. Source: this library.
+/// Writes what the products of one layer have learned and counted. Errors: std::runtime_error when
+/// something learned is not finite or the file cannot be written, and then what was there before is
+/// there still. Cost: memory and a file of the size of what was learned. Thread-safety: none.
+/// Source: this library.
 template <class T>
-void save_codebooks(const LayerProduct<T>* products, index_t count, const std::string& path) {
-  detail::require_codebooks(products[0]);
+void save_products(const LayerProduct<T>* products, index_t count, const std::string& path) {
   StateWriter writer;
-  detail::for_each_layer_setting(
-      products[0], count,
-      [&](const char* name, const std::string& value) { writer.put_setting(name, value); });
-  for (index_t g = 0; g < count; ++g) {
-    const Codebook& codebook = products[g].codebook_product()->codebook();
-    detail::require(codebook.fitted(),
-                    "save_state: there are no codebooks yet; run a forward pass first");
-    write_codebook(writer, codebook);
-  }
+  StateSaver saver(writer);
+  detail::agree_on_layer(saver, products[0], count);
+  for (index_t g = 0; g < count; ++g) ProductState<T>::exchange(saver, products[g].state());
   writer.save(path);
 }
 
-/// Reads codebooks in place of what the products of one layer have learned; a frozen layer stays
-/// frozen. Errors: std::invalid_argument when the method has no codebooks; std::runtime_error when
-/// the file cannot be read, is damaged, or is of another layer or setting: nothing has changed
-/// then.
+/// Reads it in place of what the products of one layer have learned and counted; frozen products
+/// stay frozen, and become so where the file's were. Errors: std::runtime_error when the file
+/// cannot be read, is damaged, is of another layer or setting, or holds nothing learned for a
+/// frozen product: nothing has changed then.
 template <class T>
-void load_codebooks(LayerProduct<T>* products, index_t count, const std::string& path) {
-  detail::require_codebooks(products[0]);
+void load_products(LayerProduct<T>* products, index_t count, const std::string& path) {
   StateReader reader(path);
-  detail::for_each_layer_setting(
-      products[0], count,
-      [&](const char* name, const std::string& value) { reader.require_setting(name, value); });
-  std::vector<CodebookState> states;
+  StateLoader loader(reader);
+  detail::agree_on_layer(loader, products[0], count);
+  std::vector<ProductState<T>> states;
+  states.reserve(static_cast<std::size_t>(count));
   for (index_t g = 0; g < count; ++g) {
-    states.push_back(
-        read_codebook_state(reader, products[g].codebook_product()->codebook().shape()));
-    if (states.back().groups.empty()) {
-      ADR_THROW(
-          std::runtime_error(detail::message(path, " holds codebooks that were never fitted")));
-    }
+    states.push_back(products[g].blank_state());
+    ProductState<T>& state = states.back();
+    ProductState<T>::exchange(loader, state);
+    if (!products[g].frozen()) continue;
+    loader.require(state.can_freeze(), "nothing was learned, and this layer is frozen");
+    state.shared->freeze();
   }
   reader.require_end();
   for (index_t g = 0; g < count; ++g) {
-    products[g].restore_codebooks(std::move(states[static_cast<std::size_t>(g)]));
+    products[g].restore(std::move(states[static_cast<std::size_t>(g)]));
   }
 }
 

@@ -27,6 +27,12 @@ class OutputErrorMeter {
     return interval > 0 && passes_++ % static_cast<std::uint64_t>(interval) == 0;
   }
 
+  /// Writes or reads the count; see core/state_fields.hpp.
+  template <class Archive, class Self>
+  static void exchange(Archive& archive, Self& self) {
+    archive.bits("passes of the error meter", self.passes_);
+  }
+
   template <class T>
   static std::size_t workspace_bytes(index_t rows, index_t columns, index_t outputs) {
     const index_t count = sampled_rows(rows);

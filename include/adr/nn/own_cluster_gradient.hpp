@@ -30,6 +30,11 @@ class OwnClusterGradient {
 
   /// The next gradient has its codebooks fitted anew.
   void clear() noexcept { product_.clear(); }
+  /// See ProductState.
+  template <class Archive, class Self>
+  static void exchange(Archive& archive, Self& self) {
+    CodebookProduct<T>::exchange(archive, self.product_);
+  }
   /// Of the last `compute`.
   [[nodiscard]] double multiply_adds() const noexcept { return stats_.forward.multiply_adds_done; }
   [[nodiscard]] std::size_t workspace_bytes(int thread_count) const {

@@ -51,6 +51,12 @@ class PrincipalProduct {
   [[nodiscard]] bool fitted() const noexcept { return fitted_; }
   void clear() noexcept { refit_.demand(); }
   [[nodiscard]] int fits_of_pass() const noexcept { return refit_.fits_of_pass(); }
+  template <class Archive, class Self>
+  static void exchange(Archive& archive, Self& self) {
+    archive.flag("fitted", self.fitted_);
+    if (self.fitted_) PrincipalHash<T>::exchange(archive, self.hash_);
+    RefitPolicy::exchange(archive, self.refit_);
+  }
 
   [[nodiscard]] std::size_t forward_workspace_bytes(const VectorMap& map, int thread_count) const {
     return std::max(

@@ -65,11 +65,24 @@ class ProductGradients {
   /// Changes the forms. Requires: neither setting has own clusters.
   void set_config(const ReuseConfig& config) noexcept { config_ = config; }
   void set_costs(const GradientCosts& costs) noexcept { costs_ = costs; }
+  [[nodiscard]] const GradientCosts& costs() const noexcept { return costs_; }
 
   /// Forgets the clusters of earlier output gradients, and starts the sequence of rounding anew.
   void clear() noexcept {
     passes_ = 0;
     if (own_clusters_) own_clusters_->clear();
+  }
+
+  /// See ProductState.
+  template <class Archive, class Self>
+  static void exchange(Archive& archive, Self& self) {
+    archive.bits("passes of the gradients", self.passes_);
+    archive.real("cost of sparse weight gradients", self.costs_.sparse_weights);
+    archive.real("cost of clustered weight gradients", self.costs_.cluster_weights);
+    archive.real("cost of sparse input gradients", self.costs_.sparse_input);
+    archive.real("cost of listing", self.costs_.listing);
+    archive.agree("own_clusters", index_t{self.own_clusters_ ? 1 : 0});
+    if (self.own_clusters_) OwnClusterGradient<T>::exchange(archive, *self.own_clusters_);
   }
 
   /// Bytes of scratch that the last `compute` took, or that one over non-zeros would take.

@@ -134,17 +134,19 @@ class ReuseConv2d final : public AdaptiveLayer {
   }
   [[nodiscard]] bool frozen() const noexcept { return groups_.front().frozen(); }
 
-  /// Writes what was learned to a versioned, checked file. Errors: std::invalid_argument unless the
-  /// method is codebook and has seen a batch; std::runtime_error when the file cannot be written,
-  /// and then what was there before is there still.
+  /// Writes what was learned and counted to a versioned, checked file: with it, a layer of the same
+  /// shape and setting goes on to the same bits as this one. The clusters of the last forward pass
+  /// are not in it. Errors: std::runtime_error when something learned is not finite or the file
+  /// cannot be written, and then what was there before is there still.
   void save_state(const std::string& path) const {
-    save_codebooks(groups_.data(), geometry_.groups, path);
+    save_products(groups_.data(), geometry_.groups, path);
   }
-  /// Reads what a layer of the same shape and setting has learned; the weights are the caller's.
-  /// Errors: std::invalid_argument unless the method is codebook; std::runtime_error when the file
-  /// cannot be read, is damaged or belongs to another layer: nothing has changed then.
+  /// Reads what a layer of the same shape and setting has saved; the weights are the caller's, and
+  /// a gradient needs a forward pass first. A frozen layer stays frozen, and a layer that was saved
+  /// frozen is. Errors: std::runtime_error when the file cannot be read, is damaged, belongs to
+  /// another layer or setting, or has nothing learned for a frozen layer: nothing has changed then.
   void load_state(const std::string& path) {
-    load_codebooks(groups_.data(), geometry_.groups, path);
+    load_products(groups_.data(), geometry_.groups, path);
   }
 
   /// Bytes of scratch for a forward and a backward pass on that many images. With reuse the scratch

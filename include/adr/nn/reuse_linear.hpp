@@ -70,8 +70,8 @@ class ReuseLinear final : public AdaptiveLayer {
   void unfreeze() noexcept { product_.unfreeze(); }
   [[nodiscard]] bool frozen() const noexcept { return product_.frozen(); }
   /// What was learned, to and from a file; see ReuseConv2d.
-  void save_state(const std::string& path) const { save_codebooks(&product_, 1, path); }
-  void load_state(const std::string& path) { load_codebooks(&product_, 1, path); }
+  void save_state(const std::string& path) const { save_products(&product_, 1, path); }
+  void load_state(const std::string& path) { load_products(&product_, 1, path); }
 
   /// Bytes of scratch for a forward and a backward pass on that many rows; see ReuseConv2d.
   [[nodiscard]] std::size_t workspace_bytes(index_t rows) const {

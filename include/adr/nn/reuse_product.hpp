@@ -16,6 +16,7 @@
 #include "adr/cluster/sign_hash.hpp"
 #include "adr/core/context.hpp"
 #include "adr/core/fingerprint.hpp"
+#include "adr/core/state_fields.hpp"
 #include "adr/core/types.hpp"
 #include "adr/gemm/centroid_gemm.hpp"
 #include "adr/gemm/dense_gemm.hpp"
@@ -80,6 +81,24 @@ class ReuseProduct {
   void clear_cache() {
     if (cache_) cache_->clear();
     forward_count_ = 0;
+  }
+
+  /// Writes what earlier batches left behind, or reads it; see ProductState.
+  template <class Archive, class Self>
+  static void exchange(Archive& archive, Self& self) {
+    archive.count("forward passes", self.forward_count_, 0, k_most_counted);
+    const bool centred =
+        self.hash_ && self.config_.hash_center == HashCenter::mean && self.forward_count_ > 0;
+    if (centred) {
+      archive.rows("mean of the input", self.mean_, 1, self.columns_, self.columns_);
+      if constexpr (Archive::k_reads) {
+        self.hash_->set_center(VectorView<const T>(self.mean_.data(), self.columns_));
+      }
+    }
+    if (self.cache_) {
+      ClusterCache<T>::exchange(archive, *self.cache_, self.hash_->slice_count(),
+                                [&](index_t s) { return self.hash_->slice_length(s); });
+    }
   }
 
   /// Throws std::invalid_argument unless a gradient for that many rows can be formed now.

@@ -2,6 +2,7 @@
 // method made them.
 #pragma once
 
+#include <type_traits>
 #include <utility>
 #include <variant>
 
@@ -33,9 +34,6 @@ class SharedProduct {
 
   [[nodiscard]] const VectorShape& vectors() const noexcept { return vectors_; }
   /// Null for other methods.
-  [[nodiscard]] CodebookProduct<T>* codebook_product() noexcept {
-    return std::get_if<CodebookProduct<T>>(&form_);
-  }
   [[nodiscard]] const CodebookProduct<T>* codebook_product() const noexcept {
     return std::get_if<CodebookProduct<T>>(&form_);
   }
@@ -64,6 +62,20 @@ class SharedProduct {
   /// How often the last forward pass fitted, whatever it returned.
   [[nodiscard]] int fits_of_pass() const noexcept {
     return std::visit([](const auto& form) { return form.fits_of_pass(); }, form_);
+  }
+
+  /// See ProductState.
+  template <class Archive, class Self>
+  static void exchange(Archive& archive, Self& self) {
+    std::visit([&](auto& form) { std::decay_t<decltype(form)>::exchange(archive, form); },
+               self.form_);
+    bool frozen = self.frozen();
+    archive.flag("frozen", frozen);
+    if constexpr (Archive::k_reads) {
+      archive.require(!frozen || self.fitted(),
+                      "frozen must be 0 where nothing was learned, got 1");
+      if (frozen) self.freeze();
+    }
   }
 
   /// Computes the output. Returns false, and writes nothing, where the input is not finite.

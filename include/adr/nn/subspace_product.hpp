@@ -48,6 +48,11 @@ class SubspaceProduct {
   [[nodiscard]] bool fitted() const noexcept { return subspace_.fitted(); }
   void clear() noexcept { refit_.demand(); }
   [[nodiscard]] int fits_of_pass() const noexcept { return refit_.fits_of_pass(); }
+  template <class Archive, class Self>
+  static void exchange(Archive& archive, Self& self) {
+    Subspace::exchange(archive, self.subspace_);
+    RefitPolicy::exchange(archive, self.refit_);
+  }
 
   [[nodiscard]] std::size_t forward_workspace_bytes(const VectorMap& map, int thread_count) const {
     if (!subspace_.fitted()) return 0;

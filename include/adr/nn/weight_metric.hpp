@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <limits>
+#include <utility>
 
 #include "adr/core/aligned_buffer.hpp"
 #include "adr/core/context.hpp"
@@ -25,8 +26,7 @@ class WeightMetric {
     const std::uint64_t version = fingerprint<T>(weights.matrix);
     if (packed_.size() > 0 && version == version_) return false;
     pack_weights(weights, columns, context, packed_);
-    version_ = version;
-    return true;
+    return std::exchange(version_, version) != version;
   }
   /// Packs the weights and computes their metric for neuron vectors of that length.
   void measure(const GemmFactor<T>& weights, const index_t* columns, index_t length,
@@ -34,6 +34,13 @@ class WeightMetric {
     pack(weights, columns, context);
     weights_gram(packed_, length, DenseGemm<float>(), gram_);
     length_ = length;
+  }
+
+  /// Writes or reads which weights were packed last, by which they are known again; see
+  /// core/state_fields.hpp.
+  template <class Archive, class Self>
+  static void exchange(Archive& archive, Self& self) {
+    archive.bits("fingerprint of the weights", self.version_);
   }
 
   [[nodiscard]] const AlignedBuffer<float>& packed() const noexcept { return packed_; }

@@ -1,0 +1,331 @@
+// Predicted costs against those of docs/performance.md and others that were measured, what must be
+// predicted not to pay, and the correction by what was timed.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "adr/adapt/config_label.hpp"
+#include "adr/adapt/cost_model.hpp"
+#include "adr/adapt/ladder.hpp"
+#include "support/catch.hpp"
+#include "support/fake_layer.hpp"
+#include "training/temporary_folder.hpp"
+
+namespace {
+
+using namespace adr;
+using adr_test::convolution_shape;
+using Catch::Matchers::WithinRel;
+
+ReuseConfig codebooks(int count) {
+  ReuseConfig config;
+  config.method = Method::codebook;
+  config.codebooks = count;
+  return config;
+}
+ReuseConfig subspace(index_t kept) {
+  ReuseConfig config;
+  config.method = Method::subspace;
+  config.kept_coordinates = kept;
+  return config;
+}
+ReuseConfig dense() {
+  ReuseConfig config;
+  config.method = Method::dense;
+  return config;
+}
+ReuseConfig with_gradients(WeightGradient weights, InputGradient input) {
+  ReuseConfig config = codebooks(4);
+  config.weight_gradient = weights;
+  config.input_gradient = input;
+  return config;
+}
+
+/// conv1 of CifarNet at batch 128: vectors are strips of a kernel's width.
+LayerShape first_convolution() {
+  LayerShape shape = convolution_shape();
+  shape.rows = shape.vectors = 128 * 32 * 32;
+  shape.columns = 75;
+  shape.vector_length = 15;
+  shape.offsets = 5;
+  return shape;
+}
+LayerShape plain_product(index_t rows, index_t columns, index_t outputs) {
+  LayerShape shape;
+  shape.rows = shape.vectors = rows;
+  shape.columns = shape.vector_length = columns;
+  shape.outputs = outputs;
+  return shape;
+}
+/// Every setting that a scheduler would consider.
+std::vector<ReuseConfig> all_candidates(const LayerShape& shape) {
+  std::vector<ReuseConfig> all = shared_candidates(shape, ReuseConfig());
+  const std::vector<ReuseConfig> published = published_candidates(shape, ReuseConfig());
+  all.insert(all.end(), published.begin(), published.end());
+  return all;
+}
+double forward_cost(const LayerShape& shape, const ReuseConfig& config) {
+  return predicted_costs(shape, config, 1.0).forward;
+}
+
+}  // namespace
+
+TEST_CASE("The dense setting costs 1") {
+  for (const LayerShape& shape :
+       {convolution_shape(), first_convolution(), plain_product(1, 1, 1), plain_product(0, 8, 8)}) {
+    const PassCosts costs = predicted_costs(shape, dense(), 0.5);
+    CHECK(costs.forward == 1);
+    CHECK(costs.weight_gradient == 1);
+    CHECK(costs.input_gradient == 1);
+  }
+}
+
+TEST_CASE("Predicted forward costs are near the documented ones") {
+  struct Documented {
+    LayerShape shape;
+    ReuseConfig config;
+    double speedup;
+  };
+  const LayerShape conv1 = first_convolution();
+  const LayerShape conv2 = convolution_shape();
+  const std::vector<Documented> all = {
+      {conv2, codebooks(2), 10.3}, {conv2, codebooks(3), 8.7},  {conv2, codebooks(4), 7.6},
+      {conv2, codebooks(5), 6.5},  {conv2, codebooks(6), 5.6},  {conv2, codebooks(8), 4.6},
+      {conv2, subspace(16), 2.0},  {conv2, ReuseConfig(), 0.7}, {conv1, codebooks(3), 1.23},
+      {conv1, codebooks(4), 1.06}, {conv1, codebooks(6), 0.83}};
+  for (const Documented& d : all) {
+    CAPTURE(label(d.config), d.shape.columns);
+    CHECK_THAT(forward_cost(d.shape, d.config) * d.speedup, WithinRel(1.0, 0.3));
+  }
+}
+
+TEST_CASE("Predicted forward costs of other layers are within a factor of two") {
+  struct Measured {
+    LayerShape shape;
+    ReuseConfig config;
+    double cost;
+  };
+  ReuseConfig grouped = codebooks(4);
+  grouped.group_length = 128;
+  LayerShape pointwise = plain_product(12544, 256, 256);
+  LayerShape narrow = convolution_shape();
+  narrow.columns = 72;
+  narrow.vector_length = narrow.outputs = 8;
+  narrow.offsets = narrow.kernel_plane = 9;
+  narrow.kernel_width = 3;
+  ReuseConfig hyperplanes;
+  hyperplanes.sub_vector_length = 32;
+  hyperplanes.hash_count = 8;
+  // One core with AVX-512, over the faster one of oneDNN (convolutions) and OpenBLAS.
+  const std::vector<Measured> all = {{plain_product(128, 4096, 384), grouped, 4.6},
+                                     {plain_product(4096, 256, 256), codebooks(4), 0.36},
+                                     {plain_product(4096, 64, 1), codebooks(4), 6.3},
+                                     {plain_product(128, 384, 10), grouped, 8.1},
+                                     {pointwise, codebooks(8), 0.60},
+                                     {pointwise, subspace(64), 0.80},
+                                     {pointwise, hyperplanes, 0.37},
+                                     {plain_product(32768, 64, 64), codebooks(4), 1.5},
+                                     {plain_product(32768, 8, 8), codebooks(2), 7.3},
+                                     {narrow, codebooks(4), 1.5},
+                                     {narrow, subspace(4), 2.1}};
+  for (const Measured& m : all) {
+    CAPTURE(label(m.config), m.shape.rows, m.shape.columns, m.shape.outputs);
+    const double ratio = forward_cost(m.shape, m.config) / m.cost;
+    CHECK(ratio > 0.5);
+    CHECK(ratio < 2.0);
+  }
+}
+
+TEST_CASE("Layers without room are predicted to gain nothing") {
+  const std::vector<LayerShape> shapes = {plain_product(4096, 256, 1),  plain_product(4096, 64, 1),
+                                          plain_product(4096, 4096, 1), plain_product(32768, 8, 8),
+                                          plain_product(32768, 16, 16), plain_product(128, 384, 10),
+                                          plain_product(64, 8, 4),      plain_product(1, 1, 1),
+                                          plain_product(1, 4096, 4096), plain_product(0, 64, 64)};
+  for (const LayerShape& shape : shapes) {
+    for (const ReuseConfig& config : all_candidates(shape)) {
+      CAPTURE(shape.rows, shape.columns, shape.outputs, label(config));
+      CHECK(forward_cost(shape, config) > 1);
+    }
+  }
+}
+
+TEST_CASE("Finer settings are predicted to cost more") {
+  for (const LayerShape& shape : {convolution_shape(), first_convolution(),
+                                  plain_product(4096, 256, 256), plain_product(128, 4096, 384)}) {
+    Method method = Method::dense;
+    double last = 0;
+    for (const ReuseConfig& config : shared_candidates(shape, ReuseConfig())) {
+      CAPTURE(shape.columns, label(config));
+      if (config.method != method) last = 0;
+      method = config.method;
+      CHECK(forward_cost(shape, config) > last);
+      last = forward_cost(shape, config);
+    }
+  }
+  ReuseConfig fine;
+  fine.sub_vector_length = 5;
+  CHECK(forward_cost(convolution_shape(), fine) > forward_cost(convolution_shape(), ReuseConfig()));
+}
+
+TEST_CASE("What makes a setting dearer is predicted to") {
+  const LayerShape shape = convolution_shape();
+  const double usual = forward_cost(shape, codebooks(4));
+  ReuseConfig config = codebooks(4);
+  SECTION("larger codebooks") { config.codebook_size = 256; }
+  SECTION("codebooks that encode what others left") { config.quantizer = Quantizer::residual; }
+  SECTION("more coordinates") { config.kept_coordinates = 48; }
+  SECTION("a fit in every other pass") { config.refit_interval = 2; }
+  SECTION("more groups") { config.group_length = 8; }
+  CHECK(forward_cost(shape, config) > 1.2 * usual);
+}
+
+TEST_CASE("What codebooks keep by themselves costs as much as when it is asked for") {
+  const LayerShape shape = convolution_shape();
+  ReuseConfig few = codebooks(2);
+  few.kept_coordinates = 8;
+  CHECK(forward_cost(shape, few) == forward_cost(shape, codebooks(2)));
+  ReuseConfig more = codebooks(6);
+  more.kept_coordinates = 18;
+  CHECK(forward_cost(shape, more) == forward_cost(shape, codebooks(6)));
+  // No more than there are, and no fewer than a codebook needs.
+  ReuseConfig all = codebooks(6);
+  all.kept_coordinates = 64;
+  ReuseConfig too_many = all;
+  too_many.kept_coordinates = 1000;
+  CHECK(forward_cost(shape, too_many) == forward_cost(shape, all));
+}
+
+TEST_CASE("Gradients over non-zeros cost what their density says") {
+  using Weights = WeightGradient;
+  using Input = InputGradient;
+  const LayerShape shape = convolution_shape();
+  GradientCosts usual;
+  for (const double density : {0.0, 0.1, 0.5}) {
+    // Looking for them: 1/200 of the 1600 columns' products, and starting threads.
+    const PassCosts sparse =
+        predicted_costs(shape, with_gradients(Weights::sparse, Input::sparse), density);
+    CHECK_THAT(sparse.weight_gradient,
+               WithinRel(usual.sparse_weights * density + usual.listing / 1600.0, 0.02));
+    CHECK_THAT(sparse.input_gradient,
+               WithinRel(usual.sparse_input * density + usual.listing / 1600.0, 0.02));
+    const PassCosts sparsified =
+        predicted_costs(shape, with_gradients(Weights::sparsified, Input::sparsified), density);
+    CHECK(sparsified.weight_gradient == sparse.weight_gradient);
+    CHECK(sparsified.input_gradient == sparse.input_gradient);
+  }
+}
+
+TEST_CASE("The cheapest exact gradient is never predicted above the dense one") {
+  const ReuseConfig cheapest =
+      with_gradients(WeightGradient::cheapest_exact, InputGradient::cheapest_exact);
+  const ReuseConfig sparse = with_gradients(WeightGradient::sparse, InputGradient::sparse);
+  const LayerShape shape = convolution_shape();
+  const PassCosts few = predicted_costs(shape, cheapest, 0.1);
+  CHECK(few.weight_gradient == predicted_costs(shape, sparse, 0.1).weight_gradient);
+  CHECK(few.input_gradient == predicted_costs(shape, sparse, 0.1).input_gradient);
+  CHECK(few.weight_gradient < 0.2);
+  const PassCosts many = predicted_costs(shape, cheapest, 0.9);
+  CHECK(many.weight_gradient == 1);
+  CHECK(many.input_gradient == 1);
+  CHECK(predicted_costs(shape, sparse, 0.9).weight_gradient > 1);
+  // Few columns: looking for the non-zeros costs as much as the product.
+  CHECK(predicted_costs(plain_product(32768, 8, 64), cheapest, 0.1).weight_gradient == 1);
+}
+
+TEST_CASE("Exact gradients cost as much as dense ones") {
+  const PassCosts costs = predicted_costs(
+      convolution_shape(), with_gradients(WeightGradient::exact, InputGradient::exact), 0.1);
+  CHECK(costs.weight_gradient == 1);
+  CHECK(costs.input_gradient == 1);
+}
+
+TEST_CASE("Predictions are corrected by the median of what was timed, by method and pass") {
+  CostModel model;
+  CHECK(model.factor(Method::codebook, Pass::forward) == 1);
+  model.note(Method::codebook, Pass::forward, 0.1, 0.2);
+  CHECK(model.factor(Method::codebook, Pass::forward) == 2);
+  model.note(Method::codebook, Pass::forward, 0.25, 0.75);
+  model.note(Method::codebook, Pass::forward, 0.25, 2.5);
+  CHECK(model.factor(Method::codebook, Pass::forward) == 3);
+  model.note(Method::codebook, Pass::weight_gradient, 0.5, 0.25);
+  CHECK(model.factor(Method::codebook, Pass::weight_gradient) == 0.5);
+  model.note(Method::subspace, Pass::input_gradient, 0.5, 4);
+  CHECK(model.factor(Method::subspace, Pass::input_gradient) == 8);
+  CHECK(model.factor(Method::codebook, Pass::forward) == 3);
+  for (const Method method : {Method::dense, Method::hyperplane, Method::principal}) {
+    for (const Pass pass : {Pass::forward, Pass::weight_gradient, Pass::input_gradient}) {
+      CHECK(model.factor(method, pass) == 1);
+    }
+  }
+
+  const LayerShape shape = convolution_shape();
+  ReuseConfig config = with_gradients(WeightGradient::sparse, InputGradient::sparse);
+  PassCosts plain = predicted_costs(shape, config, 0.1);
+  PassCosts corrected = model.predict(shape, config, 0.1);
+  CHECK(corrected.forward == 3 * plain.forward);
+  CHECK(corrected.weight_gradient == 0.5 * plain.weight_gradient);
+  CHECK(corrected.input_gradient == plain.input_gradient);
+  config.method = Method::subspace;
+  config.kept_coordinates = 16;
+  plain = predicted_costs(shape, config, 0.1);
+  corrected = model.predict(shape, config, 0.1);
+  CHECK(corrected.forward == plain.forward);
+  CHECK(corrected.input_gradient == 8 * plain.input_gradient);
+}
+
+TEST_CASE("A correction forgets: the median is of the last nine") {
+  CostModel model;
+  for (int i = 0; i < 9; ++i) model.note(Method::codebook, Pass::forward, 1, 4);
+  for (int i = 0; i < 4; ++i) model.note(Method::codebook, Pass::forward, 1, 2);
+  CHECK(model.factor(Method::codebook, Pass::forward) == 4);
+  model.note(Method::codebook, Pass::forward, 1, 2);
+  CHECK(model.factor(Method::codebook, Pass::forward) == 2);
+}
+
+TEST_CASE("Corrections stay between 1/16 and 16, and what is no timing is left out") {
+  CostModel model;
+  model.note(Method::codebook, Pass::forward, 1e-6, 1);
+  CHECK(model.factor(Method::codebook, Pass::forward) == 16);
+  model.note(Method::subspace, Pass::forward, 1, 1e-6);
+  CHECK(model.factor(Method::subspace, Pass::forward) == 1 / 16.0);
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  model.note(Method::hyperplane, Pass::forward, 0, 1);
+  model.note(Method::hyperplane, Pass::forward, -1, 1);
+  model.note(Method::hyperplane, Pass::forward, 1, 0);
+  model.note(Method::hyperplane, Pass::forward, 1, -1);
+  model.note(Method::hyperplane, Pass::forward, nan, 1);
+  model.note(Method::hyperplane, Pass::forward, 1, nan);
+  CHECK(model.factor(Method::hyperplane, Pass::forward) == 1);
+}
+
+TEST_CASE("A saved cost model has the same corrections") {
+  CostModel saved;
+  saved.note(Method::codebook, Pass::forward, 1, 2);
+  saved.note(Method::codebook, Pass::forward, 1, 3);
+  saved.note(Method::codebook, Pass::forward, 1, 5);
+  saved.note(Method::subspace, Pass::input_gradient, 1, 0.5);
+  const adr_test::TemporaryFolder folder;
+  const std::string path = folder.file("costs.state");
+  {
+    StateWriter writer;
+    StateArchive archive(writer);
+    saved.exchange(archive);
+    writer.save(path);
+  }
+  CostModel restored;
+  restored.note(Method::hyperplane, Pass::forward, 1, 7);
+  StateReader reader(path);
+  StateArchive archive(reader);
+  restored.exchange(archive);
+  reader.require_end();
+  CHECK(restored.factor(Method::codebook, Pass::forward) == 3);
+  CHECK(restored.factor(Method::subspace, Pass::input_gradient) == 0.5);
+  CHECK(restored.factor(Method::hyperplane, Pass::forward) == 1);
+  saved.note(Method::codebook, Pass::forward, 1, 1);
+  restored.note(Method::codebook, Pass::forward, 1, 1);
+  CHECK(restored.factor(Method::codebook, Pass::forward) == 2);
+  CHECK(saved.factor(Method::codebook, Pass::forward) == 2);
+}

@@ -1,0 +1,294 @@
+// Candidates that fit every layer, and ladders that fall in error and rise in cost whatever was
+// measured.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "adr/adapt/config_label.hpp"
+#include "adr/adapt/ladder.hpp"
+#include "adr/core/random.hpp"
+#include "support/catch.hpp"
+#include "support/fake_layer.hpp"
+
+namespace {
+
+using namespace adr;
+using adr_test::convolution_shape;
+
+constexpr double k_nan = std::numeric_limits<double>::quiet_NaN();
+constexpr double k_infinity = std::numeric_limits<double>::infinity();
+
+LayerShape plain_product(index_t rows, index_t columns, index_t outputs) {
+  LayerShape shape;
+  shape.rows = shape.vectors = rows;
+  shape.columns = shape.vector_length = columns;
+  shape.outputs = outputs;
+  return shape;
+}
+LayerShape convolution(index_t rows, index_t channels, index_t kernel_height,
+                       index_t kernel_width) {
+  LayerShape shape;
+  shape.rows = shape.vectors = rows;
+  shape.vector_length = channels;
+  shape.offsets = shape.kernel_plane = kernel_height * kernel_width;
+  shape.columns = channels * shape.offsets;
+  shape.kernel_width = kernel_width;
+  shape.outputs = 16;
+  return shape;
+}
+
+/// Layers of all sorts, the smallest included, and one that has not run yet.
+std::vector<LayerShape> all_shapes() {
+  LayerShape strips = convolution(131072, 3, 5, 5);
+  strips.vector_length = 15;
+  strips.offsets = 5;
+  return {convolution_shape(),
+          strips,
+          convolution(1, 1, 1, 1),
+          convolution(49, 1, 3, 3),
+          convolution(6272, 512, 3, 3),
+          convolution(100352, 2, 1, 7),
+          convolution(100352, 2, 7, 1),
+          convolution(12544, 256, 1, 1),
+          convolution(0, 64, 5, 5),
+          plain_product(1, 1, 1),
+          plain_product(3, 2, 5),
+          plain_product(128, 9, 10),
+          plain_product(128, 257, 10),
+          plain_product(128, 4096, 384),
+          plain_product(1 << 24, 25088, 4096)};
+}
+
+std::vector<std::string> labels(const std::vector<ReuseConfig>& configs) {
+  std::vector<std::string> all;
+  for (const ReuseConfig& config : configs) all.push_back(label(config));
+  return all;
+}
+std::vector<std::string> labels(const Ladder& ladder) {
+  std::vector<std::string> all;
+  for (const Rung& rung : ladder) all.push_back(label(rung.config));
+  return all;
+}
+
+/// A rung by the number of its codebooks.
+Rung rung(int name, double cost, double error) {
+  Rung made;
+  made.config.method = Method::codebook;
+  made.config.codebooks = name;
+  made.cost = cost;
+  made.error = error;
+  return made;
+}
+
+using Labels = std::vector<std::string>;
+
+}  // namespace
+
+TEST_CASE("Shared candidates of a convolution are these") {
+  CHECK(labels(shared_candidates(convolution_shape(), ReuseConfig())) ==
+        Labels{"S2T64", "S3T64", "S4T64", "S6T64", "S8T64", "S12T64", "subspace16", "subspace24",
+               "subspace32", "subspace48"});
+}
+
+TEST_CASE("Short vectors have fewer candidates, and each of them once") {
+  const auto of_length = [](index_t length) {
+    return labels(shared_candidates(plain_product(64, length, 8), ReuseConfig()));
+  };
+  CHECK(of_length(1).empty());
+  CHECK(of_length(2) == Labels{"S2T64"});
+  CHECK(of_length(4) == Labels{"S2T64", "S3T64", "S4T64", "subspace2", "subspace3"});
+  CHECK(of_length(15) == Labels{"S2T64", "S3T64", "S4T64", "S6T64", "S8T64", "S12T64", "subspace3",
+                                "subspace5", "subspace7", "subspace11"});
+}
+
+TEST_CASE("Subspaces of a candidate list grow, whatever the length") {
+  for (index_t length = 1; length <= 300; ++length) {
+    index_t kept = 1;
+    for (const ReuseConfig& c : shared_candidates(plain_product(64, length, 8), ReuseConfig())) {
+      if (c.method != Method::subspace) continue;
+      CAPTURE(length);
+      CHECK(c.kept_coordinates > kept);
+      kept = c.kept_coordinates;
+    }
+  }
+}
+
+TEST_CASE("Long vectors are encoded in groups, unless the base says how long") {
+  const auto group_length = [](index_t length, index_t wanted) {
+    ReuseConfig base;
+    base.group_length = wanted;
+    const auto candidates = shared_candidates(plain_product(64, length, 8), base);
+    return candidates.front().group_length;
+  };
+  CHECK(group_length(256, 0) == 0);
+  CHECK(group_length(257, 0) == 128);
+  CHECK(group_length(257, 32) == 32);
+  CHECK(group_length(64, 32) == 32);
+}
+
+TEST_CASE("Published candidates of a convolution are these, from coarse to fine") {
+  // L from the kernel's width, 5, to 2 * 5 * sqrt(64); H up to log2(32768) - 3.
+  CHECK(labels(published_candidates(convolution_shape(), ReuseConfig())) ==
+        Labels{"L80H6", "L80H9", "L20H9", "L20H12", "L5H9", "L5H12"});
+}
+
+TEST_CASE("Published candidates stay within their bounds and are different") {
+  for (const LayerShape& shape : all_shapes()) {
+    const auto candidates = published_candidates(shape, ReuseConfig());
+    CAPTURE(shape.rows, shape.columns);
+    CHECK(!candidates.empty());
+    CHECK(candidates.size() <= 8);
+    for (std::size_t i = 0; i < candidates.size(); ++i) {
+      const ReuseConfig& config = candidates[i];
+      CAPTURE(label(config));
+      CHECK(config.method == Method::hyperplane);
+      CHECK(config.hash_count >= 6);
+      CHECK(config.hash_count <= 18);
+      for (std::size_t j = 0; j < i; ++j) {
+        CHECK(label(candidates[j]) != label(config));
+        CHECK(candidates[j].sub_vector_length >= config.sub_vector_length);
+      }
+      if (shape.rows < 1024) continue;
+      CHECK(std::exp2(config.hash_count) <= static_cast<double>(shape.rows) / 8);
+    }
+  }
+}
+
+TEST_CASE("Candidates fit every layer and keep what the base says") {
+  ReuseConfig base;
+  base.refit_interval = 7;
+  base.meter_interval = 5;
+  base.seed = 99;
+  base.table_type = TableType::int16;
+  base.hash_center = HashCenter::mean;
+  base.input_gradient = InputGradient::sparse;
+  base.weight_gradient = WeightGradient::sparsified;
+  base.rounding_step = 3;
+  base.kept_coordinates = 1000;
+  for (const LayerShape& shape : all_shapes()) {
+    auto candidates = shared_candidates(shape, base);
+    for (const ReuseConfig& config : candidates) {
+      CAPTURE(shape.columns, shape.vector_length, label(config));
+      CHECK((config.method == Method::codebook || config.method == Method::subspace));
+      CHECK(config.kept_coordinates < std::max<index_t>(shape.vector_length, 1));
+      if (config.method == Method::codebook) CHECK(config.codebooks <= shape.vector_length);
+      if (config.method == Method::subspace) CHECK(config.kept_coordinates >= 2);
+    }
+    const auto published = published_candidates(shape, base);
+    candidates.insert(candidates.end(), published.begin(), published.end());
+    for (const ReuseConfig& config : candidates) {
+      CAPTURE(shape.columns, label(config));
+      CHECK(config.validate(shape.columns) == "");
+      CHECK(config.refit_interval == 7);
+      CHECK(config.meter_interval == 5);
+      CHECK(config.seed == 99);
+      CHECK(config.table_type == TableType::int16);
+      CHECK(config.hash_center == HashCenter::mean);
+      CHECK(config.input_gradient == InputGradient::sparse);
+      CHECK(config.weight_gradient == WeightGradient::sparsified);
+      CHECK(config.rounding_step == 3);
+    }
+  }
+}
+
+TEST_CASE("A ladder of nothing is dense") {
+  const Ladder ladder = make_ladder({});
+  REQUIRE(ladder.size() == 1);
+  CHECK(ladder[0].config.method == Method::dense);
+  CHECK(ladder[0].cost == 1);
+  CHECK(ladder[0].error == 0);
+}
+
+TEST_CASE("Rungs are ordered from coarse to fine, with what was measured of them") {
+  const Ladder ladder = make_ladder({rung(4, 0.3, 0.1), rung(2, 0.1, 0.3), rung(3, 0.2, 0.2)});
+  CHECK(labels(ladder) == Labels{"S2T64", "S3T64", "S4T64", "dense"});
+  CHECK(ladder[1].cost == 0.2);
+  CHECK(ladder[1].error == 0.2);
+}
+
+TEST_CASE("Rungs that others beat or equal are dropped") {
+  SECTION("beaten in both") {
+    CHECK(labels(make_ladder({rung(2, 0.1, 0.2), rung(3, 0.2, 0.3)})) == Labels{"S2T64", "dense"});
+  }
+  SECTION("beaten in cost, equal in error") {
+    CHECK(labels(make_ladder({rung(3, 0.2, 0.2), rung(2, 0.1, 0.2)})) == Labels{"S2T64", "dense"});
+  }
+  SECTION("equal in cost, beaten in error") {
+    CHECK(labels(make_ladder({rung(2, 0.1, 0.3), rung(3, 0.1, 0.2)})) == Labels{"S3T64", "dense"});
+  }
+  SECTION("equal in both: the first one stays") {
+    CHECK(labels(make_ladder({rung(2, 0.1, 0.2), rung(3, 0.1, 0.2)})) == Labels{"S2T64", "dense"});
+  }
+  SECTION("one beats all others") {
+    CHECK(labels(make_ladder({rung(2, 0.2, 0.5), rung(3, 0.3, 0.4), rung(4, 0.1, 0.1)})) ==
+          Labels{"S4T64", "dense"});
+  }
+  SECTION("by the dense one") {
+    CHECK(labels(make_ladder({rung(2, 1.0, 0.2), rung(3, 1.5, 0.1), rung(4, 0.999, 0.3)})) ==
+          Labels{"S4T64", "dense"});
+  }
+}
+
+TEST_CASE("What is not finite, or without an error, makes no rung") {
+  CHECK(labels(make_ladder({rung(2, k_nan, 0.2), rung(3, 0.1, k_nan), rung(4, 0.1, k_infinity),
+                            rung(5, -k_infinity, 0.1), rung(6, 0.1, 0), rung(7, 0.1, -0.1),
+                            rung(8, 0.5, 0.4)})) == Labels{"S8T64", "dense"});
+}
+
+TEST_CASE("Without dense as a competitor slower rungs stay, below a dense one all the same") {
+  const Ladder ladder =
+      make_ladder({rung(2, 1.2, 0.5), rung(3, 3.0, 0.2), rung(4, 4.0, 0.3)}, Competitor::none);
+  CHECK(labels(ladder) == Labels{"S2T64", "S3T64", "dense"});
+  CHECK(ladder.back().cost == 1);
+  CHECK(labels(make_ladder({rung(2, k_infinity, 0.5)}, Competitor::none)) == Labels{"dense"});
+}
+
+TEST_CASE("Ladders of random rungs fall in error and rise in cost, and leave out no good rung") {
+  Random random(3);
+  for (int round = 0; round < 300; ++round) {
+    std::vector<Rung> measured;
+    const index_t count = random.below(20);
+    for (index_t i = 0; i < count; ++i) {
+      // Few values, so that some are equal.
+      const double cost = 0.1 * static_cast<double>(random.below(14));
+      const double error = 0.05 * static_cast<double>(random.below(12));
+      measured.push_back(rung(static_cast<int>(i) + 1, cost, error));
+    }
+    const Ladder ladder = make_ladder(measured);
+    REQUIRE(!ladder.empty());
+    CHECK(ladder.back().config.method == Method::dense);
+    CHECK(ladder.back().cost == 1);
+    CHECK(ladder.back().error == 0);
+    for (std::size_t i = 1; i < ladder.size(); ++i) {
+      CHECK(ladder[i].error < ladder[i - 1].error);
+      CHECK(ladder[i].cost > ladder[i - 1].cost);
+    }
+    for (const Rung& m : measured) {
+      if (!(m.error > 0)) continue;
+      const bool matched = std::any_of(ladder.begin(), ladder.end(), [&](const Rung& r) {
+        return r.cost <= m.cost && r.error <= m.error;
+      });
+      CHECK(matched);
+    }
+  }
+}
+
+TEST_CASE("Settings have short labels") {
+  ReuseConfig config;
+  CHECK(label(config) == "L25H10");
+  config.hash_center = HashCenter::mean;
+  config.input_gradient = InputGradient::exact;
+  config.cluster_reuse = true;
+  config.max_product_age = 2;
+  CHECK(label(config) == "L25H10-mean-exact-CR2");
+  config = ReuseConfig();
+  config.method = Method::principal;
+  CHECK(label(config) == "principal10");
+  config.method = Method::dense;
+  config.weight_gradient = WeightGradient::cheapest_exact;
+  config.input_gradient = InputGradient::cheapest_exact;
+  CHECK(label(config) == "dense-cheapest_exact-cheapest_exact_dw");
+}

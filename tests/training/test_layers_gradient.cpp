@@ -1,8 +1,10 @@
 // The backward pass of every layer against central differences, in double and in both layouts.
 #include <cmath>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "support/catch.hpp"
@@ -116,6 +118,62 @@ TEST_CASE("Max pooling with apart, overlapping and clipped windows") {
       REQUIRE(pool.output_shape() == c.output);
       check_layer(pool, c.input, layout, 12);
     }
+  }
+}
+
+TEST_CASE("Max pool finds the same maxima in both layouts, ties and NaN included") {
+  adr::Context context(2);
+  const ImageShape input{19, 6, 8};
+  for (const auto& [window, stride] : {std::pair<index_t, index_t>{2, 2}, {3, 3}, {3, 2}}) {
+    const index_t pixels = input.height * input.width;
+    adr::Random random(21);
+    MaxPool<float> pool("pool", input, window, stride, context);
+    const ImageShape output = pool.output_shape();
+    const index_t output_pixels = output.height * output.width;
+    Tensor<float> x[2];
+    Tensor<float> y[2];
+    Tensor<float> d_y[2];
+    Tensor<float> d_x[2];
+    for (std::size_t l = 0; l < 2; ++l) {
+      for (Tensor<float>* of_input : {&x[l], &d_x[l]}) of_input->resize(1, input, k_layouts[l]);
+      for (Tensor<float>* of_output : {&y[l], &d_y[l]}) of_output->resize(1, output, k_layouts[l]);
+    }
+    const auto at = [](const adr::TensorView<float>& t, index_t channel, index_t pixel) -> float& {
+      const bool by_pixel = t.layout == adr::Layout::nhwc;
+      return t.data[by_pixel ? pixel * t.channels + channel : channel * t.height * t.width + pixel];
+    };
+    for (index_t c = 0; c < input.channels; ++c) {
+      for (index_t p = 0; p < pixels; ++p) {
+        // Few different values, so that there are ties.
+        const auto draw = static_cast<int>(random.uniform() * 8);
+        const float value =
+            draw == 7 ? std::numeric_limits<float>::quiet_NaN() : static_cast<float>(draw - 3);
+        for (auto& images : x) at(images.view(), c, p) = value;
+      }
+      for (index_t p = 0; p < output_pixels; ++p) {
+        for (auto& images : d_y) {
+          at(images.view(), c, p) = static_cast<float>(c * output_pixels + p + 1);
+        }
+      }
+    }
+    for (std::size_t l = 0; l < 2; ++l) {
+      pool.forward(x[l].const_view(), y[l].view());
+      pool.backward(x[l].const_view(), y[l].const_view(), d_y[l].const_view(), d_x[l].view());
+    }
+    const auto same = [&](Tensor<float>(&tensors)[2], index_t count) {
+      bool equal = true;
+      for (index_t c = 0; c < input.channels; ++c) {
+        for (index_t p = 0; p < count; ++p) {
+          const float a = at(tensors[0].view(), c, p);
+          const float b = at(tensors[1].view(), c, p);
+          equal = equal && (a == b || (std::isnan(a) && std::isnan(b)));
+        }
+      }
+      return equal;
+    };
+    INFO("window " << window << ", stride " << stride);
+    CHECK(same(y, output_pixels));
+    CHECK(same(d_x, pixels));
   }
 }
 

@@ -1,4 +1,5 @@
 // channel_sums against the reference.
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -67,5 +68,31 @@ TEMPLATE_TEST_CASE("channel_sums adds up every channel, whatever is contiguous",
       }
       REQUIRE(sums.damage() == "");
     }
+  }
+}
+
+TEST_CASE("channel_sums of many pixels and channels are the same for any number of threads") {
+  Data data;
+  INFO(data);
+  constexpr index_t k_images = 3;
+  constexpr index_t k_pixels = 331;
+  for (const index_t channels : {64, 150}) {
+    INFO(channels << " channels");
+    GuardedBuffer<float> rows(k_images * k_pixels, channels, channels + 3, Start::misaligned);
+    data.fill_normal(rows.view());
+    adr::PixelView<const float> pixels = adr::pixel_view(adr::MatrixView<const float>(rows.view()));
+    pixels.images = k_images;
+    pixels.pixels = k_pixels;
+    pixels.image_stride = k_pixels * pixels.pixel_stride;
+    adr_test::Operands operands;
+    operands.x = adr_test::Matrix(rows.view().rows, 0);
+    operands.d_y = adr_test::Matrix(rows.view());
+    GuardedBuffer<float> sums(channels, Start::misaligned);
+    adr::channel_sums<float>(pixels, sums.data(), 1);
+    CHECK(adr_test::fault(sums.view(), adr_test::bias_gradient(operands)) == "");
+    GuardedBuffer<float> again(channels, Start::misaligned);
+    adr::channel_sums<float>(pixels, again.data(), 3);
+    CHECK(std::equal(sums.data(), sums.data() + channels, again.data()));
+    CHECK(again.damage() == "");
   }
 }

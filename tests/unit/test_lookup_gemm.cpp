@@ -142,6 +142,27 @@ TEMPLATE_TEST_CASE("lookup_forward into the rows of a matrix", "", float, double
   }
 }
 
+TEST_CASE("lookup_forward writes outputs that no cache holds the same, in cache lines or not") {
+  Data data;
+  constexpr index_t k_outputs = 64;
+  const index_t rows =
+      adr::detail::k_streamed_bytes / (k_outputs * static_cast<index_t>(sizeof(float))) + 200;
+  LookupCase<float> c = matrix_lookup<float>(
+      rows, adr_test::random_decoder(2, 2, 1, 16, false, data), k_outputs, data);
+  const ProductTables tables = c.tables(TableEntry::uint8);
+  GuardedBuffer<float> lines(rows, k_outputs, k_outputs);
+  GuardedBuffer<float> no_lines(rows, k_outputs, k_outputs + 1, adr_test::Start::misaligned);
+  c.look_up(tables, c.bias_view(), adr::pixel_view(lines.view()), 2);
+  c.look_up(tables, c.bias_view(), adr::pixel_view(no_lines.view()), 2);
+  bool same = true;
+  for (index_t n = 0; n < rows; ++n) {
+    same = same &&
+           std::equal(lines.view().row(n), lines.view().row(n) + k_outputs, no_lines.view().row(n));
+  }
+  CHECK(same);
+  CHECK(lines.damage() == "");
+}
+
 TEST_CASE("lookup_forward adds up chunks of 256 groups") {
   Data data;
   INFO(data);

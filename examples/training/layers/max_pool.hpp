@@ -54,9 +54,14 @@ class MaxPool final : public Layer<T> {
     adr::parallel_for(x.batch, context_.threads(), [&](index_t image, int) {
       const std::uint8_t* winners = winners_.data() + image * output_.size();
       T* to = d_x.image(image);
+      if (x.layout == adr::Layout::nhwc && stride_ == window_) {
+        // Every input pixel is in one window.
+        scatter_pixels(d_y.image(image), winners, to, [](T& sum, T value) { sum = value; });
+        return;
+      }
       std::fill(to, to + input_.size(), T(0));
       if (x.layout == adr::Layout::nhwc) {
-        scatter_pixels(d_y.image(image), winners, to);
+        scatter_pixels(d_y.image(image), winners, to, [](T& sum, T value) { sum += value; });
       } else {
         scatter_planes(d_y.image(image), winners, to);
       }
@@ -89,6 +94,10 @@ class MaxPool final : public Layer<T> {
 
   void pool_pixels(const T* x, T* y, std::uint8_t* winners) const {
     const index_t channels = input_.channels;
+    if (window_ == 2 && stride_ == 2 && input_.height % 2 == 0 && input_.width % 2 == 0) {
+      pool_quads(x, y, winners);
+      return;
+    }
     for_each_window_pixel([&](index_t out_pixel, index_t in_pixel, std::uint8_t position) {
       const T* from = x + in_pixel * channels;
       T* best = y + out_pixel * channels;
@@ -106,13 +115,45 @@ class MaxPool final : public Layer<T> {
     });
   }
 
-  void scatter_pixels(const T* d_y, const std::uint8_t* winners, T* d_x) const {
+  /// Whole windows of 2 x 2 that do not overlap: nothing is written before it is final.
+  void pool_quads(const T* x, T* y, std::uint8_t* winners) const {
+    const index_t channels = input_.channels;
+    const index_t row = input_.width * channels;
+    for (index_t oy = 0; oy < output_.height; ++oy, x += row) {
+      for (index_t ox = 0; ox < output_.width; ++ox) {
+        for (index_t c = 0; c < channels; ++c) {
+          // Comparisons as numbers instead of conditions: compilers turn this into code for many
+          // channels at once.
+          const T first = x[c];
+          const T second = x[channels + c];
+          const T third = x[row + c];
+          const T fourth = x[row + channels + c];
+          const T of_two = second > first ? second : first;
+          const T of_three = third > of_two ? third : of_two;
+          const int second_wins = second > first;
+          const int third_wins = third > of_two;
+          const int fourth_wins = fourth > of_three;
+          y[c] = fourth > of_three ? fourth : of_three;
+          winners[c] =
+              static_cast<std::uint8_t>(std::max({second_wins, 2 * third_wins, 3 * fourth_wins}));
+        }
+        x += 2 * channels;
+        y += channels;
+        winners += channels;
+      }
+    }
+  }
+
+  /// Calls put(gradient of an input element, what a window gives it), a zero where it is not the
+  /// window's maximum.
+  template <class Put>
+  void scatter_pixels(const T* d_y, const std::uint8_t* winners, T* d_x, const Put& put) const {
     const index_t channels = input_.channels;
     for_each_window_pixel([&](index_t out_pixel, index_t in_pixel, std::uint8_t position) {
       const T* from = d_y + out_pixel * channels;
       const std::uint8_t* winner = winners + out_pixel * channels;
       T* to = d_x + in_pixel * channels;
-      for (index_t c = 0; c < channels; ++c) to[c] += winner[c] == position ? from[c] : T(0);
+      for (index_t c = 0; c < channels; ++c) put(to[c], winner[c] == position ? from[c] : T(0));
     });
   }
 

@@ -48,6 +48,7 @@ class ErrorBudgetPolicy final : public LayerPolicy {
         break;
       case Stage::measuring:
         take_measurements(layer, allowed);
+        phase_ = phase;
         break;
       case Stage::confirming:
         if (++timed_steps_ > options_->timing_steps) confirm(layer);
@@ -56,7 +57,6 @@ class ErrorBudgetPolicy final : public LayerPolicy {
         run(layer, stats, phase, allowed);
         break;
     }
-    phase_ = phase;
     if (stage_ != Stage::timing) {
       gradients_.step(layer, stats, dense_, allowed.rounding_step, costs_);
     }
@@ -79,6 +79,7 @@ class ErrorBudgetPolicy final : public LayerPolicy {
     archive("seconds", seconds_);
     archive("seconds of measuring", measuring_seconds_);
     archive("seconds of the suspected rung", suspected_seconds_);
+    archive("trusted until", trusted_until_);
     archive("timed steps", timed_steps_);
     archive(requested_, columns);
     archive(ladder_, columns);
@@ -101,6 +102,7 @@ class ErrorBudgetPolicy final : public LayerPolicy {
 
  private:
   enum class Stage { timing, measuring, confirming, running };
+  static constexpr int k_enough_passes = 7;
 
   [[nodiscard]] int dense_rung() const noexcept { return static_cast<int>(ladder_.size()) - 1; }
   /// The dense rung is the last of a ladder, and all there is without one.
@@ -213,8 +215,10 @@ class ErrorBudgetPolicy final : public LayerPolicy {
 
   void run(AdaptiveLayer& layer, const ReuseStats& stats, int phase, const Phase& allowed) {
     if (steps_ >= next_measurement_ && allowed.error_budget > 0) return check_again(layer, allowed);
+    const bool has_new_budget = phase != phase_;
+    phase_ = phase;
     if (ladder_.empty()) return;
-    if (phase != phase_) {
+    if (has_new_budget) {
       // Errors as of now, if they can be had; else as they were measured, and metered since.
       if (!is_dense(rung_)) rescale_errors(ladder_, rung_, smoothed_.value());
       const int rung = rung_within(ladder_, allowed.error_budget);
@@ -223,8 +227,12 @@ class ErrorBudgetPolicy final : public LayerPolicy {
       return plan_measurement(layer, allowed);
     }
     if (is_dense(rung_)) return;
-    check_cost(layer);
-    if (!is_dense(rung_) && stats.has_output_error()) check_error(layer, stats, allowed);
+    note_cost(layer);
+    if (is_suspected()) {
+      doubt(layer);
+    } else if (stats.has_output_error()) {
+      check_error(layer, stats, allowed);
+    }
   }
 
   /// Settings are measured again; now and then the dense pass is timed once more before.
@@ -238,33 +246,40 @@ class ErrorBudgetPolicy final : public LayerPolicy {
     use_dense(layer, Reason::timing_dense);
   }
 
-  /// Suspects the rung in force where the clock says that it is not faster than dense.
-  void check_cost(AdaptiveLayer& layer) {
-    constexpr int k_enough = 7;
+  /// What the rung in force costs by the clock, once enough of its passes were timed.
+  void note_cost(const AdaptiveLayer& layer) {
     const double dense = dense_.forward(1);
     const int timed = rung_timings_.forward_count();
-    if (!(dense > 0) || timed < k_enough) return;
+    if (!(dense > 0) || timed < k_enough_passes) return;
+    current().cost = rung_timings_.forward(base_.refit_interval) / dense;
+    if (timed > k_enough_passes) return;
+    costs_.note(current().config.method, Pass::forward,
+                predicted_costs(layer.layer_shape(), current().config, 1.0).forward,
+                current().cost);
+  }
+  [[nodiscard]] bool is_suspected() {
+    return rung_timings_.forward_count() >= k_enough_passes && steps_ >= trusted_until_ &&
+           current().cost > options_->max_cost;
+  }
+  /// The machine may have become slower since the dense pass was timed: it is timed once more.
+  void doubt(AdaptiveLayer& layer) {
     suspected_seconds_ = rung_timings_.forward(base_.refit_interval);
-    current().cost = suspected_seconds_ / dense;
-    if (timed == k_enough) {
-      const LayerShape shape = layer.layer_shape();
-      costs_.note(current().config.method, Pass::forward,
-                  predicted_costs(shape, current().config, 1.0).forward, current().cost);
-    }
-    if (current().cost <= options_->max_cost) return;
-    // The machine may have become slower since the dense pass was timed.
     stage_ = Stage::confirming;
     timed_steps_ = 0;
     dense_.restart_forward();
     use_dense(layer, Reason::timing_dense);
   }
-
-  /// Drops the suspected rung, or goes on with it, now that both were timed one after the other.
+  /// Drops the suspected rung, or trusts it for a while, now that both were timed one after the
+  /// other.
   void confirm(AdaptiveLayer& layer) {
     stage_ = Stage::running;
     current().cost = suspected_seconds_ / dense_.forward(1);
     const bool is_slow = current().cost > options_->max_cost;
-    if (is_slow) ladder_.erase(ladder_.begin() + rung_);
+    if (is_slow) {
+      ladder_.erase(ladder_.begin() + rung_);
+    } else {
+      trusted_until_ = steps_ + options_->measure_interval;
+    }
     move_to(layer, rung_, is_slow ? Reason::not_faster : Reason::first_rung);
   }
 
@@ -309,6 +324,7 @@ class ErrorBudgetPolicy final : public LayerPolicy {
   double seconds_ = 0;
   double measuring_seconds_ = 0;
   double suspected_seconds_ = 0;
+  index_t trusted_until_ = 0;
   index_t timed_steps_ = 0;
   std::vector<ReuseConfig> requested_;
   Ladder ladder_;

@@ -15,11 +15,26 @@ ADR_NAMESPACE_BEGIN
 template <class T>
 void channel_sums(const PixelView<const T>& pixels, T* sums, int thread_count) {
   if (pixels.channel_stride == 1) {
-    std::fill_n(sums, pixels.channels, T(0));
-    for (index_t b = 0; b < pixels.images; ++b) {
-      for (index_t p = 0; p < pixels.pixels; ++p) {
-        simd::add(pixels.at(b, p, 0), sums, pixels.channels);
-      }
+    // Parts of the pixels have a partial sum each, of a few cache lines of channels at a time.
+    constexpr index_t k_parts = 8;
+    constexpr index_t k_channels = 64;
+    constexpr index_t k_worth_threads = 131072;
+    if (pixels.rows() * pixels.channels < k_worth_threads) thread_count = 1;
+    for (index_t first = 0; first < pixels.channels; first += k_channels) {
+      const index_t channels = std::min(k_channels, pixels.channels - first);
+      alignas(64) T partial[k_parts][k_channels] = {};
+      parallel_for(k_parts, thread_count, [&](index_t part, int /*thread*/) {
+        const IndexRange rows = partition(pixels.rows(), k_parts, part);
+        for_each_image_run(pixels, rows.first, rows.size(),
+                           [&](index_t image, index_t pixel, index_t count, index_t /*at*/) {
+                             const T* from = pixels.at(image, pixel, first);
+                             for (index_t p = 0; p < count; ++p, from += pixels.pixel_stride) {
+                               simd::add(from, partial[part], channels);
+                             }
+                           });
+      });
+      std::fill_n(sums + first, channels, T(0));
+      for (const T* part : partial) simd::add(part, sums + first, channels);
     }
     return;
   }

@@ -20,6 +20,9 @@ namespace detail {
 inline constexpr index_t k_lookup_block = 256;   // output pixels of a task
 inline constexpr index_t k_lookup_outputs = 16;  // outputs whose sums are held at a time
 
+/// Outputs of more bytes than that leave the caches before anybody reads them.
+inline constexpr index_t k_streamed_bytes = index_t{16} << 20;
+
 /// Looks up one chunk of groups for some outputs; the sums of uint8 tables are non-negative and
 /// below 2^16, those of int16 tables fit int16.
 inline void lookup_chunk(const ProductTables& tables, index_t first_output, index_t chunk,
@@ -99,6 +102,9 @@ void lookup_forward(const VectorCodes& codes, const SharedIds& shared_ids,
   auto* all_ids = context.workspace().take<std::uint8_t>(context.threads() * groups * k_block);
   auto* all_sums = context.workspace().take<std::uint16_t>(context.threads() * k_outputs * k_block);
   T* all_tiles = context.workspace().template take<T>(context.threads() * k_outputs * k_block);
+  const index_t bytes = rows * tables.outputs() * static_cast<index_t>(sizeof(T));
+  const auto write_pixels =
+      bytes > detail::k_streamed_bytes ? &simd::transpose_streaming<T, T> : &simd::transpose<T, T>;
   parallel_for((rows + k_block - 1) / k_block, context.threads(), [&](index_t task, int thread) {
     std::uint8_t* ids = all_ids + thread * groups * k_block;
     std::uint16_t* sums = all_sums + thread * k_outputs * k_block;
@@ -138,11 +144,12 @@ void lookup_forward(const VectorCodes& codes, const SharedIds& shared_ids,
       if (output.pixel_stride != 1) {
         for_each_image_run(output, first, count,
                            [&](index_t image, index_t pixel, index_t run, index_t at) {
-                             simd::transpose(tile + at, k_block, outputs, run,
-                                             output.at(image, pixel, m), output.pixel_stride);
+                             write_pixels(tile + at, k_block, outputs, run,
+                                          output.at(image, pixel, m), output.pixel_stride);
                            });
       }
     }
+    simd::finish_streaming();
   });
 }
 

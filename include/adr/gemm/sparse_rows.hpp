@@ -17,6 +17,7 @@
 #include "adr/gemm/sparse_tiles.hpp"
 #include "adr/simd/kernels.hpp"
 #include "adr/simd/non_zeros.hpp"
+#include "adr/simd/transpose.hpp"
 
 ADR_NAMESPACE_BEGIN
 
@@ -89,11 +90,16 @@ class SparseRows {
     }
     const index_t entries = first_entry_[tiles_.count()];
     if (lists_by_channel(gradient, use)) by_channel_.resize(tiles_.count(), channels_, entries);
-    if (lists_by_pixel(gradient, use)) {
+    if (lists_by_pixel(use)) {
       by_pixel_.resize(tiles_.count(), tiles_.most_pixels(), entries);
     }
-    parallel_for(tiles_.count(), context.threads(),
-                 [&](index_t t, int /*thread*/) { list_tile(gradient, seed, use, t); });
+    const index_t planes = k_planes * simd::padded(tiles_.most_pixels());
+    if (!detail::lists_channels_first(gradient) && !lists_by_pixel(use)) {
+      planes_.resize(context.threads() * planes);
+    }
+    parallel_for(tiles_.count(), context.threads(), [&](index_t t, int thread) {
+      list_tile(gradient, seed, use, t, planes_.data() + thread * planes);
+    });
   }
 
   [[nodiscard]] const SparseTiles& tiles() const noexcept { return tiles_; }
@@ -121,17 +127,19 @@ class SparseRows {
   [[nodiscard]] std::size_t memory_bytes() const noexcept {
     return measured_.capacity_bytes() + squares_.capacity_bytes() + listed_.capacity_bytes() +
            first_entry_.capacity_bytes() + places_.capacity_bytes() + by_channel_.capacity_bytes() +
-           by_pixel_.capacity_bytes();
+           by_pixel_.capacity_bytes() + planes_.capacity_bytes();
   }
 
  private:
-  // The order in memory is listed first, the other one from that.
+  /// Channels that are transposed at a time: a cache line of each pixel.
+  static constexpr index_t k_planes = 16;
+
+  // The order in memory is listed first and the other one from that, but for a list by channel
+  // alone, which costs less from transposed pixels.
   static bool lists_by_channel(const PixelView<const T>& gradient, SparseUse use) noexcept {
     return detail::lists_channels_first(gradient) || use != SparseUse::input_gradient;
   }
-  static bool lists_by_pixel(const PixelView<const T>& gradient, SparseUse use) noexcept {
-    return !detail::lists_channels_first(gradient) || use != SparseUse::weight_gradient;
-  }
+  static bool lists_by_pixel(SparseUse use) noexcept { return use != SparseUse::weight_gradient; }
 
   /// Calls use(data, count, first) for the stretches of a tile that are contiguous in memory; first
   /// is the number of their first element, counted in the order in memory from that of the tile.
@@ -176,21 +184,22 @@ class SparseRows {
     squares_[t] = squares;
   }
 
-  void list_tile(const PixelView<const T>& gradient, std::uint64_t seed, SparseUse use,
-                 index_t t) noexcept {
+  void list_tile(const PixelView<const T>& gradient, std::uint64_t seed, SparseUse use, index_t t,
+                 T* planes) noexcept {
     const SparseTile tile = tiles_.tile(t);
     const index_t pixels = tiles_.pixels(tile);
     const auto by_channel = by_channel_.list(t, first_entry_[t]);
     const auto by_pixel = by_pixel_.list(t, first_entry_[t]);
-    listed_[t] = detail::lists_channels_first(gradient)
-                     ? list_channels(gradient, seed, tile, by_channel)
-                     : list_pixels(gradient, seed, tile, by_pixel);
-    ADR_ASSERT(listed_[t] <= measured_[t], "the output gradient changed after it was measured");
-    if (detail::lists_channels_first(gradient) && lists_by_pixel(gradient, use)) {
-      regroup(by_channel, channels_, by_pixel, pixels);
-    } else if (!detail::lists_channels_first(gradient) && lists_by_channel(gradient, use)) {
-      regroup(by_pixel, pixels, by_channel, channels_);
+    if (detail::lists_channels_first(gradient)) {
+      listed_[t] = list_planes(gradient, seed, tile, by_channel);
+      if (lists_by_pixel(use)) regroup(by_channel, channels_, by_pixel, pixels);
+    } else if (!lists_by_pixel(use)) {
+      listed_[t] = list_transposed(gradient, seed, tile, planes, by_channel);
+    } else {
+      listed_[t] = list_pixels(gradient, seed, tile, by_pixel);
+      if (lists_by_channel(gradient, use)) regroup(by_pixel, pixels, by_channel, channels_);
     }
+    ADR_ASSERT(listed_[t] <= measured_[t], "the output gradient changed after it was measured");
     if (lists_by_channel(gradient, use)) {
       for (index_t k = 0; k < listed_[t]; ++k) {
         by_channel.indices[k] = places_[by_channel.indices[k]];
@@ -214,24 +223,66 @@ class SparseRows {
     return (tile.first_image * map.out_size() + tile.first_row * map.out_width) * channels_;
   }
 
-  /// Lists the pixels of every channel of a tile; returns how many there are.
-  index_t list_channels(const PixelView<const T>& gradient, std::uint64_t seed,
-                        const SparseTile& tile,
-                        const SparseList<std::int32_t, T>& to) const noexcept {
-    const index_t pixels = tiles_.pixels(tile);
-    index_t listed = 0;
-    for_each_stretch(gradient, tile, [&](const T* data, index_t size, index_t first) {
-      const index_t channel = first / pixels;
-      const index_t pixel = first % pixels;
-      std::int32_t* indices = to.indices + listed;
-      T* values = to.values + listed;
-      if (pixel == 0) to.starts[channel] = static_cast<std::int32_t>(listed);
-      const index_t found = simd::list_non_zeros(data, size, indices, values);
-      for (index_t k = 0; pixel > 0 && k < found; ++k) {
-        indices[k] += static_cast<std::int32_t>(pixel);
+  /// Lists one channel of a tile, whose pixels in one image lie one behind the other, behind what
+  /// is listed; returns how many are listed then.
+  index_t list_channel(const T* pixels, index_t image_stride, const SparseTile& tile,
+                       std::uint64_t seed, index_t channel, index_t listed,
+                       const SparseList<std::int32_t, T>& to) const noexcept {
+    const index_t image_pixels = tiles_.pixels(tile) / tile.images;
+    std::int32_t* indices = to.indices + listed;
+    T* values = to.values + listed;
+    index_t count = 0;
+    for (index_t b = 0; b < tile.images; ++b) {
+      std::int32_t* image_indices = indices + count;
+      const index_t found = simd::list_non_zeros(pixels + b * image_stride, image_pixels,
+                                                 image_indices, values + count);
+      for (index_t k = 0; b > 0 && k < found; ++k) {
+        image_indices[k] += static_cast<std::int32_t>(b * image_pixels);
       }
-      listed += round(indices, values, found, seed, first_element(tile) + channel, channels_);
+      count += found;
+    }
+    to.starts[channel] = static_cast<std::int32_t>(listed);
+    return listed + round(indices, values, count, seed, first_element(tile) + channel, channels_);
+  }
+
+  /// Lists the pixels of every channel of a tile, where they are contiguous in memory; returns how
+  /// many there are.
+  index_t list_planes(const PixelView<const T>& gradient, std::uint64_t seed,
+                      const SparseTile& tile,
+                      const SparseList<std::int32_t, T>& to) const noexcept {
+    const index_t first_pixel = tile.first_row * tiles_.map().out_width;
+    index_t listed = 0;
+    for (index_t m = 0; m < channels_; ++m) {
+      listed = list_channel(gradient.at(tile.first_image, first_pixel, m), gradient.image_stride,
+                            tile, seed, m, listed, to);
+    }
+    to.starts[channels_] = static_cast<std::int32_t>(listed);
+    return listed;
+  }
+
+  /// The same where the channels of a pixel are contiguous, by way of k_planes planes of a tile.
+  index_t list_transposed(const PixelView<const T>& gradient, std::uint64_t seed,
+                          const SparseTile& tile, T* planes,
+                          const SparseList<std::int32_t, T>& to) const noexcept {
+    const index_t pixels = tiles_.pixels(tile);
+    const index_t image_pixels = pixels / tile.images;
+    const index_t first_pixel = tile.first_row * tiles_.map().out_width;
+    const index_t plane = simd::padded(pixels);
+    for_each_stretch(gradient, tile, [&](const T* data, index_t size, index_t /*first*/) {
+      simd::bring_near(data, size);
     });
+    index_t listed = 0;
+    for (index_t first = 0; first < channels_; first += k_planes) {
+      const index_t count = std::min(k_planes, channels_ - first);
+      for (index_t b = 0; b < tile.images; ++b) {
+        simd::transpose(gradient.at(tile.first_image + b, first_pixel, first),
+                        gradient.pixel_stride, image_pixels, count, planes + b * image_pixels,
+                        plane);
+      }
+      for (index_t m = 0; m < count; ++m) {
+        listed = list_channel(planes + m * plane, image_pixels, tile, seed, first + m, listed, to);
+      }
+    }
     to.starts[channels_] = static_cast<std::int32_t>(listed);
     return listed;
   }
@@ -278,6 +329,7 @@ class SparseRows {
   AlignedBuffer<std::int32_t> places_;
   SparseEntries<T> by_channel_;
   SparseEntries<T> by_pixel_;
+  AlignedBuffer<T> planes_;  // transposed channels, one set per thread
 };
 
 ADR_NAMESPACE_END

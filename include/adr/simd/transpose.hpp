@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <type_traits>
 #include <utility>
 
@@ -29,6 +30,7 @@ namespace simd {
 /// The form of a transpose without registers: tiles of one number.
 struct PlainLanes {
   static constexpr index_t size = 1;
+  static constexpr bool streams = false;
 };
 
 #if defined(ADR_NO_SIMD) || !(defined(__SSE2__) || defined(__ARM_NEON))
@@ -42,6 +44,7 @@ using FloatLanes = PlainLanes;
 struct FloatLanes {
   static constexpr index_t size = 16;
   static constexpr bool has_parts = true;  ///< whether the first `count` lanes can go alone
+  static constexpr bool streams = true;    ///< whether a register is a cache line
   __m512 value;
 
   static FloatLanes load(const float* from) noexcept { return {_mm512_loadu_ps(from)}; }
@@ -50,6 +53,8 @@ struct FloatLanes {
   }
   static FloatLanes zero() noexcept { return {_mm512_setzero_ps()}; }
   void store(float* to) const noexcept { _mm512_storeu_ps(to, value); }
+  /// Stores a whole cache line past the caches. Requires: `to` begins one.
+  void stream(float* to) const noexcept { _mm512_stream_ps(to, value); }
   void store_part(float* to, index_t count) const noexcept {
     _mm512_mask_storeu_ps(to, part(count), value);
   }
@@ -77,6 +82,7 @@ struct FloatLanes {
 struct FloatLanes {
   static constexpr index_t size = 8;
   static constexpr bool has_parts = false;  ///< whether the first `count` lanes can go alone
+  static constexpr bool streams = false;    ///< whether a register is a cache line
   __m256 value;
 
   static FloatLanes load(const float* from) noexcept { return {_mm256_loadu_ps(from)}; }
@@ -99,6 +105,7 @@ struct FloatLanes {
 struct FloatLanes {
   static constexpr index_t size = 4;
   static constexpr bool has_parts = false;  ///< whether the first `count` lanes can go alone
+  static constexpr bool streams = false;    ///< whether a register is a cache line
   __m128 value;
 
   static FloatLanes load(const float* from) noexcept { return {_mm_loadu_ps(from)}; }
@@ -119,6 +126,7 @@ struct FloatLanes {
 struct FloatLanes {
   static constexpr index_t size = 4;
   static constexpr bool has_parts = false;  ///< whether the first `count` lanes can go alone
+  static constexpr bool streams = false;    ///< whether a register is a cache line
   float32x4_t value;
 
   static FloatLanes load(const float* from) noexcept { return {vld1q_f32(from)}; }
@@ -137,7 +145,10 @@ struct FloatLanes {
 
 namespace detail {
 
-template <bool Add, class T, class U>
+/// What becomes of the elements of a transpose.
+enum class TransposeTo { replace, add, stream };
+
+template <TransposeTo To, class T, class U>
 void transpose_plain(const T* from, index_t from_stride, index_t rows, index_t cols, U* to,
                      index_t to_stride) noexcept {
   // Blocks of rows, so that what is written stays in the first-level cache until lines are full.
@@ -148,15 +159,17 @@ void transpose_plain(const T* from, index_t from_stride, index_t rows, index_t c
       for (index_t i = first; i < last; ++i) {
         const U value = static_cast<U>(from[i * from_stride + j]);
         U& place = to[j * to_stride + i];
-        place = Add ? place + value : value;
+        place = To == TransposeTo::add ? place + value : value;
       }
     }
   }
 }
 
-/// `Rounds` rounds of zips. The tile stays in registers, because every index is a constant.
+/// `Rounds` rounds of zips. The tile stays in registers, because every index is a constant and
+/// nothing is a call.
 template <int Rounds, class L, std::size_t... I>
-void zip_rounds(L (&tile)[sizeof...(I) * 2], std::index_sequence<I...> halves) noexcept {
+[[gnu::always_inline]] inline void zip_rounds(L (&tile)[sizeof...(I) * 2],
+                                              std::index_sequence<I...> halves) noexcept {
   if constexpr (Rounds > 0) {
     constexpr std::size_t k_half = sizeof...(I);
     L zipped[2 * k_half];
@@ -167,7 +180,7 @@ void zip_rounds(L (&tile)[sizeof...(I) * 2], std::index_sequence<I...> halves) n
 }
 
 /// Transposes one tile; Whole: of L::size x L::size elements, else of fewer.
-template <bool Add, bool Whole, class L, std::size_t... I>
+template <TransposeTo To, bool Whole, class L, std::size_t... I>
 void transpose_tile(const float* from, index_t from_stride, index_t rows, index_t cols, float* to,
                     index_t to_stride, std::index_sequence<I...> /*lanes*/) noexcept {
   constexpr int k_rounds = L::size == 16 ? 4 : L::size == 8 ? 3 : 2;
@@ -185,21 +198,25 @@ void transpose_tile(const float* from, index_t from_stride, index_t rows, index_
   const auto store = [&](index_t j, L value) {
     float* place = to + j * to_stride;
     if constexpr (Whole) {
-      if constexpr (Add) value = value + L::load(place);
-      value.store(place);
+      if constexpr (To == TransposeTo::add) value = value + L::load(place);
+      if constexpr (To == TransposeTo::stream) {
+        value.stream(place);
+      } else {
+        value.store(place);
+      }
     } else if (j < cols) {
-      if constexpr (Add) value = value + L::load_part(place, rows);
+      if constexpr (To == TransposeTo::add) value = value + L::load_part(place, rows);
       value.store_part(place, rows);
     }
   };
   (store(static_cast<index_t>(I), tile[I]), ...);
 }
 
-template <bool Add, class L, class T, class U>
+template <TransposeTo To, class L, class T, class U>
 void transpose_in_tiles(const T* from, index_t from_stride, index_t rows, index_t cols, U* to,
                         index_t to_stride) noexcept {
   if constexpr (L::size == 1 || !std::is_same_v<T, float> || !std::is_same_v<U, float>) {
-    transpose_plain<Add>(from, from_stride, rows, cols, to, to_stride);
+    transpose_plain<To>(from, from_stride, rows, cols, to, to_stride);
   } else {
     constexpr auto k_lanes = std::make_index_sequence<static_cast<std::size_t>(L::size)>();
     for (index_t i = 0; i < rows; i += L::size) {
@@ -209,13 +226,13 @@ void transpose_in_tiles(const T* from, index_t from_stride, index_t rows, index_
         const index_t height = std::min(L::size, rows - i);
         const index_t width = std::min(L::size, cols - j);
         if (height == L::size && width == L::size) {
-          transpose_tile<Add, true, L>(source, from_stride, height, width, target, to_stride,
-                                       k_lanes);
+          transpose_tile<To, true, L>(source, from_stride, height, width, target, to_stride,
+                                      k_lanes);
         } else if constexpr (L::has_parts) {
-          transpose_tile<Add, false, L>(source, from_stride, height, width, target, to_stride,
-                                        k_lanes);
+          transpose_tile<To, false, L>(source, from_stride, height, width, target, to_stride,
+                                       k_lanes);
         } else {
-          transpose_plain<Add>(source, from_stride, height, width, target, to_stride);
+          transpose_plain<To>(source, from_stride, height, width, target, to_stride);
         }
       }
     }
@@ -233,14 +250,49 @@ void transpose_in_tiles(const T* from, index_t from_stride, index_t rows, index_
 template <class T, class U, class L = FloatLanes>
 void transpose(const T* from, index_t from_stride, index_t rows, index_t cols, U* to,
                index_t to_stride) noexcept {
-  detail::transpose_in_tiles<false, L>(from, from_stride, rows, cols, to, to_stride);
+  detail::transpose_in_tiles<detail::TransposeTo::replace, L>(from, from_stride, rows, cols, to,
+                                                              to_stride);
+}
+
+/// The same for results that are not read soon: whole cache lines go past the caches, where
+/// registers and the rows of `to` allow it, and then other threads see them after finish_streaming.
+template <class T, class U, class L = FloatLanes>
+void transpose_streaming(const T* from, index_t from_stride, index_t rows, index_t cols, U* to,
+                         index_t to_stride) noexcept {
+  if constexpr (L::streams && std::is_same_v<U, float>) {
+    constexpr index_t k_line_bytes = L::size * static_cast<index_t>(sizeof(float));
+    if (reinterpret_cast<std::uintptr_t>(to) % k_line_bytes == 0 && to_stride % L::size == 0) {
+      detail::transpose_in_tiles<detail::TransposeTo::stream, L>(from, from_stride, rows, cols, to,
+                                                                 to_stride);
+      return;
+    }
+  }
+  transpose<T, U, L>(from, from_stride, rows, cols, to, to_stride);
+}
+
+/// Ends what the calling thread streamed.
+inline void finish_streaming() noexcept {
+#if !defined(ADR_NO_SIMD) && defined(__AVX512F__)
+  _mm_sfence();
+#endif
 }
 
 /// Adds the transpose: to[j * to_stride + i] += from[i * from_stride + j]. Otherwise as transpose.
 template <class T, class U, class L = FloatLanes>
 void transpose_add(const T* from, index_t from_stride, index_t rows, index_t cols, U* to,
                    index_t to_stride) noexcept {
-  detail::transpose_in_tiles<true, L>(from, from_stride, rows, cols, to, to_stride);
+  detail::transpose_in_tiles<detail::TransposeTo::add, L>(from, from_stride, rows, cols, to,
+                                                          to_stride);
+}
+
+/// Reads the cache lines of from[0] ... from[count - 1] in the order of memory, so that transposes
+/// that jump from row to row find them near. Loads, because prefetches do not set the hardware on
+/// the track.
+template <class T>
+void bring_near(const T* from, index_t count) noexcept {
+  constexpr index_t k_line = std::max<index_t>(64 / static_cast<index_t>(sizeof(T)), 1);
+  const volatile T* element = from;
+  for (index_t i = 0; i < count; i += k_line) static_cast<void>(element[i]);
 }
 
 }  // namespace simd

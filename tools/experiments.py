@@ -23,7 +23,7 @@ RUNS = {
     "dense-openblas": ["--mode", "dense", "--dense-backend", "openblas"],
     # The library's own phases, spelled out.
     "auto": ["--mode", "auto", "--strategy", "error_budget", "--dense-backend", "onednn",
-             "--error-budgets", "0.12,0", "--rounding-steps", "4,0", "--phase-ends", "0.85,1"],
+             "--error-budgets", "0.12,0.05,0", "--rounding-steps", "4,2,0", "--phase-ends", "0.7,0.9,1"],
     "published-fixed": ["--mode", "hyperplane", "--dense-backend", "onednn"],
     "published-plateau": ["--mode", "auto", "--strategy", "plateau_ladder", "--dense-backend", "onednn"],
     "published-reuse": ["--mode", "auto", "--strategy", "cluster_reuse_first", "--dense-backend", "onednn"],

@@ -188,19 +188,22 @@ class SparseRows {
                  T* planes) noexcept {
     const SparseTile tile = tiles_.tile(t);
     const index_t pixels = tiles_.pixels(tile);
-    const auto by_channel = by_channel_.list(t, first_entry_[t]);
-    const auto by_pixel = by_pixel_.list(t, first_entry_[t]);
+    using TileList = typename SparseEntries<T>::List;
+    const bool with_channels = lists_by_channel(gradient, use);
+    const bool with_pixels = lists_by_pixel(use);
+    const auto by_channel = with_channels ? by_channel_.list(t, first_entry_[t]) : TileList{};
+    const auto by_pixel = with_pixels ? by_pixel_.list(t, first_entry_[t]) : TileList{};
     if (detail::lists_channels_first(gradient)) {
       listed_[t] = list_planes(gradient, seed, tile, by_channel);
-      if (lists_by_pixel(use)) regroup(by_channel, channels_, by_pixel, pixels);
-    } else if (!lists_by_pixel(use)) {
+      if (with_pixels) regroup(by_channel, channels_, by_pixel, pixels);
+    } else if (!with_pixels) {
       listed_[t] = list_transposed(gradient, seed, tile, planes, by_channel);
     } else {
       listed_[t] = list_pixels(gradient, seed, tile, by_pixel);
-      if (lists_by_channel(gradient, use)) regroup(by_pixel, pixels, by_channel, channels_);
+      if (with_channels) regroup(by_pixel, pixels, by_channel, channels_);
     }
     ADR_ASSERT(listed_[t] <= measured_[t], "the output gradient changed after it was measured");
-    if (lists_by_channel(gradient, use)) {
+    if (with_channels) {
       for (index_t k = 0; k < listed_[t]; ++k) {
         by_channel.indices[k] = places_[by_channel.indices[k]];
       }

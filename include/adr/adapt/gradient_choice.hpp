@@ -42,7 +42,10 @@ class GradientChoice {
   void step(AdaptiveLayer& layer, const ReuseStats& stats, const PassTimings& dense,
             double rounding_step, CostModel& costs) {
     ++steps_;
-    if (form_ == Form::exact && steps_ >= retry_) return use(layer, Form::cheapest_exact);
+    if (form_ == Form::exact && steps_ >= retry_) {
+      retry_ = steps_ + options_->measure_interval;
+      if (non_zeros_may_pay(layer)) return use(layer, Form::cheapest_exact);
+    }
     note(stats);
     calibrate(layer, stats, dense);
     if (form_ == Form::sparsified && rounding_step != rounding_step_) {
@@ -143,6 +146,14 @@ class GradientChoice {
       rounding_step_ = rounding_step;
       use(layer, Form::sparsified);
     }
+  }
+
+  /// Whether gradients over next to no non-zeros are predicted to be faster than dense ones: not so
+  /// where looking for them takes as long as all the rest.
+  [[nodiscard]] bool non_zeros_may_pay(const AdaptiveLayer& layer) const {
+    ReuseConfig sparse = layer.config();
+    sparse.weight_gradient = WeightGradient::sparse;
+    return predicted_costs(layer.layer_shape(), sparse, 0.0).weight_gradient < options_->max_cost;
   }
 
   /// Whether rounding is predicted to be faster than what runs.

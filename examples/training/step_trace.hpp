@@ -16,7 +16,8 @@ namespace training {
 class StepTrace {
  public:
   /// Without a path nothing is written. Errors: UserError when the file cannot be written.
-  StepTrace(const std::string& path, std::size_t convolution_count) : path_(path) {
+  StepTrace(const std::string& path, std::size_t convolution_count)
+      : path_(path), errors_(convolution_count) {
     if (path.empty()) return;
     file_.open(path, std::ios::trunc);
     file_ << "step,loss";
@@ -36,9 +37,6 @@ class StepTrace {
     if (path_.empty()) return;
     loss_sum_ += loss;
     ++losses_;
-    for (const Conv<T>* conv : convolutions) {
-      if (conv->stats().has_output_error()) errors_.resize(convolutions.size());
-    }
     for (std::size_t i = 0; i < errors_.size(); ++i) {
       const adr::ReuseStats& stats = convolutions[i]->stats();
       if (stats.has_output_error()) errors_[i] = stats.relative_output_error();
@@ -51,8 +49,7 @@ class StepTrace {
       const adr::Decision& decision = stats.decision;
       file_ << ',' << adr::label(convolutions[i]->config()) << ',' << decision.rung << ','
             << decision.rungs << ',' << decision.phase << ',' << decision.error_budget << ','
-            << (i < errors_.size() ? errors_[i] : 0.0) << ',' << stats.seconds.total() << ','
-            << stats.gradient_density;
+            << errors_[i] << ',' << stats.seconds.total() << ',' << stats.gradient_density;
     }
     end_line();
     loss_sum_ = 0;
@@ -69,7 +66,7 @@ class StepTrace {
   std::ofstream file_;
   double loss_sum_ = 0;
   index_t losses_ = 0;
-  std::vector<double> errors_;  ///< the last that was metered
+  std::vector<double> errors_;  ///< the last that was metered, 0 before the first
 };
 
 }  // namespace training

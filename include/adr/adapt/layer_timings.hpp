@@ -32,9 +32,7 @@ class PassTimings {
     fitting_.clear();
   }
   void restart() {
-    seen_ = 0;
-    forward_.clear();
-    fitting_.clear();
+    restart_forward();
     backward_.clear();
     weight_gradient_.clear();
     input_gradient_.clear();

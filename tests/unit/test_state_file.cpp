@@ -220,6 +220,7 @@ TEST_CASE("One list of fields writes them and reads them back") {
   CHECK(read_bytes(folder.file("again")) == read_bytes(path));
 
   written.small = 10;
+  written.numbers.assign(10, 0);
   save(written, path);
   CHECK_THAT(failure([&] { load(read, path); }), contains("small must be between 0 and 9, got 10"));
   CHECK_THAT(failure([&] {

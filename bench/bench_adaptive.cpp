@@ -118,6 +118,10 @@ std::vector<Row> rows_of(const std::list<LazyTraining>& trainings, int threads) 
 }
 
 struct Options {
+  std::string shapes;  ///< a file; empty: the built-in ones
+  std::string snapshot = "trained";
+  index_t batch = 128;
+  bool onednn_convolutions = false;
   std::string product = default_product();
   double budget = 0.10;
   double seconds = 1;
@@ -127,22 +131,34 @@ void run(const Options& options, const CommonOptions& common) {
   TrainingSettings settings;
   settings.product = options.product;
   settings.threads = common.threads;
+  settings.onednn_convolutions = options.onednn_convolutions;
   settings.seconds = common.quick ? 0.02 : options.seconds;
   settings.least_steps = common.quick ? 20 : 300;
   settings.schedule.phases = {{options.budget, 0.0, 1.0}};
   ReportFile file(common.json);
   nlohmann::json header = machine(common.threads);
   header["product"] = options.product;
+  header["onednn_convolutions"] = options.onednn_convolutions;
+  const DataSource source = find_data(options.snapshot);
+  std::vector<AdaptiveShape> shapes = common.quick ? quick_adaptive_shapes() : adaptive_shapes();
+  if (!options.shapes.empty()) {
+    const index_t batch = common.quick ? std::min<index_t>(options.batch, 4) : options.batch;
+    shapes = network_shapes(read_network(options.shapes), source, batch);
+    header["data"] = source.description;
+    require(!shapes.empty(), source.folder, " holds no layer of ", options.shapes);
+  }
   header["budget"] = options.budget;
   if (!common.lists_only()) {
     std::printf(
-        "%s\nDense products by %s, error budget %.2f, exact gradients; %d rounds from the "
+        "%s\nDense products by %s%s, error budget %.2f, exact gradients; %d rounds from the "
         "first step, medians\n",
-        to_text(header).c_str(), options.product.c_str(), options.budget, common.rounds);
+        to_text(header).c_str(), options.product.c_str(),
+        options.onednn_convolutions ? ", convolutions by oneDNN" : "", options.budget,
+        common.rounds);
     std::fflush(stdout);
   }
   std::list<LazyTraining> trainings;
-  for (const AdaptiveShape& shape : common.quick ? quick_adaptive_shapes() : adaptive_shapes()) {
+  for (const AdaptiveShape& shape : shapes) {
     trainings.emplace_back(shape, settings, common.rounds);
   }
   register_all(trainings);
@@ -161,6 +177,18 @@ int main(int argc, char** argv) {
       argc, argv, "bench_adaptive",
       "Trains layers dense and under a schedule, on data with little or nothing to share.",
       [&](CLI::App& app) {
+        app.add_option("--shapes", options.shapes,
+                       "File of layers, as bench/shapes/cifarnet.txt, in place of the built-in ones");
+        app.add_option("--snapshot", options.snapshot,
+                       "With --shapes: a folder of ADR_SNAPSHOTS, when that is set")
+            ->capture_default_str();
+        app.add_option("--batch", options.batch, "With --shapes: images")
+            ->check(CLI::Range(1, 1 << 20))
+            ->capture_default_str();
+#if defined(ADR_BENCH_HAS_ONEDNN)
+        app.add_flag("--onednn-convolutions", options.onednn_convolutions,
+                     "Dense passes by oneDNN's fastest convolutions");
+#endif
         app.add_option("--product", options.product, "The dense product")
             ->check(CLI::IsMember(engine_names()))
             ->capture_default_str();

@@ -27,6 +27,7 @@ struct Options {
   std::string snapshot = "late";
   std::string layout = "nchw";
   std::string product = default_product();
+  std::string settings = "all";
   int seeds = 16;
 };
 
@@ -36,8 +37,12 @@ void add_options(CLI::App& app, Options& options) {
   app.add_option("--batch", options.batch, "Images (more than 32 from snapshots: mirrored copies)")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
-  app.add_option("--snapshot", options.snapshot, "Moment of training, when ADR_SNAPSHOTS is set")
-      ->check(CLI::IsMember({"early", "late"}))
+  app.add_option("--snapshot", options.snapshot,
+                 "Moment of training, a folder of ADR_SNAPSHOTS when that is set")
+      ->capture_default_str();
+  app.add_option("--settings", options.settings,
+                 "Of reuse: many codebooks and gradients, or a few settings that suit the width")
+      ->check(CLI::IsMember({"all", "few"}))
       ->capture_default_str();
   app.add_option("--layout", options.layout, "Order of the tensors' dimensions")
       ->check(CLI::IsMember({"nchw", "nhwc"}))
@@ -54,12 +59,12 @@ void add_options(CLI::App& app, Options& options) {
 class LazyLayer {
  public:
   LazyLayer(ConvLayer layer, const DataSource& source, const Options& options,
-            const LayerComparisonSettings& settings, bool quick)
+            const LayerComparisonSettings& settings, SettingsAmount amount)
       : layer_(std::move(layer)),
         source_(source),
         options_(options),
         settings_(settings),
-        engines_(layer_engines(layer_, options.product, quick)) {}
+        engines_(layer_engines(layer_, options.product, amount)) {}
 
   [[nodiscard]] const ConvLayer& layer() const noexcept { return layer_; }
   [[nodiscard]] const std::vector<LayerEngine>& engines() const noexcept { return engines_; }
@@ -222,8 +227,16 @@ void run(const Options& given, const CommonOptions& common) {
   }
 
   std::list<LazyLayer> layers;
+  const SettingsAmount amount = common.quick               ? SettingsAmount::smoke
+                                : options.settings == "few" ? SettingsAmount::few
+                                                            : SettingsAmount::all;
   for (const ConvLayer& layer : network.layers) {
-    layers.emplace_back(layer, source, options, settings, common.quick);
+    if (has_data(layer, source)) {
+      layers.emplace_back(layer, source, options, settings, amount);
+    } else if (!common.lists_only()) {
+      std::printf("%s: left out, %s holds nothing of it\n", layer.name.c_str(),
+                  source.folder.c_str());
+    }
   }
   register_layers(layers, settings);
   run_benchmarks("bench_layers", common);

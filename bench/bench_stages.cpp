@@ -147,7 +147,7 @@ void run(const Options& given, const CommonOptions& common) {
     std::fflush(stdout);
   }
 
-  const Network network = read_network(cifarnet_shapes());
+  const Network network = convolutions_of(read_network(cifarnet_shapes()));
   std::list<LazyLayer> layers;
   for (const ConvLayer& layer : network.layers) {
     for (const adr::Layout layout : {adr::Layout::nchw, adr::Layout::nhwc}) {

@@ -1,4 +1,4 @@
-// Trains CifarNet, dense or with reuse, on CIFAR-10 or on generated images:
+// Trains a network, dense or with reuse, on CIFAR-10 or on generated images:
 //   train --data FOLDER --mode hyperplane --epochs 4 --csv run.csv
 // This file wires the parts; each of them is a header in training/.
 #include <cstdio>
@@ -20,7 +20,7 @@ using namespace training;
 void train(const Options& options) {
   adr::Context context(options.threads);
   const NetworkDescription description =
-      network_by_name(options.network, options.lrn ? Normalisation::lrn : Normalisation::none);
+      network_by_name(options.network, options.variant);
   const std::vector<adr::ReuseConfig> reuse = reuse_configs(description, options.reuse);
   NetworkSettings<float> settings;
   settings.layout = options.layout;

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Runs series of trainings one after the other and compares them: time saved, accuracy, time to accuracy.
 
-    experiments.py --train PROGRAM [--seeds 1,2,3] [--epochs E] [--runs NAME,...] [--out FOLDER] [--json FILE]
+    experiments.py --train PROGRAM [--networks NAME,...] [--runs NAME,...] [--seeds 1,2,3] [--epochs E]
+                   [--out FOLDER] [--json FILE] [--csv FILE] [--limit-seconds S] [--background]
     experiments.py --self-test      checks the arithmetic on made-up runs
 
-Every run leaves NAME-seedS.csv (a row per epoch) and NAME-seedS.json (its command) in FOLDER; a run whose files are
-complete and of the same command is not made again.
+Every run leaves NETWORK-RUN-seedS.csv (a row per epoch) and .json (command, machine, versions) in FOLDER; a run whose
+files are complete and of the same command is not made again.
 """
 import argparse
 import csv
@@ -19,16 +20,24 @@ import sys
 
 # What is compared: the dense rivals first, the published strategies, and this library's schedule.
 RUNS = {
-    "dense-onednn": ["--mode", "dense", "--dense-backend", "onednn"],
+    "dense": ["--mode", "dense", "--dense-backend", "fastest"],
     "dense-openblas": ["--mode", "dense", "--dense-backend", "openblas"],
     # The library's own phases, spelled out.
-    "auto": ["--mode", "auto", "--strategy", "error_budget", "--dense-backend", "onednn",
+    "auto": ["--mode", "auto", "--strategy", "error_budget", "--dense-backend", "fastest",
              "--error-budgets", "0.12,0.05,0", "--rounding-steps", "4,2,0", "--phase-ends", "0.7,0.9,1"],
-    "published-fixed": ["--mode", "hyperplane", "--dense-backend", "onednn"],
-    "published-plateau": ["--mode", "auto", "--strategy", "plateau_ladder", "--dense-backend", "onednn"],
-    "published-reuse": ["--mode", "auto", "--strategy", "cluster_reuse_first", "--dense-backend", "onednn"],
+    "published-fixed": ["--mode", "hyperplane", "--dense-backend", "fastest"],
+    "published-plateau": ["--mode", "auto", "--strategy", "plateau_ladder", "--dense-backend", "fastest"],
+    "published-reuse": ["--mode", "auto", "--strategy", "cluster_reuse_first", "--dense-backend", "fastest"],
 }
-DENSE = "dense-onednn"
+DENSE = "dense"
+UNFOLDED = "dense-openblas"  # im2col and a product, the baseline of the published work
+
+# How each network is trained, the same way in every run; 0 images: all of them.
+NETWORKS = {
+    "cifarnet": {"epochs": 6, "lr": 0.01, "lr-step": 2, "train-images": 0, "test-images": 0},
+    "alexnet": {"epochs": 6, "lr": 0.01, "lr-step": 2, "train-images": 20000, "test-images": 0},
+    "vgg19": {"epochs": 4, "lr": 0.01, "lr-step": 2, "train-images": 5000, "test-images": 2000},
+}
 
 
 def option(arguments, name, default):
@@ -42,36 +51,61 @@ def read_epochs(path):
                 for row in csv.DictReader(file)]
 
 
-def is_complete(csv_path, json_path, command, epochs):
+def is_complete(csv_path, json_path, arguments, epochs):
     if not csv_path.exists() or not json_path.exists():
         return False
-    if json.loads(json_path.read_text(encoding="utf-8"))["arguments"] != command:
+    if json.loads(json_path.read_text(encoding="utf-8"))["arguments"] != arguments:
         return False
     return len(read_epochs(csv_path)) == epochs
+
+
+def plan_of(network, options):
+    """How a network is trained: its own plan, where the command line names nothing else."""
+    plan = dict(NETWORKS[network])
+    for name in plan:
+        given = getattr(options, name.replace("-", "_"))
+        if given is not None:
+            plan[name] = given
+    return plan
 
 
 def run_all(options, folder):
     """Runs what is missing, seed by seed, so that the runs of a seed share the state of the machine."""
     results = {}
-    for seed in options.seeds:
-        for name in options.runs:
-            csv_path = folder / f"{name}-seed{seed}.csv"
-            json_path = csv_path.with_suffix(".json")
-            arguments = RUNS[name] + ["--network", options.network, "--epochs", str(options.epochs),
-                                      "--lr-step", str(options.lr_step), "--seed", str(seed),
-                                      "--threads", str(options.threads), "--train-images", str(options.train_images)]
-            if not is_complete(csv_path, json_path, arguments, options.epochs):
-                print(f"{datetime.datetime.now():%H:%M:%S}  {name}, seed {seed}", flush=True)
-                command = [options.train, *arguments, "--csv", str(csv_path),
-                           "--trace", str(csv_path.with_suffix(".trace.csv"))]
-                with open(csv_path.with_suffix(".log"), "w", encoding="utf-8") as log:
-                    status = subprocess.run(command + ["--log-decisions", "--layer-times"], stdout=log,
-                                            stderr=subprocess.STDOUT, check=False).returncode
-                if status != 0:
-                    sys.exit(f"experiments: {name}, seed {seed} ended with status {status}; see {log.name}")
-                json_path.write_text(json.dumps({"arguments": arguments}), encoding="utf-8")
-            results[name, seed] = read_epochs(csv_path)
+    for network in options.networks:
+        plan = plan_of(network, options)
+        for seed in options.seeds:
+            for name in options.runs:
+                path = folder / f"{network}-{name}-seed{seed}.csv"
+                if run_one(network, name, plan, seed, path, options):
+                    results[network, name, seed] = read_epochs(path)
     return results
+
+
+def run_one(network, name, plan, seed, csv_path, options):
+    """Makes a run unless it is there; false when it took longer than it may."""
+    json_path = csv_path.with_suffix(".json")
+    arguments = RUNS[name] + ["--network", network, "--seed", str(seed), "--threads", str(options.threads)]
+    for option_name, value in plan.items():
+        arguments += [f"--{option_name}", str(value)]
+    if is_complete(csv_path, json_path, arguments, plan["epochs"]):
+        return True
+    print(f"{datetime.datetime.now():%H:%M:%S}  {network}, {name}, seed {seed}", flush=True)
+    command = [options.train, *arguments, "--csv", str(csv_path), "--trace", str(csv_path.with_suffix(".trace.csv")),
+               "--log-decisions", "--layer-times"]
+    if name == DENSE and seed == options.seeds[0]:  # the weights that inference is measured with
+        command += ["--checkpoint", str(csv_path.with_suffix(".checkpoint"))]
+    try:
+        with open(csv_path.with_suffix(".log"), "w", encoding="utf-8") as log:
+            status = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False,
+                                    timeout=options.limit_seconds).returncode
+    except subprocess.TimeoutExpired:
+        print(f"experiments: {network}, {name}, seed {seed} was stopped after {options.limit_seconds} s", flush=True)
+        return False
+    if status != 0:
+        sys.exit(f"experiments: {network}, {name}, seed {seed} ended with status {status}; see {log.name}")
+    json_path.write_text(json.dumps({"arguments": arguments, "machine": machine()}), encoding="utf-8")
+    return True
 
 
 def time_to(epochs, accuracy):
@@ -79,19 +113,27 @@ def time_to(epochs, accuracy):
     return next((e["total"] for e in epochs if e["accuracy"] >= accuracy), None)
 
 
+def saved(epochs, rival):
+    return round(1 - epochs[-1]["total"] / rival[-1]["total"], 4) if rival else None
+
+
 def rows_of(results, options):
     rows = []
-    for (name, seed), epochs in results.items():
-        dense = results.get((DENSE, seed))
+    for (network, name, seed), epochs in results.items():
+        dense = results.get((network, DENSE, seed))
+        unfolded = results.get((network, UNFOLDED, seed))
         arguments = RUNS[name]
-        row = {"network": options.network, "run": name, "mode": option(arguments, "--mode", ""),
+        row = {"network": network, "run": name, "mode": option(arguments, "--mode", ""),
                "strategy": option(arguments, "--strategy", None),
                "dense_backend": option(arguments, "--dense-backend", ""), "seed": seed,
-               "images": options.train_images or 50000, "epochs": len(epochs), "threads": options.threads,
-               "seconds": round(epochs[-1]["total"], 3), "final_accuracy": epochs[-1]["accuracy"],
-               "time_saved_vs_dense": None, "accuracy_minus_dense": None, "seconds_to_dense_accuracy": None}
+               "images": plan_of(network, options)["train-images"] or 50000, "epochs": len(epochs),
+               "threads": options.threads, "seconds": round(epochs[-1]["total"], 3),
+               "final_accuracy": epochs[-1]["accuracy"], "time_saved_vs_dense": saved(epochs, dense),
+               "time_saved_vs_unfolded": saved(epochs, unfolded), "accuracy_minus_dense": None,
+               "seconds_to_dense_accuracy": None,
+               "accuracy_by_epoch": [e["accuracy"] for e in epochs],
+               "seconds_by_epoch": [round(e["total"], 3) for e in epochs]}
         if dense:
-            row["time_saved_vs_dense"] = round(1 - epochs[-1]["total"] / dense[-1]["total"], 4)
             row["accuracy_minus_dense"] = round(epochs[-1]["accuracy"] - dense[-1]["accuracy"], 4)
             row["seconds_to_dense_accuracy"] = time_to(epochs, dense[-1]["accuracy"])
         rows.append(row)
@@ -103,22 +145,27 @@ def mean(values):
     return sum(values) / len(values) if values else None
 
 
+def percent(values, sign=""):
+    value = mean(values)
+    return "-" if value is None else f"{100 * value:{sign}.{2 if sign else 0}f}" + ("" if sign else " %")
+
+
 def table(rows):
     """Markdown: one line per run, means over its seeds."""
-    lines = ["| run | seeds | s per epoch | time of dense | test accuracy | minus dense | reaches dense's accuracy |",
-             "|---|---|---|---|---|---|---|"]
-    for name in dict.fromkeys(row["run"] for row in rows):
-        mine = [row for row in rows if row["run"] == name]
-        saved = mean(row["time_saved_vs_dense"] for row in mine)
-        difference = mean(row["accuracy_minus_dense"] for row in mine)
+    lines = ["| network | run | seeds | s per epoch | saved vs dense | saved vs im2col | test accuracy | minus dense | "
+             "reaches dense's accuracy |",
+             "|---|---|---|---|---|---|---|---|---|"]
+    for network, name in dict.fromkeys((row["network"], row["run"]) for row in rows):
+        mine = [row for row in rows if (row["network"], row["run"]) == (network, name)]
         reached = [row["seconds_to_dense_accuracy"] for row in mine]
         count = sum(r is not None for r in reached)
         after = f"{count} of {len(mine)}" + (f", after {mean(reached):.0f} s" if count else "")
         lines.append(
-            f"| {name} | {len(mine)} | {mean(r['seconds'] / r['epochs'] for r in mine):.1f} | "
-            + (f"{100 * (1 - saved):.0f} %" if saved is not None else "-")
-            + f" | {100 * mean(r['final_accuracy'] for r in mine):.2f} % | "
-            + (f"{100 * difference:+.2f}" if difference is not None else "-") + f" | {after} |")
+            f"| {network} | {name} | {len(mine)} | {mean(r['seconds'] / r['epochs'] for r in mine):.1f} | "
+            f"{percent(r['time_saved_vs_dense'] for r in mine)} | "
+            f"{percent(r['time_saved_vs_unfolded'] for r in mine)} | "
+            f"{100 * mean(r['final_accuracy'] for r in mine):.2f} % | "
+            f"{percent((r['accuracy_minus_dense'] for r in mine), '+')} | {after} |")
     return "\n".join(lines)
 
 
@@ -131,23 +178,51 @@ def machine():
         pass
     compiler = subprocess.run(["c++", "--version"], capture_output=True, text=True, check=False).stdout.split("\n")[0]
     return {"cpu": cpu, "cores": os.cpu_count(), "system": platform.platform(), "compiler": compiler,
-            "date": f"{datetime.date.today():%Y-%m-%d}"}
+            "build": build_settings(), "packages": package_versions(), "date": f"{datetime.date.today():%Y-%m-%d}"}
+
+
+def build_settings():
+    """Build type and instruction set flags of the build folder, when there is one."""
+    try:
+        lines = pathlib.Path("build/CMakeCache.txt").read_text(encoding="utf-8").split("\n")
+    except OSError:
+        return {}
+    wanted = ("CMAKE_BUILD_TYPE", "CMAKE_CXX_FLAGS_RELEASE", "ADR_ARCH_FLAGS", "ADR_OPENMP")
+    return {name: line.split("=", 1)[1] for line in lines for name in wanted if line.startswith(name + ":")}
+
+
+def package_versions():
+    """Versions of the dense rivals, where dpkg knows them."""
+    names = ["libeigen3-dev", "libopenblas0-pthread", "libdnnl2", "libxsimd-dev"]
+    try:
+        found = subprocess.run(["dpkg-query", "-W", "-f", "${Package} ${Version}\n", *names], capture_output=True,
+                               text=True, check=False).stdout
+    except OSError:
+        return {}
+    return dict(line.split(" ", 1) for line in found.split("\n") if " " in line)
 
 
 def self_test():
     def epochs(seconds, accuracies):
         return [{"seconds": seconds, "total": seconds * (i + 1), "loss": 1.0, "accuracy": a, "config": ""}
                 for i, a in enumerate(accuracies)]
-    results = {(DENSE, 1): epochs(10, [0.5, 0.7]), ("auto", 1): epochs(3, [0.6, 0.71]),
-               ("published-fixed", 1): epochs(20, [0.4, 0.5])}
-    options = argparse.Namespace(network="cifarnet", train_images=0, threads=2)
-    rows = {row["run"]: row for row in rows_of(results, options)}
-    assert rows["auto"]["time_saved_vs_dense"] == 0.7, rows["auto"]
-    assert rows["auto"]["accuracy_minus_dense"] == 0.01, rows["auto"]
-    assert rows["auto"]["seconds_to_dense_accuracy"] == 6, rows["auto"]
-    assert rows["published-fixed"]["seconds_to_dense_accuracy"] is None
-    assert rows["published-fixed"]["time_saved_vs_dense"] == -1
-    assert "| auto | 1 | 3.0 | 30 % | 71.00 % | +1.00 | 1 of 1, after 6 s |" in table(list(rows.values()))
+    results = {("cifarnet", DENSE, 1): epochs(10, [0.5, 0.7]), ("cifarnet", "auto", 1): epochs(3, [0.6, 0.71]),
+               ("cifarnet", UNFOLDED, 1): epochs(30, [0.5, 0.7]),
+               ("cifarnet", "published-fixed", 1): epochs(20, [0.4, 0.5]), ("alexnet", "auto", 1): epochs(1, [0.1, 0.2])}
+    options = argparse.Namespace(threads=2, **{name.replace("-", "_"): None for name in NETWORKS["cifarnet"]})
+    rows = {(row["network"], row["run"]): row for row in rows_of(results, options)}
+    auto = rows["cifarnet", "auto"]
+    assert auto["time_saved_vs_dense"] == 0.7, auto
+    assert auto["time_saved_vs_unfolded"] == 0.9, auto
+    assert auto["accuracy_minus_dense"] == 0.01, auto
+    assert auto["seconds_to_dense_accuracy"] == 6, auto
+    assert auto["images"] == 50000, auto
+    assert rows["cifarnet", "published-fixed"]["seconds_to_dense_accuracy"] is None
+    assert rows["cifarnet", "published-fixed"]["time_saved_vs_dense"] == -1
+    assert rows["alexnet", "auto"]["time_saved_vs_dense"] is None
+    lines = table(list(rows.values()))
+    assert "| cifarnet | auto | 1 | 3.0 | 70 % | 90 % | 71.00 % | +1.00 | 1 of 1, after 6 s |" in lines, lines
+    assert "| alexnet | auto | 1 | 1.0 | - | - | 20.00 % | - | 0 of 1 |" in lines, lines
     print("experiments.py: self-test passed")
 
 
@@ -155,12 +230,23 @@ def numbers(text):
     return [int(part) for part in text.split(",")]
 
 
-def names(text):
-    chosen = text.split(",")
-    for name in chosen:
-        if name not in RUNS:
-            raise argparse.ArgumentTypeError(f"there is no run '{name}'; there are {', '.join(RUNS)}")
-    return chosen
+def names_of(known):
+    def read(text):
+        chosen = text.split(",")
+        for name in chosen:
+            if name not in known:
+                raise argparse.ArgumentTypeError(f"there is no '{name}'; there are {', '.join(known)}")
+        return chosen
+    return read
+
+
+def go_to_background(folder):
+    """Starts this program again, detached from the terminal, and leaves."""
+    arguments = [a for a in sys.argv if a != "--background"]
+    with open(folder / "series.log", "w", encoding="utf-8") as log:
+        process = subprocess.Popen([sys.executable, *arguments], stdout=log, stderr=subprocess.STDOUT,
+                                   stdin=subprocess.DEVNULL, start_new_session=True)
+    print(f"Process {process.pid} goes on in the background; its table will be in {log.name}")
 
 
 def main():
@@ -168,15 +254,21 @@ def main():
     parser.add_argument("--self-test", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--train", help="the training program")
     parser.add_argument("--called-from", default=".", help=argparse.SUPPRESS)
-    parser.add_argument("--network", default="cifarnet")
-    parser.add_argument("--runs", type=names, default=list(RUNS), help=f"of {', '.join(RUNS)} (default: all)")
+    parser.add_argument("--networks", type=names_of(NETWORKS), default=["cifarnet"],
+                        help=f"of {', '.join(NETWORKS)} (default: cifarnet)")
+    parser.add_argument("--runs", type=names_of(RUNS), default=list(RUNS), help=f"of {', '.join(RUNS)} (default: all)")
     parser.add_argument("--seeds", type=numbers, default=[1, 2, 3])
-    parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--lr-step", type=int, default=2)
+    parser.add_argument("--epochs", type=int, help="in place of the network's own plan; so are the next four")
+    parser.add_argument("--lr", type=float)
+    parser.add_argument("--lr-step", type=int)
+    parser.add_argument("--train-images", type=int, help="0: all")
+    parser.add_argument("--test-images", type=int, help="0: all")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--train-images", type=int, default=0, help="0: all")
+    parser.add_argument("--limit-seconds", type=float, help="a run that takes longer is stopped and left out")
+    parser.add_argument("--background", action="store_true", help="go on after the terminal is closed")
     parser.add_argument("--out", default="build/experiments", help="folder of the runs")
     parser.add_argument("--json", help="file for the results")
+    parser.add_argument("--csv", help="the same as a table")
     options = parser.parse_args()
     if options.self_test:
         return self_test()
@@ -184,13 +276,34 @@ def main():
         parser.error("--train is needed")
     folder = pathlib.Path(options.out)
     folder.mkdir(parents=True, exist_ok=True)
-    rows = rows_of(run_all(options, folder), options)
+    if options.background:
+        return go_to_background(folder)
+    results = run_all(options, folder)
+    rows = rows_of(results, options)
     print(table(rows))
-    if options.json:
-        path = pathlib.Path(options.called_from, options.json)
-        path.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n", encoding="utf-8")
-        print(f"Results: {path}")
+    write_results(options, folder, results, rows)
     return None
+
+
+def write_results(options, folder, results, rows):
+    if options.json:
+        machines = [json.loads((folder / f"{network}-{name}-seed{seed}.json").read_text(encoding="utf-8"))["machine"]
+                    for network, name, seed in results]
+        machines = [m for i, m in enumerate(machines) if m not in machines[:i]]
+        path = pathlib.Path(options.called_from, options.json)
+        commands = {name: " ".join(["train", *arguments]) for name, arguments in RUNS.items() if name in options.runs}
+        plans = {network: plan_of(network, options) for network in options.networks}
+        path.write_text(json.dumps({"machines": machines, "commands": commands, "plans": plans, "rows": rows},
+                                   indent=1) + "\n", encoding="utf-8")
+        print(f"Results: {path}")
+    if options.csv and rows:
+        path = pathlib.Path(options.called_from, options.csv)
+        columns = [name for name, value in rows[0].items() if not isinstance(value, list)]
+        with open(path, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns, extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(rows)
+        print(f"Results: {path}")
 
 
 if __name__ == "__main__":

@@ -9,17 +9,23 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "bench/adaptive/shapes.hpp"
 #include "bench/support/engines.hpp"
 
+#if defined(ADR_BENCH_HAS_ONEDNN)
+#include <adr/onednn.hpp>
+#endif
+
 namespace adr_bench {
 
 struct TrainingSettings {
   adr::SchedulerOptions schedule;
   std::string product;
+  bool onednn_convolutions = false;  ///< dense passes by oneDNN's fastest convolutions
   int threads = 1;
   double seconds = 1;         ///< of dense steps per round, at least
   index_t least_steps = 300;  ///< at most 5 times `seconds` long
@@ -78,10 +84,13 @@ class TrainedLayer {
         input_gradient_(size(shape.geometry.in_channels, pixels_in())),
         output_(size(shape.geometry.out_channels, shape.geometry.out_pixels())) {
     layer_.set_dense_gemm(product.multiply);
-    // A few batches in turn, so that no setting profits from having seen the batch before.
+    if (shape.load) {
+      take(shape.load());
+      return;
+    }
     const Similarity gradients =
         shape.similarity == Similarity::rectified ? Similarity::rectified : Similarity::none;
-    for (std::uint64_t b = 0; b < k_batches; ++b) {
+    for (std::uint64_t b = 0; b < k_training_batches; ++b) {
       inputs_.push_back(training_tensor(shape.batch, shape.geometry.in_channels, pixels_in(),
                                         shape.similarity, 10 + b));
       gradients_.push_back(training_tensor(shape.batch, shape.geometry.out_channels,
@@ -90,10 +99,16 @@ class TrainedLayer {
   }
 
   [[nodiscard]] adr::ReuseConv2d<float>& layer() noexcept { return layer_; }
+  void compute_by_onednn([[maybe_unused]] int threads) {
+#if defined(ADR_BENCH_HAS_ONEDNN)
+    layer_.set_dense_convolution(
+        std::make_shared<adr::OneDnnConvolution>(shape_.geometry, threads));
+#endif
+  }
 
   /// A forward and a backward pass, and a small change of the weights.
   void step(index_t number) {
-    const auto batch = static_cast<std::size_t>(number) % k_batches;
+    const auto batch = static_cast<std::size_t>(number) % static_cast<std::size_t>(k_training_batches);
     const adr::ConvGeometry& g = shape_.geometry;
     const adr::TensorView<const float> x(inputs_[batch].data(), shape_.batch, g.in_channels,
                                          g.in_height, g.in_width, g.layout);
@@ -107,13 +122,30 @@ class TrainedLayer {
     const adr::MatrixView<float> d_w(weight_gradient_.data(), g.out_channels, g.columns());
     const auto count = static_cast<index_t>(bias_.size());
     layer_.forward(x, w, adr::VectorView<const float>(bias_.data(), count), y);
-    layer_.backward(x, w, d_y, d_x, d_w, adr::VectorView<float>(bias_gradient_.data(), count));
+    layer_.backward(x, w, d_y, shape_.needs_input_gradient ? d_x : adr::TensorView<float>(), d_w,
+                    adr::VectorView<float>(bias_gradient_.data(), count));
     for (std::size_t i = 0; i < weights_.size(); ++i) weights_[i] -= 1e-6F * weight_gradient_[i];
   }
 
  private:
-  static constexpr std::size_t k_batches = 3;
-
+  /// Data of all batches, in the layout of the geometry.
+  void take(const LayerData& data) {
+    const adr::ConvGeometry& g = shape_.geometry;
+    weights_ = in_layout(data.weights, g.out_channels, g.group_in_channels());
+    const auto split = [](const std::vector<float>& all, std::vector<std::vector<float>>& batches) {
+      const auto size = static_cast<std::ptrdiff_t>(all.size()) / k_training_batches;
+      for (index_t b = 0; b < k_training_batches; ++b) {
+        batches.emplace_back(all.begin() + b * size, all.begin() + (b + 1) * size);
+      }
+    };
+    split(in_layout(data.input, data.batch, g.in_channels), inputs_);
+    split(in_layout(data.output_gradient, data.batch, g.out_channels), gradients_);
+  }
+  [[nodiscard]] std::vector<float> in_layout(const std::vector<float>& nchw, index_t outer,
+                                             index_t channels) const {
+    return shape_.geometry.layout == adr::Layout::nchw ? nchw
+                                                       : channels_last(nchw, outer, channels);
+  }
   [[nodiscard]] index_t pixels_in() const {
     return shape_.geometry.in_height * shape_.geometry.in_width;
   }
@@ -160,10 +192,15 @@ inline TrainingResult train_pair(const AdaptiveShape& shape, const DenseEngine& 
   detail::TrainedLayer reference(shape, dense, product, context);
   detail::TrainedLayer adaptive(shape, dense, product, context);
   adr::ReuseScheduler scheduler(settings.schedule);
+  detail::TrainedLayer warm_up(shape, dense, product, context);
+  if (settings.onednn_convolutions) {
+    for (detail::TrainedLayer* layer : {&reference, &adaptive, &warm_up}) {
+      layer->compute_by_onednn(settings.threads);
+    }
+  }
   scheduler.attach(adaptive.layer(), shape.name);
 
   // Memory and code are warm for both before anything counts.
-  detail::TrainedLayer warm_up(shape, dense, product, context);
   const double once = detail::seconds_of([&] { warm_up.step(0); });
   const double step = std::max(1e-7, std::min(once, detail::seconds_of([&] { warm_up.step(1); })));
   TrainingResult result;

@@ -3,9 +3,12 @@
 #pragma once
 
 #include <adr/unfold/conv_geometry.hpp>
+#include <functional>
 #include <string>
 #include <vector>
 
+#include "bench/support/conv_layers.hpp"
+#include "bench/support/layer_data.hpp"
 #include "bench/support/user_error.hpp"
 
 namespace adr_bench {
@@ -17,10 +20,11 @@ enum class Similarity {
   none,       ///< white noise: no two neuron vectors resemble each other
   rectified,  ///< white noise after a ReLU, the gradient with it: half of both is zero
   smooth,  ///< images of slow waves: much to share, so that it shows that the mode is not just off
+  real,    ///< what a network has produced: AdaptiveShape::load
 };
 
 inline const char* to_string(Similarity similarity) {
-  constexpr const char* names[] = {"noise", "rectified", "smooth"};
+  constexpr const char* names[] = {"noise", "rectified", "smooth", "real"};
   return names[static_cast<int>(similarity)];
 }
 
@@ -29,8 +33,14 @@ struct AdaptiveShape {
   std::string name;
   adr::ConvGeometry geometry;
   index_t batch = 1;
+  bool needs_input_gradient = true;
   Similarity similarity = Similarity::none;
+  /// Of real layers: k_training_batches batches.
+  std::function<LayerData()> load;
 };
+
+/// A few batches in turn, so that no setting profits from having seen the batch before.
+inline constexpr index_t k_training_batches = 3;
 
 namespace detail {
 
@@ -115,6 +125,27 @@ inline std::vector<AdaptiveShape> adaptive_shapes() {
       convolution(64, 16, 64, 3, 1, 16, smooth),
       convolution(128, 8, 128, 3, 1, 16, smooth),
   };
+}
+
+/// The layers of a network on what it has produced, as it is trained: in layout nhwc. The source
+/// must outlive the shapes.
+inline std::vector<AdaptiveShape> network_shapes(const Network& network, const DataSource& source,
+                                                 index_t batch) {
+  std::vector<AdaptiveShape> shapes;
+  for (const ConvLayer& layer : network.layers) {
+    if (!has_data(layer, source)) continue;
+    AdaptiveShape shape;
+    shape.name = network.name + " " + layer.name;
+    shape.geometry = layer.geometry(adr::Layout::nhwc);
+    shape.batch = batch;
+    shape.similarity = Similarity::real;
+    shape.needs_input_gradient = layer.needs_input_gradient;
+    shape.load = [layer, &source, batch] {
+      return load_layer(layer, k_training_batches * batch, source);
+    };
+    shapes.push_back(shape);
+  }
+  return shapes;
 }
 
 /// A few of them, small, to show that it works.

@@ -71,10 +71,10 @@ inline void add_dense_engines(std::vector<LayerEngine>& engines) {
 
 /// All contenders; the first is Eigen's dense product. product: what reuse multiplies with.
 inline std::vector<LayerEngine> layer_engines(const ConvLayer& layer, const std::string& product,
-                                              bool quick) {
+                                              SettingsAmount amount) {
   std::vector<LayerEngine> engines;
   detail::add_dense_engines(engines);
-  for (const LayerSetting& setting : layer_settings(layer, quick)) {
+  for (const LayerSetting& setting : layer_settings(layer, amount)) {
     LayerEngine engine;
     engine.name = setting.engine;
     engine.label = setting.label;

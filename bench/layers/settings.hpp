@@ -1,7 +1,9 @@
 // The reuse settings that are compared on each layer.
 #pragma once
 
+#include <adr/adapt/ladder.hpp>
 #include <adr/adapt/reuse_config.hpp>
+#include <adr/nn/reuse_conv2d.hpp>
 #include <algorithm>
 #include <string>
 #include <vector>
@@ -59,24 +61,59 @@ inline LayerSetting with_gradients(LayerSetting setting, const std::string& labe
 
 }  // namespace detail
 
+/// How many settings are compared.
+enum class SettingsAmount {
+  all,    ///< many codebooks, and several forms of gradients
+  few,    ///< what a schedule would consider for the width of the layer, thinned out
+  smoke,  ///< enough to show that it works
+};
+
+namespace detail {
+
 /// The published method, then rising budgets of codebooks, one of them with other gradients too.
-inline std::vector<LayerSetting> layer_settings(const ConvLayer& layer, bool quick) {
+inline std::vector<LayerSetting> many_settings(const ConvLayer& layer, SettingsAmount amount) {
   using adr::InputGradient;
   using adr::WeightGradient;
-  std::vector<LayerSetting> settings = {detail::hyperplane_setting(layer)};
+  std::vector<LayerSetting> settings = {hyperplane_setting(layer)};
   constexpr int k_with_variants = 4;
   for (const int codebooks : {2, 3, k_with_variants, 5, 6, 8}) {
-    if (quick && codebooks != k_with_variants) continue;
-    const LayerSetting setting = detail::codebook_setting(codebooks);
+    if (amount == SettingsAmount::smoke && codebooks != k_with_variants) continue;
+    const LayerSetting setting = codebook_setting(codebooks);
     settings.push_back(setting);
     if (codebooks != k_with_variants) continue;
-    settings.push_back(detail::with_gradients(setting, "clusters dW", WeightGradient::clusters,
-                                              InputGradient::sparsified));
-    settings.push_back(detail::with_gradients(
-        setting, "sparsified dW dX", WeightGradient::sparsified, InputGradient::sparsified));
+    settings.push_back(with_gradients(setting, "clusters dW", WeightGradient::clusters,
+                                      InputGradient::sparsified));
+    settings.push_back(with_gradients(setting, "sparsified dW dX", WeightGradient::sparsified,
+                                      InputGradient::sparsified));
   }
-  settings.push_back(detail::subspace_setting(16));
+  settings.push_back(subspace_setting(16));
   return settings;
+}
+
+/// The published method, and of what a schedule would try 4, 8 and 12 codebooks and subspaces of a
+/// quarter and a half of the coordinates.
+inline std::vector<LayerSetting> few_settings(const ConvLayer& layer) {
+  const adr::ConvGeometry geometry = layer.geometry(adr::Layout::nchw);
+  const adr::LayerShape shape =
+      adr::ReuseConv2d<float>(geometry, codebook_setting(2).config).layer_shape();
+  std::vector<LayerSetting> settings = {hyperplane_setting(layer)};
+  for (const adr::ReuseConfig& config : adr::shared_candidates(shape, adr::ReuseConfig())) {
+    if (config.method == adr::Method::codebook) {
+      if (config.codebooks % 4 != 0) continue;
+      settings.push_back({"adr_codebook", message("S", config.codebooks), config});
+    } else if (config.kept_coordinates == shape.vector_length / 4 ||
+               config.kept_coordinates == shape.vector_length / 2) {
+      settings.push_back({"adr_subspace", message("kept ", config.kept_coordinates), config});
+    }
+  }
+  return settings;
+}
+
+}  // namespace detail
+
+inline std::vector<LayerSetting> layer_settings(const ConvLayer& layer, SettingsAmount amount) {
+  return amount == SettingsAmount::few ? detail::few_settings(layer)
+                                       : detail::many_settings(layer, amount);
 }
 
 }  // namespace adr_bench

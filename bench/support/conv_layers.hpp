@@ -2,6 +2,7 @@
 #pragma once
 
 #include <adr/unfold/conv_geometry.hpp>
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <exception>
@@ -33,6 +34,8 @@ struct ConvLayer {
   index_t groups = 1;
   bool needs_input_gradient = true;  ///< false for the first layer of a network
 
+  /// A fully connected layer is written as a convolution over images of one pixel.
+  [[nodiscard]] bool is_linear() const noexcept { return height == 1 && width == 1; }
   [[nodiscard]] adr::ConvGeometry geometry(adr::Layout layout) const {
     adr::ConvGeometry g;
     g.in_channels = in_channels;
@@ -48,7 +51,7 @@ struct ConvLayer {
   }
 };
 
-/// The convolutions of a network, in its order; the name is that of the file.
+/// The layers of a network, in its order; the name is that of the file.
 struct Network {
   std::string name;
   std::vector<ConvLayer> layers;
@@ -123,6 +126,15 @@ inline Network read_network(const std::string& path) {
     network.layers.push_back(std::move(layer));
   }
   require(!network.layers.empty(), path, ": holds no layer");
+  return network;
+}
+
+/// The network without its fully connected layers.
+inline Network convolutions_of(Network network) {
+  auto& layers = network.layers;
+  layers.erase(std::remove_if(layers.begin(), layers.end(),
+                              [](const ConvLayer& layer) { return layer.is_linear(); }),
+               layers.end());
   return network;
 }
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <filesystem>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -35,14 +36,14 @@ struct DataSource {
   std::string description;
 };
 
-/// The snapshots that the variable ADR_SNAPSHOTS names, at the given moment ("early", "late").
+/// The snapshots that the variable ADR_SNAPSHOTS names, at the given moment: a folder in it.
 inline DataSource find_data(const std::string& moment) {
   const char* folder = std::getenv("ADR_SNAPSHOTS");
   if (folder == nullptr || *folder == '\0') {
     return {{}, "generated images (ADR_SNAPSHOTS is not set): expect other ratios on real ones"};
   }
 #if defined(ADR_BENCH_HAS_XTENSOR)
-  return {std::string(folder) + "/" + moment, "snapshots of CifarNet in training, " + moment};
+  return {std::string(folder) + "/" + moment, "snapshots of layers in training, " + moment};
 #else
   static_cast<void>(moment);
   return {{}, "generated images (ADR_SNAPSHOTS is set, but this build lacks xtensor to read it)"};
@@ -132,13 +133,24 @@ inline std::vector<float> with_mirrored_copies(const std::vector<float>& images,
 }
 
 #if defined(ADR_BENCH_HAS_XTENSOR)
-inline std::vector<float> read_tensor(const std::string& path, const std::vector<index_t>& shape) {
-  tools::NpyTensor tensor;
+inline tools::NpyTensor read_snapshot(const std::string& path) {
   try {
-    tensor = tools::read_npy(path);
+    return tools::read_npy(path);
   } catch (const std::runtime_error& problem) {
     throw UserError(message("ADR_SNAPSHOTS: ", problem.what()));
   }
+}
+
+/// How many images the snapshot holds.
+inline index_t image_count(const std::string& path) {
+  const tools::NpyTensor tensor = read_snapshot(path);
+  require(!tensor.shape.empty() && tensor.shape[0] > 0, "ADR_SNAPSHOTS: ", path,
+          " holds no images");
+  return tensor.shape[0];
+}
+
+inline std::vector<float> read_tensor(const std::string& path, const std::vector<index_t>& shape) {
+  tools::NpyTensor tensor = read_snapshot(path);
   tools::NpyTensor wanted;
   wanted.shape = shape;
   require(tensor.shape == shape, "ADR_SNAPSHOTS: ", path, " must be ", wanted.shape_text(),
@@ -147,31 +159,37 @@ inline std::vector<float> read_tensor(const std::string& path, const std::vector
 }
 
 inline LayerData snapshot_layer(const ConvLayer& layer, index_t batch, const std::string& folder) {
-  constexpr index_t k_images = 32;  // in every snapshot
   constexpr index_t k_versions = 4;
-  require(batch <= k_versions * k_images, "--batch must be at most ", k_versions * k_images,
-          " with snapshots, got ", batch);
+  const std::string prefix = folder + "/" + layer.name + "_";
+  const index_t images = image_count(prefix + "input.npy");
+  require(batch <= k_versions * images, "--batch must be at most ", k_versions * images,
+          " with these snapshots, got ", batch);
   const adr::ConvGeometry g = layer.geometry(adr::Layout::nchw);
   const Planes inputs{g.in_channels, g.in_height, g.in_width};
   const Planes outputs{g.out_channels, g.out_height(), g.out_width()};
-  const auto shape = [](const Planes& p) {
-    return std::vector<index_t>{k_images, p.count, p.height, p.width};
+  const auto shape = [images](const Planes& p) {
+    return std::vector<index_t>{images, p.count, p.height, p.width};
   };
-  const std::string prefix = folder + "/" + layer.name + "_";
   const auto input = read_tensor(prefix + "input.npy", shape(inputs));
   const auto gradient = read_tensor(prefix + "output_gradient.npy", shape(outputs));
   LayerData data;
   data.batch = batch;
-  data.distinct_images = std::min(batch, k_images);
+  data.distinct_images = std::min(batch, images);
   data.weights = read_tensor(prefix + "weight.npy", {g.out_channels, g.group_in_channels(),
                                                      g.kernel_height, g.kernel_width});
-  data.input = with_mirrored_copies(input, k_images, inputs, batch);
-  data.output_gradient = with_mirrored_copies(gradient, k_images, outputs, batch);
+  data.input = with_mirrored_copies(input, images, inputs, batch);
+  data.output_gradient = with_mirrored_copies(gradient, images, outputs, batch);
   return data;
 }
 #endif
 
 }  // namespace detail
+
+/// Whether there are data of the layer: snapshots may hold the convolutions of a network alone.
+inline bool has_data(const ConvLayer& layer, const DataSource& source) {
+  return source.folder.empty() ||
+         std::filesystem::exists(source.folder + "/" + layer.name + "_input.npy");
+}
 
 /// The data of a layer. Errors: UserError when a snapshot is missing or has another shape.
 inline LayerData load_layer(const ConvLayer& layer, index_t batch, const DataSource& source) {

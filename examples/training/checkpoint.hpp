@@ -71,6 +71,46 @@ inline void require_same_settings(const std::string& source, const RunSettings& 
           " settings, got ", stored.size());
 }
 
+/// Weights and velocities of all parameters, read before anything is restored.
+template <class T>
+struct StoredParameters {
+  std::vector<std::vector<T>> values;
+  std::vector<std::vector<T>> velocities;
+
+  StoredParameters(ByteReader& reader, const std::string& source,
+                   const std::vector<Parameter<T>*>& parameters) {
+    const auto count = reader.take<std::uint64_t>();
+    require(count == parameters.size(), source, ": the checkpoint must hold ", parameters.size(),
+            " parameters, got ", count);
+    for (const Parameter<T>* parameter : parameters) {
+      const std::string name = reader.take_string();
+      values.push_back(reader.take_vector<T>());
+      velocities.push_back(reader.take_vector<T>());
+      const auto size = static_cast<std::size_t>(parameter->size());
+      require(name == parameter->name() && values.back().size() == size &&
+                  velocities.back().size() == size,
+              source, ": the network has ", parameter->name(), " of ", size,
+              " elements where the checkpoint has ", name, " of ", values.back().size());
+    }
+    require(reader.at_end(), source, ": the checkpoint holds more than this network needs");
+  }
+
+  void restore(const std::vector<Parameter<T>*>& parameters) const {
+    for (std::size_t i = 0; i < parameters.size(); ++i) {
+      std::copy(values[i].begin(), values[i].end(), parameters[i]->value());
+      std::copy(velocities[i].begin(), velocities[i].end(), parameters[i]->velocity());
+    }
+  }
+};
+
+inline Progress take_progress(ByteReader& reader) {
+  Progress progress;
+  progress.epochs_done = reader.take<std::uint64_t>();
+  progress.training_seconds = reader.take<double>();
+  progress.random_state = reader.take<adr::Random::State>();
+  return progress;
+}
+
 }  // namespace detail
 
 /// Restores the parameters and returns the progress. Errors: UserError when the file is not an
@@ -83,38 +123,22 @@ Progress load_checkpoint(const std::filesystem::path& path, const RunSettings& s
   const Bytes payload = read_checkpoint_file(path);
   ByteReader reader(payload, source);
   detail::require_same_settings(source, detail::take_settings(reader), settings);
-
-  Progress progress;
-  progress.epochs_done = reader.take<std::uint64_t>();
-  progress.training_seconds = reader.take<double>();
-  progress.random_state = reader.take<adr::Random::State>();
-
-  const auto count = reader.take<std::uint64_t>();
-  require(count == parameters.size(), source, ": the checkpoint must hold ", parameters.size(),
-          " parameters, got ", count);
-  struct Stored {
-    std::vector<T> value;
-    std::vector<T> velocity;
-  };
-  std::vector<Stored> stored;
-  for (Parameter<T>* parameter : parameters) {
-    const std::string name = reader.take_string();
-    Stored s;
-    s.value = reader.take_vector<T>();
-    s.velocity = reader.take_vector<T>();
-    const auto size = static_cast<std::size_t>(parameter->size());
-    require(name == parameter->name() && s.value.size() == size && s.velocity.size() == size,
-            source, ": the network has ", parameter->name(), " of ", size,
-            " elements where the checkpoint has ", name, " of ", s.value.size());
-    stored.push_back(std::move(s));
-  }
-  require(reader.at_end(), source, ": the checkpoint holds more than this network needs");
-
-  for (std::size_t i = 0; i < stored.size(); ++i) {
-    std::copy(stored[i].value.begin(), stored[i].value.end(), parameters[i]->value());
-    std::copy(stored[i].velocity.begin(), stored[i].velocity.end(), parameters[i]->velocity());
-  }
+  const Progress progress = detail::take_progress(reader);
+  detail::StoredParameters<T>(reader, source, parameters).restore(parameters);
   return progress;
+}
+
+/// Restores the parameters of a network, however it was trained, for inference. Errors: as
+/// load_checkpoint, whatever the settings.
+template <class T>
+void load_weights(const std::filesystem::path& path,
+                  const std::vector<Parameter<T>*>& parameters) {
+  const std::string source = path.string();
+  const Bytes payload = read_checkpoint_file(path);
+  ByteReader reader(payload, source);
+  detail::take_settings(reader);
+  detail::take_progress(reader);
+  detail::StoredParameters<T>(reader, source, parameters).restore(parameters);
 }
 
 }  // namespace training

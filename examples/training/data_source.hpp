@@ -5,9 +5,16 @@
 #include "training/generated_images.hpp"
 #include "training/options.hpp"
 
+#if defined(TRAINING_HAS_XTENSOR)
+#include "training/npy_images.hpp"
+#endif
+
 namespace training {
 
 inline DataSet load_data(const Options& options, adr::Context& context) {
+#if defined(TRAINING_HAS_XTENSOR)
+  if (!options.images.empty()) return read_npy_images(options.images, options.train_images);
+#endif
   if (!options.data.empty()) {
     return read_cifar10(options.data, options.train_images, options.test_images);
   }

@@ -1,4 +1,6 @@
 // What everything dense is computed with, strongest first: what this build has decides.
+// "fastest" takes, layer by layer and pass by pass, the fastest of oneDNN's convolutions and
+// unfolding with a product.
 #pragma once
 
 #include <functional>
@@ -9,6 +11,8 @@
 
 #include "adr/gemm/dense_convolution.hpp"
 #include "adr/gemm/dense_gemm.hpp"
+#include "adr/nn/fastest_convolution.hpp"
+#include "adr/nn/unfolded_convolution.hpp"
 #include "adr/unfold/conv_geometry.hpp"
 #include "training/errors.hpp"
 
@@ -24,7 +28,7 @@ namespace training {
 inline std::vector<std::string> dense_backends() {
   return {
 #if defined(TRAINING_HAS_ONEDNN)
-    "onednn",
+    "fastest", "onednn",
 #endif
 #if defined(TRAINING_HAS_OPENBLAS)
         "openblas",
@@ -38,15 +42,14 @@ inline std::vector<std::string> dense_backends() {
 template <class T>
 adr::DenseGemm<T> dense_gemm(const std::string& backend) {
 #if defined(TRAINING_HAS_OPENBLAS)
-  if (backend == "openblas" || backend == "onednn") {
+  if (backend != "eigen") {
     // The library runs one product per thread; threads inside each product would fight over the
     // cores.
     openblas_set_num_threads(1);
     return adr::cblas_gemm<T>();
   }
 #endif
-  require(backend == "eigen" || backend == "onednn",
-          "--dense-backend is not part of this build: ", backend);
+  require(backend != "openblas", "--dense-backend is not part of this build: ", backend);
   return {};
 }
 
@@ -60,9 +63,19 @@ ConvolutionMaker<T> dense_convolutions([[maybe_unused]] const std::string& backe
                                        [[maybe_unused]] int threads) {
 #if defined(TRAINING_HAS_ONEDNN)
   if constexpr (std::is_same_v<T, float>) {
+    using Convolution = std::shared_ptr<adr::DenseConvolution<T>>;
     if (backend == "onednn") {
-      return [threads](const adr::ConvGeometry& geometry) {
+      return [threads](const adr::ConvGeometry& geometry) -> Convolution {
         return std::make_shared<adr::OneDnnConvolution>(geometry, threads);
+      };
+    }
+    if (backend == "fastest") {
+      const adr::DenseGemm<T> gemm = dense_gemm<T>(backend);
+      return [threads, gemm](const adr::ConvGeometry& geometry) -> Convolution {
+        const std::vector<Convolution> all = {
+            std::make_shared<adr::UnfoldedConvolution<T>>(geometry, gemm, threads),
+            std::make_shared<adr::OneDnnConvolution>(geometry, threads)};
+        return std::make_shared<adr::FastestConvolution<T>>(all);
       };
     }
   }

@@ -18,15 +18,27 @@ struct LayerTime {
   double backward = 0;
 };
 
+/// The operands of a layer with weights in the last forward and backward pass. A fully connected
+/// layer is a convolution over images of one pixel.
+template <class T>
+struct ProductOperands {
+  std::string name;
+  index_t kernel = 1;
+  adr::TensorView<const T> input;
+  adr::TensorView<const T> output_gradient;
+  adr::MatrixView<const T> weights;
+};
+
 template <class T>
 class Network {
  public:
   Network(const NetworkDescription& description, const NetworkSettings<T>& settings,
           adr::Context& context)
-      : layout_(settings.layout) {
+      : layout_(settings.layout), input_shape_(description.input) {
     NetworkBuilder<T> builder(description, settings, context);
     layers_ = builder.take_layers();
     convolutions_ = builder.convolutions();
+    reuse_layers_ = builder.reuse_layers();
     outputs_.resize(layers_.size());
     gradients_.resize(layers_.size());
     for (const auto& layer : layers_) {
@@ -66,9 +78,33 @@ class Network {
     }
   }
 
+  /// What the layers with weights have last worked on, after backward.
+  [[nodiscard]] std::vector<ProductOperands<T>> products() {
+    std::vector<ProductOperands<T>> all;
+    for (std::size_t i = 0; i < layers_.size(); ++i) {
+      const auto parameters = layers_[i]->parameters();
+      if (parameters.empty()) continue;
+      ProductOperands<T> operands;
+      operands.name = layers_[i]->name();
+      operands.input = layer_input(i);
+      operands.output_gradient = gradients_[i].const_view();
+      operands.weights = parameters.front()->matrix();
+      if (const auto* conv = dynamic_cast<const Conv<T>*>(layers_[i].get())) {
+        operands.kernel = conv->geometry().kernel_height;
+      } else {
+        operands.input = as_features(operands.input);
+      }
+      all.push_back(operands);
+    }
+    return all;
+  }
+
   [[nodiscard]] adr::Layout layout() const { return layout_; }
+  [[nodiscard]] const ImageShape& input_shape() const { return input_shape_; }
   [[nodiscard]] const std::vector<Parameter<T>*>& parameters() const { return parameters_; }
   [[nodiscard]] const std::vector<Conv<T>*>& convolutions() const { return convolutions_; }
+  /// Convolutions and fully connected layers, in their order.
+  [[nodiscard]] const std::vector<ReuseLayer<T>*>& reuse_layers() const { return reuse_layers_; }
   [[nodiscard]] const std::vector<LayerTime>& times() const { return times_; }
 
  private:
@@ -93,8 +129,10 @@ class Network {
   }
 
   adr::Layout layout_;
+  ImageShape input_shape_;
   std::vector<std::unique_ptr<Layer<T>>> layers_;
   std::vector<Conv<T>*> convolutions_;
+  std::vector<ReuseLayer<T>*> reuse_layers_;
   std::vector<Parameter<T>*> parameters_;
   std::size_t first_trained_ = 0;
   adr::TensorView<const T> input_;

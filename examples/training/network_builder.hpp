@@ -62,6 +62,8 @@ class NetworkBuilder {
 
   [[nodiscard]] std::vector<std::unique_ptr<Layer<T>>> take_layers() { return std::move(layers_); }
   [[nodiscard]] const std::vector<Conv<T>*>& convolutions() const { return convolutions_; }
+  /// Convolutions and fully connected layers, in their order.
+  [[nodiscard]] const std::vector<ReuseLayer<T>*>& reuse_layers() const { return reuse_layers_; }
 
  private:
   void add(const ConvLayer& conv) {
@@ -77,6 +79,7 @@ class NetworkBuilder {
       layer->set_dense_convolution(settings_.dense_convolution(geometry));
     }
     convolutions_.push_back(layer.get());
+    reuse_layers_.push_back(layer.get());
     layers_.push_back(std::move(layer));
   }
   void add(const ReluLayer&) {
@@ -91,9 +94,11 @@ class NetworkBuilder {
         std::make_unique<Lrn<T>>(next_name("lrn"), shape_, lrn.size, lrn.alpha, context_));
   }
   void add(const LinearLayer& linear) {
-    layers_.push_back(std::make_unique<Linear<T>>(next_name("linear"), shape_.size(),
-                                                  linear.out_features, settings_.dense_gemm, next_,
-                                                  random_, context_));
+    auto layer = std::make_unique<Linear<T>>(next_name("linear"), shape_.size(),
+                                             linear.out_features, settings_.dense_gemm, next_,
+                                             random_, context_);
+    reuse_layers_.push_back(layer.get());
+    layers_.push_back(std::move(layer));
   }
 
   static FollowedBy followed_by(const std::vector<LayerDescription>& layers, std::size_t i) {
@@ -116,6 +121,7 @@ class NetworkBuilder {
   adr::Random random_;
   std::vector<std::unique_ptr<Layer<T>>> layers_;
   std::vector<Conv<T>*> convolutions_;
+  std::vector<ReuseLayer<T>*> reuse_layers_;
 };
 
 }  // namespace training

@@ -46,6 +46,28 @@ struct NetworkDescription {
   std::vector<PublishedReuse> default_reuse;
 };
 
+/// What a user may vary in a network.
+struct NetworkOptions {
+  bool lrn = false;  ///< local response normalisation after the blocks that were published with it
+};
+
+/// A convolution, a pool and a ReLU. ReLU and max pooling commute; pooling first leaves fewer
+/// elements to the ReLU.
+inline void add_pooled_convolution(NetworkDescription& network, const ConvLayer& convolution,
+                                   const MaxPoolLayer& pool) {
+  network.layers.emplace_back(convolution);
+  network.layers.emplace_back(pool);
+  network.layers.emplace_back(ReluLayer{});
+}
+
+/// Fully connected layers with ReLUs between them.
+inline void add_classifier(NetworkDescription& network, const std::vector<index_t>& features) {
+  for (std::size_t i = 0; i < features.size(); ++i) {
+    if (i > 0) network.layers.emplace_back(ReluLayer{});
+    network.layers.emplace_back(LinearLayer{features[i]});
+  }
+}
+
 inline std::string to_string(const LayerDescription& layer) {
   struct Printer {
     std::string operator()(const ConvLayer& l) const {

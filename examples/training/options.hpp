@@ -20,9 +20,10 @@ namespace training {
 
 struct Options {
   std::string network = "cifarnet";
-  bool lrn = false;
+  NetworkOptions variant;
   adr::Layout layout = adr::Layout::nhwc;
   std::string data;
+  std::string images;        ///< a .npy file in place of data
   index_t train_images = 0;  ///< 0: all there are
   index_t test_images = 0;
   ReuseOptions reuse;
@@ -81,7 +82,7 @@ inline void add_network_options(CLI::App& app, Options& options) {
   app.add_option("--network", options.network, "Network to train")
       ->check(one_of(network_names()))
       ->capture_default_str();
-  app.add_flag("--lrn", options.lrn, "Add local response normalisation, as published");
+  app.add_flag("--lrn", options.variant.lrn, "Add local response normalisation, as published");
   app.add_option("--layout", options.layout, "Order of the tensors in memory (default nhwc)")
       ->transform(one_of<adr::Layout>({{"nhwc", adr::Layout::nhwc}, {"nchw", adr::Layout::nchw}}));
 }
@@ -90,6 +91,11 @@ inline void add_data_options(CLI::App& app, Options& options) {
   app.add_option("--data", options.data,
                  "Folder with CIFAR-10, binary version; images are generated when none is named")
       ->envname("ADR_DATA");
+#if defined(TRAINING_HAS_XTENSOR)
+  app.add_option("--images", options.images,
+                 "File of images without labels (.npy, uint8, count x channels x height x width), "
+                 "for times");
+#endif
   app.add_option("--train-images", options.train_images, "Images to train on, 0: all")
       ->check(at_least(0));
   app.add_option("--test-images", options.test_images, "Images to test on, 0: all")
@@ -125,10 +131,6 @@ inline void add_reuse_options(CLI::App& app, Options& options) {
                  "With --strategy error_budget: share of the steps at which each phase ends")
       ->delimiter(',');
   app.add_flag("--log-decisions", options.log_decisions, "Print every decision of the schedule");
-  app.add_option("--dense-backend", options.dense_backend,
-                 "What computes everything dense; onednn: convolutions, the rest as the next does")
-      ->check(one_of(dense_backends()))
-      ->capture_default_str();
   app.add_option("--sub-vector-length", reuse.sub_vector_lengths,
                  "L: columns per neuron vector, one value or one per convolution")
       ->delimiter(',')
@@ -174,20 +176,27 @@ inline void add_reuse_options(CLI::App& app, Options& options) {
       ->group(group);
 }
 
+inline void add_machine_options(CLI::App& app, Options& options) {
+  app.add_option("--dense-backend", options.dense_backend,
+                 "What computes everything dense; fastest: each convolution by the fastest of all")
+      ->check(one_of(dense_backends()))
+      ->capture_default_str();
+  app.add_option("--batch", options.plan.batch, "Images per step")
+      ->check(at_least(1))
+      ->capture_default_str();
+  app.add_option("--threads", options.threads,
+                 "Threads; they change no numbers, unless with --dense-backend fastest or onednn")
+      ->check(at_least(1))
+      ->capture_default_str();
+}
+
 inline void add_plan_options(CLI::App& app, Options& options) {
   TrainingPlan& plan = options.plan;
   app.add_option("--epochs", plan.epochs, "Epochs to train")
       ->check(at_least(1))
       ->capture_default_str();
-  app.add_option("--batch", plan.batch, "Images per step")
-      ->check(at_least(1))
-      ->capture_default_str();
   app.add_option("--seed", plan.seed, "Decides everything random")
       ->check(at_least(0))
-      ->capture_default_str();
-  app.add_option("--threads", options.threads,
-                 "Threads; they change no numbers, unless with --dense-backend onednn")
-      ->check(at_least(1))
       ->capture_default_str();
   app.add_option("--lr", plan.sgd.learning_rate, "Learning rate")->capture_default_str();
   app.add_option("--lr-step", plan.sgd.step_epochs, "Epochs between steps of the rate, 0: none")
@@ -203,6 +212,10 @@ inline void add_output_options(CLI::App& app, Options& options) {
   app.add_option("--csv", options.plan.csv, "File for one row per epoch");
   app.add_option("--trace", options.plan.trace, "File for one row every ten steps");
   app.add_option("--checkpoint", options.plan.checkpoint, "File to save the run to every epoch");
+#if defined(TRAINING_HAS_XTENSOR)
+  app.add_option("--snapshots", options.plan.snapshots,
+                 "Folder for the layers' operands on a batch, in initial/ and trained/");
+#endif
   app.add_flag("--resume", options.plan.resume, "Continue the run saved in --checkpoint");
   app.add_flag("--layer-times", options.layer_times, "Print the seconds of every layer at the end");
 }
@@ -213,10 +226,11 @@ inline void add_output_options(CLI::App& app, Options& options) {
 /// after
 /// --help, 2 after a mistake.
 inline bool parse_options(int argc, char** argv, Options& options, int& exit_code) {
-  CLI::App app("Trains a small network, dense or with reuse, and reports time and accuracy.");
+  CLI::App app("Trains a network, dense or with reuse, and reports time and accuracy.");
   detail::add_network_options(app, options);
   detail::add_data_options(app, options);
   detail::add_reuse_options(app, options);
+  detail::add_machine_options(app, options);
   detail::add_plan_options(app, options);
   detail::add_output_options(app, options);
   try {

@@ -25,6 +25,7 @@ struct TrainingPlan {
   std::string csv;         ///< no file when empty
   std::string trace;       ///< no file when empty
   std::string checkpoint;  ///< no file when empty
+  std::string snapshots;   ///< a folder; none when empty
   bool resume = false;
 };
 

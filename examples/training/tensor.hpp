@@ -1,6 +1,8 @@
 // Memory for a batch of images or features, with the views that the library's layers take.
 #pragma once
 
+#include <string>
+
 #include "adr/core/aligned_buffer.hpp"
 #include "adr/core/types.hpp"
 
@@ -19,6 +21,11 @@ struct ImageShape {
     return a.channels == b.channels && a.height == b.height && a.width == b.width;
   }
 };
+
+inline std::string to_string(const ImageShape& shape) {
+  return std::to_string(shape.channels) + " x " + std::to_string(shape.height) + " x " +
+         std::to_string(shape.width);
+}
 
 /// A batch of images that owns its memory and keeps it when the batch shrinks.
 template <class T>
@@ -42,6 +49,12 @@ class Tensor {
 template <class T>
 adr::MatrixView<T> as_matrix(const adr::TensorView<T>& tensor) {
   return {tensor.data, tensor.batch, tensor.image_size(), tensor.image_stride};
+}
+
+/// The batch as images of one pixel.
+template <class T>
+adr::TensorView<T> as_features(const adr::TensorView<T>& tensor) {
+  return {tensor.data, tensor.batch, tensor.image_size(), 1, 1, tensor.layout};
 }
 
 }  // namespace training

@@ -18,6 +18,10 @@
 #include "training/run_settings.hpp"
 #include "training/step_trace.hpp"
 
+#if defined(TRAINING_HAS_XTENSOR)
+#include "training/snapshots.hpp"
+#endif
+
 namespace training {
 
 struct StepReport {
@@ -58,6 +62,8 @@ class Trainer {
     require(data.train.size() > 0 && data.test.size() > 0,
             "training needs images to learn from and to test on, got ", data.train.size(), " and ",
             data.test.size());
+    require(data.train.shape == network.input_shape(), "the network takes images of ",
+            to_string(network.input_shape()), ", got ", to_string(data.train.shape));
     const std::string problem = plan.sgd.validate();
     require(problem.empty(), problem);
     require(plan.batch >= 1, "--batch must be at least 1 image, got ", plan.batch);
@@ -68,8 +74,9 @@ class Trainer {
               "--checkpoint must name a file in an existing folder, got '", plan.checkpoint, "'");
     }
     if (scheduler != nullptr) {
-      for (Conv<T>* conv : network.convolutions())
-        scheduler->attach(conv->adaptive(), conv->name());
+      for (ReuseLayer<T>* layer : network.reuse_layers()) {
+        scheduler->attach(layer->adaptive(), layer->name());
+      }
     }
     if (plan.resume) resume();
     require(epochs_done() < plan.epochs, "--epochs must be above the epochs already done (",
@@ -85,6 +92,7 @@ class Trainer {
     CsvLog csv(plan_.csv, network_.convolutions().size(), epochs_done());
     StepTrace trace(plan_.trace, network_.convolutions().size());
     EpochReport report;
+    write_snapshots("initial");
     while (epochs_done() < plan_.epochs) {
       report = train_epoch(observer, trace);
       const bool diverged = !std::isfinite(report.train_loss);
@@ -98,6 +106,7 @@ class Trainer {
       finish_epoch(report);
       if (observer.on_epoch) observer.on_epoch(report);
     }
+    write_snapshots("trained");
     return report;
   }
 
@@ -112,8 +121,8 @@ class Trainer {
     random_ = adr::Random(progress_.random_state);
     // The schedule first: the files of the layers hold what belongs to its settings.
     if (scheduler_ != nullptr) scheduler_->load_state(side_file(progress_.epochs_done, "schedule"));
-    for (Conv<T>* conv : network_.convolutions()) {
-      conv->load_state(side_file(progress_.epochs_done, conv->name()));
+    for (ReuseLayer<T>* layer : network_.reuse_layers()) {
+      layer->load_state(side_file(progress_.epochs_done, layer->name()));
     }
   }
 
@@ -130,12 +139,21 @@ class Trainer {
       scheduler_->save_state(side_file(epochs, "schedule"));
       parts.emplace_back("schedule");
     }
-    for (const Conv<T>* conv : network_.convolutions()) {
-      conv->save_state(side_file(epochs, conv->name()));
-      parts.push_back(conv->name());
+    for (const ReuseLayer<T>* layer : network_.reuse_layers()) {
+      layer->save_state(side_file(epochs, layer->name()));
+      parts.push_back(layer->name());
     }
     save_checkpoint(plan_.checkpoint, settings_, progress_, network_.parameters());
     for (const std::string& part : parts) std::filesystem::remove(side_file(epochs - 1, part));
+  }
+
+  void write_snapshots([[maybe_unused]] const std::string& moment) {
+#if defined(TRAINING_HAS_XTENSOR)
+    if (plan_.snapshots.empty()) return;
+    training::write_snapshots(network_, train_loader_,
+                              std::min(data_.train.size(), plan_.batch),
+                              std::filesystem::path(plan_.snapshots) / moment);
+#endif
   }
 
   EpochReport train_epoch(const TrainingObserver& observer, StepTrace& trace) {
@@ -193,14 +211,14 @@ class Trainer {
     const auto start = Clock::now();
     // Test images must not teach the clusters anything; a setting that is new since the last step
     // learns from its batch.
-    const auto& convolutions = network_.convolutions();
-    if (!std::all_of(convolutions.begin(), convolutions.end(),
-                     [](const Conv<T>* conv) { return conv->can_freeze(); })) {
+    const auto& layers = network_.reuse_layers();
+    if (!std::all_of(layers.begin(), layers.end(),
+                     [](const ReuseLayer<T>* layer) { return layer->can_freeze(); })) {
       network_.forward(batch_.images.const_view());
     }
-    for (Conv<T>* conv : network_.convolutions()) conv->freeze();
+    for (ReuseLayer<T>* layer : layers) layer->freeze();
     report.test_accuracy = accuracy(network_, test_loader_, data_.test.size(), plan_.batch, batch_);
-    for (Conv<T>* conv : network_.convolutions()) conv->unfreeze();
+    for (ReuseLayer<T>* layer : layers) layer->unfreeze();
     report.evaluation_seconds = seconds_since(start);
   }
 

@@ -1,4 +1,5 @@
-// Reads a NumPy .npy file into floats, whatever real type it holds, and refuses what it cannot use.
+// NumPy's .npy files: read into floats, whatever real type they hold, and refused where they cannot
+// be used; written from floats.
 #pragma once
 
 #include <cstdint>
@@ -7,6 +8,7 @@
 #include <stdexcept>
 #include <string>
 #include <vector>
+#include <xtensor/xadapt.hpp>
 #include <xtensor/xarray.hpp>
 #include <xtensor/xnpy.hpp>
 
@@ -59,6 +61,16 @@ inline NpyTensor read_npy(const std::string& path) {
                      detail::read_as<std::uint8_t>(path, tensor);
   if (!known) throw std::runtime_error(path + ": the elements must be float32, float64 or uint8");
   return tensor;
+}
+
+/// Writes float32 elements in C order. Errors: std::runtime_error when the file cannot be written.
+inline void write_npy(const std::string& path, const NpyTensor& tensor) {
+  const std::vector<std::size_t> shape(tensor.shape.begin(), tensor.shape.end());
+  try {
+    xt::dump_npy(path, xt::adapt(tensor.elements, shape));
+  } catch (const std::exception& problem) {
+    throw std::runtime_error(path + ": cannot be written: " + problem.what());
+  }
 }
 
 }  // namespace tools

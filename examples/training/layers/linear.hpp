@@ -1,54 +1,49 @@
-// A fully connected layer with its weights. Its products are dense: reuse is for convolutions here.
+// A fully connected layer with its weights. Dense at first: batches have too few rows to share
+// anything, but a scheduler may find that its gradients are cheaper over non-zeros.
 #pragma once
 
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "adr/core/context.hpp"
 #include "adr/gemm/dense_gemm.hpp"
 #include "adr/nn/reuse_linear.hpp"
-#include "training/layers/layer.hpp"
+#include "training/layers/product_layer.hpp"
 
 namespace training {
 
 template <class T>
-class Linear final : public Layer<T> {
+class Linear final : public ProductLayer<T, adr::ReuseLinear<T>> {
  public:
   Linear(std::string name, index_t in_features, index_t out_features, const adr::DenseGemm<T>& gemm,
          FollowedBy next, adr::Random& random, adr::Context& context)
-      : Layer<T>(std::move(name)),
-        linear_(in_features, out_features, dense_config(), context),
-        weights_(this->name() + ".weights", out_features, in_features, WeightDecay::on),
-        bias_(this->name() + ".bias", 1, out_features, WeightDecay::off) {
-    linear_.set_dense_gemm(gemm);
-    initialise(weights_, next, random);
+      : ProductLayer<T, adr::ReuseLinear<T>>(
+            std::move(name), adr::ReuseLinear<T>(in_features, out_features, dense(), context),
+            out_features, in_features, next, random) {
+    this->product_.set_dense_gemm(gemm);
   }
 
-  [[nodiscard]] ImageShape output_shape() const override { return {bias_.matrix().cols, 1, 1}; }
+  [[nodiscard]] ImageShape output_shape() const override {
+    return {this->bias_.matrix().cols, 1, 1};
+  }
 
   void forward(const adr::TensorView<const T>& x, const adr::TensorView<T>& y) override {
-    linear_.forward(as_matrix(x), weights_.matrix(), bias_.vector(), as_matrix(y));
+    this->product_.forward(as_matrix(x), this->weights_.matrix(), this->bias_.vector(),
+                           as_matrix(y));
   }
 
   void backward(const adr::TensorView<const T>& x, const adr::TensorView<const T>&,
                 const adr::TensorView<const T>& d_y, const adr::TensorView<T>& d_x) override {
-    linear_.backward(as_matrix(x), weights_.matrix(), as_matrix(d_y), as_matrix(d_x),
-                     weights_.gradient_matrix(), bias_.gradient_vector());
+    this->product_.backward(as_matrix(x), this->weights_.matrix(), as_matrix(d_y), as_matrix(d_x),
+                            this->weights_.gradient_matrix(), this->bias_.gradient_vector());
   }
 
-  std::vector<Parameter<T>*> parameters() override { return {&weights_, &bias_}; }
-
  private:
-  static adr::ReuseConfig dense_config() {
+  static adr::ReuseConfig dense() {
     adr::ReuseConfig config;
     config.method = adr::Method::dense;
     return config;
   }
-
-  adr::ReuseLinear<T> linear_;
-  Parameter<T> weights_;
-  Parameter<T> bias_;
 };
 
 }  // namespace training

@@ -235,15 +235,8 @@ class ProductGradients {
   template <class Rows>
   static MatrixView<const T> row_major(const Rows& rows, Context& context) {
     if (rows.in_place()) return rows.view(0, rows.rows(), nullptr);
-    const MatrixView<T> copy(context.workspace().template take<T>(rows.rows() * rows.cols()),
-                             rows.rows(), rows.cols());
-    constexpr index_t k_block_rows = 256;
-    parallel_for(
-        (copy.rows + k_block_rows - 1) / k_block_rows, context.threads(), [&](index_t b, int) {
-          const index_t first = b * k_block_rows;
-          rows.load(first, 0, copy.middle_rows(first, std::min(k_block_rows, copy.rows - first)));
-        });
-    return copy;
+    return copy_of_rows(rows, context.workspace().template take<T>(rows.rows() * rows.cols()),
+                        context.threads());
   }
 
   template <class Input, class OutputRows, class InputOperand>

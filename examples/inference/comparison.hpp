@@ -1,0 +1,137 @@
+// A dense network and one with reuse beside each other on the same images, batch by batch: accuracy
+// and time of both.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include "inference/layer_ladders.hpp"
+#include "training/layers/softmax_loss.hpp"
+
+namespace inference {
+
+/// The test images in two halves: settings are chosen on the first and judged on the second.
+struct Half {
+  index_t images = 0;
+  index_t dense_correct = 0;
+  index_t correct = 0;
+
+  /// Of the accuracy, in points; negative where reuse is right more often.
+  [[nodiscard]] double points_lost() const {
+    return images > 0 ? 100.0 * static_cast<double>(dense_correct - correct) /
+                            static_cast<double>(images)
+                      : 0.0;
+  }
+};
+
+struct Comparison {
+  std::string name;
+  double error_budget = 0;  ///< 0: not chosen by one
+  std::vector<adr::ReuseConfig> configs;
+  std::vector<double> layer_errors;    ///< measured alone, 0 where unknown
+  std::vector<double> layer_speedups;  ///< medians over batches
+  Half chosen_on;
+  Half judged_on;
+  double dense_seconds = 0;  ///< of all batches
+  double seconds = 0;
+  double speedup = 1;              ///< of the whole network, the median over batches
+  double convolution_speedup = 1;  ///< of the convolutions together
+
+  [[nodiscard]] double dense_accuracy() const {
+    return static_cast<double>(chosen_on.dense_correct + judged_on.dense_correct) /
+           static_cast<double>(chosen_on.images + judged_on.images);
+  }
+  [[nodiscard]] double accuracy() const {
+    return static_cast<double>(chosen_on.correct + judged_on.correct) /
+           static_cast<double>(chosen_on.images + judged_on.images);
+  }
+};
+
+namespace detail {
+
+inline double median(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+struct TimedPass {
+  double seconds = 0;
+  index_t correct = 0;
+  std::vector<double> convolutions;  ///< seconds
+};
+
+template <class T>
+TimedPass timed_forward(training::Network<T>& network, const training::Batch<T>& batch) {
+  TimedPass pass;
+  const auto start = std::chrono::steady_clock::now();
+  const adr::MatrixView<const T> logits = network.forward(batch.images.const_view());
+  pass.seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  pass.correct = training::count_correct(logits, batch.labels);
+  for (const auto* conv : network.convolutions()) {
+    pass.convolutions.push_back(conv->stats().seconds.forward);
+  }
+  return pass;
+}
+
+}  // namespace detail
+
+/// Runs both networks over the images, in turns of one batch that change their order. Fills
+/// accuracy and times of the comparison. Requires: at least 2 batches.
+template <class T>
+void compare(training::Network<T>& dense, training::Network<T>& reuse,
+             const training::BatchLoader<T>& loader, index_t images, index_t batch_size,
+             Comparison& comparison) {
+  std::vector<index_t> order(static_cast<std::size_t>(images));
+  std::iota(order.begin(), order.end(), index_t{0});
+  const std::size_t layers = dense.convolutions().size();
+  std::vector<double> ratios;
+  std::vector<double> convolution_ratios;
+  std::vector<std::vector<double>> layer_ratios(layers);
+  training::Batch<T> batch;
+  for (index_t first = 0, turn = 0; first < images; first += batch_size, ++turn) {
+    const index_t count = std::min(batch_size, images - first);
+    loader.load(order.data() + first, count, {}, batch);
+    detail::TimedPass a;
+    detail::TimedPass b;
+    if (turn % 2 == 0) a = detail::timed_forward(dense, batch);
+    b = detail::timed_forward(reuse, batch);
+    if (turn % 2 != 0) a = detail::timed_forward(dense, batch);
+    Half& half = first < images / 2 ? comparison.chosen_on : comparison.judged_on;
+    half.images += count;
+    half.dense_correct += a.correct;
+    half.correct += b.correct;
+    if (count < batch_size) continue;  // a last, smaller batch is no measure of time
+    comparison.dense_seconds += a.seconds;
+    comparison.seconds += b.seconds;
+    ratios.push_back(a.seconds / b.seconds);
+    const auto sum = [](const std::vector<double>& v) {
+      return std::accumulate(v.begin(), v.end(), 0.0);
+    };
+    convolution_ratios.push_back(sum(a.convolutions) / sum(b.convolutions));
+    for (std::size_t i = 0; i < layers; ++i) {
+      layer_ratios[i].push_back(a.convolutions[i] / b.convolutions[i]);
+    }
+  }
+  comparison.speedup = detail::median(ratios);
+  comparison.convolution_speedup = detail::median(convolution_ratios);
+  for (const auto& list : layer_ratios) comparison.layer_speedups.push_back(detail::median(list));
+}
+
+/// The fastest of those that lose at most that many points on the half that choices are made on;
+/// null when none does.
+inline const Comparison* fastest_within(const std::vector<Comparison>& comparisons,
+                                        double points) {
+  const Comparison* best = nullptr;
+  for (const Comparison& comparison : comparisons) {
+    if (comparison.chosen_on.points_lost() > points) continue;
+    if (best == nullptr || comparison.speedup > best->speedup) best = &comparison;
+  }
+  return best;
+}
+
+}  // namespace inference

@@ -1,0 +1,88 @@
+// The results of an inference comparison: a table for people, JSON for programs.
+#pragma once
+
+#include <cstdio>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "adr/adapt/config_label.hpp"
+#include "inference/comparison.hpp"
+#include "training/errors.hpp"
+
+namespace inference {
+
+/// What all rows of a run have in common.
+struct RunDescription {
+  std::string network;
+  std::string dense_backend;
+  std::string checkpoint;
+  int threads = 1;
+  index_t batch = 1;
+};
+
+inline void print_comparison(const Comparison& c) {
+  std::string settings;
+  for (const adr::ReuseConfig& config : c.configs) {
+    settings += (settings.empty() ? "" : " ") + adr::label(config);
+  }
+  std::printf("%-14s %9.2f %% %+8.2f %+8.2f %8.2fx %8.2fx  %s\n", c.name.c_str(),
+              100 * c.accuracy(), -c.chosen_on.points_lost(), -c.judged_on.points_lost(),
+              c.speedup, c.convolution_speedup, settings.c_str());
+  std::fflush(stdout);
+}
+
+inline void print_header(double dense_accuracy) {
+  std::printf("dense: %.2f %%; points against it on the half that settings are chosen on, and on "
+              "the other\n%-14s %11s %8s %8s %9s %9s  settings of the convolutions\n",
+              100 * dense_accuracy, "budget", "accuracy", "chosen", "judged", "network", "convs");
+}
+
+inline void print_choice(double points, const Comparison* choice) {
+  if (choice == nullptr) {
+    std::printf("at most %.2f points lost: dense\n", points);
+  } else {
+    std::printf("at most %.2f points lost: %s, %.2fx, %+.2f points on the other half\n", points,
+                choice->name.c_str(), choice->speedup, -choice->judged_on.points_lost());
+  }
+}
+
+inline nlohmann::json to_json(const RunDescription& run, const Comparison& c,
+                              const std::vector<std::string>& layer_names,
+                              const std::vector<double>& chosen_for) {
+  nlohmann::json layers = nlohmann::json::array();
+  for (std::size_t i = 0; i < c.configs.size(); ++i) {
+    layers.push_back({{"layer", layer_names[i]},
+                      {"config", adr::label(c.configs[i])},
+                      {"output_error", c.layer_errors[i]},
+                      {"speedup", c.layer_speedups[i]}});
+  }
+  return {{"network", run.network},
+          {"dense_backend", run.dense_backend},
+          {"threads", run.threads},
+          {"batch", run.batch},
+          {"images", c.chosen_on.images + c.judged_on.images},
+          {"setting", c.name},
+          {"error_budget", c.error_budget > 0 ? nlohmann::json(c.error_budget) : nlohmann::json()},
+          {"dense_accuracy", c.dense_accuracy()},
+          {"accuracy", c.accuracy()},
+          {"points_lost_where_chosen", c.chosen_on.points_lost()},
+          {"points_lost_where_judged", c.judged_on.points_lost()},
+          {"dense_seconds", c.dense_seconds},
+          {"seconds", c.seconds},
+          {"speedup", c.speedup},
+          {"convolution_speedup", c.convolution_speedup},
+          {"chosen_for_points", chosen_for},
+          {"layers", layers}};
+}
+
+/// Errors: UserError when the file cannot be written.
+inline void write_json(const std::string& path, const nlohmann::json& rows) {
+  std::ofstream file(path, std::ios::trunc);
+  file << nlohmann::json{{"rows", rows}}.dump(1) << '\n';
+  file.flush();
+  training::require(file.good(), "--json: cannot write to '", path, "'");
+}
+
+}  // namespace inference

@@ -1,0 +1,51 @@
+// VGG-19 in two forms: on 224x224 images with three fully connected layers (Simonyan & Zisserman
+// 2015), and its usual reduction to the 32x32 images of CIFAR-10, with one. Without dropout and
+// batch normalisation.
+#pragma once
+
+#include <vector>
+
+#include "training/network_description.hpp"
+
+namespace training {
+
+namespace detail {
+
+/// Sixteen 3x3 convolutions in five blocks, each block with a pool at its end.
+inline NetworkDescription vgg19_trunk(const ImageShape& input) {
+  struct Block {
+    index_t channels;
+    int convolutions;
+  };
+  NetworkDescription network;
+  network.input = input;
+  for (const Block& block :
+       std::vector<Block>{{64, 2}, {128, 2}, {256, 4}, {512, 4}, {512, 4}}) {
+    const ConvLayer convolution{block.channels, 3, 1, 1};
+    for (int i = 1; i < block.convolutions; ++i) {
+      network.layers.emplace_back(convolution);
+      network.layers.emplace_back(ReluLayer{});
+    }
+    add_pooled_convolution(network, convolution, {2, 2});
+  }
+  // The published settings are not known layer by layer: about a kernel row of some channels.
+  network.default_reuse.assign(conv_count(network), {36, 10});
+  network.default_reuse.front() = {9, 10};
+  return network;
+}
+
+}  // namespace detail
+
+inline NetworkDescription vgg19() {
+  NetworkDescription network = detail::vgg19_trunk({3, 32, 32});
+  add_classifier(network, {10});
+  return network;
+}
+
+inline NetworkDescription vgg19_224() {
+  NetworkDescription network = detail::vgg19_trunk({3, 224, 224});
+  add_classifier(network, {4096, 4096, 1000});
+  return network;
+}
+
+}  // namespace training

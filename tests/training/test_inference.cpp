@@ -1,0 +1,97 @@
+// Choosing settings for inference: ladders of a network's own convolutions, budgets, and which
+// comparison wins.
+#include <cmath>
+#include <vector>
+
+#include "inference/comparison.hpp"
+#include "support/catch.hpp"
+#include "support/layer_instances.hpp"
+#include "training/generated_images.hpp"
+#include "training/networks.hpp"
+
+namespace {
+
+using namespace inference;
+
+Comparison lost(double points, double speedup) {
+  Comparison comparison;
+  comparison.speedup = speedup;
+  comparison.chosen_on.images = 10000;
+  comparison.chosen_on.dense_correct = 7000;
+  comparison.chosen_on.correct = 7000 - static_cast<index_t>(std::lround(100 * points));
+  return comparison;
+}
+
+}  // namespace
+
+TEST_CASE("The fastest within a loss is chosen on one half") {
+  const std::vector<Comparison> comparisons = {lost(20, 9), lost(0.4, 3), lost(0.5, 2),
+                                               lost(0.03, 1.5), lost(-0.2, 1.2)};
+  CHECK(fastest_within(comparisons, 0.5) == &comparisons[1]);
+  CHECK(fastest_within(comparisons, 0.05) == &comparisons[3]);
+  CHECK(fastest_within(comparisons, 0) == &comparisons[4]);
+  CHECK(fastest_within(comparisons, -0.3) == nullptr);
+}
+
+TEST_CASE("Each convolution gets the cheapest setting within the budget") {
+  adr::ReuseConfig dense;
+  dense.method = adr::Method::dense;
+  adr::ReuseConfig coarse;
+  coarse.codebooks = 2;
+  adr::ReuseConfig fine;
+  fine.codebooks = 8;
+  const std::vector<adr::Ladder> ladders = {{{coarse, 0.1, 0.2}, {fine, 0.3, 0.05}, {dense, 1, 0}},
+                                            {{fine, 0.5, 0.15}, {dense, 1, 0}}};
+  const auto costs = [&](double budget) {
+    std::vector<double> list;
+    for (const adr::Rung& rung : rungs_within(ladders, budget)) list.push_back(rung.cost);
+    return list;
+  };
+  CHECK(costs(0.2) == std::vector<double>{0.1, 0.5});
+  CHECK(costs(0.15) == std::vector<double>{0.3, 0.5});
+  CHECK(costs(0.1) == std::vector<double>{0.3, 1});
+  CHECK(costs(0) == std::vector<double>{1, 1});
+}
+
+TEST_CASE("Ladders are measured on a network and end dense, and both networks see all images") {
+  adr::Context context(1);
+  const training::DataSet data = training::generate_images(64, 40, 3, context);
+  const training::NetworkDescription description = training::network_by_name("cifarnet", {});
+  training::NetworkSettings<float> settings;
+  adr::ReuseConfig dense;
+  dense.method = adr::Method::dense;
+  settings.reuse.assign(2, dense);
+  training::Network<float> exact(description, settings, context);
+  training::Network<float> reuse(description, settings, context);
+  const training::PixelScale scale(data.train);
+  const training::BatchLoader<float> loader(data.train, scale, adr::Layout::nhwc, context);
+  const training::BatchLoader<float> test_loader(data.test, scale, adr::Layout::nhwc, context);
+  BatchStream<float> stream(loader, 64, 16);
+  const std::vector<adr::Ladder> ladders = measure_ladders(reuse, stream);
+  REQUIRE(ladders.size() == 2);
+  for (const adr::Ladder& ladder : ladders) {
+    CHECK(ladder.back().config.method == adr::Method::dense);
+    CHECK(ladder.back().error == 0);
+  }
+
+  Comparison same;
+  same.configs.assign(2, dense);
+  learn(reuse, same.configs, stream, 1);
+  compare(exact, reuse, test_loader, 40, 16, same);
+  CHECK(same.chosen_on.images == 32);
+  CHECK(same.judged_on.images == 8);
+  CHECK(same.chosen_on.points_lost() == 0);
+  CHECK(same.judged_on.points_lost() == 0);
+  CHECK(same.layer_speedups.size() == 2);
+  CHECK(same.accuracy() == same.dense_accuracy());
+
+  Comparison coarse;
+  adr::ReuseConfig books;
+  books.method = adr::Method::codebook;
+  books.codebooks = 4;
+  coarse.configs.assign(2, books);
+  learn(reuse, coarse.configs, stream, 2);
+  for (const auto* conv : reuse.convolutions()) CHECK(conv->config().codebooks == 4);
+  compare(exact, reuse, test_loader, 40, 16, coarse);
+  CHECK(coarse.seconds > 0);
+}

@@ -69,8 +69,8 @@ void register_all(std::list<LazyTraining>& trainings) {
 
 void print(const std::list<LazyTraining>& trainings) {
   TextTable table;
-  table.add({"layer", "data", "steps", "dense us", "auto us", "auto/dense", "error", "setting",
-             "because"});
+  table.add({"layer", "data", "steps", "dense us", "auto us", "auto/dense", "meter %", "decide us",
+             "error", "setting", "because"});
   double worst = 0;
   int above = 0;
   int count = 0;
@@ -80,6 +80,8 @@ void print(const std::list<LazyTraining>& trainings) {
     table.add({training.shape().name, to_string(training.shape().similarity),
                std::to_string(last.steps), text("%.1f", 1e6 * last.dense_seconds / last.steps),
                text("%.1f", 1e6 * last.auto_seconds / last.steps), text("%.3f", training.cost()),
+               text("%.2f", 100 * last.meter_seconds / last.auto_seconds),
+               text("%.2f", 1e6 * last.scheduler_seconds / last.steps),
                text("%.3f", last.largest_error), last.config,
                adr::to_string(last.decision.reason)});
     worst = std::max(worst, training.cost());
@@ -111,6 +113,9 @@ std::vector<Row> rows_of(const std::list<LazyTraining>& trainings, int threads) 
     row.extra["data"] = to_string(training.shape().similarity);
     row.extra["steps"] = training.last().steps;
     row.extra["cost"] = training.cost();
+    row.extra["meter_share"] = training.last().meter_seconds / training.last().auto_seconds;
+    row.extra["scheduler_seconds"] =
+        training.last().scheduler_seconds / static_cast<double>(training.last().steps);
     row.extra["reason"] = adr::to_string(training.last().decision.reason);
     rows.push_back(row);
   }

@@ -37,6 +37,8 @@ struct TrainingResult {
   double auto_seconds = 0;
   index_t steps = 0;
   double largest_error = 0;  ///< of the metered outputs
+  double meter_seconds = 0;      ///< of auto_seconds: the error meter and measuring settings
+  double scheduler_seconds = 0;  ///< of auto_seconds: deciding
   std::string config;        ///< in force at the end
   adr::Decision decision;
 };
@@ -218,9 +220,11 @@ inline TrainingResult train_pair(const AdaptiveShape& shape, const DenseEngine& 
     const auto run_auto = [&] {
       for (index_t i = first; i < last; ++i) {
         adaptive.step(i);
-        scheduler.observe(1.0 / static_cast<double>(1 + i));
         const adr::ReuseStats& stats = adaptive.layer().stats();
         result.largest_error = std::max(result.largest_error, stats.relative_output_error());
+        result.meter_seconds += stats.seconds.meter;
+        result.scheduler_seconds += detail::seconds_of(
+            [&] { scheduler.observe(1.0 / static_cast<double>(1 + i)); });
       }
     };
     if (round % 2 == 0) result.dense_seconds += detail::seconds_of(run_dense);

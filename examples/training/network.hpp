@@ -38,7 +38,6 @@ class Network {
     NetworkBuilder<T> builder(description, settings, context);
     layers_ = builder.take_layers();
     convolutions_ = builder.convolutions();
-    reuse_layers_ = builder.reuse_layers();
     outputs_.resize(layers_.size());
     gradients_.resize(layers_.size());
     for (const auto& layer : layers_) {
@@ -103,8 +102,6 @@ class Network {
   [[nodiscard]] const ImageShape& input_shape() const { return input_shape_; }
   [[nodiscard]] const std::vector<Parameter<T>*>& parameters() const { return parameters_; }
   [[nodiscard]] const std::vector<Conv<T>*>& convolutions() const { return convolutions_; }
-  /// Convolutions and fully connected layers, in their order.
-  [[nodiscard]] const std::vector<ReuseLayer<T>*>& reuse_layers() const { return reuse_layers_; }
   [[nodiscard]] const std::vector<LayerTime>& times() const { return times_; }
 
  private:
@@ -132,7 +129,6 @@ class Network {
   ImageShape input_shape_;
   std::vector<std::unique_ptr<Layer<T>>> layers_;
   std::vector<Conv<T>*> convolutions_;
-  std::vector<ReuseLayer<T>*> reuse_layers_;
   std::vector<Parameter<T>*> parameters_;
   std::size_t first_trained_ = 0;
   adr::TensorView<const T> input_;

@@ -62,8 +62,6 @@ class NetworkBuilder {
 
   [[nodiscard]] std::vector<std::unique_ptr<Layer<T>>> take_layers() { return std::move(layers_); }
   [[nodiscard]] const std::vector<Conv<T>*>& convolutions() const { return convolutions_; }
-  /// Convolutions and fully connected layers, in their order.
-  [[nodiscard]] const std::vector<ReuseLayer<T>*>& reuse_layers() const { return reuse_layers_; }
 
  private:
   void add(const ConvLayer& conv) {
@@ -79,7 +77,6 @@ class NetworkBuilder {
       layer->set_dense_convolution(settings_.dense_convolution(geometry));
     }
     convolutions_.push_back(layer.get());
-    reuse_layers_.push_back(layer.get());
     layers_.push_back(std::move(layer));
   }
   void add(const ReluLayer&) {
@@ -94,11 +91,9 @@ class NetworkBuilder {
         std::make_unique<Lrn<T>>(next_name("lrn"), shape_, lrn.size, lrn.alpha, context_));
   }
   void add(const LinearLayer& linear) {
-    auto layer = std::make_unique<Linear<T>>(next_name("linear"), shape_.size(),
-                                             linear.out_features, settings_.dense_gemm, next_,
-                                             random_, context_);
-    reuse_layers_.push_back(layer.get());
-    layers_.push_back(std::move(layer));
+    layers_.push_back(std::make_unique<Linear<T>>(next_name("linear"), shape_.size(),
+                                                  linear.out_features, settings_.dense_gemm, next_,
+                                                  random_, context_));
   }
 
   static FollowedBy followed_by(const std::vector<LayerDescription>& layers, std::size_t i) {
@@ -121,7 +116,6 @@ class NetworkBuilder {
   adr::Random random_;
   std::vector<std::unique_ptr<Layer<T>>> layers_;
   std::vector<Conv<T>*> convolutions_;
-  std::vector<ReuseLayer<T>*> reuse_layers_;
 };
 
 }  // namespace training

@@ -130,6 +130,8 @@ inline void add_reuse_options(CLI::App& app, Options& options) {
   app.add_option("--phase-ends", options.schedule.phase_ends,
                  "With --strategy error_budget: share of the steps at which each phase ends")
       ->delimiter(',');
+  app.add_flag("--round-weights-only", options.schedule.round_weights_only,
+               "With --strategy error_budget: round for weight gradients, not for those handed on");
   app.add_flag("--log-decisions", options.log_decisions, "Print every decision of the schedule");
   app.add_option("--sub-vector-length", reuse.sub_vector_lengths,
                  "L: columns per neuron vector, one value or one per convolution")

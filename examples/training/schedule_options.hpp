@@ -14,6 +14,7 @@ struct ScheduleOptions {
   std::vector<double> error_budgets;
   std::vector<double> rounding_steps;
   std::vector<double> phase_ends;
+  bool round_weights_only = false;
 };
 
 /// Errors: UserError when the lists do not describe phases, or a value is out of range.
@@ -23,6 +24,7 @@ inline adr::SchedulerOptions scheduler_options(adr::Strategy strategy,
   adr::SchedulerOptions options;
   options.strategy = strategy;
   options.planned_steps = planned_steps;
+  options.round_input_gradients = !wanted.round_weights_only;
   const std::size_t count =
       wanted.error_budgets.empty() ? options.phases.size() : wanted.error_budgets.size();
   const auto fits = [count](const std::vector<double>& list) {

@@ -74,8 +74,8 @@ class Trainer {
               "--checkpoint must name a file in an existing folder, got '", plan.checkpoint, "'");
     }
     if (scheduler != nullptr) {
-      for (ReuseLayer<T>* layer : network.reuse_layers()) {
-        scheduler->attach(layer->adaptive(), layer->name());
+      for (Conv<T>* conv : network.convolutions()) {
+        scheduler->attach(conv->adaptive(), conv->name());
       }
     }
     if (plan.resume) resume();
@@ -121,8 +121,8 @@ class Trainer {
     random_ = adr::Random(progress_.random_state);
     // The schedule first: the files of the layers hold what belongs to its settings.
     if (scheduler_ != nullptr) scheduler_->load_state(side_file(progress_.epochs_done, "schedule"));
-    for (ReuseLayer<T>* layer : network_.reuse_layers()) {
-      layer->load_state(side_file(progress_.epochs_done, layer->name()));
+    for (Conv<T>* conv : network_.convolutions()) {
+      conv->load_state(side_file(progress_.epochs_done, conv->name()));
     }
   }
 
@@ -139,9 +139,9 @@ class Trainer {
       scheduler_->save_state(side_file(epochs, "schedule"));
       parts.emplace_back("schedule");
     }
-    for (const ReuseLayer<T>* layer : network_.reuse_layers()) {
-      layer->save_state(side_file(epochs, layer->name()));
-      parts.push_back(layer->name());
+    for (const Conv<T>* conv : network_.convolutions()) {
+      conv->save_state(side_file(epochs, conv->name()));
+      parts.push_back(conv->name());
     }
     save_checkpoint(plan_.checkpoint, settings_, progress_, network_.parameters());
     for (const std::string& part : parts) std::filesystem::remove(side_file(epochs - 1, part));
@@ -211,14 +211,14 @@ class Trainer {
     const auto start = Clock::now();
     // Test images must not teach the clusters anything; a setting that is new since the last step
     // learns from its batch.
-    const auto& layers = network_.reuse_layers();
-    if (!std::all_of(layers.begin(), layers.end(),
-                     [](const ReuseLayer<T>* layer) { return layer->can_freeze(); })) {
+    const auto& convolutions = network_.convolutions();
+    if (!std::all_of(convolutions.begin(), convolutions.end(),
+                     [](const Conv<T>* conv) { return conv->can_freeze(); })) {
       network_.forward(batch_.images.const_view());
     }
-    for (ReuseLayer<T>* layer : layers) layer->freeze();
+    for (Conv<T>* conv : convolutions) conv->freeze();
     report.test_accuracy = accuracy(network_, test_loader_, data_.test.size(), plan_.batch, batch_);
-    for (ReuseLayer<T>* layer : layers) layer->unfreeze();
+    for (Conv<T>* conv : convolutions) conv->unfreeze();
     report.evaluation_seconds = seconds_since(start);
   }
 

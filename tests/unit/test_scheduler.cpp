@@ -187,6 +187,24 @@ TEST_CASE("Without a clock predicted costs decide") {
   CHECK(run.scheduler.decision(0).cost < 0.3);
 }
 
+TEST_CASE("Rounding is for both gradients, or for that of the weights alone") {
+  for (const bool both : {true, false}) {
+    SchedulerOptions options = one_budget(0.11);
+    options.phases.front().rounding_step = 3;
+    options.round_input_gradients = both;
+    Run run(options);
+    run.layer.seconds = nullptr;
+    run.layer.density = 0.5;
+    run.attach();
+    run.steps(60);
+    const ReuseConfig config = run.layer.config();
+    CHECK(config.weight_gradient == WeightGradient::sparsified);
+    CHECK(config.input_gradient ==
+          (both ? InputGradient::sparsified : InputGradient::cheapest_exact));
+    CHECK(config.rounding_step == 3);
+  }
+}
+
 TEST_CASE("Phases tighten the budget at their shares of the planned steps") {
   SchedulerOptions options = one_budget(0.2);
   options.phases = {{0.21, 0.0, 0.5}, {0.11, 0.0, 0.75}, {0.0, 0.0, 1.0}};

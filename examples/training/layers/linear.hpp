@@ -1,5 +1,6 @@
-// A fully connected layer with its weights. Dense at first: batches have too few rows to share
-// anything, but a scheduler may find that its gradients are cheaper over non-zeros.
+// A fully connected layer with its weights. Its products are dense: a batch has too few rows to
+// share anything, and gradients over non-zeros gain nothing where weights are much larger than
+// batches.
 #pragma once
 
 #include <string>

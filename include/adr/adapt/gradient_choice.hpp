@@ -31,7 +31,10 @@ class GradientChoice {
                                           WeightGradient::sparsified};
     config.input_gradient = input[static_cast<int>(form_)];
     config.weight_gradient = weights[static_cast<int>(form_)];
-    if (form_ == Form::sparsified) config.rounding_step = rounding_step_;
+    if (form_ == Form::sparsified) {
+      config.rounding_step = rounding_step_;
+      config.input_gradient = rounded_input();
+    }
   }
 
   /// Whether anything but dense gradients has run.
@@ -148,6 +151,12 @@ class GradientChoice {
     }
   }
 
+  /// The form of the input gradient beside a rounded weight gradient.
+  [[nodiscard]] InputGradient rounded_input() const noexcept {
+    return options_->round_input_gradients ? InputGradient::sparsified
+                                           : InputGradient::cheapest_exact;
+  }
+
   /// Whether gradients over next to no non-zeros are predicted to be faster than dense ones: not so
   /// where looking for them takes as long as all the rest.
   [[nodiscard]] bool non_zeros_may_pay(const AdaptiveLayer& layer) const {
@@ -162,10 +171,13 @@ class GradientChoice {
     constexpr double k_density_after_rounding = 0.08;
     ReuseConfig rounded = layer.config();
     rounded.weight_gradient = WeightGradient::sparsified;
-    rounded.input_gradient = InputGradient::sparsified;
+    rounded.input_gradient = rounded_input();
     const LayerShape shape = layer.layer_shape();
     const double density = std::min(stats.gradient_density, k_density_after_rounding);
-    const PassCosts after = costs.predict(shape, rounded, density);
+    PassCosts after = costs.predict(shape, rounded, density);
+    if (!options_->round_input_gradients) {
+      after.input_gradient = costs.predict(shape, rounded, stats.gradient_density).input_gradient;
+    }
     const double expected = 0.5 * (after.weight_gradient + after.input_gradient);
     if (dense.backward() > 0) return expected * dense.backward() < options_->max_cost * cheapest_;
     const PassCosts now = costs.predict(shape, layer.config(), stats.gradient_density);

@@ -205,6 +205,7 @@ class ReuseScheduler {
     archive.agree("strategy", to_string(options_->strategy));
     archive.agree("phases", static_cast<index_t>(options_->phases.size()));
     archive.agree("planned steps", options_->planned_steps);
+    archive.agree("rounds input gradients", options_->round_input_gradients ? 1 : 0);
     archive.agree("layers", static_cast<index_t>(layers_.size()));
     archive("steps", steps_);
     archive.count("phase", phase_, 0, last_phase());

@@ -48,6 +48,10 @@ struct SchedulerOptions {
   /// How many steps the training will have; 0: unknown.
   index_t planned_steps = 0;
   LossTrendOptions loss;
+  /// Whether rounding_step is for both gradients or for that of the weights alone: its noise is
+  /// averaged over a batch and stays in the layer, that of the input gradient is handed on to all
+  /// layers before, and adds up in deep networks.
+  bool round_input_gradients = true;
   /// Whether a fall of the learning rate (ReuseScheduler::note_learning_rate) ends a phase.
   bool next_phase_at_rate_drop = false;
 

@@ -88,23 +88,38 @@ struct AddsAreIndependent<
   static bool of(const Vectors& vectors) noexcept { return vectors.adds_are_independent(); }
 };
 
-/// Calls use(e, m, element) for the weights of one offset and the elements e of a strip, whose
-/// columns are given, in an order that reads or writes whole cache lines of a K x M matrix.
+/// Channels whose weights a task copies: their rows lie far apart in large weight matrices, and so
+/// many fit the address translation at once.
+inline constexpr index_t k_copied_channels = 8;
+
+inline index_t copy_tasks(index_t channels) noexcept {
+  return (channels + k_copied_channels - 1) / k_copied_channels;
+}
+inline IndexRange copied_channels(index_t task, index_t channels) noexcept {
+  return {task * k_copied_channels, std::min(channels, (task + 1) * k_copied_channels)};
+}
+
+/// Calls use(e, m, element) for the weights of one offset, some channels and the elements e of a
+/// strip, whose columns are given, in an order that suits the rows of the matrix.
 template <class T, class Use>
 void for_each_weight(const MatrixView<T>& matrix, bool transposed, const index_t* columns,
-                     index_t cols, index_t channels, const Use& use) noexcept {
-  if (transposed) {
-    for (index_t m = 0; m < channels; ++m) {
-      for (index_t e = 0; e < cols; ++e) use(e, m, matrix(m, columns[e]));
+                     index_t cols, IndexRange channels, const Use& use) noexcept {
+  if (!transposed) {
+    for (index_t e = 0; e < cols; ++e) {
+      T* row = matrix.row(columns[e]);
+      for (index_t m = channels.first; m < channels.last; ++m) use(e, m, row[m]);
     }
     return;
   }
-  constexpr index_t k_block = 16;
-  for (index_t first = 0; first < channels; first += k_block) {
-    const index_t last = std::min(channels, first + k_block);
-    for (index_t e = 0; e < cols; ++e) {
-      T* row = matrix.row(columns[e]);
-      for (index_t m = first; m < last; ++m) use(e, m, row[m]);
+  index_t neighbours = 1;
+  while (neighbours < cols && columns[neighbours] == columns[0] + neighbours) ++neighbours;
+  for (index_t m = channels.first; m < channels.last; ++m) {
+    T* row = matrix.row(m);
+    if (neighbours == cols) {
+      T* run = row + columns[0];
+      for (index_t e = 0; e < cols; ++e) use(e, m, run[e]);
+    } else {
+      for (index_t e = 0; e < cols; ++e) use(e, m, row[columns[e]]);
     }
   }
 }
@@ -219,19 +234,22 @@ void sparse_weight_gradient(const SparseRows<T>& rows, const Vectors& input, con
     }
   });
 
-  parallel_for(tiles.strips() * offsets, context.threads(), [&](index_t task, int /*thread*/) {
-    const index_t s = task / offsets;
-    const index_t o = task % offsets;
-    T* strip_sums = sums + s * strip_elements + o * strip;
-    for (index_t m = 0; m < channels; ++m) {
-      T* sum = strip_sums + m * offsets * strip;
-      for (index_t part = 1; part < parts; ++part)
-        simd::add(sum + part * part_elements, sum, strip);
+  parallel_for(detail::copy_tasks(channels), context.threads(), [&](index_t task, int /*thread*/) {
+    const IndexRange some = detail::copied_channels(task, channels);
+    for (index_t s = 0; s < tiles.strips(); ++s) {
+      T* strip_sums = sums + s * strip_elements;
+      T* mine = strip_sums + some.first * offsets * strip;
+      for (index_t part = 1; part < parts; ++part) {
+        simd::add(mine + part * part_elements, mine, some.size() * offsets * strip);
+      }
+      for (index_t o = 0; o < offsets; ++o) {
+        detail::for_each_weight(
+            d_weights.matrix, d_weights.transposed, columns + o * length + s * strip,
+            detail::strip_cols(tiles, length, s), some, [&](index_t e, index_t m, T& weight) {
+              weight = strip_sums[(m * offsets + o) * strip + e];
+            });
+      }
     }
-    detail::for_each_weight(
-        d_weights.matrix, d_weights.transposed, columns + o * length + s * strip,
-        detail::strip_cols(tiles, length, s), channels,
-        [&](index_t e, index_t m, T& weight) { weight = strip_sums[m * offsets * strip + e]; });
   });
 }
 
@@ -268,18 +286,24 @@ void sparse_input_gradient(const SparseRows<T>& rows, const GemmFactor<T>& weigh
   T* planes = context.workspace().template take<T>(context.threads() * plane_elements);
   T* packed = context.workspace().template take<T>(tiles.strips() * strip_elements);
 
-  parallel_for(tiles.strips(), context.threads(), [&](index_t s, int /*thread*/) {
-    T* run = packed + s * strip_elements;
-    std::fill_n(run, strip_elements, T(0));
-    detail::for_each_offset_run(tiles.map(), [&](index_t first, index_t count) {
-      for (index_t o = 0; o < count; ++o) {
-        detail::for_each_weight(
-            weights.matrix, weights.transposed, columns + (first + o) * length + s * strip,
-            detail::strip_cols(tiles, length, s), channels,
-            [&](index_t e, index_t m, T weight) { run[(m * count + o) * strip + e] = weight; });
-      }
-      run += channels * count * strip;
-    });
+  parallel_for(detail::copy_tasks(channels), context.threads(), [&](index_t task, int /*thread*/) {
+    const IndexRange some = detail::copied_channels(task, channels);
+    for (index_t s = 0; s < tiles.strips(); ++s) {
+      const index_t cols = detail::strip_cols(tiles, length, s);
+      T* run = packed + s * strip_elements;
+      detail::for_each_offset_run(tiles.map(), [&](index_t first, index_t count) {
+        if (cols < strip) {
+          std::fill_n(run + some.first * count * strip, some.size() * count * strip, T(0));
+        }
+        for (index_t o = 0; o < count; ++o) {
+          detail::for_each_weight(
+              weights.matrix, weights.transposed, columns + (first + o) * length + s * strip, cols,
+              some,
+              [&](index_t e, index_t m, T weight) { run[(m * count + o) * strip + e] = weight; });
+        }
+        run += channels * count * strip;
+      });
+    }
   });
 
   const bool independent = detail::AddsAreIndependent<Vectors>::of(d_input);

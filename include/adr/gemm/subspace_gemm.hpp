@@ -29,9 +29,10 @@ namespace detail {
 inline constexpr index_t k_rotated_outputs = 16;
 
 /// Outputs (rows) per block of unfolded coordinates: a block of about 1 MB stays in the second
-/// cache, and 64 rows amortise most of what a GEMM spends on packing its other factor.
+/// cache, but a GEMM packs its other factor for every block, which takes a few hundred rows to
+/// amortise.
 inline index_t subspace_block_rows(index_t columns) noexcept {
-  return std::clamp<index_t>((index_t{1} << 18) / std::max<index_t>(columns, 1), 64, 256);
+  return std::clamp<index_t>((index_t{1} << 18) / std::max<index_t>(columns, 1), 256, 1024);
 }
 
 /// Copies the coordinates [columns.first, columns.last) that neighbouring outputs of one row of

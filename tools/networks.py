@@ -1,0 +1,106 @@
+#!/usr/bin/env python3
+"""Runs one program for each of several networks, on what their trainings have left, and joins the results.
+
+    networks.py layers|adaptive|inference --build FOLDER [--networks NAME,...] [--experiments FOLDER] [--json FILE] [FLAG...]
+
+layers and adaptive: bench_layers and bench_adaptive over the layers in bench/shapes/, on the snapshots before and after
+the dense training of seed 1. inference: the example infer on the weights of that training. scripts/experiments makes
+both. Other flags go to the program.
+"""
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import experiments
+
+MOMENTS = {"layers": ("initial", "trained"), "adaptive": ("trained",)}
+
+
+def checkpoint(folder, network):
+    return folder / f"{network}-{experiments.DENSE}-seed1.checkpoint"
+
+
+def commands(options):
+    """(network, moment, command without --json, environment) of each run."""
+    build = pathlib.Path(options.build)
+    folder = pathlib.Path(options.experiments)
+    for network in options.networks:
+        if options.what == "inference":
+            plan = experiments.NETWORKS[network]
+            yield network, "", [str(build / "examples/infer"), "--network", network, "--checkpoint",
+                                str(checkpoint(folder, network)), "--batch", str(plan["batch"]),
+                                "--train-images", str(plan["train-images"])], {}
+            continue
+        for moment in MOMENTS[options.what]:
+            command = [str(build / f"bench/bench_{options.what}"), "--shapes", f"bench/shapes/{network}.txt",
+                       "--snapshot", moment, "--batch", str(experiments.NETWORKS[network]["batch"])]
+            if options.what == "layers":
+                command += ["--settings", "few", "--layout", "nhwc"]
+            snapshots = experiments.folder_of_snapshots(folder, network)
+            yield network, moment, command, {"ADR_SNAPSHOTS": str(snapshots)}
+
+
+def run(command, environment, flags):
+    """The program's results."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, "results.json")
+        full = [*command, *flags, "--json", str(path)]
+        print(" ".join(full), flush=True)
+        status = subprocess.run(full, env={**os.environ, **environment}, check=False).returncode
+        if status != 0:
+            sys.exit(f"networks: {command[0]} ended with status {status}")
+        return json.loads(path.read_text(encoding="utf-8"))
+
+
+def joined(parts):
+    """One document of the results of several runs: machines once each, rows with their moment."""
+    machines, rows = [], []
+    for network, moment, result in parts:
+        machine = {k: v for k, v in result.get("machine", experiments.machine()).items() if k != "data"}
+        if machine not in machines:
+            machines.append(machine)
+        for row in result["rows"]:
+            rows.append({**row, "network": network, "moment": moment})
+    return {"machines": machines, "rows": rows}
+
+
+def self_test():
+    parts = [("a", "initial", {"machine": {"cpu": "x", "data": "1"}, "rows": [{"layer": "conv1"}]}),
+             ("b", "trained", {"machine": {"cpu": "x", "data": "2"}, "rows": [{"layer": "conv1", "network": "?"}]})]
+    result = joined(parts)
+    assert result["machines"] == [{"cpu": "x"}], result
+    assert [(r["network"], r["moment"]) for r in result["rows"]] == [("a", "initial"), ("b", "trained")], result
+    options = argparse.Namespace(what="layers", build="build", experiments="e", networks=["vgg19"])
+    listed = list(commands(options))
+    assert [moment for _, moment, _, _ in listed] == ["initial", "trained"], listed
+    assert listed[0][3] == {"ADR_SNAPSHOTS": "e/snapshots/vgg19"}, listed
+    print("networks.py: self-test passed")
+
+
+def main():
+    if sys.argv[1:] == ["--self-test"]:
+        return self_test()
+    parser = argparse.ArgumentParser(description="Runs a program for each of several networks and joins the results.")
+    parser.add_argument("what", choices=["layers", "adaptive", "inference"])
+    parser.add_argument("--build", required=True, help="the build folder")
+    parser.add_argument("--called-from", default=".", help=argparse.SUPPRESS)
+    parser.add_argument("--networks", type=experiments.names_of(experiments.NETWORKS),
+                        default=list(experiments.NETWORKS), help="default: all")
+    parser.add_argument("--experiments", default="build/experiments", help="where scripts/experiments left its runs")
+    parser.add_argument("--json", help="file for the results")
+    options, flags = parser.parse_known_args()
+    parts = [(network, moment, run(command, environment, flags))
+             for network, moment, command, environment in commands(options)]
+    if options.json:
+        path = pathlib.Path(options.called_from, options.json)
+        path.write_text(json.dumps(joined(parts), indent=1) + "\n", encoding="utf-8")
+        print(f"Results: {path}")
+    return None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,415 @@
+#!/usr/bin/env python3
+"""Makes performance.md and its pictures from result files.
+
+    report.py RESULTS DOCS     RESULTS holds layers.json, adaptive.json, experiments.json, inference.json, stages.json
+    report.py --self-test      checks the arithmetic on made-up rows
+
+A section whose file is not there says so. Nothing in the document is written by hand: change this program or the
+results, and make it again (scripts/report).
+"""
+import json
+import pathlib
+import statistics
+import sys
+
+REUSE = ("adr_codebook", "adr_subspace", "adr_hyperplane", "adr_codebook_frozen")
+MAIN_PASSES = ("forward", "weight_gradient", "input_gradient")
+
+
+def read(folder, name):
+    path = folder / name
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def mean(values):
+    values = [v for v in values if v is not None]
+    return statistics.fmean(values) if values else None
+
+
+def number(value, digits=2, suffix=""):
+    return "-" if value is None else f"{value:.{digits}f}{suffix}"
+
+
+def percent(value, digits=0):
+    return "-" if value is None else f"{100 * value:.{digits}f} %"
+
+
+def points(value):
+    return "-" if value is None else f"{100 * value:+.2f}"
+
+
+def table(header, rows):
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    return lines + ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
+
+
+def unique(values):
+    return list(dict.fromkeys(values))
+
+
+# ---- Machines --------------------------------------------------------------------------------------
+
+def machine_lines(machines):
+    lines = []
+    for m in unique(json.dumps(m, sort_keys=True) for m in machines):
+        facts = json.loads(m)
+        parts = []
+        for key, value in facts.items():
+            if isinstance(value, dict):
+                value = ", ".join(f"{k} {v}" for k, v in value.items())
+            if isinstance(value, list):
+                value = ", ".join(str(v) for v in value)
+            if value not in ("", None):
+                parts.append(f"{key.replace('_', ' ')}: {value}")
+        lines.append("- " + "; ".join(parts))
+    return lines
+
+
+def section(title, command, data, machines, body):
+    lines = [f"## {title}", "", "Command:", "", "```", command, "```", ""]
+    if data is None:
+        return lines + ["Not measured: the result file is not there.", ""]
+    return lines + machine_lines(machines) + [""] + body + [""]
+
+
+# ---- Training --------------------------------------------------------------------------------------
+
+RUN_NAMES = {"dense": "dense, the fastest of everything", "dense-openblas": "dense, im2col + OpenBLAS",
+             "auto": "auto (error budget)", "auto-weights": "auto, only weight gradients rounded", "published-fixed": "published, fixed L and H",
+             "published-plateau": "published, plateau ladder", "published-reuse": "published, cluster reuse first"}
+
+
+def by_run(rows):
+    groups = {}
+    for row in rows:
+        groups.setdefault((row["network"], row["run"]), []).append(row)
+    return groups
+
+
+def deviation(rows, key):
+    values = [row[key] for row in rows if row[key] is not None]
+    return statistics.stdev(values) if len(values) > 1 else None
+
+
+def training_body(data):
+    header = ["network", "run", "seeds", "images", "epochs", "seconds", "saved vs the fastest dense",
+              "saved vs im2col + BLAS", "accuracy", "minus dense (points)", "reaches dense's accuracy"]
+    lines = []
+    for (network, run), rows in by_run(data["rows"]).items():
+        reached = [r["seconds_to_dense_accuracy"] for r in rows]
+        count = sum(r is not None for r in reached)
+        spread = deviation(rows, "accuracy_minus_dense")
+        difference = points(mean(r["accuracy_minus_dense"] for r in rows))
+        if spread is not None and run != "dense":
+            difference += f" ± {100 * spread:.2f}"
+        lines.append([network, RUN_NAMES.get(run, run), len(rows), rows[0]["images"], rows[0]["epochs"],
+                      number(mean(r["seconds"] for r in rows), 0),
+                      percent(mean(r["time_saved_vs_dense"] for r in rows)),
+                      percent(mean(r["time_saved_vs_unfolded"] for r in rows)),
+                      percent(mean(r["final_accuracy"] for r in rows), 2), difference,
+                      f"{count} of {len(rows)}" + (f", {mean(reached):.0f} s" if count else "")])
+    plans = [f"- {network}: " + ", ".join(f"{k} {v}" for k, v in plan.items())
+             for network, plan in data.get("plans", {}).items()]
+    return table(header, lines) + [
+        "", "Seconds of training with everything in them but the test; ± is the standard deviation over seeds. Each run "
+        "is compared with the dense run of its seed. 0 images stands for all of them:", ""] + plans + [
+        "", "![Test accuracy against seconds of training](images/accuracy_against_time.svg)",
+        "", "![Time saved per network](images/time_saved.svg)"]
+
+
+def draw_training(plt, data, images):
+    networks = unique(row["network"] for row in data["rows"])
+    figure, axes = plt.subplots(1, len(networks), figsize=(5 * len(networks), 3.6), squeeze=False,
+                                constrained_layout=True)
+    runs = unique(row["run"] for row in data["rows"])
+    colours = {run: f"C{i}" for i, run in enumerate(runs)}
+    for axis, network in zip(axes[0], networks):
+        named = set()
+        for row in data["rows"]:
+            if row["network"] != network:
+                continue
+            label = None if row["run"] in named else RUN_NAMES.get(row["run"], row["run"])
+            named.add(row["run"])
+            axis.plot(row["seconds_by_epoch"], [100 * a for a in row["accuracy_by_epoch"]], "o-", markersize=3,
+                      linewidth=1, color=colours[row["run"]], label=label)
+        axis.set_title(network)
+        axis.set_xlabel("seconds of training")
+        axis.set_ylabel("test accuracy, %")
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=7)
+    save(plt, figure, images / "accuracy_against_time.svg")
+
+    groups = {key: rows for key, rows in by_run(data["rows"]).items() if key[1] != "dense"}
+    figure, axis = plt.subplots(figsize=(8, 0.45 * len(groups) + 1.2), constrained_layout=True)
+    for place, ((network, run), rows) in enumerate(groups.items()):
+        for shift, key, colour, label in ((-0.2, "time_saved_vs_dense", "tab:blue", "the fastest dense"),
+                                          (0.2, "time_saved_vs_unfolded", "tab:orange", "im2col + OpenBLAS")):
+            value = mean(r[key] for r in rows)
+            if value is not None:
+                axis.barh(place + shift, 100 * value, 0.38, color=colour, label=label if place == 0 else None)
+    axis.set_yticks(range(len(groups)), [f"{n}: {RUN_NAMES.get(r, r)}" for n, r in groups], fontsize=8)
+    axis.invert_yaxis()
+    axis.axvline(0, color="black", linewidth=0.8)
+    axis.set_xlabel("% of training time saved against")
+    axis.legend(fontsize=8)
+    axis.grid(axis="x", alpha=0.3)
+    save(plt, figure, images / "time_saved.svg")
+
+
+# ---- Layers ----------------------------------------------------------------------------------------
+
+def moments(data):
+    return unique((row["network"], row.get("moment", "")) for row in data["rows"])
+
+
+def best_within(rows, error):
+    """The fastest reuse of those rows whose error is at most that; None without one."""
+    fitting = [r for r in rows if r["engine"] in ("adr_codebook", "adr_subspace") and r["relative_error"] is not None
+               and r["relative_error"] <= error]
+    return max(fitting, key=lambda r: r["speedup_vs_best_dense"], default=None)
+
+
+def layers_body(data):
+    lines = []
+    for network, moment in moments(data):
+        rows = [r for r in data["rows"] if (r["network"], r.get("moment", "")) == (network, moment)]
+        lines += [f"### {network}, {moment}" if moment else f"### {network}", ""]
+        for threads in unique(r["threads"] for r in rows):
+            mine = [r for r in rows if r["threads"] == threads]
+            cells = []
+            for layer in unique(r["layer"] for r in mine):
+                of_layer = [r for r in mine if r["layer"] == layer]
+                forward = [r for r in of_layer if r["pass"] == "forward"]
+                line = [layer, "x".join(str(forward[0]["shape"][k]) for k in "nkm"), forward[0]["best_dense"]]
+                for error in (0.05, 0.1, 0.2):
+                    best = best_within(forward, error)
+                    line.append("-" if best is None else
+                                f"{best['speedup_vs_best_dense']:.2f}x ({best['relative_error']:.3f})")
+                for name in ("weight_gradient", "input_gradient", "step"):
+                    best = max((r for r in of_layer if r["pass"] == name and r["engine"] == "adr_codebook"),
+                               key=lambda r: r["speedup_vs_best_dense"], default=None)
+                    error = None if best is None else best["relative_error"]
+                    line.append("-" if best is None else f"{best['speedup_vs_best_dense']:.2f}x"
+                                + (f" ({error:.3f})" if error is not None and name != "step" else ""))
+                published = next((r for r in forward if r["engine"] == "adr_hyperplane"), None)
+                line.append("-" if published is None else
+                            f"{published['speedup_vs_best_dense']:.2f}x ({published['relative_error']:.2f})")
+                cells.append(line)
+            lines += [f"{threads} thread(s), batch {mine[0]['batch']}, layout {mine[0]['layout']}:", ""]
+            lines += table(["layer", "N x K x M", "best dense forward", "forward, error ≤ 0.05", "≤ 0.1", "≤ 0.2", "dW",
+                            "dX", "step", "published forward"], cells) + [""]
+    losing = [r for r in data["rows"] if r["engine"] in ("adr_codebook", "adr_subspace")
+              and r["pass"] in MAIN_PASSES + ("step",) and r["speedup_vs_best_dense"] < 1]
+    total = [r for r in data["rows"] if r["engine"] in ("adr_codebook", "adr_subspace")
+             and r["pass"] in MAIN_PASSES + ("step",)]
+    lines += ["Speed-ups are over the fastest dense engine of that pass at as many threads, in the same rounds; errors in "
+              "brackets, of the pass's own result. dW and dX: over the stochastically rounded or exact non-zeros of the "
+              "output gradient. A step is all that training does with the layer.", "",
+              "![Speed against error per layer](images/speed_against_error.svg)", "",
+              "![Speed-up of two threads over one](images/thread_scaling.svg)", "", "### Where reuse loses", "",
+              f"{len(losing)} of {len(total)} rows of codebooks and subspaces are slower than the fastest dense engine. By "
+              "layer, the passes in which no setting is faster:", ""]
+    return lines + losing_lines(data)
+
+
+def losing_lines(data):
+    groups = {}
+    for r in data["rows"]:
+        if r["engine"] in ("adr_codebook", "adr_subspace") and r["pass"] in MAIN_PASSES + ("step",):
+            key = (r["network"], r["layer"], r["pass"])
+            groups[key] = max(groups.get(key, 0), r["speedup_vs_best_dense"])
+    lines = {}
+    for (network, layer, name), best in groups.items():
+        if best < 1:
+            lines.setdefault(network, []).append(f"{layer} {name.replace('_', ' ')} ({best:.2f}x)")
+    return [f"- {network}: " + ", ".join(found) for network, found in lines.items()] or ["- none"]
+
+
+def draw_layers(plt, data, images):
+    networks = unique(row["network"] for row in data["rows"])
+    columns = min(3, len(networks))
+    lines = (len(networks) + columns - 1) // columns
+    figure, axes = plt.subplots(lines, columns, figsize=(5 * columns, 3.8 * lines), squeeze=False,
+                                constrained_layout=True)
+    styles = {"adr_codebook": ("o", "tab:blue", "codebooks"), "adr_subspace": ("s", "tab:green", "subspaces"),
+              "adr_hyperplane": ("x", "tab:red", "published")}
+    for axis, network in zip(axes.flat, networks):
+        for engine, (marker, colour, label) in styles.items():
+            rows = [r for r in data["rows"] if r["network"] == network and r["engine"] == engine
+                    and r["pass"] == "forward" and r["relative_error"] is not None and r["threads"] == 1]
+            axis.scatter([r["relative_error"] for r in rows], [r["speedup_vs_best_dense"] for r in rows], s=14,
+                         marker=marker, color=colour, label=label, alpha=0.7)
+        axis.axhline(1, color="black", linewidth=0.8)
+        axis.set_yscale("log")
+        axis.set_title(f"{network}, forward, one thread")
+        axis.set_xlabel("relative output error")
+        axis.set_ylabel("speed-up over the fastest dense")
+        axis.grid(alpha=0.3, which="both")
+        axis.legend(fontsize=7)
+    for axis in list(axes.flat)[len(networks):]:
+        axis.set_visible(False)
+    save(plt, figure, images / "speed_against_error.svg")
+
+    engines = unique(r["engine"] for r in data["rows"] if r.get("speedup_vs_one_thread"))
+    figure, axis = plt.subplots(figsize=(8, 0.35 * len(engines) + 1.4), constrained_layout=True)
+    values = [[r["speedup_vs_one_thread"] for r in data["rows"] if r["engine"] == e and r.get("speedup_vs_one_thread")
+               and r["pass"] in MAIN_PASSES] for e in engines]
+    kept = [(e, v) for e, v in zip(engines, values) if v]
+    if kept:
+        axis.boxplot([v for _, v in kept], vert=False, widths=0.6, showfliers=False)
+        axis.set_yticks(range(1, len(kept) + 1), [e for e, _ in kept], fontsize=8)
+    axis.set_xlabel("speed-up of two threads over one, all layers and passes")
+    axis.grid(axis="x", alpha=0.3)
+    save(plt, figure, images / "thread_scaling.svg")
+
+
+# ---- Never lose ------------------------------------------------------------------------------------
+
+def adaptive_body(data):
+    rows = data["rows"]
+    costs = [r["cost"] for r in rows]
+    above = [r for r in rows if r["cost"] > 1.03]
+    lines = [f"{len(rows)} layers; auto takes {min(costs):.2f} to {max(costs):.2f} of dense, "
+             f"{statistics.fmean(costs):.2f} on average; more than 1.03 on {len(above)}. The error meter and measuring settings "
+             f"take {100 * statistics.fmean(r['meter_share'] for r in rows):.2f} % of its time on average, the scheduler at most "
+             f"{1e6 * max(r['scheduler_seconds'] for r in rows):.1f} us a step.", ""]
+    cells = [[r["shape"]["layer"], r["data"], r["steps"], number(r["cost"], 3), number(r["relative_error"], 3), r["config"],
+              r["reason"]] for r in rows]
+    return lines + table(["layer", "data", "steps", "auto / dense", "largest error", "setting at the end", "because"],
+                         cells)
+
+
+# ---- Inference -------------------------------------------------------------------------------------
+
+def inference_body(data):
+    lines = []
+    cells = []
+    for row in data["rows"]:
+        best = max(row["layers"], key=lambda layer: layer["speedup"])
+        chosen = ", ".join(f"≤ {p} points" for p in row["chosen_for_points"])
+        cells.append([row["network"], row["dense_backend"], row["setting"], percent(row["dense_accuracy"], 2),
+                      percent(row["accuracy"], 2), number(-row["points_lost_where_chosen"]),
+                      number(-row["points_lost_where_judged"]), number(row["speedup"], 2, "x"),
+                      number(row["convolution_speedup"], 2, "x"), f"{best['layer']} {best['speedup']:.1f}x", chosen])
+    lines += table(["network", "dense by", "budget", "dense accuracy", "accuracy", "points, where chosen",
+                    "points, where judged", "whole network", "convolutions", "best layer", "chosen for"], cells)
+    return lines + [
+        "", "Every convolution runs the cheapest setting whose error on its own is within the budget, learned from training "
+        "images and frozen; the weights are those of the dense training. The budget is chosen on one half of the test "
+        "images, and the points are shown for both halves. Speed-ups are medians over batches, dense and reuse in turns.",
+        "", "![Accuracy lost against speed of inference](images/inference.svg)"]
+
+
+def draw_inference(plt, data, images):
+    figure, axis = plt.subplots(figsize=(7, 4), constrained_layout=True)
+    for i, key in enumerate(unique((r["network"], r["dense_backend"]) for r in data["rows"])):
+        rows = [r for r in data["rows"] if (r["network"], r["dense_backend"]) == key and r["setting"] != "published"]
+        axis.plot([r["speedup"] for r in rows], [100 * (r["accuracy"] - r["dense_accuracy"]) for r in rows], "o-",
+                  markersize=4, color=f"C{i}", label=f"{key[0]}, dense by {key[1]}")
+        for r in data["rows"]:
+            if (r["network"], r["dense_backend"]) == key and r["setting"] == "published":
+                axis.plot(r["speedup"], 100 * (r["accuracy"] - r["dense_accuracy"]), "x", color=f"C{i}")
+    axis.set_ylim(bottom=-12, top=1)
+    axis.axhline(-0.5, color="black", linewidth=0.6, linestyle=":")
+    axis.axhline(0, color="black", linewidth=0.8)
+    axis.set_xlabel("speed-up of the whole network (x: published method)")
+    axis.set_ylabel("points of accuracy against dense")
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=8)
+    save(plt, figure, images / "inference.svg")
+
+
+# ---- Stages ----------------------------------------------------------------------------------------
+
+def stage_rows(data):
+    return [r for r in data["rows"] if r.get("stage_seconds_of_both_passes")]
+
+
+def stages_body(data):
+    rows = [r for r in stage_rows(data) if r["shape"].get("layout") == "nhwc"]
+    names = unique(name for r in rows for name, s in r["stage_seconds_of_both_passes"].items() if s > 0)
+    cells = [[r["shape"]["layer"], r["config"]]
+             + [number(1e3 * r["stage_seconds_of_both_passes"].get(n, 0)) for n in names] for r in rows]
+    return table(["layer", "setting"] + [n.replace("_", " ") for n in names], cells) + [
+        "", "Milliseconds of one forward and one backward pass, one thread, layout nhwc."]
+
+
+# ---- The document ----------------------------------------------------------------------------------
+
+def save(plt, figure, path):
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+    # matplotlib leaves blanks at the ends of lines.
+    text = path.read_text(encoding="utf-8")
+    path.write_text("\n".join(line.rstrip() for line in text.split("\n")), encoding="utf-8")
+
+
+def document(results):
+    training, layers = results["experiments.json"], results["layers.json"]
+    adaptive, inference, stages = results["adaptive.json"], results["inference.json"], results["stages.json"]
+    lines = ["# Performance", "", "Made by `scripts/report` from the files in `docs/results`. The machines are shared and "
+             "noisy: trust ratios, which come from runs in turns, more than seconds. Measurements of CifarNet's layers with "
+             "AVX-512 are in [Layers with AVX-512](layers_avx512.md).", ""]
+    lines += section("Training", "scripts/experiments --networks cifarnet,alexnet,vgg19 --json docs/results/experiments.json",
+                     training, training["machines"] if training else [], training_body(training) if training else [])
+    lines += section("Inference", "scripts/networks inference --json docs/results/inference.json", inference,
+                     inference["machines"] if inference else [], inference_body(inference) if inference else [])
+    lines += section("Layers", "scripts/networks layers --json docs/results/layers.json", layers,
+                     layers["machines"] if layers else [], layers_body(layers) if layers else [])
+    lines += section("Auto against dense, layer by layer", "scripts/networks adaptive --json docs/results/adaptive.json",
+                     adaptive, adaptive["machines"] if adaptive else [], adaptive_body(adaptive) if adaptive else [])
+    lines += section("Time per stage", "scripts/bench stages --json docs/results/stages.json", stages,
+                     [stages["machine"]] if stages else [], stages_body(stages) if stages else [])
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def draw(results, images):
+    import matplotlib
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    plt.rcParams["svg.hashsalt"] = "adr"  # the same data give the same file
+    for name, function in (("experiments.json", draw_training), ("layers.json", draw_layers),
+                           ("inference.json", draw_inference)):
+        if results[name]:
+            function(plt, results[name], images)
+
+
+def self_test():
+    def row(engine, error, speedup):
+        return {"engine": engine, "relative_error": error, "speedup_vs_best_dense": speedup, "network": "n", "layer": "l",
+                "pass": "forward"}
+    rows = [row("adr_codebook", 0.2, 5.0), row("adr_codebook", 0.08, 3.0), row("adr_subspace", 0.04, 0.9),
+            row("adr_hyperplane", 0.01, 9.0)]
+    assert best_within(rows, 0.1)["speedup_vs_best_dense"] == 3.0
+    assert best_within(rows, 0.05)["speedup_vs_best_dense"] == 0.9
+    assert best_within(rows, 0.01) is None
+    assert losing_lines({"rows": rows}) == ["- none"]
+    assert losing_lines({"rows": rows[2:]}) == ["- n: l forward (0.90x)"]
+    assert table(["a", "b"], [[1, 2]]) == ["| a | b |", "|---|---|", "| 1 | 2 |"]
+    assert points(-0.0123) == "-1.23" and percent(0.5) == "50 %" and number(None) == "-"
+    assert mean([None, 1, 3]) == 2
+    empty = document(dict.fromkeys(FILES))
+    assert empty.count("Not measured") == len(FILES), empty
+    print("report.py: self-test passed")
+
+
+FILES = ("experiments.json", "layers.json", "adaptive.json", "inference.json", "stages.json")
+
+
+def main():
+    if sys.argv[1:] == ["--self-test"]:
+        return self_test()
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    results_folder, docs = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
+    results = {name: read(results_folder, name) for name in FILES}
+    images = docs / "images"
+    images.mkdir(exist_ok=True)
+    draw(results, images)
+    (docs / "performance.md").write_text(document(results), encoding="utf-8")
+    print(f"{docs / 'performance.md'}: " + ", ".join(name for name in FILES if results[name]))
+    return None
+
+
+if __name__ == "__main__":
+    main()

@@ -182,8 +182,9 @@ int main(int argc, char** argv) {
       argc, argv, "bench_adaptive",
       "Trains layers dense and under a schedule, on data with little or nothing to share.",
       [&](CLI::App& app) {
-        app.add_option("--shapes", options.shapes,
-                       "File of layers, as bench/shapes/cifarnet.txt, in place of the built-in ones");
+        app.add_option(
+            "--shapes", options.shapes,
+            "File of layers, as bench/shapes/cifarnet.txt, in place of the built-in ones");
         app.add_option("--snapshot", options.snapshot,
                        "With --shapes: a folder of ADR_SNAPSHOTS, when that is set")
             ->capture_default_str();

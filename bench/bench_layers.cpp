@@ -227,7 +227,7 @@ void run(const Options& given, const CommonOptions& common) {
   }
 
   std::list<LazyLayer> layers;
-  const SettingsAmount amount = common.quick               ? SettingsAmount::smoke
+  const SettingsAmount amount = common.quick                ? SettingsAmount::smoke
                                 : options.settings == "few" ? SettingsAmount::few
                                                             : SettingsAmount::all;
   for (const ConvLayer& layer : network.layers) {

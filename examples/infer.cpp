@@ -4,6 +4,7 @@
 // The weights stay as they are: each convolution gets the cheapest setting within an error budget,
 // learns from training images and is frozen; budgets are chosen on one half of the test images.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <exception>
 #include <string>
@@ -85,8 +86,8 @@ void run(const Options& options) {
   const std::vector<adr::Ladder> ladders = measure_ladders(reuse, stream);
   for (const double budget : options.budgets) {
     Comparison comparison = within_budget(ladders, budget);
-    const bool is_known = std::any_of(
-        comparisons.begin(), comparisons.end(), [&](const Comparison& other) {
+    const bool is_known =
+        std::any_of(comparisons.begin(), comparisons.end(), [&](const Comparison& other) {
           return std::equal(other.configs.begin(), other.configs.end(), comparison.configs.begin(),
                             [](const auto& a, const auto& b) { return a.clusters_as(b); });
         });

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """Runs one program for each of several networks, on what their trainings have left, and joins the results.
 
-    networks.py layers|adaptive|inference --build FOLDER [--networks NAME,...] [--experiments FOLDER] [--json FILE] [FLAG...]
+    networks.py layers|adaptive|inference|snapshots --build FOLDER [--networks NAME,...] [--experiments FOLDER]
+                [--json FILE] [FLAG...]
 
 layers and adaptive: bench_layers and bench_adaptive over the layers in bench/shapes/, on the snapshots before and after
 the dense training of seed 1. inference: the example infer on the weights of that training. scripts/experiments makes
-both. Other flags go to the program.
+both. snapshots: a few steps of the networks for 224 x 224 pixels on the images of --images FILE.npy, which leave the
+snapshots of their layers. Other flags go to the program.
 """
 import argparse
 import json
@@ -17,11 +19,27 @@ import tempfile
 
 import experiments
 
+# Networks for 224 x 224 pixels, for times alone: their batches.
+LARGE = {"alexnet-224": 16, "vgg19-224": 4}
 MOMENTS = {"layers": ("initial", "trained"), "adaptive": ("trained",)}
 
 
 def checkpoint(folder, network):
     return folder / f"{network}-{experiments.DENSE}-seed1.checkpoint"
+
+
+def batch_of(network):
+    return LARGE[network] if network in LARGE else experiments.NETWORKS[network]["batch"]
+
+
+def snapshot_commands(options):
+    """Four steps of each large network; by one product, because trying many takes longer than all steps."""
+    for network in options.networks:
+        if network in LARGE:
+            yield [str(pathlib.Path(options.build, "examples/train")), "--network", network, "--batch",
+                   str(LARGE[network]), "--train-images", str(4 * LARGE[network]), "--epochs", "1",
+                   "--dense-backend", "openblas", "--layer-times", "--snapshots",
+                   str(experiments.folder_of_snapshots(pathlib.Path(options.experiments), network))]
 
 
 def commands(options):
@@ -33,11 +51,12 @@ def commands(options):
             plan = experiments.NETWORKS[network]
             yield network, "", [str(build / "examples/infer"), "--network", network, "--checkpoint",
                                 str(checkpoint(folder, network)), "--batch", str(plan["batch"]),
-                                "--train-images", str(plan["train-images"])], {}
+                                "--train-images", str(plan["train-images"]), "--test-images",
+                                str(plan["test-images"])], {}
             continue
-        for moment in MOMENTS[options.what]:
+        for moment in options.moments or MOMENTS[options.what]:
             command = [str(build / f"bench/bench_{options.what}"), "--shapes", f"bench/shapes/{network}.txt",
-                       "--snapshot", moment, "--batch", str(experiments.NETWORKS[network]["batch"])]
+                       "--snapshot", moment, "--batch", str(batch_of(network))]
             if options.what == "layers":
                 command += ["--settings", "few", "--layout", "nhwc"]
             snapshots = experiments.folder_of_snapshots(folder, network)
@@ -74,10 +93,13 @@ def self_test():
     result = joined(parts)
     assert result["machines"] == [{"cpu": "x"}], result
     assert [(r["network"], r["moment"]) for r in result["rows"]] == [("a", "initial"), ("b", "trained")], result
-    options = argparse.Namespace(what="layers", build="build", experiments="e", networks=["vgg19"])
+    options = argparse.Namespace(what="layers", build="build", experiments="e", networks=["vgg19"],
+                                 moments=None)
     listed = list(commands(options))
     assert [moment for _, moment, _, _ in listed] == ["initial", "trained"], listed
     assert listed[0][3] == {"ADR_SNAPSHOTS": "e/snapshots/vgg19"}, listed
+    options.networks = ["vgg19", "alexnet-224"]
+    assert [c[2] for c in snapshot_commands(options)] == ["alexnet-224"]
     print("networks.py: self-test passed")
 
 
@@ -85,14 +107,22 @@ def main():
     if sys.argv[1:] == ["--self-test"]:
         return self_test()
     parser = argparse.ArgumentParser(description="Runs a program for each of several networks and joins the results.")
-    parser.add_argument("what", choices=["layers", "adaptive", "inference"])
+    parser.add_argument("what", choices=["layers", "adaptive", "inference", "snapshots"])
     parser.add_argument("--build", required=True, help="the build folder")
     parser.add_argument("--called-from", default=".", help=argparse.SUPPRESS)
-    parser.add_argument("--networks", type=experiments.names_of(experiments.NETWORKS),
-                        default=list(experiments.NETWORKS), help="default: all")
+    parser.add_argument("--networks", type=experiments.names_of([*experiments.NETWORKS, *LARGE]),
+                        help="default: those that scripts/experiments trains; of snapshots: the others")
     parser.add_argument("--experiments", default="build/experiments", help="where scripts/experiments left its runs")
+    parser.add_argument("--moments", type=experiments.names_of(MOMENTS["layers"]),
+                        help="of layers: initial,trained (default: both)")
     parser.add_argument("--json", help="file for the results")
     options, flags = parser.parse_known_args()
+    options.networks = options.networks or list(LARGE if options.what == "snapshots" else experiments.NETWORKS)
+    if options.what == "snapshots":
+        for command in snapshot_commands(options):
+            print(" ".join([*command, *flags]), flush=True)
+            subprocess.run([*command, *flags], check=True)
+        return None
     parts = [(network, moment, run(command, environment, flags))
              for network, moment, command, environment in commands(options)]
     if options.json:

@@ -36,10 +36,10 @@ struct TrainingResult {
   double dense_seconds = 0;
   double auto_seconds = 0;
   index_t steps = 0;
-  double largest_error = 0;  ///< of the metered outputs
+  double largest_error = 0;      ///< of the metered outputs
   double meter_seconds = 0;      ///< of auto_seconds: the error meter and measuring settings
   double scheduler_seconds = 0;  ///< of auto_seconds: deciding
-  std::string config;        ///< in force at the end
+  std::string config;            ///< in force at the end
   adr::Decision decision;
 };
 
@@ -110,7 +110,8 @@ class TrainedLayer {
 
   /// A forward and a backward pass, and a small change of the weights.
   void step(index_t number) {
-    const auto batch = static_cast<std::size_t>(number) % static_cast<std::size_t>(k_training_batches);
+    const auto batch =
+        static_cast<std::size_t>(number) % static_cast<std::size_t>(k_training_batches);
     const adr::ConvGeometry& g = shape_.geometry;
     const adr::TensorView<const float> x(inputs_[batch].data(), shape_.batch, g.in_channels,
                                          g.in_height, g.in_width, g.layout);
@@ -223,8 +224,8 @@ inline TrainingResult train_pair(const AdaptiveShape& shape, const DenseEngine& 
         const adr::ReuseStats& stats = adaptive.layer().stats();
         result.largest_error = std::max(result.largest_error, stats.relative_output_error());
         result.meter_seconds += stats.seconds.meter;
-        result.scheduler_seconds += detail::seconds_of(
-            [&] { scheduler.observe(1.0 / static_cast<double>(1 + i)); });
+        result.scheduler_seconds +=
+            detail::seconds_of([&] { scheduler.observe(1.0 / static_cast<double>(1 + i)); });
       }
     };
     if (round % 2 == 0) result.dense_seconds += detail::seconds_of(run_dense);

@@ -21,9 +21,9 @@ struct Half {
 
   /// Of the accuracy, in points; negative where reuse is right more often.
   [[nodiscard]] double points_lost() const {
-    return images > 0 ? 100.0 * static_cast<double>(dense_correct - correct) /
-                            static_cast<double>(images)
-                      : 0.0;
+    return images > 0
+               ? 100.0 * static_cast<double>(dense_correct - correct) / static_cast<double>(images)
+               : 0.0;
   }
 };
 
@@ -69,8 +69,7 @@ TimedPass timed_forward(training::Network<T>& network, const training::Batch<T>&
   TimedPass pass;
   const auto start = std::chrono::steady_clock::now();
   const adr::MatrixView<const T> logits = network.forward(batch.images.const_view());
-  pass.seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  pass.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   pass.correct = training::count_correct(logits, batch.labels);
   for (const auto* conv : network.convolutions()) {
     pass.convolutions.push_back(conv->stats().seconds.forward);
@@ -124,8 +123,7 @@ void compare(training::Network<T>& dense, training::Network<T>& reuse,
 
 /// The fastest of those that lose at most that many points on the half that choices are made on;
 /// null when none does.
-inline const Comparison* fastest_within(const std::vector<Comparison>& comparisons,
-                                        double points) {
+inline const Comparison* fastest_within(const std::vector<Comparison>& comparisons, double points) {
   const Comparison* best = nullptr;
   for (const Comparison& comparison : comparisons) {
     if (comparison.chosen_on.points_lost() > points) continue;

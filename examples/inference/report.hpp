@@ -28,15 +28,16 @@ inline void print_comparison(const Comparison& c) {
     settings += (settings.empty() ? "" : " ") + adr::label(config);
   }
   std::printf("%-14s %9.2f %% %+8.2f %+8.2f %8.2fx %8.2fx  %s\n", c.name.c_str(),
-              100 * c.accuracy(), -c.chosen_on.points_lost(), -c.judged_on.points_lost(),
-              c.speedup, c.convolution_speedup, settings.c_str());
+              100 * c.accuracy(), -c.chosen_on.points_lost(), -c.judged_on.points_lost(), c.speedup,
+              c.convolution_speedup, settings.c_str());
   std::fflush(stdout);
 }
 
 inline void print_header(double dense_accuracy) {
-  std::printf("dense: %.2f %%; points against it on the half that settings are chosen on, and on "
-              "the other\n%-14s %11s %8s %8s %9s %9s  settings of the convolutions\n",
-              100 * dense_accuracy, "budget", "accuracy", "chosen", "judged", "network", "convs");
+  std::printf(
+      "dense: %.2f %%; points against it on the half that settings are chosen on, and on "
+      "the other\n%-14s %11s %8s %8s %9s %9s  settings of the convolutions\n",
+      100 * dense_accuracy, "budget", "accuracy", "chosen", "judged", "network", "convs");
 }
 
 inline void print_choice(double points, const Comparison* choice) {

@@ -131,8 +131,7 @@ Progress load_checkpoint(const std::filesystem::path& path, const RunSettings& s
 /// Restores the parameters of a network, however it was trained, for inference. Errors: as
 /// load_checkpoint, whatever the settings.
 template <class T>
-void load_weights(const std::filesystem::path& path,
-                  const std::vector<Parameter<T>*>& parameters) {
+void load_weights(const std::filesystem::path& path, const std::vector<Parameter<T>*>& parameters) {
   const std::string source = path.string();
   const Bytes payload = read_checkpoint_file(path);
   ByteReader reader(payload, source);

@@ -40,10 +40,9 @@ std::vector<float> channels_first(const T* elements, index_t outer, index_t chan
 
 template <class T>
 void write_tensor(const std::filesystem::path& path, const adr::TensorView<const T>& tensor) {
-  tools::write_npy(path.string(),
-                   {{tensor.batch, tensor.channels, tensor.height, tensor.width},
-                    channels_first(tensor.data, tensor.batch, tensor.channels,
-                                   tensor.height * tensor.width, tensor.layout)});
+  tools::write_npy(path.string(), {{tensor.batch, tensor.channels, tensor.height, tensor.width},
+                                   channels_first(tensor.data, tensor.batch, tensor.channels,
+                                                  tensor.height * tensor.width, tensor.layout)});
 }
 
 }  // namespace detail

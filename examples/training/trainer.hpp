@@ -150,8 +150,7 @@ class Trainer {
   void write_snapshots([[maybe_unused]] const std::string& moment) {
 #if defined(TRAINING_HAS_XTENSOR)
     if (plan_.snapshots.empty()) return;
-    training::write_snapshots(network_, train_loader_,
-                              std::min(data_.train.size(), plan_.batch),
+    training::write_snapshots(network_, train_loader_, std::min(data_.train.size(), plan_.batch),
                               std::filesystem::path(plan_.snapshots) / moment);
 #endif
   }

@@ -90,7 +90,8 @@ TEST_CASE("A network that is not there, or lacks what is asked for, is refused")
   CHECK_THROWS_WITH(network_by_name("resnet", {}), contains("got resnet"));
   NetworkOptions options;
   options.lrn = true;
-  CHECK_THROWS_WITH(network_by_name("vgg19", options), contains("--lrn is for cifarnet, got vgg19"));
+  CHECK_THROWS_WITH(network_by_name("vgg19", options),
+                    contains("--lrn is for cifarnet, got vgg19"));
   CHECK(network_by_name("cifarnet", options).layers.size() ==
         network_by_name("cifarnet", {}).layers.size() + 2);
 }

@@ -82,8 +82,8 @@ TEST_CASE("Snapshots hold the operands of every product") {
     const tools::NpyTensor x2 = read("conv2_input");
     REQUIRE(x2.shape == Shape{6, 4, 16, 16});
     for (index_t place = 0; place < 6 * 4 * 256; place += 37) {
-      const double expected = convolve_at(x1, w1, 2, 1, place / 1024, place / 256 % 4,
-                                          place / 16 % 16, place % 16);
+      const double expected =
+          convolve_at(x1, w1, 2, 1, place / 1024, place / 256 % 4, place / 16 % 16, place % 16);
       const auto got = static_cast<double>(x2.elements[static_cast<std::size_t>(place)]);
       CHECK_THAT(got, Catch::Matchers::WithinAbs(std::max(0.0, expected), 1e-4));
     }

@@ -5,11 +5,11 @@
 #include <stdexcept>
 #include <vector>
 
+#include "adr/core/random.hpp"
 #include "adr/nn/fastest_convolution.hpp"
 #include "adr/nn/reuse_conv2d.hpp"
 #include "adr/nn/unfolded_convolution.hpp"
 #include "support/catch.hpp"
-#include "adr/core/random.hpp"
 #include "support/layer_instances.hpp"
 
 using adr::ConvGeometry;
@@ -125,8 +125,7 @@ TEST_CASE("Unfolding refuses impossible geometries and several groups") {
   g = geometry(Layout::nhwc);
   g.in_channels = 0;
   CHECK_THROWS_AS(UnfoldedConvolution<float>(g, {}, 1), std::invalid_argument);
-  CHECK_THROWS_AS(UnfoldedConvolution<float>(geometry(Layout::nhwc), {}, 0),
-                  std::invalid_argument);
+  CHECK_THROWS_AS(UnfoldedConvolution<float>(geometry(Layout::nhwc), {}, 0), std::invalid_argument);
 }
 
 TEST_CASE("The fastest runs, chosen again for every pass and batch size") {

@@ -18,8 +18,8 @@ class ProductLayer : public Layer<T> {
 
  protected:
   /// Weights of outputs x columns elements, drawn for what follows.
-  ProductLayer(std::string name, Product product, index_t outputs, index_t columns,
-               FollowedBy next, adr::Random& random)
+  ProductLayer(std::string name, Product product, index_t outputs, index_t columns, FollowedBy next,
+               adr::Random& random)
       : Layer<T>(std::move(name)),
         product_(std::move(product)),
         weights_(this->name() + ".weights", outputs, columns, WeightDecay::on),

@@ -19,8 +19,7 @@ inline NetworkDescription vgg19_trunk(const ImageShape& input) {
   };
   NetworkDescription network;
   network.input = input;
-  for (const Block& block :
-       std::vector<Block>{{64, 2}, {128, 2}, {256, 4}, {512, 4}, {512, 4}}) {
+  for (const Block& block : std::vector<Block>{{64, 2}, {128, 2}, {256, 4}, {512, 4}, {512, 4}}) {
     const ConvLayer convolution{block.channels, 3, 1, 1};
     for (int i = 1; i < block.convolutions; ++i) {
       network.layers.emplace_back(convolution);

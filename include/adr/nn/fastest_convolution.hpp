@@ -32,7 +32,8 @@ class FastestConvolution final : public DenseConvolution<T> {
   explicit FastestConvolution(std::vector<Implementation> implementations,
                               Clock clock = steady_seconds)
       : implementations_(std::move(implementations)), clock_(std::move(clock)) {
-    detail::require(!implementations_.empty(), "FastestConvolution: needs an implementation, got 0");
+    detail::require(!implementations_.empty(),
+                    "FastestConvolution: needs an implementation, got 0");
     for (const Implementation& implementation : implementations_) {
       detail::require(implementation != nullptr, "FastestConvolution: got a null implementation");
     }

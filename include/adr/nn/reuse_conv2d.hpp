@@ -13,6 +13,7 @@
 #include "adr/adapt/reuse_config.hpp"
 #include "adr/adapt/reuse_stats.hpp"
 #include "adr/core/context.hpp"
+#include "adr/core/parallel.hpp"
 #include "adr/core/types.hpp"
 #include "adr/core/view_checks.hpp"
 #include "adr/gemm/channel_sums.hpp"
@@ -190,7 +191,8 @@ class ReuseConv2d final : public AdaptiveLayer {
                 const VectorView<T>& d_bias) {
     require_gradients(x, w, d_y, d_x, d_w, d_bias);
     if (!groups_.front().clears_input_gradient()) {
-      for (index_t n = 0; n < d_x.batch; ++n) std::fill_n(d_x.image(n), d_x.image_size(), T(0));
+      parallel_for(d_x.batch, context_->threads(),
+                   [&](index_t n, int) { std::fill_n(d_x.image(n), d_x.image_size(), T(0)); });
     }
     const index_t outputs = geometry_.group_out_channels();
     for (index_t g = 0; g < geometry_.groups; ++g) {

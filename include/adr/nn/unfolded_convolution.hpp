@@ -47,10 +47,10 @@ class UnfoldedConvolution final : public DenseConvolution<T> {
   void weight_gradient(const TensorView<const T>& x, const TensorView<const T>& d_y,
                        const MatrixView<T>& d_w) override {
     const auto d_output = ConvOutput<const T>{geometry_, d_y, 0}.rows();
-    context_.workspace().reserve(copy_bytes(d_output) +
-                                 dense_weight_gradient_workspace_bytes<T>(
-                                     d_output.rows(), geometry_.columns(), geometry_.out_channels,
-                                     context_.threads()));
+    context_.workspace().reserve(copy_bytes(d_output) + dense_weight_gradient_workspace_bytes<T>(
+                                                            d_output.rows(), geometry_.columns(),
+                                                            geometry_.out_channels,
+                                                            context_.threads()));
     const Workspace::Frame frame(context_.workspace());
     dense_weight_gradient(ConvInput<const T>{geometry_, x, 0}.rows(), row_major(d_output),
                           GemmResult<T>{d_w, true}, gemm_, context_);

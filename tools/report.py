@@ -206,10 +206,15 @@ def layers_body(data):
               "brackets, of the pass's own result. dW and dX: over the stochastically rounded or exact non-zeros of the "
               "output gradient. A step is all that training does with the layer.", "",
               "![Speed against error per layer](images/speed_against_error.svg)", "",
-              "![Speed-up of two threads over one](images/thread_scaling.svg)", "", "### Where reuse loses", "",
+              "![Speed-up of two threads over one](images/thread_scaling.svg)" if has_scaling(data) else
+              "Thread scaling was not measured in this run (`--threads 1,2`).", "", "### Where reuse loses", "",
               f"{len(losing)} of {len(total)} rows of codebooks and subspaces are slower than the fastest dense engine. By "
               "layer, the passes in which no setting is faster:", ""]
     return lines + losing_lines(data)
+
+
+def has_scaling(data):
+    return any(r.get("speedup_vs_one_thread") for r in data["rows"])
 
 
 def losing_lines(data):
@@ -231,17 +236,18 @@ def draw_layers(plt, data, images):
     lines = (len(networks) + columns - 1) // columns
     figure, axes = plt.subplots(lines, columns, figsize=(5 * columns, 3.8 * lines), squeeze=False,
                                 constrained_layout=True)
+    threads = min(r["threads"] for r in data["rows"])
     styles = {"adr_codebook": ("o", "tab:blue", "codebooks"), "adr_subspace": ("s", "tab:green", "subspaces"),
               "adr_hyperplane": ("x", "tab:red", "published")}
     for axis, network in zip(axes.flat, networks):
         for engine, (marker, colour, label) in styles.items():
             rows = [r for r in data["rows"] if r["network"] == network and r["engine"] == engine
-                    and r["pass"] == "forward" and r["relative_error"] is not None and r["threads"] == 1]
+                    and r["pass"] == "forward" and r["relative_error"] is not None and r["threads"] == threads]
             axis.scatter([r["relative_error"] for r in rows], [r["speedup_vs_best_dense"] for r in rows], s=14,
                          marker=marker, color=colour, label=label, alpha=0.7)
         axis.axhline(1, color="black", linewidth=0.8)
         axis.set_yscale("log")
-        axis.set_title(f"{network}, forward, one thread")
+        axis.set_title(f"{network}, forward, {threads} thread(s)")
         axis.set_xlabel("relative output error")
         axis.set_ylabel("speed-up over the fastest dense")
         axis.grid(alpha=0.3, which="both")
@@ -250,14 +256,15 @@ def draw_layers(plt, data, images):
         axis.set_visible(False)
     save(plt, figure, images / "speed_against_error.svg")
 
+    if not has_scaling(data):
+        return
     engines = unique(r["engine"] for r in data["rows"] if r.get("speedup_vs_one_thread"))
     figure, axis = plt.subplots(figsize=(8, 0.35 * len(engines) + 1.4), constrained_layout=True)
     values = [[r["speedup_vs_one_thread"] for r in data["rows"] if r["engine"] == e and r.get("speedup_vs_one_thread")
                and r["pass"] in MAIN_PASSES] for e in engines]
     kept = [(e, v) for e, v in zip(engines, values) if v]
-    if kept:
-        axis.boxplot([v for _, v in kept], vert=False, widths=0.6, showfliers=False)
-        axis.set_yticks(range(1, len(kept) + 1), [e for e, _ in kept], fontsize=8)
+    axis.boxplot([v for _, v in kept], vert=False, widths=0.6, showfliers=False)
+    axis.set_yticks(range(1, len(kept) + 1), [e for e, _ in kept], fontsize=8)
     axis.set_xlabel("speed-up of two threads over one, all layers and passes")
     axis.grid(axis="x", alpha=0.3)
     save(plt, figure, images / "thread_scaling.svg")

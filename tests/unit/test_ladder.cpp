@@ -176,6 +176,7 @@ TEST_CASE("Candidates fit every layer and keep what the base says") {
       CHECK(config.kept_coordinates < std::max<index_t>(shape.vector_length, 1));
       if (config.method == Method::codebook) CHECK(config.codebooks <= shape.vector_length);
       if (config.method == Method::subspace) CHECK(config.kept_coordinates >= 2);
+      if (shape.vector_length > 1024) CHECK(config.method == Method::codebook);
     }
     const auto published = published_candidates(shape, base);
     candidates.insert(candidates.end(), published.begin(), published.end());

@@ -34,12 +34,14 @@ enum class Competitor {
 /// Codebooks: S = 2, 3, 4, 6, 8, 12 of 64 entries. One more book costs time in proportion and
 /// divides the error by about 1.2; beyond 12 a subspace is as good. Subspaces: 1/4, 3/8, 1/2 and
 /// 3/4 of a vector's elements; fewer do worse than codebooks, more cost as much as dense. Vectors
-/// above 256 elements are encoded in groups of at most 128, so that axes stay cheap to fit. A
-/// vector of n elements has room for n books.
+/// above 256 elements are encoded in groups of at most 128, and above 1024 have no subspace,
+/// because fitting axes takes the cube of the elements: minutes for 4096. A vector of n elements
+/// has room for n books.
 inline std::vector<ReuseConfig> shared_candidates(const LayerShape& shape,
                                                   const ReuseConfig& base) {
   constexpr index_t k_longest = 256;
   constexpr index_t k_group = 128;
+  constexpr index_t k_longest_in_subspace = 1024;
   std::vector<ReuseConfig> candidates;
   const index_t length = shape.vector_length;
   ReuseConfig config = base;
@@ -52,6 +54,7 @@ inline std::vector<ReuseConfig> shared_candidates(const LayerShape& shape,
     config.codebooks = books;
     candidates.push_back(config);
   }
+  if (length > k_longest_in_subspace) return candidates;
   config = base;
   config.method = Method::subspace;
   for (const index_t eighths : {2, 3, 4, 6}) {

@@ -19,8 +19,7 @@ using namespace training;
 
 void train(const Options& options) {
   adr::Context context(options.threads);
-  const NetworkDescription description =
-      network_by_name(options.network, options.variant);
+  const NetworkDescription description = network_by_name(options.network, options.variant);
   const std::vector<adr::ReuseConfig> reuse = reuse_configs(description, options.reuse);
   NetworkSettings<float> settings;
   settings.layout = options.layout;

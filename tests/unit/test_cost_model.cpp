@@ -1,5 +1,5 @@
-// Predicted costs against those of docs/layers_avx512.md and others that were measured, what must be
-// predicted not to pay, and the correction by what was timed.
+// Predicted costs against those of docs/layers_avx512.md and others that were measured, what must
+// be predicted not to pay, and the correction by what was timed.
 #include <algorithm>
 #include <cmath>
 #include <limits>

@@ -106,7 +106,8 @@ def folder_of_snapshots(folder, network):
 def run_one(network, name, plan, seed, csv_path, options):
     """Makes a run unless it is there; false when it took longer than it may."""
     json_path = csv_path.with_suffix(".json")
-    arguments = RUNS[name] + phases_of(network, name) + ["--network", network, "--seed", str(seed), "--threads", str(options.threads)]
+    arguments = [*RUNS[name], *phases_of(network, name), "--network", network, "--seed", str(seed),
+                 "--threads", str(options.threads)]
     for option_name, value in plan.items():
         arguments += [f"--{option_name}", str(value)]
     if is_complete(csv_path, json_path, arguments, plan["epochs"]):
@@ -320,8 +321,8 @@ def write_results(options, folder, results, rows):
         commands = {name: " ".join(["train", *arguments]) for name, arguments in RUNS.items() if name in options.runs}
         phases = {network: " ".join(PHASES[network]) for network in options.networks}
         plans = {network: plan_of(network, options) for network in options.networks}
-        path.write_text(json.dumps({"machines": machines, "commands": commands, "phases": phases, "plans": plans, "rows": rows},
-                                   indent=1) + "\n", encoding="utf-8")
+        document = {"machines": machines, "commands": commands, "phases": phases, "plans": plans, "rows": rows}
+        path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
         print(f"Results: {path}")
     if options.csv and rows:
         path = pathlib.Path(options.called_from, options.csv)

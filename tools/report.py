@@ -12,7 +12,7 @@ import pathlib
 import statistics
 import sys
 
-REUSE = ("adr_codebook", "adr_subspace", "adr_hyperplane", "adr_codebook_frozen")
+SHARED = ("adr_codebook", "adr_subspace")  # this library's methods in training
 MAIN_PASSES = ("forward", "weight_gradient", "input_gradient")
 
 
@@ -75,7 +75,8 @@ def section(title, command, data, machines, body):
 # ---- Training --------------------------------------------------------------------------------------
 
 RUN_NAMES = {"dense": "dense, the fastest of everything", "dense-openblas": "dense, im2col + OpenBLAS",
-             "auto": "auto (error budget)", "auto-all-rounded": "auto, all gradients rounded", "published-fixed": "published, fixed L and H",
+             "auto": "auto (error budget)", "auto-all-rounded": "auto, all gradients rounded",
+             "published-fixed": "published, fixed L and H",
              "published-plateau": "published, plateau ladder", "published-reuse": "published, cluster reuse first"}
 
 
@@ -164,7 +165,7 @@ def moments(data):
 
 def best_within(rows, error):
     """The fastest reuse of those rows whose error is at most that; None without one."""
-    fitting = [r for r in rows if r["engine"] in ("adr_codebook", "adr_subspace") and r["relative_error"] is not None
+    fitting = [r for r in rows if r["engine"] in SHARED and r["relative_error"] is not None
                and r["relative_error"] <= error]
     return max(fitting, key=lambda r: r["speedup_vs_best_dense"], default=None)
 
@@ -198,9 +199,9 @@ def layers_body(data):
             lines += [f"{threads} thread(s), batch {mine[0]['batch']}, layout {mine[0]['layout']}:", ""]
             lines += table(["layer", "N x K x M", "best dense forward", "forward, error ≤ 0.05", "≤ 0.1", "≤ 0.2", "dW",
                             "dX", "step", "published forward"], cells) + [""]
-    losing = [r for r in data["rows"] if r["engine"] in ("adr_codebook", "adr_subspace")
+    losing = [r for r in data["rows"] if r["engine"] in SHARED
               and r["pass"] in MAIN_PASSES + ("step",) and r["speedup_vs_best_dense"] < 1]
-    total = [r for r in data["rows"] if r["engine"] in ("adr_codebook", "adr_subspace")
+    total = [r for r in data["rows"] if r["engine"] in SHARED
              and r["pass"] in MAIN_PASSES + ("step",)]
     lines += ["Speed-ups are over the fastest dense engine of that pass at as many threads, in the same rounds; errors in "
               "brackets, of the pass's own result. dW and dX: over the stochastically rounded or exact non-zeros of the "
@@ -220,7 +221,7 @@ def has_scaling(data):
 def losing_lines(data):
     groups = {}
     for r in data["rows"]:
-        if r["engine"] in ("adr_codebook", "adr_subspace") and r["pass"] in MAIN_PASSES + ("step",):
+        if r["engine"] in SHARED and r["pass"] in MAIN_PASSES + ("step",):
             key = (r["network"], r["layer"], r["pass"])
             groups[key] = max(groups.get(key, 0), r["speedup_vs_best_dense"])
     lines = {}

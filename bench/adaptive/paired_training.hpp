@@ -134,20 +134,15 @@ class TrainedLayer {
   /// Data of all batches, in the layout of the geometry.
   void take(const LayerData& data) {
     const adr::ConvGeometry& g = shape_.geometry;
-    weights_ = in_layout(data.weights, g.out_channels, g.group_in_channels());
+    weights_ = in_layout(g.layout, data.weights, g.out_channels, g.group_in_channels());
     const auto split = [](const std::vector<float>& all, std::vector<std::vector<float>>& batches) {
       const auto size = static_cast<std::ptrdiff_t>(all.size()) / k_training_batches;
       for (index_t b = 0; b < k_training_batches; ++b) {
         batches.emplace_back(all.begin() + b * size, all.begin() + (b + 1) * size);
       }
     };
-    split(in_layout(data.input, data.batch, g.in_channels), inputs_);
-    split(in_layout(data.output_gradient, data.batch, g.out_channels), gradients_);
-  }
-  [[nodiscard]] std::vector<float> in_layout(const std::vector<float>& nchw, index_t outer,
-                                             index_t channels) const {
-    return shape_.geometry.layout == adr::Layout::nchw ? nchw
-                                                       : channels_last(nchw, outer, channels);
+    split(in_layout(g.layout, data.input, data.batch, g.in_channels), inputs_);
+    split(in_layout(g.layout, data.output_gradient, data.batch, g.out_channels), gradients_);
   }
   [[nodiscard]] index_t pixels_in() const {
     return shape_.geometry.in_height * shape_.geometry.in_width;

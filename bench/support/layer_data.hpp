@@ -217,4 +217,10 @@ inline std::vector<float> channels_last(const std::vector<float>& tensor, index_
   return result;
 }
 
+/// A tensor of layout nchw (filters: OIHW) in the given layout.
+inline std::vector<float> in_layout(adr::Layout layout, const std::vector<float>& nchw,
+                                    index_t outer, index_t channels) {
+  return layout == adr::Layout::nchw ? nchw : channels_last(nchw, outer, channels);
+}
+
 }  // namespace adr_bench

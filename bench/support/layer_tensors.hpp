@@ -17,9 +17,11 @@ class LayerTensors {
   LayerTensors(const adr::ConvGeometry& geometry, const LayerData& data)
       : geometry_(geometry),
         batch_(data.batch),
-        input_(in_layout(data.input, batch_, geometry.in_channels)),
-        weights_(in_layout(data.weights, geometry.out_channels, geometry.group_in_channels())),
-        output_gradient_(in_layout(data.output_gradient, batch_, geometry.out_channels)),
+        input_(in_layout(geometry.layout, data.input, batch_, geometry.in_channels)),
+        weights_(in_layout(geometry.layout, data.weights, geometry.out_channels,
+                           geometry.group_in_channels())),
+        output_gradient_(
+            in_layout(geometry.layout, data.output_gradient, batch_, geometry.out_channels)),
         output_(output_gradient_.size()),
         weight_gradient_(weights_.size()),
         input_gradient_(input_.size()) {}
@@ -46,9 +48,6 @@ class LayerTensors {
   [[nodiscard]] const Tensor& input_gradient_values() const noexcept { return input_gradient_; }
 
  private:
-  [[nodiscard]] Tensor in_layout(const Tensor& nchw, index_t outer, index_t channels) const {
-    return geometry_.layout == adr::Layout::nchw ? nchw : channels_last(nchw, outer, channels);
-  }
   template <class T>
   [[nodiscard]] adr::TensorView<T> inputs(T* data) const {
     const adr::ConvGeometry& g = geometry_;

@@ -52,12 +52,6 @@ struct Comparison {
 
 namespace detail {
 
-inline double median(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
-
 struct TimedPass {
   double seconds = 0;
   index_t correct = 0;

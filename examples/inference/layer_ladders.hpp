@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <vector>
 
 #include "adr/adapt/ladder.hpp"
@@ -54,6 +55,12 @@ void learn(training::Network<T>& network, const std::vector<adr::ReuseConfig>& c
 
 namespace detail {
 
+inline double median(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
 /// Per convolution, the median seconds of a few forward passes.
 template <class T>
 std::vector<double> forward_seconds(training::Network<T>& network, BatchStream<T>& stream) {
@@ -68,10 +75,7 @@ std::vector<double> forward_seconds(training::Network<T>& network, BatchStream<T
     }
   }
   std::vector<double> medians;
-  for (auto& list : seconds) {
-    std::nth_element(list.begin(), list.begin() + k_passes / 2, list.end());
-    medians.push_back(list[k_passes / 2]);
-  }
+  for (const auto& list : seconds) medians.push_back(median(list));
   return medians;
 }
 

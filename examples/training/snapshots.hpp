@@ -2,10 +2,9 @@
 // files, for the benchmarks and the probe.
 #pragma once
 
-#include <algorithm>
 #include <filesystem>
+#include <stdexcept>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "tools/support/npy_tensor.hpp"

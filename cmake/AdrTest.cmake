@@ -1,8 +1,11 @@
-# adr_add_test(<name> SOURCES <file>... [LABEL <label>] [LIBRARIES <target>...])
+# adr_add_tests(<name> LABEL <label> SOURCES <file>... [LIBRARIES <target>...])
 #
-# Builds an executable from Catch2 sources and registers every test case of it with ctest under
+# Builds one executable from Catch2 sources and registers every test case of it with ctest under
 # "<name>:<test case>". A test case that prints "adr-test-skipped:" (tests/support/skip.hpp) counts as
 # skipped: Catch2 2 knows no skipping.
+#
+# All sources of a name are compiled as one translation unit, each in a namespace of its own, behind the includes of
+# all of them: most of what a test compiles is headers and the templates that it shares with its neighbours.
 
 include(Catch)
 
@@ -10,35 +13,44 @@ include(Catch)
 # and in full (adr_test_layers).
 set(ADR_TEST_OPTIMISATION $<$<AND:$<CONFIG:Release>,$<CXX_COMPILER_ID:GNU,Clang>>:-O1>)
 
-function(adr_add_test name)
+# The passes of layers, as tests/support/layer_instances.hpp declares them.
+add_library(adr_test_layers STATIC EXCLUDE_FROM_ALL
+  ${PROJECT_SOURCE_DIR}/tests/support/layer_instances_float.cpp
+  ${PROJECT_SOURCE_DIR}/tests/support/layer_instances_double.cpp)
+target_include_directories(adr_test_layers PRIVATE ${PROJECT_SOURCE_DIR}/tests)
+target_link_libraries(adr_test_layers PRIVATE adr::adr adr_dev)
+
+# adr_write_joined_source(<file> <includes variable> <source>...) writes the translation unit and returns its includes.
+function(adr_write_joined_source file includes_variable)
+  set(includes "")
+  set(bodies "")
+  foreach(source IN LISTS ARGN)
+    file(STRINGS ${source} source_includes REGEX "^#include ")
+    list(APPEND includes ${source_includes})
+    get_filename_component(name ${source} NAME_WE)
+    string(APPEND bodies "namespace ${name} {\n#include \"${source}\"\n}  // namespace ${name}\n")
+  endforeach()
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${ARGN})
+  list(REMOVE_DUPLICATES includes)
+  list(JOIN includes "\n" include_lines)
+  file(CONFIGURE OUTPUT ${file} CONTENT "@include_lines@\n\n@bodies@" @ONLY)
+  set(${includes_variable} "${includes}" PARENT_SCOPE)
+endfunction()
+
+function(adr_add_tests name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "LABEL" "SOURCES;LIBRARIES")
-  if(NOT arg_LABEL)
-    set(arg_LABEL unit)
-  endif()
-  add_executable(${name} ${arg_SOURCES})
+  set(joined ${CMAKE_CURRENT_BINARY_DIR}/joined/${name}.cpp)
+  adr_write_joined_source(${joined} includes ${arg_SOURCES})
+  add_executable(${name} ${joined})
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests)
   target_link_libraries(${name} PRIVATE adr::adr adr_dev adr_dev::catch ${arg_LIBRARIES})
-  # Other libraries' headers are most of what a test compiles; the library's own stay out, because a test
-  # may define ADR_ASSERT before it includes them.
-  if(NOT TARGET adr_test_headers)
-    add_library(adr_test_headers OBJECT ${PROJECT_SOURCE_DIR}/tests/support/precompiled.cpp)
-    target_link_libraries(adr_test_headers PRIVATE adr::adr adr_dev adr_dev::catch)
-    target_compile_options(adr_test_headers PRIVATE ${ADR_TEST_OPTIMISATION})
-    target_precompile_headers(adr_test_headers PRIVATE ${PROJECT_SOURCE_DIR}/tests/support/precompiled.hpp)
+  if(includes MATCHES "support/layer_instances.hpp")
+    target_link_libraries(${name} PRIVATE adr_test_layers)
   endif()
   # Kernels are tested as they are shipped: with the optimisation of the build.
-  if(NOT name IN_LIST instruction_set_tests)
+  if(NOT name MATCHES "_kernels$")
     target_compile_options(${name} PRIVATE ${ADR_TEST_OPTIMISATION})
-    target_precompile_headers(${name} REUSE_FROM adr_test_headers)
   endif()
-  if(NOT TARGET adr_test_layers)
-    add_library(adr_test_layers STATIC
-      ${PROJECT_SOURCE_DIR}/tests/support/layer_instances_float.cpp
-      ${PROJECT_SOURCE_DIR}/tests/support/layer_instances_double.cpp)
-    target_include_directories(adr_test_layers PRIVATE ${PROJECT_SOURCE_DIR}/tests)
-    target_link_libraries(adr_test_layers PRIVATE adr::adr adr_dev)
-  endif()
-  target_link_libraries(${name} PRIVATE adr_test_layers)
   catch_discover_tests(${name}
     TEST_PREFIX "${name}:"
     PROPERTIES LABELS ${arg_LABEL} SKIP_REGULAR_EXPRESSION "adr-test-skipped:")

@@ -47,15 +47,16 @@ contain and set ADR_SKIP_SETUP=1: $*"
   fi
 }
 
-# build_project OPTION... -- TARGET... configures and builds in build/.
+# build_project FOLDER OPTION... -- TARGET... configures and builds in a folder.
 build_project() {
-  local options=()
+  local folder=$1 options=()
+  shift
   while [ "$1" != -- ]; do
     options+=("$1")
     shift
   done
   shift
-  say "Building in build/"
-  cmake -S . -B build -DCMAKE_BUILD_TYPE=Release "${options[@]}"
-  cmake --build build --parallel "$(nproc)" --target "$@"
+  say "Building in $folder/"
+  cmake -S . -B "$folder" -DCMAKE_BUILD_TYPE=Release "${options[@]}"
+  cmake --build "$folder" --parallel "$(nproc)" --target "$@"
 }

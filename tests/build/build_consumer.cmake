@@ -6,7 +6,7 @@
 file(REMOVE_RECURSE ${WORK_DIR})
 set(options
   -DCMAKE_CXX_COMPILER=${COMPILER}
-  -DCMAKE_BUILD_TYPE=${CONFIG}
+  -DCMAKE_BUILD_TYPE=Debug
   -DADR_XSIMD_INCLUDE_DIR=${ADR_XSIMD_INCLUDE_DIR})
 
 if(WAY STREQUAL "find_package")
@@ -21,6 +21,6 @@ endif()
 execute_process(COMMAND_ERROR_IS_FATAL ANY
   COMMAND ${CMAKE_COMMAND} -S ${CMAKE_CURRENT_LIST_DIR}/${WAY} -B ${WORK_DIR}/build ${options})
 execute_process(COMMAND_ERROR_IS_FATAL ANY
-  COMMAND ${CMAKE_COMMAND} --build ${WORK_DIR}/build --config "${CONFIG}")
+  COMMAND ${CMAKE_COMMAND} --build ${WORK_DIR}/build --config Debug)
 execute_process(COMMAND_ERROR_IS_FATAL ANY
-  COMMAND ${CMAKE_COMMAND} --build ${WORK_DIR}/build --config "${CONFIG}" --target run_consumer)
+  COMMAND ${CMAKE_COMMAND} --build ${WORK_DIR}/build --config Debug --target run_consumer)

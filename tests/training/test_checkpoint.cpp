@@ -9,7 +9,7 @@
 
 #include "support/catch.hpp"
 #include "support/layer_instances.hpp"
-#include "temporary_folder.hpp"
+#include "training/temporary_folder.hpp"
 #include "training/generated_images.hpp"
 #include "training/trainer.hpp"
 

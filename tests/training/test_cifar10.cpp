@@ -5,7 +5,7 @@
 
 #include "support/catch.hpp"
 #include "support/skip.hpp"
-#include "temporary_folder.hpp"
+#include "training/temporary_folder.hpp"
 #include "training/cifar10.hpp"
 
 namespace {

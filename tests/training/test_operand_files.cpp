@@ -1,7 +1,5 @@
 // Snapshots of a network's products, and images from a .npy file: what is written can be read back
 // and multiplies to what the network computed.
-#if defined(TRAINING_HAS_XTENSOR)
-
 #include <cmath>
 #include <filesystem>
 #include <string>
@@ -9,7 +7,7 @@
 
 #include "support/catch.hpp"
 #include "support/layer_instances.hpp"
-#include "temporary_folder.hpp"
+#include "training/temporary_folder.hpp"
 #include "training/generated_images.hpp"
 #include "training/npy_images.hpp"
 #include "training/snapshots.hpp"
@@ -112,5 +110,3 @@ TEST_CASE("Images are read from a .npy file of bytes") {
   CHECK_THROWS_WITH(read_npy_images(path, 2), contains("got 3 x 4"));
   CHECK_THROWS_WITH(read_npy_images(folder.file("absent.npy"), 2), contains("cannot be opened"));
 }
-
-#endif  // TRAINING_HAS_XTENSOR

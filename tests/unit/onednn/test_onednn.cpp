@@ -1,15 +1,4 @@
-// Dense convolutions by oneDNN. The build defines ADR_TEST_ONEDNN where it found one to link.
-#include "support/catch.hpp"
-#include "support/skip.hpp"
-
-#if !defined(ADR_TEST_ONEDNN)
-
-TEST_CASE("OneDnnConvolution is the convolution", "") {
-  adr_test::report_skipped("the build found no oneDNN");
-}
-
-#else
-
+// Dense convolutions by oneDNN.
 #include <memory>
 #include <string>
 #include <vector>
@@ -18,6 +7,7 @@ TEST_CASE("OneDnnConvolution is the convolution", "") {
 #include "adr/onednn.hpp"
 #include "adr/reference/convolution.hpp"
 #include "property/layer_cases.hpp"
+#include "support/catch.hpp"
 #include "support/conv_cases.hpp"
 #include "support/data.hpp"
 #include "support/layer_instances.hpp"
@@ -240,5 +230,3 @@ TEST_CASE("OneDnnConvolution refuses what is no convolution of its geometry", ""
              contains("d_y must have"));
   CHECK(convolution.algorithms() == "");
 }
-
-#endif

@@ -1,20 +1,10 @@
-// DenseGemm on a CBLAS. The build defines ADR_TEST_CBLAS where it found one to link.
-#include "support/catch.hpp"
-#include "support/skip.hpp"
-
-#if !defined(ADR_TEST_CBLAS)
-
-TEST_CASE("cblas_gemm agrees with the reference", "") {
-  adr_test::report_skipped("the build found no CBLAS");
-}
-
-#else
-
+// DenseGemm on a CBLAS.
 #include <limits>
 #include <vector>
 
 #include "adr/gemm/cblas_gemm.hpp"
 #include "property/reuse_reference.hpp"
+#include "support/catch.hpp"
 #include "support/data.hpp"
 #include "support/guarded_buffer.hpp"
 #include "support/refusal.hpp"
@@ -104,5 +94,3 @@ TEST_CASE("cblas_gemm refuses sizes beyond int", "") {
   CHECK_THAT(message, adr_test::contains("at most 2147483647, got 2147483648"));
   CHECK(c == 5.0f);
 }
-
-#endif

@@ -19,6 +19,9 @@ add_library(adr_test_layers STATIC EXCLUDE_FROM_ALL
   ${PROJECT_SOURCE_DIR}/tests/support/layer_instances_double.cpp)
 target_include_directories(adr_test_layers PRIVATE ${PROJECT_SOURCE_DIR}/tests)
 target_link_libraries(adr_test_layers PRIVATE adr::adr adr_dev)
+# Programs run on floats.
+set_source_files_properties(${PROJECT_SOURCE_DIR}/tests/support/layer_instances_double.cpp PROPERTIES
+  COMPILE_OPTIONS ${ADR_TEST_OPTIMISATION})
 
 # adr_write_joined_source(<file> <includes variable> <source>...) writes the translation unit and returns its includes.
 function(adr_write_joined_source file includes_variable)
@@ -42,7 +45,7 @@ function(adr_add_tests name)
   set(joined ${CMAKE_CURRENT_BINARY_DIR}/joined/${name}.cpp)
   adr_write_joined_source(${joined} includes ${arg_SOURCES})
   add_executable(${name} ${joined})
-  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests)
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests ${PROJECT_SOURCE_DIR})
   target_link_libraries(${name} PRIVATE adr::adr adr_dev adr_dev::catch ${arg_LIBRARIES})
   if(includes MATCHES "support/layer_instances.hpp")
     target_link_libraries(${name} PRIVATE adr_test_layers)

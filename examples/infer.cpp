@@ -1,10 +1,12 @@
 // How fast is a trained network with reuse, at which loss of accuracy?
 //   train --data FOLDER --checkpoint cifarnet.bin
 //   infer --data FOLDER --checkpoint cifarnet.bin
-// The weights stay as they are: each convolution gets the cheapest setting within an error budget,
-// learns from training images and is frozen; budgets are chosen on one half of the test images.
+// The weights stay as they are: the convolutions get the fastest settings that keep the network's
+// output within an error budget, learn from training images and are frozen; budgets are chosen on
+// one half of the test images.
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <exception>
 #include <string>
@@ -41,15 +43,24 @@ Comparison published(const training::NetworkDescription& description) {
   return comparison;
 }
 
-Comparison within_budget(const std::vector<adr::Ladder>& ladders, double budget) {
+Comparison within_budget(const std::vector<LayerChoices>& layers, double budget) {
   Comparison comparison;
   comparison.name = training::message(budget);
   comparison.error_budget = budget;
-  for (const adr::Rung& rung : rungs_within(ladders, budget)) {
+  for (const adr::Rung& rung : rungs_within(layers, budget)) {
     comparison.configs.push_back(rung.config);
     comparison.layer_errors.push_back(rung.error);
   }
   return comparison;
+}
+
+void print_choices(const Network<float>& network, const std::vector<LayerChoices>& layers) {
+  std::printf("convolution    dense ms  settings  error of the output for an error of 1 here\n");
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    std::printf("%-14s %8.2f %9zu  %.3f\n", network.convolutions()[i]->name().c_str(),
+                1e3 * layers[i].dense_seconds, layers[i].ladder.size(),
+                std::sqrt(layers[i].influence));
+  }
 }
 
 void run(const Options& options) {
@@ -83,9 +94,10 @@ void run(const Options& options) {
               common.dense_backend.c_str(), common.threads, batch);
 
   std::vector<Comparison> comparisons = {published(description)};
-  const std::vector<adr::Ladder> ladders = measure_ladders(reuse, stream);
+  const std::vector<LayerChoices> layers = measure_choices(reuse, stream);
+  print_choices(reuse, layers);
   for (const double budget : options.budgets) {
-    Comparison comparison = within_budget(ladders, budget);
+    Comparison comparison = within_budget(layers, budget);
     const bool is_known =
         std::any_of(comparisons.begin(), comparisons.end(), [&](const Comparison& other) {
           return std::equal(other.configs.begin(), other.configs.end(), comparison.configs.begin(),
@@ -136,7 +148,7 @@ int main(int argc, char** argv) {
   app.add_option("--checkpoint", options.common.plan.checkpoint, "File that train has saved")
       ->required();
   app.add_option("--error-budgets", options.budgets,
-                 "Relative output errors that a convolution may have")
+                 "Relative errors that the network's output may be expected to have")
       ->delimiter(',')
       ->check(CLI::Range(0.0, 1.0));
   app.add_option("--json", options.json, "File for the results");

@@ -1,8 +1,10 @@
 // What each convolution of a trained network could run with in inference: settings from coarse to
-// exact, with their errors and times on the network's own activations.
+// exact, with their errors and times on the network's own activations, and what an error of each
+// convolution does to the network's output.
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <vector>
 
@@ -81,14 +83,29 @@ std::vector<double> forward_seconds(training::Network<T>& network, BatchStream<T
 
 }  // namespace detail
 
+/// A convolution as a choice of settings: what each takes, and what it costs the output.
+struct LayerChoices {
+  adr::Ladder ladder;        ///< costs relative to the dense pass
+  double dense_seconds = 0;  ///< of a pass over a batch
+  /// The square of the network's relative output error over that of this layer, alone.
+  double influence = 1;
+};
+
+namespace detail {
+
+inline adr::ReuseConfig dense_config() {
+  adr::ReuseConfig config;
+  config.method = adr::Method::dense;
+  return config;
+}
+
 /// Measures what a schedule would try on every convolution: the errors on a part of a batch that
-/// was not learned from, under exact inputs; the times frozen, all layers at once. Costs are
-/// relative to the dense passes of the network as it is.
+/// was not learned from, under exact inputs; the times frozen, all layers at once.
 template <class T>
-std::vector<adr::Ladder> measure_ladders(training::Network<T>& network, BatchStream<T>& stream) {
+std::vector<LayerChoices> measure_ladders(training::Network<T>& network, BatchStream<T>& stream) {
   const auto& convolutions = network.convolutions();
   const std::size_t count = convolutions.size();
-  const std::vector<double> dense = detail::forward_seconds(network, stream);
+  const std::vector<double> dense = forward_seconds(network, stream);
   for (auto* conv : convolutions) {
     adr::AdaptiveLayer& layer = conv->adaptive();
     layer.request_measurements(adr::shared_candidates(layer.layer_shape(), adr::ReuseConfig()));
@@ -104,37 +121,131 @@ std::vector<adr::Ladder> measure_ladders(training::Network<T>& network, BatchStr
     most = std::max(most, rungs[i].size());
   }
   std::vector<adr::ReuseConfig> configs(count);
-  const auto dense_config = [] {
-    adr::ReuseConfig config;
-    config.method = adr::Method::dense;
-    return config;
-  };
   for (std::size_t rung = 0; rung < most; ++rung) {
     for (std::size_t i = 0; i < count; ++i) {
       configs[i] = rung < rungs[i].size() ? rungs[i][rung].config : dense_config();
     }
     learn(network, configs, stream, 1);
-    const std::vector<double> seconds = detail::forward_seconds(network, stream);
+    const std::vector<double> seconds = forward_seconds(network, stream);
     for (std::size_t i = 0; i < count; ++i) {
       if (rung < rungs[i].size()) rungs[i][rung].cost = seconds[i] / dense[i];
     }
   }
   learn(network, std::vector<adr::ReuseConfig>(count, dense_config()), stream, 0);
-  std::vector<adr::Ladder> ladders;
-  for (const auto& measured : rungs) ladders.push_back(adr::make_ladder(measured));
-  return ladders;
+  std::vector<LayerChoices> layers;
+  for (std::size_t i = 0; i < count; ++i) {
+    layers.push_back({adr::make_ladder(rungs[i]), dense[i], 1.0});
+  }
+  return layers;
 }
 
-/// The cheapest setting of each ladder whose error is within the budget.
-inline std::vector<adr::Rung> rungs_within(const std::vector<adr::Ladder>& ladders,
-                                           double error_budget) {
+/// The squared error of `logits` over the squared deviation of `exact` from each image's mean: what
+/// is the same for all classes decides nothing.
+template <class T>
+double squared_output_error(const std::vector<T>& exact, const adr::MatrixView<const T>& logits) {
+  double error = 0;
+  double total = 0;
+  for (index_t i = 0; i < logits.rows; ++i) {
+    const T* expected = exact.data() + i * logits.cols;
+    double mean = 0;
+    double mean_difference = 0;
+    for (index_t j = 0; j < logits.cols; ++j) {
+      mean += expected[j];
+      mean_difference += logits.row(i)[j] - expected[j];
+    }
+    mean /= static_cast<double>(logits.cols);
+    mean_difference /= static_cast<double>(logits.cols);
+    for (index_t j = 0; j < logits.cols; ++j) {
+      const double difference = logits.row(i)[j] - expected[j] - mean_difference;
+      error += difference * difference;
+      total += (expected[j] - mean) * (expected[j] - mean);
+    }
+  }
+  return total > 0 ? error / total : 0;
+}
+
+}  // namespace detail
+
+/// Sets each layer's influence: the output error of the network with this layer alone at the rung
+/// whose error is nearest to 0.1, on a batch that was not learned from. Leaves the network dense.
+template <class T>
+void measure_influences(training::Network<T>& network, BatchStream<T>& stream,
+                        std::vector<LayerChoices>& layers) {
+  constexpr double k_error = 0.1;
+  constexpr int k_learning_batches = 2;
+  const std::vector<adr::ReuseConfig> dense(layers.size(), detail::dense_config());
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    const adr::Ladder& ladder = layers[i].ladder;
+    const auto rung = std::min_element(
+        ladder.begin(), ladder.end() - 1, [&](const adr::Rung& a, const adr::Rung& b) {
+          return std::abs(std::log(a.error / k_error)) < std::abs(std::log(b.error / k_error));
+        });
+    if (rung->error == 0) continue;  // nothing to choose from
+    std::vector<adr::ReuseConfig> configs = dense;
+    configs[i] = rung->config;
+    learn(network, configs, stream, k_learning_batches);
+    const training::Batch<T>& batch = stream.next();
+    const adr::MatrixView<const T> logits = network.forward(batch.images.const_view());
+    std::vector<T> with_reuse;
+    for (index_t row = 0; row < logits.rows; ++row) {
+      with_reuse.insert(with_reuse.end(), logits.row(row), logits.row(row) + logits.cols);
+    }
+    learn(network, dense, stream, 0);
+    layers[i].influence =
+        detail::squared_output_error<T>(with_reuse, network.forward(batch.images.const_view())) /
+        (rung->error * rung->error);
+  }
+}
+
+/// Everything above: what each convolution could run with, and what that does.
+template <class T>
+std::vector<LayerChoices> measure_choices(training::Network<T>& network, BatchStream<T>& stream) {
+  std::vector<LayerChoices> layers = detail::measure_ladders(network, stream);
+  measure_influences(network, stream, layers);
+  return layers;
+}
+
+/// The network's relative output error with these rungs, one per layer, were their errors
+/// independent and small.
+inline double expected_error(const std::vector<LayerChoices>& layers,
+                             const std::vector<adr::Rung>& rungs) {
+  double squared = 0;
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    squared += layers[i].influence * rungs[i].error * rungs[i].error;
+  }
+  return std::sqrt(squared);
+}
+
+/// Per layer the rung with the least seconds plus `price` times its part of the squared error: no
+/// other choice with at most the same error is faster.
+inline std::vector<adr::Rung> rungs_at_price(const std::vector<LayerChoices>& layers,
+                                             double price) {
   std::vector<adr::Rung> rungs;
-  for (const adr::Ladder& ladder : ladders) {
-    rungs.push_back(*std::find_if(ladder.begin(), ladder.end(), [&](const adr::Rung& rung) {
-      return rung.error <= error_budget;
-    }));
+  for (const LayerChoices& layer : layers) {
+    const auto loss = [&](const adr::Rung& rung) {
+      return rung.cost * layer.dense_seconds + price * layer.influence * rung.error * rung.error;
+    };
+    rungs.push_back(*std::min_element(
+        layer.ladder.begin(), layer.ladder.end(),
+        [&](const adr::Rung& a, const adr::Rung& b) { return loss(a) < loss(b); }));
   }
   return rungs;
+}
+
+/// The fastest rungs found whose expected error is within the budget, by bisecting the price of
+/// errors.
+inline std::vector<adr::Rung> rungs_within(const std::vector<LayerChoices>& layers,
+                                           double error_budget) {
+  constexpr int k_bisections = 60;
+  double log_low = -30;
+  double log_high = 30;
+  for (int i = 0; i < k_bisections; ++i) {
+    const double middle = (log_low + log_high) / 2;
+    const bool fits =
+        expected_error(layers, rungs_at_price(layers, std::exp(middle))) <= error_budget;
+    (fits ? log_high : log_low) = middle;
+  }
+  return rungs_at_price(layers, std::exp(log_high));
 }
 
 }  // namespace inference

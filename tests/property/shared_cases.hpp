@@ -83,6 +83,9 @@ inline adr::ReuseConfig with_method(adr::Method method) {
   return config;
 }
 
+/// Apart, so that a test with passes of its own is not offered these for its cases.
+namespace passes {
+
 template <class T>
 void forward(adr::ReuseConv2d<T>& layer, ConvCase<T>& c) {
   layer.forward(c.x_view(), c.w_view(), c.bias.vector(), c.y_view());
@@ -101,6 +104,8 @@ void backward(adr::ReuseLinear<T>& layer, LinearCase<T>& c) {
   layer.backward(c.x_view(), c.w_view(), c.d_y_view(), c.d_x.view(), c.d_w.view(),
                  c.d_bias.vector());
 }
+
+}  // namespace passes
 
 /// Gives every pixel one of a few colours that are exact in float; whole rows have one colour for
 /// strips and whole images for patches, so that there are few neuron vectors of that kind.

@@ -1,5 +1,5 @@
-// Choosing settings for inference: ladders of a network's own convolutions, budgets, and which
-// comparison wins.
+// Choosing settings for inference: ladders and influences of a network's own convolutions, budgets,
+// and which comparison wins.
 #include <cmath>
 #include <vector>
 
@@ -33,24 +33,32 @@ TEST_CASE("The fastest within a loss is chosen on one half") {
   CHECK(fastest_within(comparisons, -0.3) == nullptr);
 }
 
-TEST_CASE("Each convolution gets the cheapest setting within the budget") {
+TEST_CASE("Errors go where they cost the output least and save the most time") {
   adr::ReuseConfig dense;
   dense.method = adr::Method::dense;
   adr::ReuseConfig coarse;
   coarse.codebooks = 2;
   adr::ReuseConfig fine;
   fine.codebooks = 8;
-  const std::vector<adr::Ladder> ladders = {{{coarse, 0.1, 0.2}, {fine, 0.3, 0.05}, {dense, 1, 0}},
-                                            {{fine, 0.5, 0.15}, {dense, 1, 0}}};
+  const adr::Ladder ladder = {{coarse, 0.1, 0.2}, {fine, 0.3, 0.05}, {dense, 1, 0}};
+  // The first layer is slow and matters little; the second is quick and matters.
+  std::vector<LayerChoices> layers = {{ladder, 0.1, 0.25}, {ladder, 0.01, 1}};
   const auto costs = [&](double budget) {
+    const std::vector<adr::Rung> rungs = rungs_within(layers, budget);
+    CHECK(expected_error(layers, rungs) <= budget);
     std::vector<double> list;
-    for (const adr::Rung& rung : rungs_within(ladders, budget)) list.push_back(rung.cost);
+    for (const adr::Rung& rung : rungs) list.push_back(rung.cost);
     return list;
   };
-  CHECK(costs(0.2) == std::vector<double>{0.1, 0.5});
-  CHECK(costs(0.15) == std::vector<double>{0.3, 0.5});
-  CHECK(costs(0.1) == std::vector<double>{0.3, 1});
+  CHECK(costs(1) == std::vector<double>{0.1, 0.1});
+  CHECK(costs(0.15) == std::vector<double>{0.1, 0.3});  // sqrt(0.25 * 0.04 + 0.0025) = 0.112
+  CHECK(costs(0.11) == std::vector<double>{0.1, 1});
+  CHECK(costs(0.06) == std::vector<double>{0.3, 0.3});  // sqrt(0.25 * 0.0025 + 0.0025) = 0.056
+  CHECK(costs(0.03) == std::vector<double>{0.3, 1});
   CHECK(costs(0) == std::vector<double>{1, 1});
+  // The same error everywhere in the output: what it costs no longer differs, the time does.
+  layers[0].influence = 1;
+  CHECK(costs(0.06) == std::vector<double>{0.3, 1});
 }
 
 TEST_CASE("Ladders are measured on a network and end dense, and both networks see all images") {
@@ -67,12 +75,17 @@ TEST_CASE("Ladders are measured on a network and end dense, and both networks se
   const training::BatchLoader<float> loader(data.train, scale, adr::Layout::nhwc, context);
   const training::BatchLoader<float> test_loader(data.test, scale, adr::Layout::nhwc, context);
   BatchStream<float> stream(loader, 64, 16);
-  const std::vector<adr::Ladder> ladders = measure_ladders(reuse, stream);
-  REQUIRE(ladders.size() == 2);
-  for (const adr::Ladder& ladder : ladders) {
-    CHECK(ladder.back().config.method == adr::Method::dense);
-    CHECK(ladder.back().error == 0);
+  const std::vector<LayerChoices> layers = measure_choices(reuse, stream);
+  REQUIRE(layers.size() == 2);
+  for (const LayerChoices& layer : layers) {
+    CHECK(layer.ladder.back().config.method == adr::Method::dense);
+    CHECK(layer.ladder.back().error == 0);
+    CHECK(layer.dense_seconds > 0);
+    CHECK(layer.influence > 0);
+    CHECK(std::isfinite(layer.influence));
   }
+  // Measuring leaves a dense network behind.
+  for (const auto* conv : reuse.convolutions()) CHECK(conv->config().method == adr::Method::dense);
 
   Comparison same;
   same.configs.assign(2, dense);

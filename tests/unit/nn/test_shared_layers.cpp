@@ -43,6 +43,8 @@ using adr_test::refusal;
 using adr_test::shared_geometries;
 using adr_test::Start;
 using adr_test::with_method;
+using adr_test::passes::backward;
+using adr_test::passes::forward;
 
 namespace {
 

@@ -3,11 +3,12 @@
 #pragma once
 
 #include <Eigen/Core>
-#include <Eigen/Eigenvalues>
 #include <algorithm>
 #include <cmath>
 #include <type_traits>
 
+#include "adr/cluster/leading_axes.hpp"
+#include "adr/cluster/product_metric.hpp"
 #include "adr/core/aligned_buffer.hpp"
 #include "adr/core/one_eigen_thread.hpp"
 #include "adr/core/types.hpp"
@@ -50,12 +51,14 @@ struct KeptCoordinates {
 
 /// Fits principal axes to a sample of vectors in the metric of the products that they enter.
 ///
-/// Math: with G the gram matrix (sum over kernel offsets of W_o W_o^T; identity if empty) and its
-/// symmetric root R, the axes are the leading eigenvectors U of the covariance of R (x - mean);
-/// encode = R U, decode = U^T R^-1. An error of x counts by what it does to the output, at no cost
-/// when the axes are used. Directions of G weaker than 1e-4 of the strongest are strengthened to
-/// that, so that R^-1 exists. Shapes: sample n x length, gram length x length or empty. Requires: n
-/// >= 1, finite values, 1 <= kept.count <= length or 0. Cost: n length^2 + O(length^3). Errors:
+/// Math: with G = R R^T the gram matrix (sum over kernel offsets of W_o W_o^T; identity if empty),
+/// the axes are the leading eigenvectors U of the covariance of R^T (x - mean); encode = R U,
+/// decode = U^T R^-1. An error of x counts by what it does to the output, at no cost when the axes
+/// are used. Directions of G weaker than 1e-4 of the strongest are strengthened, so that R^-1
+/// exists. Shapes: sample n x length, gram length x length or empty. Requires: n >= 1, finite
+/// values, 1 <= kept.count <= length or 0. Cost: n length^2 + O(length^3); above 1024 elements, for
+/// at most a quarter as many coordinates, 12 n length (count + 16), and with a gram matrix n
+/// length^2 + length^3 / 3 for Cholesky's factor of it. Memory: two matrices of length^2. Errors:
 /// std::bad_alloc. Thread-safety: reentrant. Source: principal component analysis; the metric is
 /// this library's. A template of the kind of view, so that Eigen's solver, which takes a compiler
 /// seconds, is compiled only by those who fit.
@@ -65,7 +68,6 @@ PrincipalAxes fit_principal_axes(const MatrixView<T>& sample, const MatrixView<c
   using Scalar = std::remove_const_t<T>;
   static_assert(std::is_same_v<Scalar, float>, "axes are fitted to floats");
   using Matrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic>;
-  using Vector = Eigen::Matrix<Scalar, Eigen::Dynamic, 1>;
   using RowMajor = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
   using Stride = Eigen::OuterStride<>;
   const detail::OneEigenThread guard;
@@ -75,32 +77,18 @@ PrincipalAxes fit_principal_axes(const MatrixView<T>& sample, const MatrixView<c
                                                                Stride(sample.row_stride));
   const Eigen::Matrix<Scalar, 1, Eigen::Dynamic> mean =
       x.template cast<double>().colwise().mean().template cast<Scalar>();
-  Matrix centred = x.rowwise() - mean;
-
-  Matrix root = Matrix::Identity(length, length);
-  Matrix inverse_root = root;
+  detail::ProductMetric<Matrix> metric;
   if (gram.data != nullptr) {
     const Eigen::Map<const RowMajor, Eigen::Unaligned, Stride> g(gram.data, length, length,
                                                                  Stride(gram.row_stride));
-    const Eigen::SelfAdjointEigenSolver<Matrix> solver{Matrix(g)};
-    const Vector values = solver.eigenvalues();
-    const float strongest = values[length - 1];
-    if (strongest > 0 && std::isfinite(strongest)) {
-      const Vector roots = values.array().max(1e-4F * strongest).sqrt().matrix();
-      const Matrix& vectors = solver.eigenvectors();
-      root = vectors * roots.asDiagonal() * vectors.transpose();
-      inverse_root = vectors * roots.cwiseInverse().asDiagonal() * vectors.transpose();
-    }
+    metric = detail::ProductMetric<Matrix>(Matrix(g));
   }
-  centred = centred * root;
-  const Matrix covariance = centred.transpose() * centred / static_cast<float>(n);
-  const Eigen::SelfAdjointEigenSolver<Matrix> solver(covariance);
+  const Matrix centred = metric.weighted(x.rowwise() - mean);
+  const detail::LeadingAxes<Matrix> leading = detail::leading_axes<Matrix>(centred, kept.count);
 
-  const double mean_energy = (mean * root).squaredNorm();
-  const double total = mean_energy + std::max(0.0, double{covariance.trace()});
-  const auto variance = [&](index_t d) {
-    return std::max(0.0, double{solver.eigenvalues()[length - 1 - d]});
-  };
+  const double mean_energy = metric.weighted(mean).squaredNorm();
+  const double total = mean_energy + double{centred.squaredNorm()} / static_cast<double>(n);
+  const auto variance = [&](index_t d) { return std::max(0.0, double{leading.variances[d]}); };
   double left = total - mean_energy;
   index_t count = 0;
   const auto enough = [&] {
@@ -119,9 +107,9 @@ PrincipalAxes fit_principal_axes(const MatrixView<T>& sample, const MatrixView<c
   std::copy_n(mean.data(), length, axes.mean.data());
   axes.variances.resize(count);
   for (index_t d = 0; d < count; ++d) axes.variances[d] = static_cast<float>(variance(d));
-  const Matrix u = solver.eigenvectors().rightCols(count).rowwise().reverse();
-  const Matrix encode = root * u;
-  const Matrix decode = inverse_root * u;
+  const Matrix u = leading.directions.leftCols(count);
+  const Matrix encode = metric.encoding(u);
+  const Matrix decode = metric.decoding(u);
   axes.encode.assign(length * axes.encode_stride, 0.0F);
   axes.decode.assign(count * axes.decode_stride, 0.0F);
   for (index_t e = 0; e < length; ++e) {

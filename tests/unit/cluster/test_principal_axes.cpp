@@ -1,11 +1,14 @@
 // Principal axes against what defines them: uncorrelated coordinates, falling variances, the least
 // error in the metric, and the way back.
+#include <Eigen/Core>
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
 
+#include "adr/cluster/leading_axes.hpp"
 #include "adr/cluster/principal_axes.hpp"
+#include "adr/cluster/product_metric.hpp"
 #include "adr/reference/products.hpp"
 #include "support/catch.hpp"
 #include "support/data.hpp"
@@ -233,5 +236,59 @@ TEST_CASE("encoded_mean gives the coordinates of the mean") {
       magnitude += std::abs(term);
     }
     CHECK(std::abs(static_cast<double>(z[d]) - expected) <= 1e-6 * magnitude);
+  }
+}
+
+TEST_CASE("the first axes of wide vectors are found by iteration and carry as much as all do") {
+  Data data;
+  INFO(data);
+  using EigenMatrix = Eigen::MatrixXf;
+  const auto sample = adr_test::correlated_rows(300, 60, 8, 0.1, data);
+  EigenMatrix centred(300, 60);
+  for (index_t i = 0; i < 300; ++i) {
+    for (index_t e = 0; e < 60; ++e) centred(i, e) = sample.view()(i, e);
+  }
+  centred.rowwise() -= centred.colwise().mean().eval();
+  const auto all = adr::detail::all_axes(centred);
+  const auto first = adr::detail::first_axes(centred, 6);
+  REQUIRE(first.directions.cols() == 6);
+  CHECK((first.directions.transpose() * first.directions - EigenMatrix::Identity(6, 6)).norm() <
+        1e-5F);
+  for (index_t d = 0; d < 6; ++d) {
+    INFO("axis " << d);
+    CHECK(std::abs(first.variances[d] - all.variances[d]) < 1e-3F * all.variances[d]);
+    CHECK(std::abs((centred * first.directions.col(d)).squaredNorm() / 300 - all.variances[d]) <
+          1e-3F * all.variances[d]);
+  }
+}
+
+TEST_CASE("vectors too wide to decompose have axes and a metric") {
+  Data data;
+  INFO(data);
+  constexpr index_t k_length = adr::detail::k_longest_decomposed + 6;
+  const auto x = adr_test::correlated_rows(80, k_length, 5, 0.05, data);
+  const Weights weights(k_length, 12, data);
+  for (const bool with_gram : {false, true}) {
+    INFO("with a gram matrix " << with_gram);
+    const PrincipalAxes axes =
+        adr::fit_principal_axes(x.view(), with_gram ? weights.gram.view() : k_no_gram, {6, 0});
+    REQUIRE(axes.kept == 6);
+    const Matrix rest = residual(axes, x.view());
+    const Matrix all(x.view());
+    const double measured = with_gram
+                                ? std::sqrt(energy(adr::reference::multiply(rest, weights.w)) /
+                                            energy(adr::reference::multiply(all, weights.w)))
+                                : std::sqrt(energy(rest) / energy(all));
+    CHECK(measured < 0.2);
+    // The strengthened directions count a little, in what is left out and in all.
+    CHECK(std::abs(measured - axes.left_out) < 0.1 * measured + 5e-4);
+    const Matrix z = coordinates(axes, x.view());
+    for (index_t p = 0; p < 6; ++p) {
+      for (index_t q = 0; q < p; ++q) {
+        double covariance = 0;
+        for (index_t i = 0; i < z.rows; ++i) covariance += z(i, p) * z(i, q) / 80;
+        CHECK(std::abs(covariance) < 1e-3 * static_cast<double>(axes.variances[0]));
+      }
+    }
   }
 }

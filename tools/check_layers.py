@@ -30,8 +30,9 @@ TOP = {"version.hpp": set(), "reuse_gemm.hpp": set(), "eigen.hpp": {"reuse_gemm.
 # Headers of other projects that only some files may include.
 RESTRICTED = {
     r"xsimd\b": {"simd/batch.hpp"},
-    r"(unsupported/)?Eigen\b": {"core/one_eigen_thread.hpp", "gemm/dense_gemm.hpp", "cluster/principal_axes.hpp",
-                                "eigen.hpp"},
+    r"(unsupported/)?Eigen\b": {
+        "cluster/leading_axes.hpp", "cluster/principal_axes.hpp", "cluster/product_metric.hpp",
+        "core/one_eigen_thread.hpp", "eigen.hpp", "gemm/dense_gemm.hpp"},
     r"cblas": {"gemm/cblas_gemm.hpp"},
     r"(oneapi/dnnl/)?dnnl": {"onednn.hpp", "gemm/onednn_plan.hpp"},
 }

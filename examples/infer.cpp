@@ -80,8 +80,7 @@ void run(const Options& options) {
     training::load_weights(common.plan.checkpoint, network->parameters());
   }
   const training::DataSet data = training::load_data(common, context);
-  training::require(data.train.shape == description.input, "the network takes images of ",
-                    to_string(description.input), ", got ", to_string(data.train.shape));
+  training::require_images_of(description.input, data);
   const index_t batch = common.plan.batch;
   training::require(data.test.size() >= 2 * batch, "--test-images must be at least two batches (",
                     2 * batch, "), got ", data.test.size());

@@ -302,8 +302,8 @@ def inference_body(data):
     lines += table(["network", "dense by", "budget", "dense accuracy", "accuracy", "points, where chosen",
                     "points, where judged", "whole network", "convolutions", "best layer", "chosen for"], cells)
     return lines + [
-        "", "Every convolution runs the cheapest setting whose error on its own is within the budget, learned from training "
-        "images and frozen; the weights are those of the dense training. The budget is chosen on one half of the test "
+        "", "The convolutions run the fastest settings that are expected to keep the network's output within the budget, a "
+        "relative error: each has an influence on the output, measured alone. They learn from training images and are frozen; the weights are those of the dense training. The budget is chosen on one half of the test "
         "images, and the points are shown for both halves. Speed-ups are medians over batches, dense and reuse in turns.",
         "", "![Accuracy lost against speed of inference](images/inference.svg)"]
 

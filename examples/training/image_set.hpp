@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "training/errors.hpp"
 #include "training/tensor.hpp"
 
 namespace training {
@@ -27,5 +28,11 @@ struct DataSet {
   ImageSet train;
   ImageSet test;
 };
+
+/// Errors: UserError when a network that takes images of `shape` cannot take these.
+inline void require_images_of(const ImageShape& shape, const DataSet& data) {
+  require(data.train.shape == shape, "the network takes images of ", to_string(shape), ", got ",
+          to_string(data.train.shape));
+}
 
 }  // namespace training

@@ -62,8 +62,7 @@ class Trainer {
     require(data.train.size() > 0 && data.test.size() > 0,
             "training needs images to learn from and to test on, got ", data.train.size(), " and ",
             data.test.size());
-    require(data.train.shape == network.input_shape(), "the network takes images of ",
-            to_string(network.input_shape()), ", got ", to_string(data.train.shape));
+    require_images_of(network.input_shape(), data);
     const std::string problem = plan.sgd.validate();
     require(problem.empty(), problem);
     require(plan.batch >= 1, "--batch must be at least 1 image, got ", plan.batch);
@@ -92,7 +91,7 @@ class Trainer {
     CsvLog csv(plan_.csv, network_.convolutions().size(), epochs_done());
     StepTrace trace(plan_.trace, network_.convolutions().size());
     EpochReport report;
-    write_snapshots("initial");
+    if (epochs_done() == 0) write_snapshots("initial");
     while (epochs_done() < plan_.epochs) {
       report = train_epoch(observer, trace);
       const bool diverged = !std::isfinite(report.train_loss);

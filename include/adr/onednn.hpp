@@ -19,6 +19,7 @@
 
 #include "adr/core/aligned_buffer.hpp"
 #include "adr/core/errors.hpp"
+#include "adr/core/recently_used.hpp"
 #include "adr/core/types.hpp"
 #include "adr/core/view_checks.hpp"
 #include "adr/gemm/dense_convolution.hpp"
@@ -77,10 +78,8 @@ class OneDnnConvolution final : public DenseConvolution<float> {
   /// gradient jit:avx512_core, copies x y".
   [[nodiscard]] std::string algorithms() const {
     std::string text;
-    for (const Recent& recent : recent_) {
-      const OneDnnPlan& last = recent.front().plan;
-      if (last.empty()) continue;
-      text += (text.empty() ? "" : "; ") + last.label();
+    for (const Plans& plans : plans_) {
+      if (plans.last() != nullptr) text += (text.empty() ? "" : "; ") + plans.last()->label();
     }
     return text;
   }
@@ -107,13 +106,9 @@ class OneDnnConvolution final : public DenseConvolution<float> {
     bool x;
     bool y;
   };
-  struct Choice {
-    Key key;
-    OneDnnPlan plan;
-  };
-  /// The plans of a pass for the last keys, the last one first. Training has four: a batch and what
-  /// is left over at the end, and the same for tests.
-  using Recent = std::array<Choice, 4>;
+  /// The plans of a pass. Training has four: for a batch and what is left over at the end, and the
+  /// same for tests.
+  using Plans = detail::RecentlyUsed<Key, OneDnnPlan, 4>;
 
   /// While it lives, OpenMP starts the given number of threads in oneDNN.
   class ThreadLimit {
@@ -151,18 +146,13 @@ class OneDnnConvolution final : public DenseConvolution<float> {
     const ThreadLimit limit(threads_);
     const Key key = {x.batch, x.image_stride, w.row_stride, y.image_stride, !bias.empty()};
     const OneDnnPointers pointers = {x.data, w.data, y.data, bias.data};
-    Recent& recent = recent_[static_cast<std::size_t>(pass)];
-    const auto known = std::find_if(recent.begin(), recent.end(), [&](const Choice& choice) {
-      return !choice.plan.empty() && choice.key == key;
-    });
-    if (known != recent.end()) {
-      std::rotate(recent.begin(), known, known + 1);
-    } else {
-      recent.back() = {key, fastest_plan(pass, key, pointers)};
-      std::rotate(recent.begin(), recent.end() - 1, recent.end());
-      fit_arena(recent.front().plan);
+    Plans& plans = plans_[static_cast<std::size_t>(pass)];
+    OneDnnPlan* plan = plans.find(key);
+    if (plan == nullptr) {
+      plan = &plans.insert(key, fastest_plan(pass, key, pointers));
+      fit_arena(*plan);
     }
-    recent.front().plan.execute(pointers, arena_.data(), stream_);
+    plan->execute(pointers, arena_.data(), stream_);
   }
 
   OneDnnPlan fastest_plan(ConvolutionPass pass, const Key& key, const OneDnnPointers& pointers) {
@@ -220,8 +210,8 @@ class OneDnnConvolution final : public DenseConvolution<float> {
   /// Makes the arena as large as this plan and those that are kept need it.
   void fit_arena(const OneDnnPlan& plan) {
     index_t bytes = plan.arena_bytes();
-    for (const Recent& recent : recent_) {
-      for (const Choice& kept : recent) bytes = std::max(bytes, kept.plan.arena_bytes());
+    for (const Plans& plans : plans_) {
+      plans.for_each([&](const OneDnnPlan& kept) { bytes = std::max(bytes, kept.arena_bytes()); });
     }
     if (bytes != arena_.size()) arena_ = AlignedBuffer<unsigned char>(bytes);
   }
@@ -329,7 +319,7 @@ class OneDnnConvolution final : public DenseConvolution<float> {
   dnnl::engine engine_;
   dnnl::stream stream_;
   dnnl::primitive_attr attributes_;
-  std::array<Recent, 3> recent_;  ///< one per pass
+  std::array<Plans, 3> plans_;  ///< one list per pass
   AlignedBuffer<unsigned char> arena_;
 };
 

@@ -20,7 +20,6 @@
 #include <algorithm>
 #include <type_traits>
 
-#include "adr/core/parallel.hpp"
 #include "adr/core/types.hpp"
 
 ADR_NAMESPACE_BEGIN
@@ -71,17 +70,5 @@ class MatrixRows {
  private:
   MatrixView<T> matrix_;
 };
-
-/// Copies all rows to row-major memory of rows x cols elements. Thread-safety: reentrant.
-template <class Rows, class Element>
-MatrixView<const Element> copy_of_rows(const Rows& rows, Element* memory, int thread_count) {
-  constexpr index_t k_block_rows = 256;
-  const MatrixView<Element> copy(memory, rows.rows(), rows.cols());
-  parallel_for((copy.rows + k_block_rows - 1) / k_block_rows, thread_count, [&](index_t b, int) {
-    const index_t first = b * k_block_rows;
-    rows.load(first, 0, copy.middle_rows(first, std::min(k_block_rows, copy.rows - first)));
-  });
-  return copy;
-}
 
 ADR_NAMESPACE_END

@@ -1,7 +1,6 @@
 // The fastest of several dense convolutions, pass by pass, found by trying.
 #pragma once
 
-#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <limits>
@@ -11,6 +10,7 @@
 
 #include "adr/core/context.hpp"
 #include "adr/core/errors.hpp"
+#include "adr/core/recently_used.hpp"
 #include "adr/core/types.hpp"
 #include "adr/gemm/dense_convolution.hpp"
 
@@ -58,27 +58,15 @@ class FastestConvolution final : public DenseConvolution<T> {
  private:
   enum Kind : std::size_t { k_forward, k_weight_gradient, k_input_gradient, k_kinds };
 
-  struct Choice {
-    index_t batch = 0;
-    DenseConvolution<T>* fastest = nullptr;
-  };
-  /// The last batch sizes, the last one first. Training has four: a batch and what is left over at
-  /// the end, and the same for tests.
-  using Recent = std::array<Choice, 4>;
+  /// The fastest by batch size. Training has four: a batch and what is left over at the end, and
+  /// the same for tests.
+  using Choices = detail::RecentlyUsed<index_t, DenseConvolution<T>*, 4>;
 
   template <class Run>
   void run(Kind kind, index_t batch, const Run& run_with) {
-    Recent& recent = recent_[kind];
-    const auto known = std::find_if(recent.begin(), recent.end(), [&](const Choice& choice) {
-      return choice.fastest != nullptr && choice.batch == batch;
-    });
-    if (known != recent.end()) {
-      std::rotate(recent.begin(), known, known + 1);
-    } else {
-      recent.back() = {batch, fastest(run_with)};
-      std::rotate(recent.begin(), recent.end() - 1, recent.end());
-    }
-    run_with(*recent.front().fastest);
+    DenseConvolution<T>** choice = choices_[kind].find(batch);
+    if (choice == nullptr) choice = &choices_[kind].insert(batch, fastest(run_with));
+    run_with(**choice);
   }
 
   template <class Run>
@@ -102,7 +90,7 @@ class FastestConvolution final : public DenseConvolution<T> {
 
   std::vector<Implementation> implementations_;
   Clock clock_;
-  std::array<Recent, k_kinds> recent_;
+  std::array<Choices, k_kinds> choices_;
 };
 
 ADR_NAMESPACE_END

@@ -10,6 +10,7 @@
 #include "adr/adapt/reuse_config.hpp"
 #include "adr/adapt/reuse_stats.hpp"
 #include "adr/core/context.hpp"
+#include "adr/core/row_major.hpp"
 #include "adr/core/stage_clock.hpp"
 #include "adr/core/types.hpp"
 #include "adr/core/vector_map.hpp"
@@ -212,7 +213,9 @@ class ProductGradients {
     if (rows_weights(forms, forward) || rows_input(forms, forward)) {
       bytes = rows.backward_workspace_bytes(forward.map.rows(), rows_input(forms, forward),
                                             thread_count);
-      if (!in_place) bytes += copy_bytes(forward.map.rows(), shape.outputs);
+      if (!in_place) {
+        bytes += detail::row_major_bytes<T>("d_y", forward.map.rows(), shape.outputs);
+      }
     }
     if (forward.shared != nullptr && forms.weights == WeightGradient::clusters) {
       bytes = std::max(bytes, forward.shared->weight_gradient_workspace_bytes(thread_count));
@@ -227,17 +230,6 @@ class ProductGradients {
     }
     return bytes;
   }
-  static std::size_t copy_bytes(index_t rows, index_t outputs) {
-    return WorkspaceSize().template add<T>(checked_product("d_y", rows, outputs)).bytes();
-  }
-
-  /// The output gradient row by row, copied where it does not lie so.
-  template <class Rows>
-  static MatrixView<const T> row_major(const Rows& rows, Context& context) {
-    if (rows.in_place()) return rows.view(0, rows.rows(), nullptr);
-    return copy_of_rows(rows, context.workspace().template take<T>(rows.rows() * rows.cols()),
-                        context.threads());
-  }
 
   template <class Input, class OutputRows, class InputOperand>
   static void compute_by_rows(const GradientForms& forms, const ForwardState<T>& forward,
@@ -248,7 +240,7 @@ class ProductGradients {
     const bool with_weights = rows_weights(forms, forward);
     if (!with_weights && !rows_input(forms, forward)) return;
     const Workspace::Frame frame(context.workspace());
-    const MatrixView<const T> gradient = row_major(d_output, context);
+    const MatrixView<const T> gradient = detail::row_major(d_output, context);
     const StageTimes before = rows.stats().backward_times;
     // The published gradients share the sums per cluster; their time is all in one figure.
     const bool shares_sums = with_weights && forms.weights == WeightGradient::clusters &&

@@ -7,6 +7,7 @@
 
 #include "adr/core/context.hpp"
 #include "adr/core/parallel.hpp"
+#include "adr/core/row_major.hpp"
 #include "adr/core/types.hpp"
 #include "adr/core/workspace.hpp"
 #include "adr/gemm/dense_convolution.hpp"
@@ -52,8 +53,9 @@ class UnfoldedConvolution final : public DenseConvolution<T> {
                                                             geometry_.out_channels,
                                                             context_.threads()));
     const Workspace::Frame frame(context_.workspace());
-    dense_weight_gradient(ConvInput<const T>{geometry_, x, 0}.rows(), row_major(d_output),
-                          GemmResult<T>{d_w, true}, gemm_, context_);
+    dense_weight_gradient(ConvInput<const T>{geometry_, x, 0}.rows(),
+                          detail::row_major(d_output, context_), GemmResult<T>{d_w, true}, gemm_,
+                          context_);
   }
 
   void input_gradient(const TensorView<const T>& d_y, const MatrixView<const T>& w,
@@ -65,23 +67,15 @@ class UnfoldedConvolution final : public DenseConvolution<T> {
     const Workspace::Frame frame(context_.workspace());
     parallel_for(d_x.batch, context_.threads(),
                  [&](index_t n, int) { std::fill_n(d_x.image(n), d_x.image_size(), T(0)); });
-    dense_input_gradient(row_major(d_output), transposed(w), ConvInput<T>{geometry_, d_x, 0}.rows(),
-                         gemm_, context_);
+    dense_input_gradient(detail::row_major(d_output, context_), transposed(w),
+                         ConvInput<T>{geometry_, d_x, 0}.rows(), gemm_, context_);
   }
 
  private:
   using OutputRows = PixelRows<const T>;
 
   static std::size_t copy_bytes(const OutputRows& rows) {
-    if (rows.in_place()) return 0;
-    return WorkspaceSize()
-        .template add<T>(checked_product("d_y", rows.rows(), rows.cols()))
-        .bytes();
-  }
-  MatrixView<const T> row_major(const OutputRows& rows) {
-    if (rows.in_place()) return rows.view(0, rows.rows(), nullptr);
-    return copy_of_rows(rows, context_.workspace().template take<T>(rows.rows() * rows.cols()),
-                        context_.threads());
+    return rows.in_place() ? 0 : detail::row_major_bytes<T>("d_y", rows.rows(), rows.cols());
   }
 
   ConvGeometry geometry_;

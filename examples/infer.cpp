@@ -79,6 +79,7 @@ void run(const Options& options) {
   for (const Network<float>* network : {&dense, &reuse}) {
     training::load_weights(common.plan.checkpoint, network->parameters());
   }
+  for (Network<float>* network : {&dense, &reuse}) network->set_training(false);
   const training::DataSet data = training::load_data(common, context);
   training::require_images_of(description.input, data);
   const index_t batch = common.plan.batch;

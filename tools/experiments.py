@@ -38,6 +38,7 @@ NETWORKS = {
     "cifarnet": {"epochs": 6, "batch": 128, "lr": 0.01, "lr-step": 2, "train-images": 20000, "test-images": 0},
     "alexnet": {"epochs": 6, "batch": 128, "lr": 0.01, "lr-step": 2, "train-images": 10000, "test-images": 0},
     "vgg19": {"epochs": 3, "batch": 64, "lr": 0.01, "lr-step": 0, "train-images": 4000, "test-images": 2000},
+    "vgg19-bn": {"epochs": 3, "batch": 64, "lr": 0.01, "lr-step": 0, "train-images": 4000, "test-images": 2000},
 }
 
 # The phases of the schedule. The library's own for CifarNet, spelled out; the errors of many layers add up, so the deep
@@ -48,6 +49,7 @@ PHASES = {
     "cifarnet": ["--error-budgets", "0.12,0.05,0", "--rounding-steps", "4,2,0", "--phase-ends", "0.7,0.9,1"],
     "alexnet": DEEP_PHASES,
     "vgg19": DEEP_PHASES,
+    "vgg19-bn": DEEP_PHASES,
 }
 
 

@@ -21,6 +21,9 @@ import experiments
 
 # Networks for 224 x 224 pixels, for times alone: their batches.
 LARGE = {"alexnet-224": 16, "vgg19-224": 4}
+# Those whose layers are measured unless others are named.
+USUAL = ["cifarnet", "alexnet", "vgg19"]
+SHAPES = {"vgg19-bn": "vgg19"}  # the same layers
 MOMENTS = {"layers": ("initial", "trained"), "adaptive": ("trained",)}
 
 
@@ -55,7 +58,7 @@ def commands(options):
                                 str(plan["test-images"])], {}
             continue
         for moment in options.moments or MOMENTS[options.what]:
-            command = [str(build / f"bench/bench_{options.what}"), "--shapes", f"bench/shapes/{network}.txt",
+            command = [str(build / f"bench/bench_{options.what}"), "--shapes", f"bench/shapes/{SHAPES.get(network, network)}.txt",
                        "--snapshot", moment, "--batch", str(batch_of(network))]
             if options.what == "layers":
                 command += ["--settings", "few", "--layout", "nhwc"]
@@ -112,13 +115,13 @@ def main():
     parser.add_argument("--build", required=True, help="the build folder")
     parser.add_argument("--called-from", default=".", help=argparse.SUPPRESS)
     parser.add_argument("--networks", type=experiments.names_of([*experiments.NETWORKS, *LARGE]),
-                        help="default: those that scripts/experiments trains; of snapshots: the others")
+                        help=f"default: {','.join(USUAL)}; of snapshots: those for 224 x 224 pixels")
     parser.add_argument("--experiments", default="build/experiments", help="where scripts/experiments left its runs")
     parser.add_argument("--moments", type=experiments.names_of(MOMENTS["layers"]),
                         help="of layers: initial,trained (default: both)")
     parser.add_argument("--json", help="file for the results")
     options, flags = parser.parse_known_args()
-    options.networks = options.networks or list(LARGE if options.what == "snapshots" else experiments.NETWORKS)
+    options.networks = options.networks or list(LARGE if options.what == "snapshots" else USUAL)
     if options.what == "snapshots":
         for command in snapshot_commands(options):
             print(" ".join([*command, *flags]), flush=True)

@@ -18,8 +18,8 @@ struct LayerTime {
   double backward = 0;
 };
 
-/// The operands of a layer with weights in the last forward and backward pass. A fully connected
-/// layer is a convolution over images of one pixel.
+/// The operands of a layer that is a product in the last forward and backward pass. A fully
+/// connected layer is a convolution over images of one pixel.
 template <class T>
 struct ProductOperands {
   std::string name;
@@ -58,6 +58,11 @@ class Network {
     return as_matrix(layer_input(layers_.size()));
   }
 
+  /// Networks train until told otherwise.
+  void set_training(bool training) {
+    for (const auto& layer : layers_) layer->set_training(training);
+  }
+
   /// Where the loss puts the gradient of the logits of the last forward.
   adr::MatrixView<T> logit_gradient() {
     gradients_.back().resize(input_.batch, layers_.back()->output_shape(), layout_);
@@ -77,17 +82,16 @@ class Network {
     }
   }
 
-  /// What the layers with weights have last worked on, after backward.
+  /// What the layers that are products have last worked on, after backward.
   [[nodiscard]] std::vector<ProductOperands<T>> products() {
     std::vector<ProductOperands<T>> all;
     for (std::size_t i = 0; i < layers_.size(); ++i) {
-      const auto parameters = layers_[i]->parameters();
-      if (parameters.empty()) continue;
+      if (!layers_[i]->is_product()) continue;
       ProductOperands<T> operands;
       operands.name = layers_[i]->name();
       operands.input = layer_input(i);
       operands.output_gradient = gradients_[i].const_view();
-      operands.weights = parameters.front()->matrix();
+      operands.weights = layers_[i]->parameters().front()->matrix();
       if (const auto* conv = dynamic_cast<const Conv<T>*>(layers_[i].get())) {
         operands.kernel = conv->geometry().kernel_height;
       } else {

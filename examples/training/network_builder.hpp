@@ -12,6 +12,7 @@
 #include "adr/gemm/dense_gemm.hpp"
 #include "training/dense_backend.hpp"
 #include "training/errors.hpp"
+#include "training/layers/batch_norm.hpp"
 #include "training/layers/conv.hpp"
 #include "training/layers/linear.hpp"
 #include "training/layers/lrn.hpp"
@@ -89,6 +90,9 @@ class NetworkBuilder {
   void add(const LrnLayer& lrn) {
     layers_.push_back(
         std::make_unique<Lrn<T>>(next_name("lrn"), shape_, lrn.size, lrn.alpha, context_));
+  }
+  void add(const BatchNormLayer&) {
+    layers_.push_back(std::make_unique<BatchNorm<T>>(next_name("norm"), shape_, context_));
   }
   void add(const LinearLayer& linear) {
     layers_.push_back(std::make_unique<Linear<T>>(next_name("linear"), shape_.size(),

@@ -26,11 +26,13 @@ struct LrnLayer {
   index_t size;
   double alpha;
 };
+struct BatchNormLayer {};
 struct LinearLayer {
   index_t out_features;
 };
 
-using LayerDescription = std::variant<ConvLayer, ReluLayer, MaxPoolLayer, LrnLayer, LinearLayer>;
+using LayerDescription =
+    std::variant<ConvLayer, ReluLayer, MaxPoolLayer, LrnLayer, BatchNormLayer, LinearLayer>;
 
 /// L and H of the papers for one convolution.
 struct PublishedReuse {
@@ -81,6 +83,7 @@ inline std::string to_string(const LayerDescription& layer) {
     std::string operator()(const LrnLayer& l) const {
       return message("lrn ", l.size, " alpha ", l.alpha);
     }
+    std::string operator()(const BatchNormLayer&) const { return "batch norm"; }
     std::string operator()(const LinearLayer& l) const {
       return message("linear ", l.out_features);
     }

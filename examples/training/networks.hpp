@@ -21,6 +21,7 @@ inline std::vector<std::pair<std::string, NetworkMaker>> networks() {
   return {{"cifarnet", cifarnet},
           {"alexnet", [](const NetworkOptions&) { return alexnet(); }},
           {"vgg19", [](const NetworkOptions&) { return vgg19(); }},
+          {"vgg19-bn", [](const NetworkOptions&) { return vgg19_bn(); }},
           {"alexnet-224", [](const NetworkOptions&) { return alexnet_224(); }},
           {"vgg19-224", [](const NetworkOptions&) { return vgg19_224(); }}};
 }

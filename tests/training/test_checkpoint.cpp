@@ -9,8 +9,8 @@
 
 #include "support/catch.hpp"
 #include "support/layer_instances.hpp"
-#include "training/temporary_folder.hpp"
 #include "training/generated_images.hpp"
+#include "training/temporary_folder.hpp"
 #include "training/trainer.hpp"
 
 namespace {

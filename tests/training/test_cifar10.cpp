@@ -5,8 +5,8 @@
 
 #include "support/catch.hpp"
 #include "support/skip.hpp"
-#include "training/temporary_folder.hpp"
 #include "training/cifar10.hpp"
+#include "training/temporary_folder.hpp"
 
 namespace {
 

@@ -1,4 +1,5 @@
 // The backward pass of every layer against central differences, in double and in both layouts.
+#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <limits>
@@ -9,6 +10,7 @@
 
 #include "support/catch.hpp"
 #include "support/layer_instances.hpp"
+#include "training/layers/batch_norm.hpp"
 #include "training/layers/conv.hpp"
 #include "training/layers/linear.hpp"
 #include "training/layers/lrn.hpp"
@@ -98,6 +100,70 @@ TEST_CASE("A NaN passes through ReLU") {
   relu.forward(x.const_view(), y.view());
   CHECK(std::isnan(y.view().data[0]));
   CHECK(y.view().data[1] == 0);
+}
+
+TEST_CASE("Batch normalisation while training") {
+  adr::Context context(2);
+  for (const adr::Layout layout : k_layouts) {
+    BatchNorm<double> norm("norm", {3, 4, 5}, context);
+    for (index_t c = 0; c < 3; ++c) {
+      norm.parameters()[0]->value()[c] = 0.5 + static_cast<double>(c);
+      norm.parameters()[1]->value()[c] = 2.0 - static_cast<double>(c);
+    }
+    check_layer(norm, {3, 4, 5}, layout, 12);
+  }
+}
+
+TEST_CASE("Batch normalisation keeps averages of batches for afterwards") {
+  const ImageShape shape = {2, 3, 2};
+  for (const adr::Layout layout : k_layouts) {
+    for (const int threads : {1, 3}) {
+      adr::Context context(threads);
+      BatchNorm<double> norm("norm", shape, context);
+      adr::Random random(3);
+      Tensor<double> x, y;
+      x.resize(40, shape, layout);
+      y.resize(40, shape, layout);
+      const index_t channel_stride = layout == adr::Layout::nhwc ? 1 : 6;
+      const index_t pixel_stride = layout == adr::Layout::nhwc ? 2 : 1;
+      const auto mean_and_square = [&](const Tensor<double>& tensor, index_t channel) {
+        std::pair<double, double> sums = {0, 0};
+        for (index_t n = 0; n < 40; ++n) {
+          for (index_t p = 0; p < 6; ++p) {
+            const double value =
+                tensor.const_view().image(n)[channel * channel_stride + p * pixel_stride];
+            sums.first += value / 240;
+            sums.second += value * value / 240;
+          }
+        }
+        return sums;
+      };
+      fill_normal(random, x.view().data, 480);
+      for (index_t i = 0; i < 480; ++i) x.view().data[i] = 3 * x.view().data[i] + 5;
+      for (int step = 0; step < 100; ++step) norm.forward(x.const_view(), y.view());
+      for (index_t c = 0; c < 2; ++c) {
+        const auto [mean, square] = mean_and_square(y, c);
+        CHECK(std::abs(mean) < 1e-12);
+        CHECK(std::abs(square - 1) < 1e-4);
+        // 0.9^100 of the start is left in the averages.
+        const auto [x_mean, x_square] = mean_and_square(x, c);
+        CHECK(std::abs(norm.parameters()[2]->value()[c] - x_mean) < 2e-4);
+        CHECK(std::abs(norm.parameters()[3]->value()[c] - (x_square - x_mean * x_mean)) < 1e-3);
+      }
+      // An image no longer depends on its neighbours, and nothing is learned.
+      norm.set_training(false);
+      norm.forward(x.const_view(), y.view());
+      const std::vector<double> together(y.const_view().image(7), y.const_view().image(7) + 12);
+      const double average = norm.parameters()[2]->value()[0];
+      Tensor<double> one, alone;
+      one.resize(1, shape, layout);
+      alone.resize(1, shape, layout);
+      std::copy_n(x.const_view().image(7), 12, one.view().data);
+      norm.forward(one.const_view(), alone.view());
+      CHECK(std::vector<double>(alone.view().data, alone.view().data + 12) == together);
+      CHECK(norm.parameters()[2]->value()[0] == average);
+    }
+  }
 }
 
 TEST_CASE("Max pooling with apart, overlapping and clipped windows") {

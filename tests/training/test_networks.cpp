@@ -26,6 +26,8 @@ index_t parameter_count(const NetworkDescription& description) {
     } else if (const auto* pool = std::get_if<MaxPoolLayer>(&layer)) {
       adr::Context context(1);
       shape = MaxPool<float>("pool", shape, pool->window, pool->stride, context).output_shape();
+    } else if (std::holds_alternative<BatchNormLayer>(layer)) {
+      count += 4 * shape.channels;  // scale, shift and two running averages
     } else if (const auto* linear = std::get_if<LinearLayer>(&layer)) {
       count += (shape.size() + 1) * linear->out_features;
       shape = {linear->out_features, 1, 1};
@@ -52,11 +54,10 @@ TEST_CASE("Networks have the layers and parameters of their papers") {
     index_t parameters;
   };
   // The forms for 224 x 224 pixels as published; the others counted by hand.
-  const std::vector<Known> known = {{"cifarnet", 2, 3, 1756426},
-                                    {"alexnet", 5, 3, 23272266},
-                                    {"vgg19", 16, 1, 20029514},
-                                    {"alexnet-224", 5, 3, 61100840},
-                                    {"vgg19-224", 16, 3, 143667240}};
+  const std::vector<Known> known = {
+      {"cifarnet", 2, 3, 1756426},     {"alexnet", 5, 3, 23272266},
+      {"vgg19", 16, 1, 20029514},      {"vgg19-bn", 16, 1, 20029514 + 4 * 5504},
+      {"alexnet-224", 5, 3, 61100840}, {"vgg19-224", 16, 3, 143667240}};
   REQUIRE(network_names().size() == known.size());
   for (const Known& network : known) {
     INFO(network.name);
@@ -71,7 +72,7 @@ TEST_CASE("Networks have the layers and parameters of their papers") {
 
 TEST_CASE("Every network for small images is built from its description") {
   adr::Context context(1);
-  for (const char* name : {"cifarnet", "alexnet", "vgg19"}) {
+  for (const char* name : {"cifarnet", "alexnet", "vgg19", "vgg19-bn"}) {
     INFO(name);
     const NetworkDescription description = network_by_name(name, {});
     NetworkSettings<float> settings;

@@ -7,10 +7,10 @@
 
 #include "support/catch.hpp"
 #include "support/layer_instances.hpp"
-#include "training/temporary_folder.hpp"
 #include "training/generated_images.hpp"
 #include "training/npy_images.hpp"
 #include "training/snapshots.hpp"
+#include "training/temporary_folder.hpp"
 
 namespace {
 

@@ -31,6 +31,12 @@ class Layer {
 
   virtual std::vector<Parameter<T>*> parameters() { return {}; }
 
+  /// Whether the next passes are for training; layers that make no difference ignore it.
+  virtual void set_training(bool) {}
+
+  /// Whether the layer is a product of its input and its first parameter.
+  [[nodiscard]] virtual bool is_product() const { return false; }
+
  private:
   std::string name_;
 };

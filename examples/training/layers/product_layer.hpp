@@ -15,6 +15,7 @@ template <class T, class Product>
 class ProductLayer : public Layer<T> {
  public:
   std::vector<Parameter<T>*> parameters() final { return {&weights_, &bias_}; }
+  [[nodiscard]] bool is_product() const final { return true; }
 
  protected:
   /// Weights of outputs x columns elements, drawn for what follows.

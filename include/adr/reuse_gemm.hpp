@@ -2,10 +2,12 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <limits>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "adr/adapt/reuse_config.hpp"
 #include "adr/adapt/reuse_stats.hpp"

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cmath>
+#include <cstddef>
 
 #include "adr/adapt/ladder.hpp"
 #include "adr/adapt/state_archive.hpp"

@@ -1,6 +1,7 @@
 // How a scheduler moves layers between settings: strategies and their parameters.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <vector>
 

@@ -2,6 +2,7 @@
 // directions, so that they cannot differ.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <string>

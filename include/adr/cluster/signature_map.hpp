@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
 
 #include "adr/core/aligned_buffer.hpp"
 #include "adr/core/types.hpp"

@@ -5,6 +5,7 @@
 // itself and cannot be forgotten.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <chrono>
+#include <cstddef>
 #include <vector>
 
 #include "adr/core/types.hpp"

@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <limits>
+#include <stdexcept>
 
 #include "adr/core/aligned_buffer.hpp"
 #include "adr/core/errors.hpp"

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 
 #include "adr/core/context.hpp"
 #include "adr/core/matrix_rows.hpp"

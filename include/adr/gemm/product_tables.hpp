@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <type_traits>
 
 #include "adr/cluster/clustering.hpp"
 #include "adr/core/aligned_buffer.hpp"

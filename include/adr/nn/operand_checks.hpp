@@ -1,6 +1,8 @@
 // The rule about overlapping memory for a product and its gradients, for all layers alike.
 #pragma once
 
+#include <string_view>
+
 #include "adr/core/view_checks.hpp"
 
 ADR_NAMESPACE_BEGIN

@@ -2,6 +2,7 @@
 // flipped kernel.
 #pragma once
 
+#include <cstddef>
 #include <utility>
 
 #include "adr/adapt/reuse_config.hpp"

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "adr/adapt/adaptive_layer.hpp"
 #include "adr/adapt/reuse_config.hpp"

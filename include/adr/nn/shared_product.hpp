@@ -2,6 +2,7 @@
 // method made them.
 #pragma once
 
+#include <cstddef>
 #include <type_traits>
 #include <utility>
 #include <variant>

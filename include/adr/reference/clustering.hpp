@@ -1,6 +1,7 @@
 // Clusters by definition: signatures, centroids and energies of given ids.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <vector>

@@ -2,6 +2,7 @@
 // so that the unfolded form has something independent to be compared with.
 #pragma once
 
+#include <cstddef>
 #include <vector>
 
 #include "adr/core/types.hpp"

@@ -1,6 +1,7 @@
 // Products by definition: dense, through clusters, and their gradients.
 #pragma once
 
+#include <cstddef>
 #include <vector>
 
 #include "adr/core/types.hpp"

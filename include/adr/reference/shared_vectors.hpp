@@ -2,6 +2,7 @@
 // output when something else, such as the centroids of their clusters, stands in for them.
 #pragma once
 
+#include <cstddef>
 #include <vector>
 
 #include "adr/core/types.hpp"

@@ -29,6 +29,7 @@ struct Options {
   training::Options common;
   std::vector<double> budgets = {0.4,  0.3,  0.25, 0.2,  0.16, 0.13, 0.1,
                                  0.08, 0.06, 0.05, 0.04, 0.03, 0.02};
+  int learning_batches = 40;
   std::string json;
 };
 
@@ -105,9 +106,8 @@ void run(const Options& options) {
         });
     if (!is_known) comparisons.push_back(comparison);
   }
-  constexpr int k_learning_batches = 10;
   for (Comparison& comparison : comparisons) {
-    learn(reuse, comparison.configs, stream, k_learning_batches);
+    learn(reuse, comparison.configs, stream, options.learning_batches);
     compare(dense, reuse, test_loader, data.test.size(), batch, comparison);
     if (&comparison == &comparisons.front()) print_header(comparison.dense_accuracy());
     print_comparison(comparison);
@@ -151,6 +151,10 @@ int main(int argc, char** argv) {
                  "Relative errors that the network's output may be expected to have")
       ->delimiter(',')
       ->check(CLI::Range(0.0, 1.0));
+  app.add_option("--learning-batches", options.learning_batches,
+                 "Training batches that convolutions learn from before they are frozen")
+      ->check(CLI::Range(1, 100000))
+      ->capture_default_str();
   app.add_option("--json", options.json, "File for the results");
   try {
     app.parse(argc, argv);

@@ -244,7 +244,7 @@ def self_test():
     assert auto["time_saved_vs_unfolded"] == 0.9, auto
     assert auto["accuracy_minus_dense"] == 0.01, auto
     assert auto["seconds_to_dense_accuracy"] == 6, auto
-    assert auto["images"] == 20000, auto
+    assert auto["images"] == 50000, auto
     assert rows["cifarnet", "published-fixed"]["seconds_to_dense_accuracy"] is None
     assert rows["cifarnet", "published-fixed"]["time_saved_vs_dense"] == -1
     assert rows["alexnet", "auto"]["time_saved_vs_dense"] is None

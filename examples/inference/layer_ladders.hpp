@@ -42,14 +42,17 @@ class BatchStream {
   training::Batch<T> batch_;
 };
 
-/// Gives every convolution its setting, lets them learn from `batches` batches, and freezes them.
+/// Gives every convolution its setting, lets them learn from `batches` batches, and freezes them:
+/// clusters are fitted to the first one and refined by the others.
 template <class T>
 void learn(training::Network<T>& network, const std::vector<adr::ReuseConfig>& configs,
            BatchStream<T>& stream, int batches) {
   const auto& convolutions = network.convolutions();
   for (std::size_t i = 0; i < convolutions.size(); ++i) {
+    adr::ReuseConfig config = configs[i];
+    config.refit_interval = std::max<index_t>(config.refit_interval, batches);
     convolutions[i]->unfreeze();
-    convolutions[i]->adaptive().set_config(configs[i]);
+    convolutions[i]->adaptive().set_config(config);
   }
   for (int i = 0; i < batches; ++i) network.forward(stream.next().images.const_view());
   for (auto* conv : convolutions) conv->freeze();

@@ -36,7 +36,7 @@ struct StageUnits {
   static constexpr double rotate = 1.7;      ///< per multiply-add of a rotation that is kept
   static constexpr double refine = 30;       ///< per element of the sample and book
   static constexpr double table = 3.3;       ///< per multiply-add of tables
-  static constexpr double lookup = 0.65;     ///< per entry looked up in registers
+  static constexpr double lookup = 0.65;     ///< per step of a look-up in registers
   static constexpr double id = 2.5;          ///< per id that is read for a kernel offset
   static constexpr double output = 38;       ///< per element of the output
   static constexpr double subspace = 1.45;   ///< per multiply-add in kept coordinates
@@ -85,11 +85,12 @@ inline double codebook_units(const LayerShape& shape, const ReuseConfig& config)
   const double compared = kept * (config.quantizer == Quantizer::residual ? books : 1.0);
   const double sample = std::min(1024.0, vectors);
   const double ids = static_cast<double>(shape.rows) * offsets * groups * books;
+  const double steps = std::ceil(entries / static_cast<double>(shape.entries_at_once));
   return U::load * vectors * length +
          U::encode * vectors * groups * (per_group * kept + entries * (compared + 2 * books)) +
          U::refine * sample * books * length +
          U::table * entries * offsets * outputs * books * length +
-         ids * (U::lookup * outputs + U::id);
+         ids * (U::lookup * steps * outputs + U::id);
 }
 
 /// Rotating the input and the weights, and products of kept coordinates.

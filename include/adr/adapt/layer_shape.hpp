@@ -7,14 +7,15 @@ ADR_NAMESPACE_BEGIN
 
 /// One product as policy sees it: sizes alone, no geometry and no matrices.
 struct LayerShape {
-  index_t rows = 0;            ///< N of a batch: output pixels, or rows of a plain product
-  index_t columns = 0;         ///< K
-  index_t outputs = 0;         ///< M, of one group
-  index_t vectors = 0;         ///< shared neuron vectors of a batch
-  index_t vector_length = 0;   ///< elements of one
-  index_t offsets = 1;         ///< kernel offsets that share one; columns = offsets * vector_length
-  index_t kernel_width = 1;    ///< 1 for a plain product
-  index_t kernel_plane = 1;    ///< kernel height times kernel width; 1 for a plain product
+  index_t rows = 0;           ///< N of a batch: output pixels, or rows of a plain product
+  index_t columns = 0;        ///< K
+  index_t outputs = 0;        ///< M, of one group
+  index_t vectors = 0;        ///< shared neuron vectors of a batch
+  index_t vector_length = 0;  ///< elements of one
+  index_t offsets = 1;        ///< kernel offsets that share one; columns = offsets * vector_length
+  index_t kernel_width = 1;   ///< 1 for a plain product
+  index_t kernel_plane = 1;   ///< kernel height times kernel width; 1 for a plain product
+  index_t entries_at_once = 64;  ///< of a table, that a look-up chooses among in one step
   bool channels_last = false;  ///< columns run over channels first (nhwc) or over the plane (nchw)
 
   /// Multiply-adds of one dense pass.

@@ -29,6 +29,7 @@
 #include "adr/nn/pass_timer.hpp"
 #include "adr/nn/product_shape.hpp"
 #include "adr/nn/product_state.hpp"
+#include "adr/simd/lookup.hpp"
 
 ADR_NAMESPACE_BEGIN
 
@@ -116,6 +117,7 @@ class LayerProduct {
     shape.vectors = map_.vectors();
     shape.vector_length = shape_.input.length;
     shape.offsets = shape_.input.offsets;
+    shape.entries_at_once = simd::DefaultLookup::k_entries_at_once;
     return shape;
   }
 

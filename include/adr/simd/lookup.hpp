@@ -41,7 +41,10 @@ struct LookupShape {
 };
 
 /// One look-up at a time: the only form where no other is compiled, and the yardstick of tests.
-struct ScalarLookup {};
+struct ScalarLookup {
+  /// A load finds one of any number of entries.
+  static constexpr index_t k_entries_at_once = 256;
+};
 
 /// The fastest form that the translation unit is compiled for.
 #if defined(ADR_NO_SIMD)

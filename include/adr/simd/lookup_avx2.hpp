@@ -170,6 +170,8 @@ struct WordLookup256 {
 
 /// AVX2.
 struct Avx2Lookup {
+  /// Entries of a table that one instruction chooses among; more take as many steps.
+  static constexpr index_t k_entries_at_once = 16;
   template <int Entries>
   using Int16 = detail::WordLookup256<Entries>;
   template <int Entries>

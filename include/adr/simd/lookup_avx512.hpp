@@ -276,6 +276,8 @@ struct PairLookup512 {
 
 /// AVX-512 with permutations of 16-bit lanes (AVX512BW).
 struct Avx512Lookup {
+  /// Entries of a table that one instruction chooses among; more take as many steps.
+  static constexpr index_t k_entries_at_once = 64;
   template <int Entries>
   using Int16 = detail::WordLookup512<Entries>;
   template <int Entries>
@@ -286,6 +288,8 @@ struct Avx512Lookup {
 #if defined(__AVX512VBMI__)
 /// AVX-512 with permutations of bytes as well (AVX512VBMI).
 struct Avx512VbmiLookup {
+  /// Entries of a table that one instruction chooses among; more take as many steps.
+  static constexpr index_t k_entries_at_once = 64;
   template <int Entries>
   using Int16 = detail::WordLookup512<Entries>;
   template <int Entries>

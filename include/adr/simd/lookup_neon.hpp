@@ -148,6 +148,8 @@ struct WordLookupNeon {
 
 /// 64-bit Arm.
 struct NeonLookup {
+  /// Entries of a table that one instruction chooses among; more take as many steps.
+  static constexpr index_t k_entries_at_once = 64;
   template <int Entries>
   using Int16 = detail::WordLookupNeon<Entries>;
   template <int Entries>

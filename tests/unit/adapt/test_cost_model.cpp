@@ -72,6 +72,24 @@ double forward_cost(const LayerShape& shape, const ReuseConfig& config) {
 
 }  // namespace
 
+TEST_CASE("Entries that are looked up in several steps cost as many") {
+  LayerShape shape;
+  shape.rows = shape.vectors = 32768;
+  shape.vector_length = shape.outputs = 64;
+  shape.offsets = shape.kernel_plane = 25;
+  shape.columns = 1600;
+  ReuseConfig config;
+  config.method = Method::codebook;
+  config.codebook_size = 64;
+  const double at_once = forward_cost(shape, config);
+  shape.entries_at_once = 16;
+  const double in_four = forward_cost(shape, config);
+  CHECK(in_four > 1.5 * at_once);
+  CHECK(in_four < 4 * at_once);
+  config.codebook_size = 16;
+  CHECK(forward_cost(shape, config) < at_once);
+}
+
 TEST_CASE("The dense setting costs 1") {
   for (const LayerShape& shape :
        {convolution_shape(), first_convolution(), plain_product(1, 1, 1), plain_product(0, 8, 8)}) {

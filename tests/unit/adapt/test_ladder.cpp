@@ -93,6 +93,24 @@ TEST_CASE("Shared candidates of a convolution are these") {
                "subspace32", "subspace48"});
 }
 
+TEST_CASE("Where few entries are looked up at once, more and smaller codebooks are candidates") {
+  LayerShape shape = convolution_shape();
+  shape.entries_at_once = 16;
+  const auto candidates = shared_candidates(shape, ReuseConfig());
+  CHECK(labels(candidates) == Labels{"S4T16", "S6T16", "S8T16", "S12T16", "S16T16", "S24T16",
+                                     "subspace16", "subspace24", "subspace32", "subspace48"});
+  for (const ReuseConfig& config : candidates) {
+    if (config.method == Method::codebook) {
+      CHECK(config.kept_coordinates == 2 * config.codebooks);
+    }
+  }
+  shape = plain_product(64, 7, 8);
+  shape.entries_at_once = 16;
+  CHECK(labels(shared_candidates(shape, ReuseConfig())) ==
+        Labels{"S4T16", "S6T16", "subspace2", "subspace3", "subspace5"});
+  CHECK(shared_candidates(shape, ReuseConfig())[1].kept_coordinates == 7);
+}
+
 TEST_CASE("Short vectors have fewer candidates, and each of them once") {
   const auto of_length = [](index_t length) {
     return labels(shared_candidates(plain_product(64, length, 8), ReuseConfig()));

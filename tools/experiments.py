@@ -2,7 +2,7 @@
 """Runs series of trainings one after the other and compares them: time saved, accuracy, time to accuracy.
 
     experiments.py --train PROGRAM [--networks NAME,...] [--runs NAME,...] [--seeds 1,2,3] [--epochs E]
-                   [--out FOLDER] [--json FILE] [--csv FILE] [--limit-seconds S] [--background]
+                   [--out FOLDER] [--json FILE] [--csv FILE] [--limit-seconds S] [--background] [--no-new-runs]
     experiments.py --self-test      checks the arithmetic on made-up runs
 
 Every run leaves NETWORK-RUN-seedS.csv (a row per epoch) and .json (command, machine, versions) in FOLDER; a run whose
@@ -106,7 +106,7 @@ def folder_of_snapshots(folder, network):
 
 
 def run_one(network, name, plan, seed, csv_path, options):
-    """Makes a run unless it is there; false when it took longer than it may."""
+    """Makes a run unless it is there; false when it took longer than it may, or none is to be made."""
     json_path = csv_path.with_suffix(".json")
     arguments = [*RUNS[name], *phases_of(network, name), "--network", network, "--seed", str(seed),
                  "--threads", str(options.threads)]
@@ -114,6 +114,8 @@ def run_one(network, name, plan, seed, csv_path, options):
         arguments += [f"--{option_name}", str(value)]
     if is_complete(csv_path, json_path, arguments, plan["epochs"]):
         return True
+    if options.no_new_runs:
+        return False
     print(f"{datetime.datetime.now():%H:%M:%S}  {network}, {name}, seed {seed}", flush=True)
     command = [options.train, *arguments, "--csv", str(csv_path), "--trace", str(csv_path.with_suffix(".trace.csv")),
                "--log-decisions", "--layer-times"]
@@ -294,6 +296,7 @@ def main():
     parser.add_argument("--test-images", type=int, help="0: all")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--limit-seconds", type=float, help="a run that takes longer is stopped and left out")
+    parser.add_argument("--no-new-runs", action="store_true", help="join the runs that are there, make none")
     parser.add_argument("--background", action="store_true", help="go on after the terminal is closed")
     parser.add_argument("--out", default="build/experiments", help="folder of the runs")
     parser.add_argument("--json", help="file for the results")

@@ -303,8 +303,9 @@ def inference_body(data):
                     "points, where judged", "whole network", "convolutions", "best layer", "chosen for"], cells)
     return lines + [
         "", "The convolutions run the fastest settings that are expected to keep the network's output within the budget, a "
-        "relative error: each has an influence on the output, measured alone. They learn from training images and are frozen; the weights are those of the dense training. The budget is chosen on one half of the test "
-        "images, and the points are shown for both halves. Speed-ups are medians over batches, dense and reuse in turns.",
+        "relative error: each has an influence on the output, measured alone. They learn from training images and are "
+        "frozen; the weights are those of the dense training. The budget is chosen on one half of the test images, and "
+        "the points are shown for both halves. Speed-ups are medians over batches, dense and reuse in turns.",
         "", "![Accuracy lost against speed of inference](images/inference.svg)"]
 
 

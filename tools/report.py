@@ -142,12 +142,11 @@ def draw_training(plt, data, images):
 
     groups = {key: rows for key, rows in by_run(data["rows"]).items() if key[1] != "dense"}
     figure, axis = plt.subplots(figsize=(8, 0.45 * len(groups) + 1.2), constrained_layout=True)
-    for place, ((network, run), rows) in enumerate(groups.items()):
-        for shift, key, colour, label in ((-0.2, "time_saved_vs_dense", "tab:blue", "the fastest dense"),
-                                          (0.2, "time_saved_vs_unfolded", "tab:orange", "im2col + OpenBLAS")):
-            value = mean(r[key] for r in rows)
-            if value is not None:
-                axis.barh(place + shift, 100 * value, 0.38, color=colour, label=label if place == 0 else None)
+    for shift, key, colour, label in ((-0.2, "time_saved_vs_dense", "tab:blue", "the fastest dense"),
+                                      (0.2, "time_saved_vs_unfolded", "tab:orange", "im2col + OpenBLAS")):
+        values = [(place, mean(r[key] for r in rows)) for place, rows in enumerate(groups.values())]
+        values = [(place + shift, 100 * value) for place, value in values if value is not None]
+        axis.barh(*zip(*values), 0.38, color=colour, label=label)
     axis.set_yticks(range(len(groups)), [f"{n}: {RUN_NAMES.get(r, r)}" for n, r in groups], fontsize=8)
     axis.invert_yaxis()
     axis.axvline(0, color="black", linewidth=0.8)

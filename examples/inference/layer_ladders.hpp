@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <numeric>
 #include <vector>
 
 #include "adr/adapt/ladder.hpp"
@@ -142,24 +143,20 @@ std::vector<LayerChoices> measure_ladders(training::Network<T>& network, BatchSt
   return layers;
 }
 
-/// The squared error of `logits` over the squared deviation of `exact` from each image's mean: what
-/// is the same for all classes decides nothing.
+/// The squared error of logits over the squared size of the exact ones, each without the mean of
+/// its image: what is the same for all classes decides nothing.
 template <class T>
-double squared_output_error(const std::vector<T>& exact, const adr::MatrixView<const T>& logits) {
+double squared_output_error(const std::vector<T>& logits, const adr::MatrixView<const T>& exact) {
   double error = 0;
   double total = 0;
-  for (index_t i = 0; i < logits.rows; ++i) {
-    const T* expected = exact.data() + i * logits.cols;
-    double mean = 0;
-    double mean_difference = 0;
-    for (index_t j = 0; j < logits.cols; ++j) {
-      mean += expected[j];
-      mean_difference += logits.row(i)[j] - expected[j];
-    }
-    mean /= static_cast<double>(logits.cols);
-    mean_difference /= static_cast<double>(logits.cols);
-    for (index_t j = 0; j < logits.cols; ++j) {
-      const double difference = logits.row(i)[j] - expected[j] - mean_difference;
+  for (index_t i = 0; i < exact.rows; ++i) {
+    const T* expected = exact.row(i);
+    const T* actual = logits.data() + i * exact.cols;
+    const auto classes = static_cast<double>(exact.cols);
+    const double mean = std::accumulate(expected, expected + exact.cols, 0.0) / classes;
+    const double shift = std::accumulate(actual, actual + exact.cols, 0.0) / classes - mean;
+    for (index_t j = 0; j < exact.cols; ++j) {
+      const double difference = actual[j] - expected[j] - shift;
       error += difference * difference;
       total += (expected[j] - mean) * (expected[j] - mean);
     }

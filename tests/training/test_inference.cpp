@@ -60,6 +60,16 @@ TEST_CASE("Errors go where they cost the output least and save the most time") {
   CHECK(costs(0.06) == std::vector<double>{0.3, 1});
 }
 
+TEST_CASE(
+    "The error of an output is relative to the exact one, and what all classes share is none") {
+  const std::vector<double> exact = {1, 3, 5, 0, 0, 6};
+  const adr::MatrixView<const double> view(exact.data(), 2, 3);  // deviations: 8 and 24
+  CHECK(detail::squared_output_error<double>(exact, view) == 0);
+  CHECK(detail::squared_output_error<double>({2, 4, 6, -7, -7, -1}, view) == 0);
+  // Twice as far from its mean in one image: an error of 8, of 32.
+  CHECK(detail::squared_output_error<double>({-1, 3, 7, 0, 0, 6}, view) == 0.25);
+}
+
 TEST_CASE("Ladders are measured on a network and end dense, and both networks see all images") {
   adr::Context context(1);
   const training::DataSet data = training::generate_images(64, 40, 3, context);

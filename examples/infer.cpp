@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "inference/comparison.hpp"
+#include "inference/error_allocation.hpp"
 #include "inference/layer_ladders.hpp"
 #include "inference/report.hpp"
 #include "training/checkpoint.hpp"

@@ -205,47 +205,4 @@ std::vector<LayerChoices> measure_choices(training::Network<T>& network, BatchSt
   return layers;
 }
 
-/// The network's relative output error with these rungs, one per layer, were their errors
-/// independent and small.
-inline double expected_error(const std::vector<LayerChoices>& layers,
-                             const std::vector<adr::Rung>& rungs) {
-  double squared = 0;
-  for (std::size_t i = 0; i < layers.size(); ++i) {
-    squared += layers[i].influence * rungs[i].error * rungs[i].error;
-  }
-  return std::sqrt(squared);
-}
-
-/// Per layer the rung with the least seconds plus `price` times its part of the squared error: no
-/// other choice with at most the same error is faster.
-inline std::vector<adr::Rung> rungs_at_price(const std::vector<LayerChoices>& layers,
-                                             double price) {
-  std::vector<adr::Rung> rungs;
-  for (const LayerChoices& layer : layers) {
-    const auto loss = [&](const adr::Rung& rung) {
-      return rung.cost * layer.dense_seconds + price * layer.influence * rung.error * rung.error;
-    };
-    rungs.push_back(*std::min_element(
-        layer.ladder.begin(), layer.ladder.end(),
-        [&](const adr::Rung& a, const adr::Rung& b) { return loss(a) < loss(b); }));
-  }
-  return rungs;
-}
-
-/// The fastest rungs found whose expected error is within the budget, by bisecting the price of
-/// errors.
-inline std::vector<adr::Rung> rungs_within(const std::vector<LayerChoices>& layers,
-                                           double error_budget) {
-  constexpr int k_bisections = 60;
-  double log_low = -30;
-  double log_high = 30;
-  for (int i = 0; i < k_bisections; ++i) {
-    const double middle = (log_low + log_high) / 2;
-    const bool fits =
-        expected_error(layers, rungs_at_price(layers, std::exp(middle))) <= error_budget;
-    (fits ? log_high : log_low) = middle;
-  }
-  return rungs_at_price(layers, std::exp(log_high));
-}
-
 }  // namespace inference

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "inference/comparison.hpp"
+#include "inference/error_allocation.hpp"
 #include "support/catch.hpp"
 #include "support/layer_instances.hpp"
 #include "training/generated_images.hpp"

@@ -11,7 +11,7 @@
 
 namespace training {
 
-/// Seconds that one layer has taken so far.
+/// Seconds that one layer has taken in training so far.
 struct LayerTime {
   std::string name;
   double forward = 0;
@@ -51,7 +51,7 @@ class Network {
   adr::MatrixView<const T> forward(const adr::TensorView<const T>& images) {
     input_ = images;
     for (std::size_t i = 0; i < layers_.size(); ++i) {
-      const Stopwatch watch(times_[i].forward);
+      const Stopwatch watch(training_ ? &times_[i].forward : nullptr);
       outputs_[i].resize(images.batch, layers_[i]->output_shape(), layout_);
       layers_[i]->forward(layer_input(i), outputs_[i].view());
     }
@@ -60,6 +60,7 @@ class Network {
 
   /// Networks train until told otherwise.
   void set_training(bool training) {
+    training_ = training;
     for (const auto& layer : layers_) layer->set_training(training);
   }
 
@@ -72,7 +73,7 @@ class Network {
   /// Fills the gradients of all parameters from logit_gradient().
   void backward() {
     for (std::size_t i = layers_.size(); i-- > first_trained_;) {
-      const Stopwatch watch(times_[i].backward);
+      const Stopwatch watch(&times_[i].backward);
       adr::TensorView<T> d_x;
       if (i > first_trained_) {
         gradients_[i - 1].resize(input_.batch, layers_[i - 1]->output_shape(), layout_);
@@ -109,19 +110,21 @@ class Network {
   [[nodiscard]] const std::vector<LayerTime>& times() const { return times_; }
 
  private:
+  /// Adds the seconds of its life; to nothing if null.
   class Stopwatch {
    public:
-    explicit Stopwatch(double& seconds)
+    explicit Stopwatch(double* seconds)
         : seconds_(seconds), start_(std::chrono::steady_clock::now()) {}
     ~Stopwatch() {
+      if (seconds_ == nullptr) return;
       const auto elapsed = std::chrono::steady_clock::now() - start_;
-      seconds_ += std::chrono::duration<double>(elapsed).count();
+      *seconds_ += std::chrono::duration<double>(elapsed).count();
     }
     Stopwatch(const Stopwatch&) = delete;
     Stopwatch& operator=(const Stopwatch&) = delete;
 
    private:
-    double& seconds_;
+    double* seconds_;
     std::chrono::steady_clock::time_point start_;
   };
 
@@ -131,6 +134,7 @@ class Network {
 
   adr::Layout layout_;
   ImageShape input_shape_;
+  bool training_ = true;
   std::vector<std::unique_ptr<Layer<T>>> layers_;
   std::vector<Conv<T>*> convolutions_;
   std::vector<Parameter<T>*> parameters_;

@@ -94,7 +94,7 @@ class SparseRows {
       by_pixel_.resize(tiles_.count(), tiles_.most_pixels(), entries);
     }
     const index_t planes = k_planes * simd::padded(tiles_.most_pixels());
-    if (!detail::lists_channels_first(gradient) && !lists_by_pixel(use)) {
+    if (lists_from_planes(gradient, use)) {
       planes_.resize(context.threads() * planes);
     }
     parallel_for(tiles_.count(), context.threads(), [&](index_t t, int thread) {
@@ -134,8 +134,13 @@ class SparseRows {
   /// Channels that are transposed at a time: a cache line of each pixel.
   static constexpr index_t k_planes = 16;
 
-  // The order in memory is listed first and the other one from that, but for a list by channel
-  // alone, which costs less from transposed pixels.
+  // The order in memory is listed first and the other one from that, but for a list by channel that
+  // holds all non-zeros, which costs less from transposed pixels.
+  [[nodiscard]] bool lists_from_planes(const PixelView<const T>& gradient,
+                                       SparseUse use) const noexcept {
+    return !detail::lists_channels_first(gradient) && use != SparseUse::input_gradient &&
+           (use == SparseUse::weight_gradient || !(unit_ > T(0)));
+  }
   static bool lists_by_channel(const PixelView<const T>& gradient, SparseUse use) noexcept {
     return detail::lists_channels_first(gradient) || use != SparseUse::input_gradient;
   }
@@ -196,11 +201,13 @@ class SparseRows {
     if (detail::lists_channels_first(gradient)) {
       listed_[t] = list_planes(gradient, seed, tile, by_channel);
       if (with_pixels) regroup(by_channel, channels_, by_pixel, pixels);
-    } else if (!with_pixels) {
-      listed_[t] = list_transposed(gradient, seed, tile, planes, by_channel);
     } else {
-      listed_[t] = list_pixels(gradient, seed, tile, by_pixel);
-      if (with_channels) regroup(by_pixel, pixels, by_channel, channels_);
+      if (with_pixels) listed_[t] = list_pixels(gradient, seed, tile, by_pixel);
+      if (lists_from_planes(gradient, use)) {
+        listed_[t] = list_transposed(gradient, seed, tile, planes, by_channel);
+      } else if (with_channels) {
+        regroup(by_pixel, pixels, by_channel, channels_);
+      }
     }
     ADR_ASSERT(listed_[t] <= measured_[t], "the output gradient changed after it was measured");
     if (with_channels) {

@@ -44,6 +44,9 @@ class LazyTraining {
       dense_.push_back(last_->dense_seconds / static_cast<double>(last_->steps));
       auto_.push_back(last_->auto_seconds / static_cast<double>(last_->steps));
     }
+    // The table comes at the end, after many minutes.
+    std::fprintf(stderr, "%s, %s: auto takes %.3f of dense\n", shape_.name.c_str(),
+                 to_string(shape_.similarity), cost());
   }
 
   AdaptiveShape shape_;

@@ -31,10 +31,8 @@ constexpr std::array<std::uint64_t, 256> packed_lane_numbers() noexcept {
 }
 inline constexpr std::array<std::uint64_t, 256> k_packed_lane_numbers = packed_lane_numbers();
 
-/// Requires: a load begins at the first of `count` > 0 elements, and those behind them are not
-/// read.
 template <class T>
-struct Lanes;
+struct Lanes;  // non_zeros.hpp
 
 template <>
 struct Lanes<float> {

@@ -13,10 +13,8 @@ ADR_NAMESPACE_BEGIN
 namespace simd {
 namespace detail {
 
-/// Requires: a load begins at the first of `count` > 0 elements, and those behind them are not
-/// read.
 template <class T>
-struct Lanes;
+struct Lanes;  // non_zeros.hpp
 
 template <>
 struct Lanes<float> {

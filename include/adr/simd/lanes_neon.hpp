@@ -31,10 +31,8 @@ constexpr std::array<std::array<std::uint8_t, 16>, 16> packed_lane_bytes() noexc
 inline constexpr std::array<std::array<std::uint8_t, 16>, 16> k_packed_lane_bytes =
     packed_lane_bytes();
 
-/// Requires: a load begins at the first of `count` > 0 elements, and those behind them are not
-/// read.
 template <class T>
-struct Lanes;
+struct Lanes;  // non_zeros.hpp
 
 template <>
 struct Lanes<float> {

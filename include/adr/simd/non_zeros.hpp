@@ -62,7 +62,11 @@ struct PlainPacker {
   }
 };
 
-/// Whether registers of T can be packed (Lanes).
+/// What packs registers of T, where the instruction set has it: load(from, count) reads the first
+/// of `count` > 0 elements, as many as a register holds, and none behind them; non_zero gives a bit
+/// per lane; pack(lanes, x, to) stores a register that begins with those lanes.
+template <class T>
+struct Lanes;
 template <class T, class = void>
 struct HasLanes : std::false_type {};
 template <class T>

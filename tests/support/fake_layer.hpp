@@ -48,6 +48,8 @@ class FakeLayer final : public adr::AdaptiveLayer {
   std::function<double(const adr::ReuseConfig&)> error = usual_error;
   /// Seconds of a forward pass; none: no clock.
   std::function<double(const adr::ReuseConfig&)> seconds;
+  /// Seconds of each gradient; none: as a dense forward pass.
+  std::function<double(const adr::ReuseConfig&)> gradient_seconds;
   double density = 1;
 
   explicit FakeLayer(const adr::LayerShape& shape) : shape_(shape) {
@@ -64,7 +66,8 @@ class FakeLayer final : public adr::AdaptiveLayer {
     stats_.decision = decision_;
     if (seconds) {
       stats_.seconds.forward = seconds(config_);
-      stats_.seconds.weight_gradient = stats_.seconds.input_gradient = seconds(adr::ReuseConfig());
+      stats_.seconds.weight_gradient = stats_.seconds.input_gradient =
+          gradient_seconds ? gradient_seconds(config_) : seconds(adr::ReuseConfig());
     }
     stats_.gradient_density = density;
     if (config_.method == adr::Method::dense) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <utility>
 
 #include "adr/adapt/adaptive_layer.hpp"
 #include "adr/adapt/cost_model.hpp"
@@ -16,9 +17,10 @@ ADR_NAMESPACE_BEGIN
 /// Tries what may pay for a few steps and keeps it if it does.
 ///
 /// Dense gradients are timed first; `cheapest_exact` follows and goes back to dense where looking
-/// for non-zeros does not pay; where a phase allows rounding, `sparsified` is tried beside it. What
-/// lost is tried again after measure_interval steps. Without times, predicted costs decide.
-/// Thread-safety: none. Source: this library.
+/// for non-zeros does not pay; where a phase allows rounding, `sparsified` is tried beside it. Both
+/// who lost and who won are tried again after measure_interval steps; what seemed slower because
+/// the machine was, as soon as the other form turns out to be no faster. Without times, predicted
+/// costs decide. Thread-safety: none. Source: this library.
 class GradientChoice {
  public:
   explicit GradientChoice(const SchedulerOptions& options) : options_(&options) {}
@@ -77,6 +79,7 @@ class GradientChoice {
     archive("next doubt", doubt_);
     archive("seconds of the form", now_);
     archive("seconds of exact gradients", cheapest_);
+    archive("seconds of rounded gradients", rounded_);
     archive("cost of sparse weight gradients", weight_cost_);
     archive("cost of sparse input gradients", input_cost_);
   }
@@ -132,7 +135,10 @@ class GradientChoice {
         }
         return;
       case Form::sparsified:
-        if (seconds > 0 && cheapest_ > 0 && seconds > options_->max_cost * cheapest_) {
+        if (seconds > 0 && cheapest_ > 0 &&
+            (seconds > options_->max_cost * cheapest_ || steps_ >= rounding_retry_)) {
+          rounded_ = seconds;
+          rounding_retry_ = steps_ + options_->measure_interval;
           use(layer, Form::cheapest_exact);
         }
         return;
@@ -140,6 +146,11 @@ class GradientChoice {
         break;
     }
     cheapest_ = seconds;
+    const double rounded = std::exchange(rounded_, 0.0);
+    if (rounding_step > 0 && rounded > 0 && rounded <= options_->max_cost * cheapest_) {
+      rounding_step_ = rounding_step;
+      return use(layer, Form::sparsified);  // the machine was slower, not the rounding
+    }
     if (seconds > k_as_fast * dense.backward() && dense.backward() > 0 && steps_ >= doubt_) {
       doubt_ = retry_ = steps_ + options_->measure_interval;
       return use(layer, Form::exact);
@@ -197,6 +208,7 @@ class GradientChoice {
   index_t doubt_ = 0;
   PassTimings::Median now_;
   double cheapest_ = 0;
+  double rounded_ = 0;  // of those that were just given up
   PassTimings::Median weight_cost_;
   PassTimings::Median input_cost_;
 };

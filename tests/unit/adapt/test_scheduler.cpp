@@ -205,6 +205,40 @@ TEST_CASE("Rounding is for both gradients, or for that of the weights alone") {
   }
 }
 
+TEST_CASE(
+    "Rounding outlives a slow spell of the machine, but not gradients that are faster without") {
+  SchedulerOptions options = one_budget(0.11);
+  options.phases.front().rounding_step = 3;
+  options.measure_interval = 100;
+  Run run(options);
+  double slowness = 1;
+  double rounded = 0.01;
+  run.layer.density = 0.3;
+  run.layer.gradient_seconds = [&](const ReuseConfig& config) {
+    if (config.weight_gradient == WeightGradient::sparsified) return slowness * rounded;
+    return slowness * (config.weight_gradient == WeightGradient::exact ? 0.05 : 0.03);
+  };
+  run.attach();
+  run.steps(60);
+  REQUIRE(run.layer.config().weight_gradient == WeightGradient::sparsified);
+
+  slowness = 4;
+  run.steps(20);  // as long as it lasts
+  CHECK(run.layer.config().weight_gradient == WeightGradient::sparsified);
+  slowness = 1;
+  run.steps(20);
+  CHECK(run.layer.config().weight_gradient == WeightGradient::sparsified);
+
+  rounded = 0.04;
+  run.steps(120);  // until the next comparison
+  int rounding = 0;
+  for (int i = 0; i < 200; ++i) {
+    run.steps(1);
+    rounding += run.layer.config().weight_gradient == WeightGradient::sparsified ? 1 : 0;
+  }
+  CHECK(rounding < 20);
+}
+
 TEST_CASE("Phases tighten the budget at their shares of the planned steps") {
   SchedulerOptions options = one_budget(0.2);
   options.phases = {{0.21, 0.0, 0.5}, {0.11, 0.0, 0.75}, {0.0, 0.0, 1.0}};

@@ -34,6 +34,9 @@ endif()
 separate_arguments(adr_arch_flag_list UNIX_COMMAND "${ADR_ARCH_FLAGS}")
 target_compile_options(adr_dev INTERFACE ${adr_arch_flag_list})
 
+# What is neither a kernel nor timed compiles in half the time like this.
+set(ADR_QUICK_OPTIMISATION $<$<AND:$<CONFIG:Release>,$<CXX_COMPILER_ID:GNU,Clang>>:-O1>)
+
 if(ADR_ARCH_FLAGS STREQUAL "")
   message(STATUS "adr: instruction set: the compiler's default (ADR_ARCH_FLAGS is empty)")
 else()

@@ -9,11 +9,7 @@
 
 include(Catch)
 
-# What is not about kernels compiles in half the time like this; the passes of layers that tests run are compiled apart
-# and in full (adr_test_layers).
-set(ADR_TEST_OPTIMISATION $<$<AND:$<CONFIG:Release>,$<CXX_COMPILER_ID:GNU,Clang>>:-O1>)
-
-# The passes of layers, as tests/support/layer_instances.hpp declares them.
+# The passes of layers, as tests/support/layer_instances.hpp declares them: compiled once, and in full.
 add_library(adr_test_layers STATIC EXCLUDE_FROM_ALL
   ${PROJECT_SOURCE_DIR}/tests/support/layer_instances_float.cpp
   ${PROJECT_SOURCE_DIR}/tests/support/layer_instances_double.cpp)
@@ -21,7 +17,7 @@ target_include_directories(adr_test_layers PRIVATE ${PROJECT_SOURCE_DIR}/tests)
 target_link_libraries(adr_test_layers PRIVATE adr::adr adr_dev)
 # Programs run on floats.
 set_source_files_properties(${PROJECT_SOURCE_DIR}/tests/support/layer_instances_double.cpp PROPERTIES
-  COMPILE_OPTIONS ${ADR_TEST_OPTIMISATION})
+  COMPILE_OPTIONS ${ADR_QUICK_OPTIMISATION})
 
 # adr_write_joined_source(<file> <includes variable> <source>...) writes the translation unit and returns its includes.
 function(adr_write_joined_source file includes_variable)
@@ -52,7 +48,7 @@ function(adr_add_tests name)
   endif()
   # Kernels are tested as they are shipped: with the optimisation of the build.
   if(NOT name MATCHES "_kernels$")
-    target_compile_options(${name} PRIVATE ${ADR_TEST_OPTIMISATION})
+    target_compile_options(${name} PRIVATE ${ADR_QUICK_OPTIMISATION})
   endif()
   catch_discover_tests(${name}
     TEST_PREFIX "${name}:"

@@ -8,8 +8,9 @@ A header that leans on another one's includes compiles until that one changes, o
 """
 import pathlib
 import re
-import sys
 import tempfile
+
+import header_checker
 
 # Standard header: the names that come from it, as far as the library uses them.
 NAMES = {
@@ -96,15 +97,5 @@ def self_test():
     print(f"self-test: {len(cases)} headers: as expected")
 
 
-def main():
-    if sys.argv[1:] == ["--self-test"]:
-        return self_test()
-    if len(sys.argv) != 2:
-        sys.exit(__doc__)
-    found = list(violations(sys.argv[1]))
-    print("\n".join(found))
-    sys.exit(1 if found else 0)
-
-
 if __name__ == "__main__":
-    main()
+    header_checker.main(__doc__, violations, self_test)

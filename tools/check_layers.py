@@ -11,6 +11,8 @@ import re
 import sys
 import tempfile
 
+import header_checker
+
 MAX_LINES = 350
 
 # Which folders (or single headers) the headers of a folder may include, besides their own folder.
@@ -105,15 +107,5 @@ def self_test():
     print(f"self-test: {len(bad)} violating trees and a clean one: as expected")
 
 
-def main():
-    if sys.argv[1:] == ["--self-test"]:
-        self_test()
-    elif len(sys.argv) == 2 and pathlib.Path(sys.argv[1], "adr").is_dir():
-        found = list(violations(sys.argv[1]))
-        sys.exit("\n".join(found) if found else 0)
-    else:
-        sys.exit(__doc__)
-
-
 if __name__ == "__main__":
-    main()
+    header_checker.main(__doc__, violations, self_test)

@@ -46,7 +46,7 @@ NETWORKS = {
 DEEP_PHASES = ["--error-budgets", "0.05,0.05", "--rounding-steps", "3,2", "--phase-ends", "0.7,1",
                "--round-weights-only"]
 PHASES = {
-    "cifarnet": ["--error-budgets", "0.12,0.05,0", "--rounding-steps", "4,2,0", "--phase-ends", "0.7,0.9,1"],
+    "cifarnet": ["--error-budgets", "0.12,0", "--rounding-steps", "4,0", "--phase-ends", "0.85,1"],
     "alexnet": DEEP_PHASES,
     "vgg19": DEEP_PHASES,
     "vgg19-bn": DEEP_PHASES,

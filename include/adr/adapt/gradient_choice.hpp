@@ -17,13 +17,15 @@ ADR_NAMESPACE_BEGIN
 /// Tries what may pay for a few steps and keeps it if it does.
 ///
 /// Dense gradients are timed first; `cheapest_exact` follows and goes back to dense where looking
-/// for non-zeros does not pay; where a phase allows rounding, `sparsified` is tried beside it. Both
-/// who lost and who won are tried again after measure_interval steps; what seemed slower because
-/// the machine was, as soon as the other form turns out to be no faster. Without times, predicted
-/// costs decide. Thread-safety: none. Source: this library.
+/// for non-zeros does not pay; where a phase allows rounding, `sparsified` is tried beside it.
+/// Forms are compared again after measure_interval steps. Rounding that lost is soon tried again,
+/// then less and less often, and at once where the form that took its place turns out to be no
+/// faster: the machine was slow then. Without times, predicted costs decide. Thread-safety: none.
+/// Source: this library.
 class GradientChoice {
  public:
-  explicit GradientChoice(const SchedulerOptions& options) : options_(&options) {}
+  explicit GradientChoice(const SchedulerOptions& options)
+      : options_(&options), rounding_wait_(options.first_measure_interval) {}
 
   /// Sets the forms of a setting.
   void apply_to(ReuseConfig& config) const {
@@ -76,6 +78,7 @@ class GradientChoice {
     archive("steps with the form", seen_);
     archive("gradient retry", retry_);
     archive("rounding retry", rounding_retry_);
+    archive("rounding wait", rounding_wait_);
     archive("next doubt", doubt_);
     archive("seconds of the form", now_);
     archive("seconds of exact gradients", cheapest_);
@@ -138,7 +141,8 @@ class GradientChoice {
         if (seconds > 0 && cheapest_ > 0 &&
             (seconds > options_->max_cost * cheapest_ || steps_ >= rounding_retry_)) {
           rounded_ = seconds;
-          rounding_retry_ = steps_ + options_->measure_interval;
+          rounding_retry_ = steps_ + rounding_wait_;
+          rounding_wait_ = std::min(2 * rounding_wait_, options_->measure_interval);
           use(layer, Form::cheapest_exact);
         }
         return;
@@ -148,18 +152,22 @@ class GradientChoice {
     cheapest_ = seconds;
     const double rounded = std::exchange(rounded_, 0.0);
     if (rounding_step > 0 && rounded > 0 && rounded <= options_->max_cost * cheapest_) {
-      rounding_step_ = rounding_step;
-      return use(layer, Form::sparsified);  // the machine was slower, not the rounding
+      rounding_wait_ = options_->first_measure_interval;
+      return round(layer, rounding_step);  // the machine was slower, not the rounding
     }
     if (seconds > k_as_fast * dense.backward() && dense.backward() > 0 && steps_ >= doubt_) {
       doubt_ = retry_ = steps_ + options_->measure_interval;
       return use(layer, Form::exact);
     }
     if (rounding_step > 0 && steps_ >= rounding_retry_ && may_pay(layer, stats, dense, costs)) {
-      rounding_retry_ = steps_ + options_->measure_interval;
-      rounding_step_ = rounding_step;
-      use(layer, Form::sparsified);
+      round(layer, rounding_step);
     }
+  }
+
+  void round(AdaptiveLayer& layer, double rounding_step) {
+    rounding_retry_ = steps_ + options_->measure_interval;
+    rounding_step_ = rounding_step;
+    use(layer, Form::sparsified);
   }
 
   /// The form of the input gradient beside a rounded weight gradient.
@@ -205,6 +213,7 @@ class GradientChoice {
   index_t seen_ = 0;
   index_t retry_ = 0;
   index_t rounding_retry_ = 0;
+  index_t rounding_wait_;  // after the next time that rounding loses
   index_t doubt_ = 0;
   PassTimings::Median now_;
   double cheapest_ = 0;

@@ -45,7 +45,7 @@ struct SchedulerOptions {
 
   /// From coarse to fine. A phase ends at its share of the planned steps, or when the loss stops
   /// falling where no steps are planned.
-  std::vector<Phase> phases = {{0.12, 4.0, 0.7}, {0.05, 2.0, 0.9}, {0.0, 0.0, 1.0}};
+  std::vector<Phase> phases = {{0.12, 4.0, 0.85}, {0.0, 0.0, 1.0}};
   /// How many steps the training will have; 0: unknown.
   index_t planned_steps = 0;
   LossTrendOptions loss;

@@ -7,6 +7,7 @@ file(REMOVE_RECURSE ${WORK_DIR})
 set(options
   -DCMAKE_CXX_COMPILER=${COMPILER}
   -DCMAKE_BUILD_TYPE=Debug
+  -DCMAKE_CXX_FLAGS_DEBUG=-O0  # information for debuggers takes as long to write as the rest
   -DADR_XSIMD_INCLUDE_DIR=${ADR_XSIMD_INCLUDE_DIR})
 
 if(WAY STREQUAL "find_package")

@@ -61,8 +61,8 @@ if(ADR_BUILD_TESTS)
       ${CMAKE_CURRENT_SOURCE_DIR}/tests/support/catch_main.cpp)
     target_compile_features(adr_catch_main PUBLIC cxx_std_17)
     target_link_libraries(adr_catch_main PUBLIC Catch2::Catch2)
-    # Optimised it takes a minute, and saves nothing.
-    target_compile_options(adr_catch_main PRIVATE $<$<CXX_COMPILER_ID:GNU,Clang>:-O0>)
+    # Optimised or under sanitizers it takes a minute, and is no better for it.
+    target_compile_options(adr_catch_main PRIVATE $<$<CXX_COMPILER_ID:GNU,Clang>:-O0;-fno-sanitize=all>)
     add_library(adr_dev::catch ALIAS adr_catch_main)
   elseif(TARGET Catch2::Catch2WithMain AND NOT CMAKE_CROSSCOMPILING)
     add_library(adr_dev::catch INTERFACE IMPORTED GLOBAL)

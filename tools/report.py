@@ -12,6 +12,7 @@ import pathlib
 import statistics
 import sys
 
+WORTH_THREADS = 1e8  # multiply-adds: less takes microseconds, in which waking a thread is what is timed
 SHARED = ("adr_codebook", "adr_subspace")  # this library's methods in training
 MAIN_PASSES = ("forward", "weight_gradient", "input_gradient")
 
@@ -213,6 +214,10 @@ def layers_body(data):
     return lines + losing_lines(data)
 
 
+def multiply_adds(row):
+    return row["shape"]["n"] * row["shape"]["k"] * row["shape"]["m"]
+
+
 def has_scaling(data):
     return any(r.get("speedup_vs_one_thread") for r in data["rows"])
 
@@ -236,10 +241,10 @@ def draw_layers(plt, data, images):
     lines = (len(networks) + columns - 1) // columns
     figure, axes = plt.subplots(lines, columns, figsize=(5 * columns, 3.8 * lines), squeeze=False,
                                 constrained_layout=True)
-    threads = min(r["threads"] for r in data["rows"])
     styles = {"adr_codebook": ("o", "tab:blue", "codebooks"), "adr_subspace": ("s", "tab:green", "subspaces"),
               "adr_hyperplane": ("x", "tab:red", "published")}
     for axis, network in zip(axes.flat, networks):
+        threads = min(r["threads"] for r in data["rows"] if r["network"] == network)
         for engine, (marker, colour, label) in styles.items():
             rows = [r for r in data["rows"] if r["network"] == network and r["engine"] == engine
                     and r["pass"] == "forward" and r["relative_error"] is not None and r["threads"] == threads]
@@ -261,11 +266,11 @@ def draw_layers(plt, data, images):
     engines = unique(r["engine"] for r in data["rows"] if r.get("speedup_vs_one_thread"))
     figure, axis = plt.subplots(figsize=(8, 0.35 * len(engines) + 1.4), constrained_layout=True)
     values = [[r["speedup_vs_one_thread"] for r in data["rows"] if r["engine"] == e and r.get("speedup_vs_one_thread")
-               and r["pass"] in MAIN_PASSES] for e in engines]
+               and r["pass"] in MAIN_PASSES and multiply_adds(r) >= WORTH_THREADS] for e in engines]
     kept = [(e, v) for e, v in zip(engines, values) if v]
     axis.boxplot([v for _, v in kept], vert=False, widths=0.6, showfliers=False)
     axis.set_yticks(range(1, len(kept) + 1), [e for e, _ in kept], fontsize=8)
-    axis.set_xlabel("speed-up of two threads over one, all layers and passes")
+    axis.set_xlabel("speed-up of two threads over one, passes of at least 100 million multiply-adds")
     axis.grid(axis="x", alpha=0.3)
     save(plt, figure, images / "thread_scaling.svg")
 
@@ -339,7 +344,29 @@ def stages_body(data):
     cells = [[r["shape"]["layer"], r["config"]]
              + [number(1e3 * r["stage_seconds_of_both_passes"].get(n, 0)) for n in names] for r in rows]
     return table(["layer", "setting"] + [n.replace("_", " ") for n in names], cells) + [
-        "", "Milliseconds of one forward and one backward pass, one thread, layout nhwc."]
+        "", "Milliseconds of one forward and one backward pass, one thread, layout nhwc.", "",
+        "![Time per stage and setting](images/time_per_stage.svg)"]
+
+
+def draw_stages(plt, data, images):
+    rows = [r for r in stage_rows(data) if r["shape"].get("layout") == "nhwc"]
+    layers = unique(r["shape"]["layer"] for r in rows)
+    names = unique(name for r in rows for name, s in r["stage_seconds_of_both_passes"].items() if s > 0)
+    figure, axes = plt.subplots(1, len(layers), figsize=(6 * len(layers), 4.6), squeeze=False, constrained_layout=True)
+    for axis, layer in zip(axes.flat, layers):
+        mine = [r for r in rows if r["shape"]["layer"] == layer]
+        left = [0.0] * len(mine)
+        for i, name in enumerate(names):
+            width = [1e3 * r["stage_seconds_of_both_passes"].get(name, 0) for r in mine]
+            axis.barh(range(len(mine)), width, left=left, color=plt.get_cmap("tab20")(i % 20), label=name.replace("_", " "))
+            left = [a + b for a, b in zip(left, width)]
+        axis.set_yticks(range(len(mine)), [r["config"] for r in mine], fontsize=7)
+        axis.invert_yaxis()
+        axis.set_title(f"{layer}, forward and backward, one thread")
+        axis.set_xlabel("ms")
+        axis.grid(axis="x", alpha=0.3)
+    axes.flat[-1].legend(fontsize=6, loc="lower right")
+    save(plt, figure, images / "time_per_stage.svg")
 
 
 # ---- The document ----------------------------------------------------------------------------------
@@ -377,7 +404,7 @@ def draw(results, images):
     import matplotlib.pyplot as plt
     plt.rcParams["svg.hashsalt"] = "adr"  # the same data give the same file
     for name, function in (("experiments.json", draw_training), ("layers.json", draw_layers),
-                           ("inference.json", draw_inference)):
+                           ("inference.json", draw_inference), ("stages.json", draw_stages)):
         if results[name]:
             function(plt, results[name], images)
 

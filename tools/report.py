@@ -148,7 +148,9 @@ def draw_training(plt, data, images):
         values = [(place, mean(r[key] for r in rows)) for place, rows in enumerate(groups.values())]
         values = [(place + shift, 100 * value) for place, value in values if value is not None]
         axis.barh(*zip(*values), 0.38, color=colour, label=label)
-    axis.set_yticks(range(len(groups)), [f"{n}: {RUN_NAMES.get(r, r)}" for n, r in groups], fontsize=8)
+    axis.set_yticks(range(len(groups)), [
+        f"{network}: {RUN_NAMES.get(run, run)} ({points(mean(r['accuracy_minus_dense'] for r in rows))} points)"
+        for (network, run), rows in groups.items()], fontsize=8)
     axis.invert_yaxis()
     axis.axvline(0, color="black", linewidth=0.8)
     axis.set_xlabel("% of training time saved against")

@@ -336,13 +336,14 @@ def draw_inference(plt, data, images):
 
 # ---- Stages ----------------------------------------------------------------------------------------
 
-def stage_rows(data):
-    return [r for r in data["rows"] if r.get("stage_seconds_of_both_passes")]
+def stages_of(data):
+    """The rows with times per stage, and the names of the stages that take any."""
+    rows = [r for r in data["rows"] if r.get("stage_seconds_of_both_passes") and r["shape"].get("layout") == "nhwc"]
+    return rows, unique(name for r in rows for name, s in r["stage_seconds_of_both_passes"].items() if s > 0)
 
 
 def stages_body(data):
-    rows = [r for r in stage_rows(data) if r["shape"].get("layout") == "nhwc"]
-    names = unique(name for r in rows for name, s in r["stage_seconds_of_both_passes"].items() if s > 0)
+    rows, names = stages_of(data)
     cells = [[r["shape"]["layer"], r["config"]]
              + [number(1e3 * r["stage_seconds_of_both_passes"].get(n, 0)) for n in names] for r in rows]
     return table(["layer", "setting"] + [n.replace("_", " ") for n in names], cells) + [
@@ -351,9 +352,8 @@ def stages_body(data):
 
 
 def draw_stages(plt, data, images):
-    rows = [r for r in stage_rows(data) if r["shape"].get("layout") == "nhwc"]
+    rows, names = stages_of(data)
     layers = unique(r["shape"]["layer"] for r in rows)
-    names = unique(name for r in rows for name, s in r["stage_seconds_of_both_passes"].items() if s > 0)
     figure, axes = plt.subplots(1, len(layers), figsize=(6 * len(layers), 4.6), squeeze=False, constrained_layout=True)
     for axis, layer in zip(axes.flat, layers):
         mine = [r for r in rows if r["shape"]["layer"] == layer]

@@ -31,12 +31,12 @@
 #include <string>
 #include <string_view>
 #include <system_error>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "adr/core/aligned_buffer.hpp"
 #include "adr/core/errors.hpp"
+#include "adr/core/float_bits.hpp"
 #include "adr/core/types.hpp"
 
 ADR_NAMESPACE_BEGIN
@@ -67,18 +67,6 @@ Unsigned load_little_endian(const unsigned char* from) noexcept {
   }
   return value;
 }
-
-template <class To, class From>
-To same_bits(From from) noexcept {
-  static_assert(sizeof(To) == sizeof(From));
-  To to;
-  std::memcpy(&to, &from, sizeof(to));
-  return to;
-}
-
-/// The integer of the size of a floating point number.
-template <class T>
-using BitsOf = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
 
 /// Told from the bits: std::isfinite is not to be relied upon where a compiler may assume it.
 inline bool finite_bits(std::uint32_t bits) noexcept { return (~bits & 0x7f800000u) != 0; }

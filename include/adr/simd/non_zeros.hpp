@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <cstring>
 #include <type_traits>
 
+#include "adr/core/float_bits.hpp"
 #include "adr/core/types.hpp"
 #include "adr/simd/lanes_avx2.hpp"
 #include "adr/simd/lanes_avx512.hpp"
@@ -121,21 +121,6 @@ inline std::uint32_t mixed_bits(std::uint32_t number) noexcept {
   return number ^ (number >> 16);
 }
 
-template <class Bits, class T>
-Bits to_bits(T value) noexcept {
-  static_assert(sizeof(Bits) == sizeof(T));
-  Bits bits;
-  std::memcpy(&bits, &value, sizeof bits);
-  return bits;
-}
-template <class T, class Bits>
-T from_bits(Bits bits) noexcept {
-  static_assert(sizeof(Bits) == sizeof(T));
-  T value;
-  std::memcpy(&value, &bits, sizeof value);
-  return value;
-}
-
 }  // namespace detail
 
 /// Returns how many of x[0] ... x[count - 1] are not zero; NaN is not. Cost: one pass.
@@ -174,7 +159,8 @@ template <class T>
 void round_at_random(T* values, const std::int32_t* indices, index_t count, T unit,
                      std::uint64_t seed, const ElementNumbers& numbers) noexcept {
   // Choices are made among bits, because with branches the loop stays one of scalars.
-  using Bits = std::conditional_t<std::is_same_v<T, float>, std::uint32_t, std::uint64_t>;
+  using adr::detail::same_bits;
+  using Bits = adr::detail::BitsOf<T>;
   constexpr int k_bits = std::is_same_v<T, float> ? 24 : 31;
   constexpr T k_step = T(1) / static_cast<T>(std::uint64_t{1} << k_bits);
   constexpr T k_largest = T(1 << 22);
@@ -192,12 +178,12 @@ void round_at_random(T* values, const std::int32_t* indices, index_t count, T un
     const T value = values[i];
     const T units = std::abs(value) * per_unit;
     const auto is_small = static_cast<Bits>(-static_cast<std::int32_t>(units < k_largest));
-    const T small = detail::from_bits<T>(detail::to_bits<Bits>(units) & is_small);
+    const T small = same_bits<T>(same_bits<Bits>(units) & is_small);
     // Not a floor: that would be a call where the instruction set has none.
     const auto whole = static_cast<std::int32_t>(small + static_cast<T>(bits) * k_step);
     const T rounded = std::copysign(unit * static_cast<T>(whole), value);
-    values[i] = detail::from_bits<T>((detail::to_bits<Bits>(rounded) & is_small) |
-                                     (detail::to_bits<Bits>(value) & ~is_small));
+    values[i] =
+        same_bits<T>((same_bits<Bits>(rounded) & is_small) | (same_bits<Bits>(value) & ~is_small));
   }
 }
 

@@ -38,6 +38,9 @@ class Network {
     NetworkBuilder<T> builder(description, settings, context);
     layers_ = builder.take_layers();
     convolutions_ = builder.convolutions();
+    linears_ = builder.linears();
+    reused_.assign(convolutions_.begin(), convolutions_.end());
+    reused_.insert(reused_.end(), linears_.begin(), linears_.end());
     outputs_.resize(layers_.size());
     gradients_.resize(layers_.size());
     for (const auto& layer : layers_) {
@@ -107,6 +110,9 @@ class Network {
   [[nodiscard]] const ImageShape& input_shape() const { return input_shape_; }
   [[nodiscard]] const std::vector<Parameter<T>*>& parameters() const { return parameters_; }
   [[nodiscard]] const std::vector<Conv<T>*>& convolutions() const { return convolutions_; }
+  [[nodiscard]] const std::vector<Linear<T>*>& linears() const { return linears_; }
+  /// The layers of both kinds.
+  [[nodiscard]] const std::vector<ReusedLayer<T>*>& reused_layers() const { return reused_; }
   [[nodiscard]] const std::vector<LayerTime>& times() const { return times_; }
 
  private:
@@ -137,6 +143,8 @@ class Network {
   bool training_ = true;
   std::vector<std::unique_ptr<Layer<T>>> layers_;
   std::vector<Conv<T>*> convolutions_;
+  std::vector<Linear<T>*> linears_;
+  std::vector<ReusedLayer<T>*> reused_;
   std::vector<Parameter<T>*> parameters_;
   std::size_t first_trained_ = 0;
   adr::TensorView<const T> input_;

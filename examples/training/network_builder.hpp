@@ -63,6 +63,7 @@ class NetworkBuilder {
 
   [[nodiscard]] std::vector<std::unique_ptr<Layer<T>>> take_layers() { return std::move(layers_); }
   [[nodiscard]] const std::vector<Conv<T>*>& convolutions() const { return convolutions_; }
+  [[nodiscard]] const std::vector<Linear<T>*>& linears() const { return linears_; }
 
  private:
   void add(const ConvLayer& conv) {
@@ -95,9 +96,11 @@ class NetworkBuilder {
     layers_.push_back(std::make_unique<BatchNorm<T>>(next_name("norm"), shape_, context_));
   }
   void add(const LinearLayer& linear) {
-    layers_.push_back(std::make_unique<Linear<T>>(next_name("linear"), shape_.size(),
-                                                  linear.out_features, settings_.dense_gemm, next_,
-                                                  random_, context_));
+    auto layer =
+        std::make_unique<Linear<T>>(next_name("linear"), shape_.size(), linear.out_features,
+                                    settings_.dense_gemm, next_, random_, context_);
+    linears_.push_back(layer.get());
+    layers_.push_back(std::move(layer));
   }
 
   static FollowedBy followed_by(const std::vector<LayerDescription>& layers, std::size_t i) {
@@ -120,6 +123,7 @@ class NetworkBuilder {
   adr::Random random_;
   std::vector<std::unique_ptr<Layer<T>>> layers_;
   std::vector<Conv<T>*> convolutions_;
+  std::vector<Linear<T>*> linears_;
 };
 
 }  // namespace training

@@ -76,6 +76,12 @@ class Trainer {
       for (Conv<T>* conv : network.convolutions()) {
         scheduler->attach(conv->adaptive(), conv->name());
       }
+      // The published method reuses in convolutions alone.
+      if (scheduler->options().strategy == adr::Strategy::error_budget) {
+        for (Linear<T>* linear : network.linears()) {
+          scheduler->attach(linear->adaptive(), linear->name());
+        }
+      }
     }
     if (plan.resume) resume();
     require(epochs_done() < plan.epochs, "--epochs must be above the epochs already done (",
@@ -120,8 +126,8 @@ class Trainer {
     random_ = adr::Random(progress_.random_state);
     // The schedule first: the files of the layers hold what belongs to its settings.
     if (scheduler_ != nullptr) scheduler_->load_state(side_file(progress_.epochs_done, "schedule"));
-    for (Conv<T>* conv : network_.convolutions()) {
-      conv->load_state(side_file(progress_.epochs_done, conv->name()));
+    for (ReusedLayer<T>* layer : network_.reused_layers()) {
+      layer->load_state(side_file(progress_.epochs_done, layer->name()));
     }
   }
 
@@ -138,9 +144,9 @@ class Trainer {
       scheduler_->save_state(side_file(epochs, "schedule"));
       parts.emplace_back("schedule");
     }
-    for (const Conv<T>* conv : network_.convolutions()) {
-      conv->save_state(side_file(epochs, conv->name()));
-      parts.push_back(conv->name());
+    for (const ReusedLayer<T>* layer : network_.reused_layers()) {
+      layer->save_state(side_file(epochs, layer->name()));
+      parts.push_back(layer->name());
     }
     save_checkpoint(plan_.checkpoint, settings_, progress_, network_.parameters());
     for (const std::string& part : parts) std::filesystem::remove(side_file(epochs - 1, part));
@@ -209,14 +215,14 @@ class Trainer {
     const auto start = Clock::now();
     // Test images must not teach the clusters anything; a setting that is new since the last step
     // learns from its batch.
-    const auto& convolutions = network_.convolutions();
-    if (!std::all_of(convolutions.begin(), convolutions.end(),
-                     [](const Conv<T>* conv) { return conv->can_freeze(); })) {
+    const auto& layers = network_.reused_layers();
+    if (!std::all_of(layers.begin(), layers.end(),
+                     [](const ReusedLayer<T>* layer) { return layer->can_freeze(); })) {
       network_.forward(batch_.images.const_view());
     }
-    for (Conv<T>* conv : convolutions) conv->freeze();
+    for (ReusedLayer<T>* layer : layers) layer->freeze();
     report.test_accuracy = accuracy(network_, test_loader_, data_.test.size(), plan_.batch, batch_);
-    for (Conv<T>* conv : convolutions) conv->unfreeze();
+    for (ReusedLayer<T>* layer : layers) layer->unfreeze();
     report.evaluation_seconds = seconds_since(start);
   }
 

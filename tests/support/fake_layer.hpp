@@ -18,6 +18,7 @@ inline adr::LayerShape convolution_shape() {
   shape.rows = 128 * 16 * 16;
   shape.columns = 1600;
   shape.outputs = 64;
+  shape.image_outputs = 64 * 16 * 16;
   shape.vectors = shape.rows;
   shape.vector_length = 64;
   shape.offsets = 25;

@@ -30,19 +30,6 @@ class Conv final : public ProductLayer<T, adr::ReuseConv2d<T>> {
   }
 
   [[nodiscard]] const adr::ConvGeometry& geometry() const { return this->product_.geometry(); }
-  [[nodiscard]] const adr::ReuseConfig& config() const { return this->product_.config(); }
-  /// What a scheduler takes charge of.
-  [[nodiscard]] adr::AdaptiveLayer& adaptive() { return this->product_; }
-  [[nodiscard]] const adr::ReuseStats& stats() const { return this->product_.stats(); }
-
-  /// What was learned from earlier batches, to and from a file; the weights are not in it.
-  void save_state(const std::string& path) const { this->product_.save_state(path); }
-  void load_state(const std::string& path) { this->product_.load_state(path); }
-  /// Whether clusters were learned, or there are none.
-  [[nodiscard]] bool can_freeze() const { return this->product_.can_freeze(); }
-  /// Stops, and goes on, learning clusters from what passes through.
-  void freeze() { this->product_.freeze(); }
-  void unfreeze() { this->product_.unfreeze(); }
 
   [[nodiscard]] ImageShape output_shape() const override {
     return {geometry().out_channels, geometry().out_height(), geometry().out_width()};

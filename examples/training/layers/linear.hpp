@@ -1,6 +1,5 @@
-// A fully connected layer with its weights. Its products are dense: a batch has too few rows to
-// share anything, and gradients over non-zeros gain nothing where weights are much larger than
-// batches.
+// A fully connected layer with its weights. Its products are dense until a schedule takes charge of
+// it: a batch has too few rows to share anything, but gradients over non-zeros can gain.
 #pragma once
 
 #include <string>

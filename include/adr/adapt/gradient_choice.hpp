@@ -155,12 +155,13 @@ class GradientChoice {
       rounding_wait_ = options_->first_measure_interval;
       return round(layer, rounding_step);  // the machine was slower, not the rounding
     }
+    // Before it is given up: rounding may pay where looking for exact zeros does not.
+    if (rounding_step > 0 && steps_ >= rounding_retry_ && may_pay(layer, stats, dense, costs)) {
+      return round(layer, rounding_step);
+    }
     if (seconds > k_as_fast * dense.backward() && dense.backward() > 0 && steps_ >= doubt_) {
       doubt_ = retry_ = steps_ + options_->measure_interval;
-      return use(layer, Form::exact);
-    }
-    if (rounding_step > 0 && steps_ >= rounding_retry_ && may_pay(layer, stats, dense, costs)) {
-      round(layer, rounding_step);
+      use(layer, Form::exact);
     }
   }
 
@@ -188,6 +189,10 @@ class GradientChoice {
   [[nodiscard]] bool may_pay(const AdaptiveLayer& layer, const ReuseStats& stats,
                              const PassTimings& dense, const CostModel& costs) const {
     constexpr double k_density_after_rounding = 0.08;
+    // The noise of rounding averages out over the elements that an image contributes. Of the few
+    // logits of a classifier all layers would get the noise.
+    constexpr index_t k_least_elements = 256;
+    if (layer.layer_shape().image_outputs < k_least_elements) return false;
     ReuseConfig rounded = layer.config();
     rounded.weight_gradient = WeightGradient::sparsified;
     rounded.input_gradient = rounded_input();

@@ -105,7 +105,7 @@ struct ReuseConfig {
   InputGradient input_gradient = InputGradient::automatic;
   WeightGradient weight_gradient = WeightGradient::automatic;
 
-  /// Stochastic rounding: values become multiples of this many root mean squares of d_y.
+  /// Stochastic rounding: values below this many root mean squares of d_y become that, or zero.
   double rounding_step = 2.0;
 
   NeuronVectorKind neuron_vectors = NeuronVectorKind::automatic;

@@ -58,8 +58,8 @@ bool lists_channels_first(const PixelView<T>& gradient) noexcept {
   return !channels_are_contiguous && (gradient.pixel_stride == 1 || gradient.pixels <= 1);
 }
 
-/// The nearest number of 8 significant bits, so that small multiples of it are exact and rounding
-/// errors of a root mean square do not show; 0 where that is no unit to round to.
+/// The nearest number of 8 significant bits, so that rounding errors of a root mean square do not
+/// show; 0 where that is no unit to round to.
 template <class T>
 T rounding_unit(double unit) noexcept {
   const bool usable = unit >= static_cast<double>(std::numeric_limits<T>::min()) * 512 &&

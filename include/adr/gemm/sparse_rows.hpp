@@ -71,10 +71,10 @@ class SparseRows {
   /// Lists the non-zeros of the gradient that was measured last.
   ///
   /// Math: with rounding_step > 0, unit = rounding_step times the root mean square and u uniform in
-  /// [0, 1) by the seed and the number n M + m of the element, v becomes
-  /// sign(v) unit floor(|v| / unit + u), so that E[v] stays; what is zero then is not listed. Where
-  /// the unit is zero or not finite, values stay as they are; NaN and infinities always do, and are
-  /// listed. Requires: an unchanged gradient, rounding_step >= 0. Errors: std::bad_alloc. Cost: one
+  /// [0, 1) by the seed and the number n M + m of the element, v with |v| < unit becomes sign(v)
+  /// unit where u < |v| / unit and 0 elsewhere, so that E[v] stays; what is zero then is not listed.
+  /// Where the unit is zero or not finite, values stay as they are; NaN and infinities always do,
+  /// and are listed. Requires: an unchanged gradient, rounding_step >= 0. Errors: std::bad_alloc. Cost: one
   /// pass, and about ten operations per non-zero.
   void list(const PixelView<const T>& gradient, double rounding_step, std::uint64_t seed,
             SparseUse use, Context& context) {
@@ -110,7 +110,7 @@ class SparseRows {
     for (index_t t = 0; t < listed_.size(); ++t) total += listed_[t];
     return total;
   }
-  /// What listed values are multiples of, with 8 significant bits; 0 when they were not rounded.
+  /// What smaller values were rounded to, or to zero; 0 when they were not.
   [[nodiscard]] T unit() const noexcept { return unit_; }
 
   /// Groups are channels, indices places in the plane of the tile, rising.

@@ -190,8 +190,7 @@ class ProductGradients {
       if (!forms.sparse_weights() && !forms.sparse_input()) return forms;
     }
     stats.gradient_density = facts.density =
-        sparse_.measure(d_output, forward.map, forward.shape.input.length, context, times)
-            .density();
+        sparse_.measure(d_output, forward.map, forward.shape.input, context, times).density();
     return chosen();
   }
 
@@ -222,12 +221,12 @@ class ProductGradients {
       bytes = std::max(bytes, forward.shared->weight_gradient_workspace_bytes(thread_count));
     }
     if (forms.sparse_weights()) {
-      bytes = std::max(bytes, sparse_weight_gradient_workspace_bytes<T>(
-                                  forward.map, shape.input.length, shape.outputs, thread_count));
+      bytes = std::max(bytes, SparseGradients<T>::weight_gradient_workspace_bytes(
+                                  forward.map, shape, thread_count));
     }
     if (forms.sparse_input()) {
-      bytes = std::max(bytes, sparse_input_gradient_workspace_bytes<T>(
-                                  forward.map, shape.input.length, shape.outputs, thread_count));
+      bytes = std::max(bytes, SparseGradients<T>::input_gradient_workspace_bytes(forward.map, shape,
+                                                                                 thread_count));
     }
     return bytes;
   }

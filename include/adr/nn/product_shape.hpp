@@ -19,6 +19,7 @@ struct VectorShape {
   index_t length = 0;   ///< elements of a vector
   index_t offsets = 1;  ///< kernel offsets that share it
   bool has_padding = false;
+  bool rows = false;             ///< the rows of a matrix: element e meets weight e
   std::vector<index_t> columns;  ///< weights that meet element e at offset o: [o * length + e]
 };
 
@@ -38,6 +39,7 @@ inline VectorShape vector_shape(const ConvGeometry& geometry, NeuronVectorKind w
 inline VectorShape vector_shape(index_t columns) {
   VectorShape shape;
   shape.length = columns;
+  shape.rows = true;
   shape.columns = weight_columns(columns);
   return shape;
 }

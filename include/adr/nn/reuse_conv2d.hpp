@@ -97,6 +97,7 @@ class ReuseConv2d final : public AdaptiveLayer {
   }
   [[nodiscard]] LayerShape layer_shape() const override {
     LayerShape shape = groups_.front().layer_shape();
+    shape.image_outputs *= geometry_.groups;
     shape.kernel_width = geometry_.kernel_width;
     shape.kernel_plane = geometry_.kernel_height * geometry_.kernel_width;
     shape.channels_last = geometry_.layout == Layout::nhwc;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 
 #include "adr/core/context.hpp"
@@ -13,7 +14,9 @@
 #include "adr/gemm/dense_gemm.hpp"
 #include "adr/gemm/gradient_density.hpp"
 #include "adr/gemm/sparse_gradient.hpp"
+#include "adr/gemm/sparse_in_place.hpp"
 #include "adr/gemm/sparse_rows.hpp"
+#include "adr/nn/product_shape.hpp"
 
 ADR_NAMESPACE_BEGIN
 
@@ -23,18 +26,38 @@ ADR_NAMESPACE_BEGIN
 template <class T>
 class SparseGradients {
  public:
-  /// How the values are listed: 0 as they are, else multiples of `rounding_step` root mean squares.
+  /// How the values are listed: 0 as they are, else those below `step` root mean squares rounded to
+  /// that or to zero.
   struct Rounding {
     double step = 0;
     std::uint64_t seed = 0;
   };
 
+  /// Bytes of scratch of the gradients of one product. Errors: std::overflow_error,
+  /// std::invalid_argument (absurd sizes).
+  static std::size_t weight_gradient_workspace_bytes(const VectorMap& map,
+                                                     const ProductShape& shape, int thread_count) {
+    const index_t length = shape.input.length;
+    return in_place(map, shape.input)
+               ? sparse_in_place_workspace_bytes<T>(map, length, thread_count)
+               : sparse_weight_gradient_workspace_bytes<T>(map, length, shape.outputs,
+                                                           thread_count);
+  }
+  static std::size_t input_gradient_workspace_bytes(const VectorMap& map, const ProductShape& shape,
+                                                    int thread_count) {
+    const index_t length = shape.input.length;
+    return in_place(map, shape.input)
+               ? sparse_in_place_workspace_bytes<T>(map, length, thread_count)
+               : sparse_input_gradient_workspace_bytes<T>(map, length, shape.outputs, thread_count);
+  }
+
   /// Looks at an output gradient, which must not change until the gradients are computed.
-  GradientDensity measure(const PixelView<const T>& d_output, const VectorMap& map, index_t length,
-                          Context& context, StageTimes* times) {
+  GradientDensity measure(const PixelView<const T>& d_output, const VectorMap& map,
+                          const VectorShape& vectors, Context& context, StageTimes* times) {
     StageClock clock(times);
     d_output_ = d_output;
-    const GradientDensity density = rows_.measure(d_output, map, length, context);
+    in_place_ = in_place(map, vectors);
+    const GradientDensity density = rows_.measure(d_output, map, vectors.length, context);
     clock.finish(Stage::non_zeros);
     return density;
   }
@@ -42,36 +65,50 @@ class SparseGradients {
   /// Lists the non-zeros for one or both gradients.
   void list(Rounding rounding, SparseUse use, Context& context, StageTimes* times) {
     StageClock clock(times);
-    rows_.list(d_output_, rounding.step, rounding.seed, use, context);
+    // In place, both go by channel.
+    rows_.list(d_output_, rounding.step, rounding.seed,
+               in_place_ ? SparseUse::weight_gradient : use, context);
     clock.finish(Stage::non_zeros);
   }
 
   [[nodiscard]] double listed() const noexcept { return static_cast<double>(rows_.non_zeros()); }
 
-  /// Computes d_weights over what is listed. Errors: std::bad_alloc before anything is written.
+  /// Computes d_weights over what is listed. Requires: d_weights transposed, one row per output.
+  /// Scratch is the caller's to reserve.
   template <class Vectors>
   void weight_gradient(const Vectors& input, const index_t* columns, const GemmResult<T>& d_weights,
                        Context& context, StageTimes* times) const {
-    context.workspace().reserve(sparse_weight_gradient_workspace_bytes<T>(
-        input.map(), input.length(), d_output_.channels, context.threads()));
     StageClock clock(times);
-    sparse_weight_gradient(rows_, input, columns, d_weights, context);
+    if (in_place_) {
+      ADR_ASSERT(d_weights.transposed, "the gradient of the weights must have a row per output");
+      sparse_weight_gradient_in_place(rows_, input, d_weights.matrix, context);
+    } else {
+      sparse_weight_gradient(rows_, input, columns, d_weights, context);
+    }
     clock.finish(Stage::sparse_weight_gradient);
   }
 
-  /// Adds to d_input over what is listed.
+  /// Adds to d_input over what is listed. Requires: as weight_gradient.
   template <class Vectors>
   void input_gradient(const GemmFactor<T>& weights, const index_t* columns, const Vectors& d_input,
                       Context& context, StageTimes* times) const {
-    context.workspace().reserve(sparse_input_gradient_workspace_bytes<T>(
-        d_input.map(), d_input.length(), d_output_.channels, context.threads()));
     StageClock clock(times);
-    sparse_input_gradient(rows_, weights, columns, d_input, context);
+    if (in_place_) {
+      ADR_ASSERT(weights.transposed, "the weights must have a row per output");
+      sparse_input_gradient_in_place(rows_, weights.matrix, d_input, context);
+    } else {
+      sparse_input_gradient(rows_, weights, columns, d_input, context);
+    }
     clock.finish(Stage::sparse_input_gradient);
   }
 
  private:
+  static bool in_place(const VectorMap& map, const VectorShape& vectors) {
+    return vectors.rows && sparse_gradients_in_place<T>(map, vectors.length);
+  }
+
   SparseRows<T> rows_;
+  bool in_place_ = false;
   PixelView<const T> d_output_;
 };
 

@@ -245,6 +245,30 @@ TEST_CASE(
   CHECK(rounding < 40);
 }
 
+TEST_CASE("Rounding is tried where looking for exact zeros does not pay") {
+  SchedulerOptions options = one_budget(0.11);
+  options.phases.front().rounding_step = 3;
+  Run run(options);
+  double rounded = 0.02;
+  run.layer.density = 0.5;
+  run.layer.gradient_seconds = [&](const ReuseConfig& config) {
+    if (config.weight_gradient == WeightGradient::sparsified) return rounded;
+    return config.weight_gradient == WeightGradient::exact ? 0.05 : 0.06;
+  };
+  SECTION("and kept where it pays") {
+    run.attach();
+    run.steps(60);
+    CHECK(run.layer.config().weight_gradient == WeightGradient::sparsified);
+  }
+  SECTION("and given up for dense gradients where it does not") {
+    rounded = 0.1;
+    run.attach();
+    run.steps(60);
+    CHECK(run.layer.config().weight_gradient == WeightGradient::exact);
+    CHECK(run.layer.config().input_gradient == InputGradient::exact);
+  }
+}
+
 TEST_CASE("Phases tighten the budget at their shares of the planned steps") {
   SchedulerOptions options = one_budget(0.2);
   options.phases = {{0.21, 0.0, 0.5}, {0.11, 0.0, 0.75}, {0.0, 0.0, 1.0}};

@@ -1,0 +1,203 @@
+// The gradients of a plain product over the non-zeros of the output gradient, for weights that are
+// larger than the batch: they are read, and their gradient is written, once and where they lie.
+//
+// The products of gemm/sparse_gradient.hpp copy weights into strips and sums out of them, which for
+// a fully connected layer takes as long as the dense product.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+#include "adr/core/context.hpp"
+#include "adr/core/parallel.hpp"
+#include "adr/core/types.hpp"
+#include "adr/core/vector_map.hpp"
+#include "adr/core/workspace.hpp"
+#include "adr/gemm/sparse_rows.hpp"
+#include "adr/gemm/sparse_tiles.hpp"
+#include "adr/simd/batch.hpp"
+#include "adr/simd/sparse_kernels.hpp"
+
+ADR_NAMESPACE_BEGIN
+namespace detail {
+
+/// Strips that are passed over together, and outputs whose weights are passed over in turn: so many
+/// rows of weights fit the address translation at once, and what a strip of them is multiplied
+/// with stays in the first-level cache meanwhile.
+inline constexpr index_t k_strips_in_block = 4;
+inline constexpr index_t k_rows_in_block = 32;
+
+template <class T>
+inline constexpr index_t k_wide_strip = simd::k_wide_registers* simd::Batch<T>::size;
+
+/// Elements of the neuron vectors of a tile, a block of strips each.
+template <class T>
+index_t block_elements(const SparseTiles& tiles) {
+  return checked_product("neuron vectors of a tile", tiles.plane_places(), k_wide_strip<T>,
+                         k_strips_in_block);
+}
+template <class T>
+index_t block_count(index_t length) noexcept {
+  constexpr index_t k_block = k_strips_in_block * k_wide_strip<T>;
+  return (length + k_block - 1) / k_block;
+}
+
+template <class T>
+simd::NonZeros<T> channel_list(const typename SparseRows<T>::List& list, index_t m) noexcept {
+  const std::int32_t first = list.starts[m];
+  return {list.indices + first, list.values + first, list.starts[m + 1] - first};
+}
+
+/// One block of strips of the weights, with a plane of neuron vectors for each.
+template <class T>
+class StripBlock {
+ public:
+  static constexpr index_t k_strip = k_wide_strip<T>;
+
+  StripBlock(const SparseTiles& tiles, index_t length, index_t block, T* planes) noexcept
+      : tiles_(tiles), planes_(planes), first_column_(block * k_strips_in_block * k_strip) {
+    cols_ = std::min(k_strips_in_block * k_strip, length - first_column_);
+    strips_ = (cols_ + k_strip - 1) / k_strip;
+  }
+
+  [[nodiscard]] index_t first_column() const noexcept { return first_column_; }
+  [[nodiscard]] index_t cols() const noexcept { return cols_; }
+  [[nodiscard]] index_t cols(index_t s) const noexcept {
+    return std::min(k_strip, cols_ - s * k_strip);
+  }
+  [[nodiscard]] T* plane(index_t s) const noexcept {
+    return planes_ + s * tiles_.plane_places() * k_strip;
+  }
+  void clear() const noexcept {
+    std::fill_n(planes_, strips_ * tiles_.plane_places() * k_strip, T(0));
+  }
+
+  /// Calls use(first vector, first element, rows of a plane) for the neuron vectors of a tile.
+  template <class Use>
+  void for_each_run(index_t tile, const Use& use) const noexcept {
+    tiles_.for_each_run(tiles_.tile(tile), [&](index_t vector, index_t place, index_t count) {
+      for (index_t s = 0; s < strips_; ++s) {
+        use(vector, first_column_ + s * k_strip,
+            MatrixView<T>(plane(s) + place * k_strip, count, cols(s), k_strip));
+      }
+    });
+  }
+
+  /// Calls use(output, strip) in the order that k_strips_in_block and k_rows_in_block explain.
+  template <class Use>
+  void for_each_strip(index_t outputs, const Use& use) const noexcept {
+    for (index_t first = 0; first < outputs; first += k_rows_in_block) {
+      const index_t last = std::min(outputs, first + k_rows_in_block);
+      for (index_t s = 0; s < strips_; ++s) {
+        for (index_t m = first; m < last; ++m) use(m, s);
+      }
+    }
+  }
+
+ private:
+  const SparseTiles& tiles_;
+  T* planes_;
+  index_t first_column_;
+  index_t cols_;
+  index_t strips_;
+};
+
+}  // namespace detail
+
+/// Whether the gradients of a product whose outputs read neuron vectors of that length, each its
+/// own, are better computed in place: strips of weights are passed over once per tile of rows.
+template <class T>
+bool sparse_gradients_in_place(const VectorMap& map, index_t length) {
+  constexpr index_t k_most_passes = 2;
+  return map.offsets() == 1 && SparseTiles::of<T>(map, length).count() <= k_most_passes;
+}
+
+/// Bytes of scratch that either gradient takes. Errors: std::overflow_error, std::invalid_argument
+/// (absurd sizes).
+template <class T>
+std::size_t sparse_in_place_workspace_bytes(const VectorMap& map, index_t length,
+                                            int thread_count) {
+  const index_t block = detail::block_elements<T>(SparseTiles::of<T>(map, length));
+  return WorkspaceSize().template add<T>(checked_product("planes", thread_count, block)).bytes();
+}
+
+/// Computes the gradient with respect to the weights over the listed non-zeros.
+///
+/// Math: d_weights[m, e] = sum over n of d_y[n, m] X[n, e]. Shapes: X N x K, d_weights M x K, every
+/// element overwritten. Requires: rows listed for the weight gradient of input.map() and
+/// input.length(), offsets() == 1, scratch reserved (callers check). Cost: one multiply-add per
+/// non-zero and element, one pass over the weights per tile. Thread-safety: as Context.
+template <class T, class Vectors>
+void sparse_weight_gradient_in_place(const SparseRows<T>& rows, const Vectors& input,
+                                     const MatrixView<T>& d_weights, Context& context) {
+  const SparseTiles& tiles = rows.tiles();
+  const index_t block_elements = detail::block_elements<T>(tiles);
+  const Workspace::Frame frame(context.workspace());
+  T* planes = context.workspace().template take<T>(context.threads() * block_elements);
+  parallel_for(
+      detail::block_count<T>(input.length()), context.threads(), [&](index_t b, int thread) {
+        const detail::StripBlock<T> block(tiles, input.length(), b,
+                                          planes + thread * block_elements);
+        block.clear();
+        T last[detail::k_wide_strip<T>] = {};
+        for (index_t t = 0; t < tiles.count(); ++t) {
+          block.for_each_run(t, [&](index_t vector, index_t element, const MatrixView<T>& plane) {
+            input.load_rows(vector, element, plane);
+          });
+          const auto list = rows.by_channel(t);
+          block.for_each_strip(rows.channels(), [&](index_t m, index_t s) {
+            T* to = d_weights.row(m) + block.first_column() + s * detail::k_wide_strip<T>;
+            const auto non_zeros = detail::channel_list<T>(list, m);
+            const index_t cols = block.cols(s);
+            if (cols == detail::k_wide_strip<T>) {
+              simd::wide_sum(non_zeros, block.plane(s), t > 0, to);
+            } else {
+              if (t > 0) std::copy_n(to, cols, last);
+              simd::wide_sum(non_zeros, block.plane(s), t > 0, last);
+              std::copy_n(last, cols, to);
+            }
+          });
+        }
+        for (index_t m = 0; tiles.count() == 0 && m < rows.channels(); ++m) {
+          std::fill_n(d_weights.row(m) + block.first_column(), block.cols(), T(0));
+        }
+      });
+}
+
+/// Adds the gradient with respect to the input over the listed non-zeros.
+///
+/// Math: d_X[n, e] += sum over m of d_y[n, m] weights[m, e]. Shapes, requirements, cost and
+/// thread-safety: as sparse_weight_gradient_in_place; d_input is a source of vectors with add_rows,
+/// whose elements different threads may add to at once.
+template <class T, class Vectors>
+void sparse_input_gradient_in_place(const SparseRows<T>& rows, const MatrixView<const T>& weights,
+                                    const Vectors& d_input, Context& context) {
+  const SparseTiles& tiles = rows.tiles();
+  const index_t block_elements = detail::block_elements<T>(tiles);
+  const Workspace::Frame frame(context.workspace());
+  T* planes = context.workspace().template take<T>(context.threads() * block_elements);
+  parallel_for(
+      detail::block_count<T>(d_input.length()), context.threads(), [&](index_t b, int thread) {
+        const detail::StripBlock<T> block(tiles, d_input.length(), b,
+                                          planes + thread * block_elements);
+        T last[detail::k_wide_strip<T>] = {};
+        for (index_t t = 0; t < tiles.count(); ++t) {
+          block.clear();
+          const auto list = rows.by_channel(t);
+          block.for_each_strip(rows.channels(), [&](index_t m, index_t s) {
+            const T* from = weights.row(m) + block.first_column() + s * detail::k_wide_strip<T>;
+            if (block.cols(s) < detail::k_wide_strip<T>) {
+              std::copy_n(from, block.cols(s), last);
+              from = last;
+            }
+            simd::wide_scatter(detail::channel_list<T>(list, m), from, block.plane(s));
+          });
+          block.for_each_run(t, [&](index_t vector, index_t element, const MatrixView<T>& plane) {
+            d_input.add_rows(vector, element, plane);
+          });
+        }
+      });
+}
+
+ADR_NAMESPACE_END

@@ -1,0 +1,170 @@
+// Products over non-zeros beside weights that are worked on in place, against plain loops in double
+// precision.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "adr/gemm/sparse_in_place.hpp"
+#include "adr/unfold/matrix_vectors.hpp"
+#include "support/catch.hpp"
+#include "support/data.hpp"
+#include "support/guarded_buffer.hpp"
+#include "support/tolerance.hpp"
+
+namespace {
+
+using adr::Context;
+using adr::index_t;
+using adr::MatrixVectors;
+using adr::MatrixView;
+using adr::PixelView;
+using adr::SparseRows;
+using adr::SparseUse;
+using adr_test::Comparison;
+using adr_test::Data;
+using adr_test::GuardedBuffer;
+using adr_test::Start;
+
+struct Shape {
+  index_t rows;
+  index_t columns;
+  index_t outputs;
+};
+
+/// Rows of one tile and of two, with a last strip that is whole, short, or the only one.
+std::vector<Shape> shapes() {
+  return {{1, 1, 1},    {5, 3, 7},     {97, 64, 20},  {128, 70, 33},
+          {61, 129, 5}, {230, 100, 9}, {64, 192, 41}, {0, 20, 6}};
+}
+
+template <class T>
+struct Case {
+  Shape shape;
+  GuardedBuffer<T> x, d_x, d_y, w, d_w;
+
+  Case(const Shape& s, Data& data, double density)
+      : shape(s),
+        x(s.rows, s.columns, s.columns + 1, Start::misaligned),
+        d_x(s.rows, s.columns, s.columns + 3),
+        d_y(s.rows, s.outputs, s.outputs + 2, Start::misaligned),
+        w(s.outputs, s.columns, s.columns + 1, Start::misaligned),
+        d_w(s.outputs, s.columns, s.columns + 2) {
+    data.fill_normal(x.view());
+    data.fill_normal(w.view());
+    for (index_t n = 0; n < s.rows; ++n) {
+      for (index_t m = 0; m < s.outputs; ++m) {
+        const bool zero = static_cast<double>(data.between(0, 999)) >= density * 1000;
+        d_y(n, m) = zero ? T(0) : data.normal<T>();
+      }
+    }
+  }
+
+  /// Both gradients, in a workspace of just the stated size; d_x is added to 1.
+  void run(int threads) {
+    const auto fill = [](GuardedBuffer<T>& buffer, T value) {
+      for (index_t i = 0; i < buffer.view().rows; ++i) {
+        std::fill_n(buffer.view().row(i), buffer.view().cols, value);
+      }
+    };
+    fill(d_w, std::numeric_limits<T>::quiet_NaN());
+    fill(d_x, T(1));
+    const adr::VectorMap map = adr::row_map(shape.rows);
+    const MatrixView<const T> gradient = d_y.view();
+    const PixelView<const T> pixels{
+        gradient.data, 1, shape.rows, shape.outputs, gradient.row_stride, gradient.row_stride, 1};
+    SparseRows<T> rows;
+    Context listing(threads);
+    rows.measure(pixels, map, shape.columns, listing);
+    rows.list(pixels, 0.0, 1, SparseUse::weight_gradient, listing);
+
+    Context context(threads);
+    const std::size_t bytes = adr::sparse_in_place_workspace_bytes<T>(map, shape.columns, threads);
+    context.workspace().reserve(bytes);
+    const MatrixVectors<const T> input(MatrixView<const T>(x.view()));
+    adr::sparse_weight_gradient_in_place(rows, input, d_w.view(), context);
+    CHECK(context.workspace().peak_bytes() == bytes);
+    const MatrixVectors<T> d_input(d_x.view());
+    adr::sparse_input_gradient_in_place(rows, MatrixView<const T>(w.view()), d_input, context);
+    CHECK(context.workspace().peak_bytes() == bytes);
+  }
+
+  [[nodiscard]] std::string fault() const {
+    Comparison comparison;
+    for (index_t m = 0; m < shape.outputs; ++m) {
+      for (index_t e = 0; e < shape.columns; ++e) {
+        double sum = 0;
+        double magnitude = 0;
+        for (index_t n = 0; n < shape.rows; ++n) {
+          const double product = static_cast<double>(x(n, e)) * static_cast<double>(d_y(n, m));
+          sum += product;
+          magnitude += std::abs(product);
+        }
+        comparison.expect(static_cast<double>(d_w(m, e)), sum,
+                          adr_test::sum_tolerance<T>(shape.rows, magnitude));
+      }
+    }
+    for (index_t n = 0; n < shape.rows; ++n) {
+      for (index_t e = 0; e < shape.columns; ++e) {
+        double sum = 1;
+        double magnitude = 1;
+        for (index_t m = 0; m < shape.outputs; ++m) {
+          const double product = static_cast<double>(w(m, e)) * static_cast<double>(d_y(n, m));
+          sum += product;
+          magnitude += std::abs(product);
+        }
+        comparison.expect(static_cast<double>(d_x(n, e)), sum,
+                          adr_test::sum_tolerance<T>(shape.outputs + 1, magnitude));
+      }
+    }
+    return comparison.fault();
+  }
+
+  [[nodiscard]] std::vector<T> results() const {
+    std::vector<T> all;
+    for (const auto* buffer : {&d_w, &d_x}) {
+      const auto view = buffer->view();
+      for (index_t i = 0; i < view.rows; ++i) {
+        all.insert(all.end(), view.row(i), view.row(i) + view.cols);
+      }
+    }
+    return all;
+  }
+};
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("gradients beside weights in place equal the plain sums", "", float, double) {
+  using T = TestType;
+  Data data;
+  INFO(data);
+  for (const Shape& s : shapes()) {
+    for (const double density : {0.0, 0.15, 1.0}) {
+      INFO(s.rows << " x " << s.columns << " x " << s.outputs << ", density " << density);
+      Case<T> c(s, data, density);
+      c.run(1);
+      CHECK(c.fault() == "");
+      const std::vector<T> one_thread = c.results();
+      for (const int threads : {2, 3}) {
+        c.run(threads);
+        const std::vector<T> more = c.results();
+        CHECK((more.empty() ||
+               std::memcmp(more.data(), one_thread.data(), more.size() * sizeof(T)) == 0));
+      }
+      for (const auto* buffer : {&c.x, &c.d_x, &c.d_y, &c.w, &c.d_w}) {
+        CHECK(buffer->damage() == "");
+      }
+    }
+  }
+}
+
+TEST_CASE("gradients are computed in place where each output has its vector and rows are few") {
+  CHECK(adr::sparse_gradients_in_place<float>(adr::row_map(128), 4096));
+  CHECK(adr::sparse_gradients_in_place<float>(adr::row_map(1), 3));
+  CHECK_FALSE(adr::sparse_gradients_in_place<float>(adr::row_map(100000), 4096));
+  adr::VectorMap kernel = adr::row_map(16);
+  kernel.offset_rows = 2;
+  CHECK_FALSE(adr::sparse_gradients_in_place<float>(kernel, 4096));
+}

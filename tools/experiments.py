@@ -23,8 +23,6 @@ RUNS = {
     "dense": ["--mode", "dense", "--dense-backend", "fastest"],
     "dense-openblas": ["--mode", "dense", "--dense-backend", "openblas"],
     "auto": ["--mode", "auto", "--strategy", "error_budget", "--dense-backend", "fastest"],
-    # For deep networks: the gradients that are handed on are rounded as well.
-    "auto-all-rounded": ["--mode", "auto", "--strategy", "error_budget", "--dense-backend", "fastest"],
     "published-fixed": ["--mode", "hyperplane", "--dense-backend", "fastest"],
     "published-plateau": ["--mode", "auto", "--strategy", "plateau_ladder", "--dense-backend", "fastest"],
     "published-reuse": ["--mode", "auto", "--strategy", "cluster_reuse_first", "--dense-backend", "fastest"],
@@ -42,21 +40,14 @@ NETWORKS = {
 }
 
 # The phases of the schedule. The library's own for CifarNet, spelled out; the errors of many layers add up, so the deep
-# networks get a smaller budget, and round the gradients of the weights alone.
-DEEP_PHASES = ["--error-budgets", "0.05,0.05", "--rounding-steps", "3,2", "--phase-ends", "0.7,1",
-               "--round-weights-only"]
+# networks get a smaller budget, and rounding that is finer.
+DEEP_PHASES = ["--error-budgets", "0.05", "--rounding-steps", "1", "--phase-ends", "1"]
 PHASES = {
     "cifarnet": ["--error-budgets", "0.12,0", "--rounding-steps", "4,0", "--phase-ends", "0.85,1"],
     "alexnet": DEEP_PHASES,
     "vgg19": DEEP_PHASES,
     "vgg19-bn": DEEP_PHASES,
 }
-
-
-def phases_of(network, name):
-    if not name.startswith("auto"):
-        return []
-    return [p for p in PHASES[network] if name == "auto" or p != "--round-weights-only"]
 
 
 def option(arguments, name, default):
@@ -108,7 +99,7 @@ def folder_of_snapshots(folder, network):
 def run_one(network, name, plan, seed, csv_path, options):
     """Makes a run unless it is there; false when it took longer than it may, or none is to be made."""
     json_path = csv_path.with_suffix(".json")
-    arguments = [*RUNS[name], *phases_of(network, name), "--network", network, "--seed", str(seed),
+    arguments = [*RUNS[name], *(PHASES[network] if name == "auto" else []), "--network", network, "--seed", str(seed),
                  "--threads", str(options.threads)]
     for option_name, value in plan.items():
         arguments += [f"--{option_name}", str(value)]

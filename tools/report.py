@@ -76,7 +76,7 @@ def section(title, command, data, machines, body):
 # ---- Training --------------------------------------------------------------------------------------
 
 RUN_NAMES = {"dense": "dense, the fastest of everything", "dense-openblas": "dense, im2col + OpenBLAS",
-             "auto": "auto (error budget)", "auto-all-rounded": "auto, all gradients rounded",
+             "auto": "auto (error budget)",
              "published-fixed": "published, fixed L and H",
              "published-plateau": "published, plateau ladder", "published-reuse": "published, cluster reuse first"}
 

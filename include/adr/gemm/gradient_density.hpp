@@ -7,6 +7,7 @@
 
 #include "adr/core/pixel_view.hpp"
 #include "adr/core/types.hpp"
+#include "adr/gemm/sparse_tiles.hpp"
 
 ADR_NAMESPACE_BEGIN
 
@@ -56,6 +57,34 @@ template <class T>
 bool lists_channels_first(const PixelView<T>& gradient) noexcept {
   const bool channels_are_contiguous = gradient.channel_stride == 1 && gradient.channels > 1;
   return !channels_are_contiguous && (gradient.pixel_stride == 1 || gradient.pixels <= 1);
+}
+
+/// Calls use(data, count, first) for the stretches of a tile that are contiguous in memory; first
+/// is the number of their first element, counted in the order in memory from that of the tile.
+template <class T, class Use>
+void for_each_stretch(const SparseTiles& tiles, const PixelView<const T>& gradient,
+                      const SparseTile& tile, const Use& use) noexcept {
+  const index_t channels = gradient.channels;
+  const index_t width = tiles.map().out_width;
+  const index_t pixels = tile.rows * width;
+  const T* data = gradient.data + tile.first_image * gradient.image_stride +
+                  tile.first_row * width * gradient.pixel_stride;
+  if (lists_channels_first(gradient)) {
+    for (index_t m = 0; m < channels; ++m) {
+      for (index_t b = 0; b < tile.images; ++b) {
+        use(data + b * gradient.image_stride + m * gradient.channel_stride, pixels,
+            (m * tile.images + b) * pixels);
+      }
+    }
+    return;
+  }
+  const index_t joined = gradient.pixel_stride == channels ? pixels : 1;
+  for (index_t b = 0; b < tile.images; ++b) {
+    for (index_t p = 0; p < pixels; p += joined) {
+      use(data + b * gradient.image_stride + p * gradient.pixel_stride, joined * channels,
+          (b * pixels + p) * channels);
+    }
+  }
 }
 
 /// The nearest number of 8 significant bits, so that rounding errors of a root mean square do not

@@ -15,6 +15,7 @@
 #include "adr/core/types.hpp"
 #include "adr/core/vector_map.hpp"
 #include "adr/core/workspace.hpp"
+#include "adr/gemm/channel_blocks.hpp"
 #include "adr/gemm/dense_gemm.hpp"
 #include "adr/gemm/sparse_rows.hpp"
 #include "adr/gemm/sparse_tiles.hpp"
@@ -135,20 +136,25 @@ void add_tile_products(const SparseRows<T>& rows, index_t t, const T* weights, T
   const SparseTile tile = tiles.tile(t);
   const auto list = rows.by_pixel(t);
   const index_t width = map.out_width;
-  for_each_offset_run(map, [&](index_t first, index_t count) {
+  const auto add_block = [&](const PixelRange& pixels, index_t first, index_t count) {
     if (slides(map) && count > 1) {
       const auto kernel = simd::row_kernel<T>(count, tiles.registers());
       for (index_t y = 0; y < tile.images * tile.rows; ++y) {
         const index_t place = rows.places()[y * width] + tiles.displacement(first);
-        kernel(list.starts + y * width, list.indices, list.values, width, weights,
-               plane + place * tiles.strip());
+        kernel(pixels.starts + y * width, pixels.ends + y * width, list.indices, list.values, width,
+               weights, plane + place * tiles.strip());
       }
     } else {
       index_t displacements[5];
       for (index_t o = 0; o < count; ++o) displacements[o] = tiles.displacement(first + o);
-      simd::pixel_kernel<T>(count, tiles.registers())(list.starts, list.indices, list.values,
-                                                      tiles.pixels(tile), rows.places(),
-                                                      displacements, weights, plane);
+      simd::pixel_kernel<T>(count, tiles.registers())(pixels.starts, pixels.ends, list.indices,
+                                                      list.values, tiles.pixels(tile),
+                                                      rows.places(), displacements, weights, plane);
+    }
+  };
+  for_each_offset_run(map, [&](index_t first, index_t count) {
+    for (index_t b = 0; b < rows.channel_blocks().count(); ++b) {
+      add_block(rows.channel_blocks().range(list, t, b), first, count);
     }
     weights += rows.channels() * count * tiles.strip();
   });

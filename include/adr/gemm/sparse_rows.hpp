@@ -12,6 +12,7 @@
 #include "adr/core/pixel_view.hpp"
 #include "adr/core/types.hpp"
 #include "adr/core/vector_map.hpp"
+#include "adr/gemm/channel_blocks.hpp"
 #include "adr/gemm/gradient_density.hpp"
 #include "adr/gemm/sparse_entries.hpp"
 #include "adr/gemm/sparse_tiles.hpp"
@@ -72,10 +73,10 @@ class SparseRows {
   ///
   /// Math: with rounding_step > 0, unit = rounding_step times the root mean square and u uniform in
   /// [0, 1) by the seed and the number n M + m of the element, v with |v| < unit becomes sign(v)
-  /// unit where u < |v| / unit and 0 elsewhere, so that E[v] stays; what is zero then is not listed.
-  /// Where the unit is zero or not finite, values stay as they are; NaN and infinities always do,
-  /// and are listed. Requires: an unchanged gradient, rounding_step >= 0. Errors: std::bad_alloc. Cost: one
-  /// pass, and about ten operations per non-zero.
+  /// unit where u < |v| / unit and 0 elsewhere, so that E[v] stays; what is zero then is not
+  /// listed. Where the unit is zero or not finite, values stay as they are; NaN and infinities
+  /// always do, and are listed. Requires: an unchanged gradient, rounding_step >= 0. Errors:
+  /// std::bad_alloc. Cost: one pass, and about ten operations per non-zero.
   void list(const PixelView<const T>& gradient, double rounding_step, std::uint64_t seed,
             SparseUse use, Context& context) {
     unit_ = detail::rounding_unit<T>(rounding_step * density_.root_mean_square());
@@ -92,6 +93,7 @@ class SparseRows {
     if (lists_by_channel(gradient, use)) by_channel_.resize(tiles_.count(), channels_, entries);
     if (lists_by_pixel(use)) {
       by_pixel_.resize(tiles_.count(), tiles_.most_pixels(), entries);
+      blocks_.resize(tiles_.count(), tiles_.most_pixels(), channels_);
     }
     const index_t planes = k_planes * simd::padded(tiles_.most_pixels());
     if (lists_from_planes(gradient, use)) {
@@ -121,13 +123,15 @@ class SparseRows {
   [[nodiscard]] List by_pixel(index_t tile) const noexcept {
     return by_pixel_.list(tile, first_entry_[tile]);
   }
+  /// by_pixel in blocks of channels.
+  [[nodiscard]] const ChannelBlocks& channel_blocks() const noexcept { return blocks_; }
   /// The place of each pixel of a tile in its plane.
   [[nodiscard]] const std::int32_t* places() const noexcept { return places_.data(); }
 
   [[nodiscard]] std::size_t memory_bytes() const noexcept {
     return measured_.capacity_bytes() + squares_.capacity_bytes() + listed_.capacity_bytes() +
            first_entry_.capacity_bytes() + places_.capacity_bytes() + by_channel_.capacity_bytes() +
-           by_pixel_.capacity_bytes() + planes_.capacity_bytes();
+           by_pixel_.capacity_bytes() + blocks_.capacity_bytes() + planes_.capacity_bytes();
   }
 
  private:
@@ -146,45 +150,19 @@ class SparseRows {
   }
   static bool lists_by_pixel(SparseUse use) noexcept { return use != SparseUse::weight_gradient; }
 
-  /// Calls use(data, count, first) for the stretches of a tile that are contiguous in memory; first
-  /// is the number of their first element, counted in the order in memory from that of the tile.
-  template <class Use>
-  void for_each_stretch(const PixelView<const T>& gradient, const SparseTile& tile,
-                        const Use& use) const noexcept {
-    const index_t width = tiles_.map().out_width;
-    const index_t pixels = tile.rows * width;
-    const T* data = gradient.data + tile.first_image * gradient.image_stride +
-                    tile.first_row * width * gradient.pixel_stride;
-    if (detail::lists_channels_first(gradient)) {
-      for (index_t m = 0; m < channels_; ++m) {
-        for (index_t b = 0; b < tile.images; ++b) {
-          use(data + b * gradient.image_stride + m * gradient.channel_stride, pixels,
-              (m * tile.images + b) * pixels);
-        }
-      }
-      return;
-    }
-    const index_t joined = gradient.pixel_stride == channels_ ? pixels : 1;
-    for (index_t b = 0; b < tile.images; ++b) {
-      for (index_t p = 0; p < pixels; p += joined) {
-        use(data + b * gradient.image_stride + p * gradient.pixel_stride, joined * channels_,
-            (b * pixels + p) * channels_);
-      }
-    }
-  }
-
   void measure_tile(const PixelView<const T>& gradient, index_t t) noexcept {
     // Counted and squared one block after the other, the second from the first-level cache.
     constexpr index_t k_block = 1024;
     index_t count = 0;
     double squares = 0;
-    for_each_stretch(gradient, tiles_.tile(t), [&](const T* data, index_t size, index_t /*first*/) {
-      for (index_t i = 0; i < size; i += k_block) {
-        const index_t block = std::min(k_block, size - i);
-        count += simd::count_non_zeros(data + i, block);
-        squares += static_cast<double>(simd::dot(data + i, data + i, block));
-      }
-    });
+    detail::for_each_stretch(
+        tiles_, gradient, tiles_.tile(t), [&](const T* data, index_t size, index_t /*first*/) {
+          for (index_t i = 0; i < size; i += k_block) {
+            const index_t block = std::min(k_block, size - i);
+            count += simd::count_non_zeros(data + i, block);
+            squares += static_cast<double>(simd::dot(data + i, data + i, block));
+          }
+        });
     measured_[t] = count;
     squares_[t] = squares;
   }
@@ -209,6 +187,7 @@ class SparseRows {
         regroup(by_pixel, pixels, by_channel, channels_);
       }
     }
+    if (with_pixels) blocks_.split(by_pixel, pixels, t);
     ADR_ASSERT(listed_[t] <= measured_[t], "the output gradient changed after it was measured");
     if (with_channels) {
       for (index_t k = 0; k < listed_[t]; ++k) {
@@ -278,9 +257,9 @@ class SparseRows {
     const index_t image_pixels = pixels / tile.images;
     const index_t first_pixel = tile.first_row * tiles_.map().out_width;
     const index_t plane = simd::padded(pixels);
-    for_each_stretch(gradient, tile, [&](const T* data, index_t size, index_t /*first*/) {
-      simd::bring_near(data, size);
-    });
+    detail::for_each_stretch(
+        tiles_, gradient, tile,
+        [&](const T* data, index_t size, index_t /*first*/) { simd::bring_near(data, size); });
     index_t listed = 0;
     for (index_t first = 0; first < channels_; first += k_planes) {
       const index_t count = std::min(k_planes, channels_ - first);
@@ -302,14 +281,15 @@ class SparseRows {
                       const SparseTile& tile,
                       const SparseList<std::int32_t, T>& to) const noexcept {
     index_t listed = 0;
-    for_each_stretch(gradient, tile, [&](const T* data, index_t size, index_t first) {
-      std::int32_t* indices = to.indices + listed;
-      const index_t found = simd::list_non_zeros(data, size, indices, to.values + listed);
-      for (index_t k = 0; first > 0 && k < found; ++k) {
-        indices[k] += static_cast<std::int32_t>(first);
-      }
-      listed += found;
-    });
+    detail::for_each_stretch(
+        tiles_, gradient, tile, [&](const T* data, index_t size, index_t first) {
+          std::int32_t* indices = to.indices + listed;
+          const index_t found = simd::list_non_zeros(data, size, indices, to.values + listed);
+          for (index_t k = 0; first > 0 && k < found; ++k) {
+            indices[k] += static_cast<std::int32_t>(first);
+          }
+          listed += found;
+        });
     listed = round(to.indices, to.values, listed, seed, first_element(tile), 1);
     // So far indices number the elements of the tile. Half an element keeps the quotients, which
     // are cheaper than integer ones, clear of whole numbers; the last entry of a pixel stays.
@@ -339,6 +319,7 @@ class SparseRows {
   AlignedBuffer<std::int32_t> places_;
   SparseEntries<T> by_channel_;
   SparseEntries<T> by_pixel_;
+  ChannelBlocks blocks_;
   AlignedBuffer<T> planes_;  // transposed channels, one set per thread
 };
 

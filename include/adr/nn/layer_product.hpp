@@ -114,7 +114,7 @@ class LayerProduct {
     shape.rows = map_.rows();
     shape.columns = shape_.columns;
     shape.outputs = shape_.outputs;
-    shape.image_outputs = shape_.outputs * (shape_.input.rows ? 1 : map_.out_size());
+    shape.image_outputs = shape_.outputs * map_.out_size();
     shape.vectors = map_.vectors();
     shape.vector_length = shape_.input.length;
     shape.offsets = shape_.input.offsets;

@@ -19,7 +19,7 @@ struct VectorShape {
   index_t length = 0;   ///< elements of a vector
   index_t offsets = 1;  ///< kernel offsets that share it
   bool has_padding = false;
-  bool rows = false;             ///< the rows of a matrix: element e meets weight e
+  bool pointwise = false;        ///< each output reads one vector, whose element e meets weight e
   std::vector<index_t> columns;  ///< weights that meet element e at offset o: [o * length + e]
 };
 
@@ -31,6 +31,7 @@ inline VectorShape vector_shape(const ConvGeometry& geometry, NeuronVectorKind w
   const VectorMap map = vector_map(geometry, shape.kind, 1);
   shape.offsets = map.offsets();
   shape.has_padding = map.has_padding();
+  shape.pointwise = !shape.has_padding && geometry.columns() == geometry.group_in_channels();
   shape.columns = weight_columns(geometry, shape.kind);
   return shape;
 }
@@ -39,7 +40,7 @@ inline VectorShape vector_shape(const ConvGeometry& geometry, NeuronVectorKind w
 inline VectorShape vector_shape(index_t columns) {
   VectorShape shape;
   shape.length = columns;
-  shape.rows = true;
+  shape.pointwise = true;
   shape.columns = weight_columns(columns);
   return shape;
 }

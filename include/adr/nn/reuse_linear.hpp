@@ -62,7 +62,11 @@ class ReuseLinear final : public AdaptiveLayer {
   [[nodiscard]] const std::vector<RungMeasurement>& measurements() const noexcept override {
     return product_.measurements();
   }
-  [[nodiscard]] LayerShape layer_shape() const override { return product_.layer_shape(); }
+  [[nodiscard]] LayerShape layer_shape() const override {
+    LayerShape shape = product_.layer_shape();
+    shape.image_outputs = out_features();
+    return shape;
+  }
   void set_dense_gemm(const DenseGemm<T>& gemm) { product_.set_dense_gemm(gemm); }
   /// Forgets what earlier batches left behind; see ReuseConv2d.
   void clear_cache() { product_.clear_cache(); }

@@ -104,7 +104,7 @@ class SparseGradients {
 
  private:
   static bool in_place(const VectorMap& map, const VectorShape& vectors) {
-    return vectors.rows && sparse_gradients_in_place<T>(map, vectors.length);
+    return vectors.pointwise && sparse_gradients_in_place<T>(map, vectors.length);
   }
 
   SparseRows<T> rows_;

@@ -36,7 +36,7 @@ inline index_t offset_run(index_t count, index_t most = 5) noexcept {
 template <class B>
 int strip_registers(index_t offsets, index_t length) noexcept {
   const index_t needed = (length + B::size - 1) / B::size;
-  const int room = offsets == 1 ? 4 : offsets <= 5 ? 2 : 1;
+  const int room = offsets == 1 ? 4 : offsets <= 9 ? 2 : 1;
   return needed >= 3 ? room : std::min(room, needed == 2 ? 2 : 1);
 }
 
@@ -55,19 +55,21 @@ template <class T>
 using WeightKernel = void (*)(const NonZeros<T>& list, const T* plane, index_t plane_row, T* sums,
                               index_t sum_row) noexcept;
 
-/// For each pixel p < pixels of a row, with its non-zeros k from starts[p] to starts[p + 1]:
+/// For each pixel p < pixels of a row, with its non-zeros k from starts[p] to ends[p]:
 /// plane[p + o, :] += sum over k of values[k] * weights[channels[k], o, :] for neighbouring offsets
 /// o, one strip apart; weights hold channels x offsets strips.
 template <class T>
-using RowKernel = void (*)(const std::int32_t* starts, const std::int32_t* channels,
-                           const T* values, index_t pixels, const T* weights, T* plane) noexcept;
+using RowKernel = void (*)(const std::int32_t* starts, const std::int32_t* ends,
+                           const std::int32_t* channels, const T* values, index_t pixels,
+                           const T* weights, T* plane) noexcept;
 
 /// The same where pixels and offsets lie anywhere:
 /// plane[places[p] + displacements[o], :] += the sum, both counted in strips.
 template <class T>
-using PixelKernel = void (*)(const std::int32_t* starts, const std::int32_t* channels,
-                             const T* values, index_t pixels, const std::int32_t* places,
-                             const index_t* displacements, const T* weights, T* plane) noexcept;
+using PixelKernel = void (*)(const std::int32_t* starts, const std::int32_t* ends,
+                             const std::int32_t* channels, const T* values, index_t pixels,
+                             const std::int32_t* places, const index_t* displacements,
+                             const T* weights, T* plane) noexcept;
 
 namespace detail {
 
@@ -107,16 +109,15 @@ void weight_kernel(const NonZeros<T>& list, const T* plane, index_t plane_row, T
 
 /// The sums of the offsets slide along the row with the pixels: each is stored once.
 template <class B, int Cols, int Registers, class T, int... I>
-void row_sums(const std::int32_t* starts, const std::int32_t* channels, const T* values,
-              index_t pixels, const T* weights, T* plane,
+void row_sums(const std::int32_t* starts, const std::int32_t* ends, const std::int32_t* channels,
+              const T* values, index_t pixels, const T* weights, T* plane,
               std::integer_sequence<int, I...> /*numbers*/) noexcept {
   constexpr int k_sums = Cols * Registers;
   constexpr index_t k_strip = Registers * B::size;
   const B zero = B::broadcast(T(0));
   B total[] = {(static_cast<void>(I), zero)...};
-  index_t k = starts[0];
   for (index_t p = 0; p < pixels; ++p, plane += k_strip) {
-    for (const index_t last = starts[p + 1]; k < last; ++k) {
+    for (index_t k = starts[p]; k < ends[p]; ++k) {
       const T* weight = weights + channels[k] * (Cols * k_strip);
       const B value = B::broadcast(values[k]);
       ((total[I] = multiply_add(value, B::load(weight + I * B::size), total[I])), ...);
@@ -128,22 +129,23 @@ void row_sums(const std::int32_t* starts, const std::int32_t* channels, const T*
 }
 
 template <class B, int Cols, int Registers, class T>
-void row_kernel(const std::int32_t* starts, const std::int32_t* channels, const T* values,
-                index_t pixels, const T* weights, T* plane) noexcept {
-  row_sums<B, Cols, Registers>(starts, channels, values, pixels, weights, plane,
+void row_kernel(const std::int32_t* starts, const std::int32_t* ends, const std::int32_t* channels,
+                const T* values, index_t pixels, const T* weights, T* plane) noexcept {
+  row_sums<B, Cols, Registers>(starts, ends, channels, values, pixels, weights, plane,
                                Numbers<Cols * Registers>());
 }
 
 template <class B, int Offsets, int Registers, class T, int... I>
-void pixel_sums(const std::int32_t* starts, const std::int32_t* channels, const T* values,
-                index_t pixels, const std::int32_t* places, const index_t* displacements,
-                const T* weights, T* plane, std::integer_sequence<int, I...> /*numbers*/) noexcept {
+void pixel_sums(const std::int32_t* starts, const std::int32_t* ends, const std::int32_t* channels,
+                const T* values, index_t pixels, const std::int32_t* places,
+                const index_t* displacements, const T* weights, T* plane,
+                std::integer_sequence<int, I...> /*numbers*/) noexcept {
   constexpr index_t k_strip = Registers * B::size;
   T* targets[Offsets];
   for (int o = 0; o < Offsets; ++o) targets[o] = plane + displacements[o] * k_strip;
-  index_t k = starts[0];
   for (index_t p = 0; p < pixels; ++p) {
-    const index_t last = starts[p + 1];
+    const index_t last = ends[p];
+    index_t k = starts[p];
     if (k == last) continue;
     B total[] = {(static_cast<void>(I), B::broadcast(T(0)))...};
     for (; k < last; ++k) {
@@ -157,10 +159,11 @@ void pixel_sums(const std::int32_t* starts, const std::int32_t* channels, const 
 }
 
 template <class B, int Offsets, int Registers, class T>
-void pixel_kernel(const std::int32_t* starts, const std::int32_t* channels, const T* values,
-                  index_t pixels, const std::int32_t* places, const index_t* displacements,
-                  const T* weights, T* plane) noexcept {
-  pixel_sums<B, Offsets, Registers>(starts, channels, values, pixels, places, displacements,
+void pixel_kernel(const std::int32_t* starts, const std::int32_t* ends,
+                  const std::int32_t* channels, const T* values, index_t pixels,
+                  const std::int32_t* places, const index_t* displacements, const T* weights,
+                  T* plane) noexcept {
+  pixel_sums<B, Offsets, Registers>(starts, ends, channels, values, pixels, places, displacements,
                                     weights, plane, Numbers<Offsets * Registers>());
 }
 
@@ -200,12 +203,27 @@ constexpr WeightKernel<T> weight_kernel_if_it_fits() noexcept {
   }
 }
 
-template <class B, int Rows, class T>
+template <class B, int Rows, int Registers, class T>
 WeightKernel<T> weight_kernel_of_rows(index_t cols) noexcept {
-  constexpr WeightKernel<T> kernels[] = {
-      weight_kernel_if_it_fits<B, Rows, 1, 1, T>(), weight_kernel_if_it_fits<B, Rows, 2, 1, T>(),
-      weight_kernel_if_it_fits<B, Rows, 3, 1, T>(), weight_kernel_if_it_fits<B, Rows, 5, 1, T>()};
+  constexpr WeightKernel<T> kernels[] = {weight_kernel_if_it_fits<B, Rows, 1, Registers, T>(),
+                                         weight_kernel_if_it_fits<B, Rows, 2, Registers, T>(),
+                                         weight_kernel_if_it_fits<B, Rows, 3, Registers, T>(),
+                                         weight_kernel_if_it_fits<B, Rows, 5, Registers, T>()};
   return kernels[run_index(cols)];
+}
+
+template <class B, int Registers, class T>
+WeightKernel<T> weight_kernel_of_registers(index_t rows, index_t cols) noexcept {
+  switch (rows) {
+    case 1:
+      return weight_kernel_of_rows<B, 1, Registers, T>(cols);
+    case 2:
+      return weight_kernel_of_rows<B, 2, Registers, T>(cols);
+    case 3:
+      return weight_kernel_of_rows<B, 3, Registers, T>(cols);
+    default:
+      return weight_kernel_of_rows<B, 5, Registers, T>(cols);
+  }
 }
 
 }  // namespace detail
@@ -216,26 +234,8 @@ WeightKernel<T> weight_kernel_of_rows(index_t cols) noexcept {
 template <class T, class B = Batch<T>>
 WeightKernel<T> weight_kernel(index_t rows, index_t cols, int registers) noexcept {
   if (registers == 4) return &detail::weight_kernel<B, 1, 1, 4, T>;
-  if (registers == 2) {
-    constexpr WeightKernel<T> in_column[] = {
-        &detail::weight_kernel<B, 1, 1, 2, T>, &detail::weight_kernel<B, 2, 1, 2, T>,
-        &detail::weight_kernel<B, 3, 1, 2, T>, &detail::weight_kernel<B, 5, 1, 2, T>};
-    constexpr WeightKernel<T> in_row[] = {
-        &detail::weight_kernel<B, 1, 1, 2, T>, &detail::weight_kernel<B, 1, 2, 2, T>,
-        &detail::weight_kernel<B, 1, 3, 2, T>, &detail::weight_kernel<B, 1, 5, 2, T>};
-    if (rows == 2 && cols == 2) return &detail::weight_kernel<B, 2, 2, 2, T>;
-    return cols == 1 ? in_column[detail::run_index(rows)] : in_row[detail::run_index(cols)];
-  }
-  switch (rows) {
-    case 1:
-      return detail::weight_kernel_of_rows<B, 1, T>(cols);
-    case 2:
-      return detail::weight_kernel_of_rows<B, 2, T>(cols);
-    case 3:
-      return detail::weight_kernel_of_rows<B, 3, T>(cols);
-    default:
-      return detail::weight_kernel_of_rows<B, 5, T>(cols);
-  }
+  return registers == 2 ? detail::weight_kernel_of_registers<B, 2, T>(rows, cols)
+                        : detail::weight_kernel_of_registers<B, 1, T>(rows, cols);
 }
 
 /// The kernel for 2, 3 or 5 neighbouring offsets and 1 or 2 registers.

@@ -1,26 +1,30 @@
 #!/usr/bin/env python3
 """Runs one program for each of several networks, on what their trainings have left, and joins the results.
 
-    networks.py layers|adaptive|inference|snapshots --build FOLDER [--networks NAME,...] [--experiments FOLDER]
+    networks.py layers|adaptive|inference|snapshots|steps --build FOLDER [--networks NAME,...] [--experiments FOLDER]
                 [--json FILE] [FLAG...]
 
 layers and adaptive: bench_layers and bench_adaptive over the layers in bench/shapes/, on the snapshots before and after
 the dense training of seed 1. inference: the example infer on the weights of that training. scripts/experiments makes
 both. snapshots: a few steps of the networks for 224 x 224 pixels on the images of --images FILE.npy, which leave the
-snapshots of their layers. Other flags go to the program.
+snapshots of their layers. steps: the same networks trained on those images for a few epochs, dense and under the
+schedule, for the time of a step. Other flags go to the program.
 """
 import argparse
 import json
 import os
 import pathlib
+import statistics
 import subprocess
 import sys
 import tempfile
 
 import experiments
 
-# Networks for 224 x 224 pixels, for times alone: their batches.
+# Networks for 224 x 224 pixels, for times alone: their batches, and whose schedule they have.
 LARGE = {"alexnet-224": 16, "vgg19-224": 4}
+SMALL = {"alexnet-224": "alexnet", "vgg19-224": "vgg19"}
+STEPS, EPOCHS = 4, 6  # steps of an epoch, which is timed as a whole; of the epochs the second half counts
 # Those whose layers are measured unless others are named.
 USUAL = ["cifarnet", "alexnet", "vgg19"]
 SHAPES = {"vgg19-bn": "vgg19"}  # the same layers
@@ -40,9 +44,50 @@ def snapshot_commands(options):
     for network in options.networks:
         if network in LARGE:
             yield [str(pathlib.Path(options.build, "examples/train")), "--network", network, "--batch",
-                   str(LARGE[network]), "--train-images", str(4 * LARGE[network]), "--epochs", "1",
+                   str(LARGE[network]), "--train-images", str(STEPS * LARGE[network]), "--epochs", "1",
                    "--dense-backend", "openblas", "--layer-times", "--snapshots",
                    str(experiments.folder_of_snapshots(pathlib.Path(options.experiments), network))]
+
+
+def step_commands(options, csv_path):
+    """(network, run, command) of each short training."""
+    for network in options.networks:
+        for name in (experiments.UNFOLDED, experiments.DENSE, "auto"):
+            phases = experiments.PHASES[SMALL[network]] if name == "auto" else []
+            yield network, name, [str(pathlib.Path(options.build, "examples/train")), *experiments.RUNS[name], *phases,
+                                  "--network", network, "--batch", str(LARGE[network]), "--train-images",
+                                  str(STEPS * LARGE[network]), "--epochs", str(EPOCHS), "--csv", csv_path]
+
+
+def step_row(network, name, epochs):
+    late = epochs[len(epochs) // 2:]
+    seconds = statistics.median(e["seconds"] for e in late) / STEPS
+    return {"network": network, "run": name, "batch": LARGE[network], "steps": STEPS * len(epochs),
+            "seconds_per_step": seconds, "loss": epochs[-1]["loss"]}
+
+
+def run_steps(options, flags):
+    rows, dense = [], {}
+    with tempfile.TemporaryDirectory() as folder:
+        csv_path = str(pathlib.Path(folder, "epochs.csv"))
+        for network, name, command in step_commands(options, csv_path):
+            print(" ".join([*command, *flags]), flush=True)
+            subprocess.run([*command, *flags], check=True)
+            row = step_row(network, name, experiments.read_epochs(csv_path))
+            if name == experiments.DENSE:
+                dense[network] = row["seconds_per_step"]
+            rows.append(row)
+    for row in rows:
+        row["time_of_dense"] = row["seconds_per_step"] / dense[row["network"]]
+        print(f"{row['network']}, {row['run']}: {row['seconds_per_step']:.3f} s a step, {row['time_of_dense']:.2f} of dense")
+    return {"machines": [experiments.machine()], "rows": rows}
+
+
+def write(options, document):
+    if options.json:
+        path = pathlib.Path(options.called_from, options.json)
+        path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        print(f"Results: {path}")
 
 
 def commands(options):
@@ -104,6 +149,9 @@ def self_test():
     assert listed[0][3] == {"ADR_SNAPSHOTS": "e/snapshots/vgg19"}, listed
     options.networks = ["vgg19", "alexnet-224"]
     assert [c[2] for c in snapshot_commands(options)] == ["alexnet-224"]
+    row = step_row("alexnet-224", "auto", [{"seconds": s, "loss": s} for s in (9, 9, 4, 2)])
+    assert row == {"network": "alexnet-224", "run": "auto", "batch": 16, "steps": 16, "seconds_per_step": 0.75,
+                   "loss": 2}, row
     print("networks.py: self-test passed")
 
 
@@ -111,29 +159,30 @@ def main():
     if sys.argv[1:] == ["--self-test"]:
         return self_test()
     parser = argparse.ArgumentParser(description="Runs a program for each of several networks and joins the results.")
-    parser.add_argument("what", choices=["layers", "adaptive", "inference", "snapshots"])
+    parser.add_argument("what", choices=["layers", "adaptive", "inference", "snapshots", "steps"])
     parser.add_argument("--build", required=True, help="the build folder")
     parser.add_argument("--called-from", default=".", help=argparse.SUPPRESS)
     parser.add_argument("--networks", type=experiments.names_of([*experiments.NETWORKS, *LARGE]),
-                        help=f"default: {','.join(USUAL)}; of snapshots: those for 224 x 224 pixels")
+                        help=f"default: {','.join(USUAL)}; of snapshots and steps: those for 224 x 224 pixels")
     parser.add_argument("--experiments", default="build/experiments", help="where scripts/experiments left its runs")
     parser.add_argument("--moments", type=experiments.names_of(MOMENTS["layers"]),
                         help="of layers: initial,trained (default: both)")
     parser.add_argument("--json", help="file for the results")
     options, flags = parser.parse_known_args()
-    options.networks = options.networks or list(LARGE if options.what == "snapshots" else USUAL)
+    large = options.what in ("snapshots", "steps")
+    options.networks = options.networks or list(LARGE if large else USUAL)
+    if large and any(network not in LARGE for network in options.networks):
+        parser.error(f"{options.what} is for {', '.join(LARGE)}, got {', '.join(options.networks)}")
     if options.what == "snapshots":
         for command in snapshot_commands(options):
             print(" ".join([*command, *flags]), flush=True)
             subprocess.run([*command, *flags], check=True)
         return None
+    if options.what == "steps":
+        return write(options, run_steps(options, flags))
     parts = [(network, moment, run(command, environment, flags))
              for network, moment, command, environment in commands(options)]
-    if options.json:
-        path = pathlib.Path(options.called_from, options.json)
-        path.write_text(json.dumps(joined(parts), indent=1) + "\n", encoding="utf-8")
-        print(f"Results: {path}")
-    return None
+    return write(options, joined(parts))
 
 
 if __name__ == "__main__":

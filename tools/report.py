@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes performance.md and its pictures from result files.
 
-    report.py RESULTS DOCS     RESULTS holds layers.json, adaptive.json, experiments.json, inference.json, stages.json
+    report.py RESULTS DOCS     RESULTS holds the files that FILES names
     report.py --self-test      checks the arithmetic on made-up rows
 
 A section whose file is not there says so. Nothing in the document is written by hand: change this program or the
@@ -157,6 +157,13 @@ def draw_training(plt, data, images):
     axis.legend(fontsize=8)
     axis.grid(axis="x", alpha=0.3)
     save(plt, figure, images / "time_saved.svg")
+
+
+def steps_body(data):
+    cells = [[r["network"], RUN_NAMES[r["run"]], r["batch"], r["steps"], f"{r['seconds_per_step']:.2f}",
+              percent(r["time_of_dense"]), f"{r['loss']:.3f}"] for r in data["rows"]]
+    return table(["network", "run", "batch", "steps", "seconds per step", "time of the fastest dense", "loss"], cells) + [
+        "", "Training on a few photographs, for times alone; the median over the second half of the steps."]
 
 
 # ---- Layers ----------------------------------------------------------------------------------------
@@ -384,11 +391,15 @@ def save(plt, figure, path):
 def document(results):
     training, layers = results["experiments.json"], results["layers.json"]
     adaptive, inference, stages = results["adaptive.json"], results["inference.json"], results["stages.json"]
+    steps = results["steps.json"]
     lines = ["# Performance", "", "Made by `scripts/report` from the files in `docs/results`. The machines are shared and "
              "noisy: trust ratios, which come from runs in turns, more than seconds. Measurements of CifarNet's layers with "
              "AVX-512 are in [Layers with AVX-512](layers_avx512.md).", ""]
     lines += section("Training", "scripts/experiments --networks cifarnet,alexnet,vgg19 --json docs/results/experiments.json",
                      training, training["machines"] if training else [], training_body(training) if training else [])
+    lines += section("Steps of the networks for 224 x 224 pixels",
+                     "scripts/networks steps --images IMAGES.npy --json docs/results/steps.json", steps,
+                     steps["machines"] if steps else [], steps_body(steps) if steps else [])
     lines += section("Inference", "scripts/networks inference --json docs/results/inference.json", inference,
                      inference["machines"] if inference else [], inference_body(inference) if inference else [])
     lines += section("Layers", "scripts/networks layers --json docs/results/layers.json", layers,
@@ -430,7 +441,7 @@ def self_test():
     print("report.py: self-test passed")
 
 
-FILES = ("experiments.json", "layers.json", "adaptive.json", "inference.json", "stages.json")
+FILES = ("experiments.json", "steps.json", "layers.json", "adaptive.json", "inference.json", "stages.json")
 
 
 def main():

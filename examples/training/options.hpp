@@ -219,7 +219,8 @@ inline void add_output_options(CLI::App& app, Options& options) {
                  "Folder for the layers' operands on a batch, in initial/ and trained/");
 #endif
   app.add_flag("--resume", options.plan.resume, "Continue the run saved in --checkpoint");
-  app.add_flag("--layer-times", options.layer_times, "Print the seconds of training of every layer at the end");
+  app.add_flag("--layer-times", options.layer_times,
+               "Print the seconds of training of every layer at the end");
 }
 
 }  // namespace detail

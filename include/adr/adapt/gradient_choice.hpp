@@ -191,7 +191,7 @@ class GradientChoice {
     constexpr double k_density_after_rounding = 0.08;
     // The noise of rounding averages out over the elements that an image contributes. Of the few
     // logits of a classifier all layers would get the noise.
-    constexpr index_t k_least_elements = 256;
+    constexpr index_t k_least_elements = 1024;
     if (layer.layer_shape().image_outputs < k_least_elements) return false;
     ReuseConfig rounded = layer.config();
     rounded.weight_gradient = WeightGradient::sparsified;

@@ -10,7 +10,7 @@ struct LayerShape {
   index_t rows = 0;           ///< N of a batch: output pixels, or rows of a plain product
   index_t columns = 0;        ///< K
   index_t outputs = 0;        ///< M, of one group
-  index_t image_outputs = 0;  ///< elements of the output of an image, or of a row of a plain product
+  index_t image_outputs = 0;  ///< elements that an image, or row of a product, has in the output
   index_t vectors = 0;        ///< shared neuron vectors of a batch
   index_t vector_length = 0;  ///< elements of one
   index_t offsets = 1;        ///< kernel offsets that share one; columns = offsets * vector_length

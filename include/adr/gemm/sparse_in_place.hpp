@@ -29,7 +29,7 @@ inline constexpr index_t k_strips_in_block = 4;
 inline constexpr index_t k_rows_in_block = 32;
 
 template <class T>
-inline constexpr index_t k_wide_strip = simd::k_wide_registers* simd::Batch<T>::size;
+inline constexpr index_t k_wide_strip = index_t{simd::k_wide_registers} * simd::Batch<T>::size;
 
 /// Elements of the neuron vectors of a tile, a block of strips each.
 template <class T>
@@ -64,7 +64,7 @@ class StripBlock {
   [[nodiscard]] index_t first_column() const noexcept { return first_column_; }
   [[nodiscard]] index_t cols() const noexcept { return cols_; }
   [[nodiscard]] index_t cols(index_t s) const noexcept {
-    return std::min(k_strip, cols_ - s * k_strip);
+    return s + 1 < strips_ ? k_strip : cols_ - s * k_strip;
   }
   [[nodiscard]] T* plane(index_t s) const noexcept {
     return planes_ + s * tiles_.plane_places() * k_strip;
@@ -135,34 +135,33 @@ void sparse_weight_gradient_in_place(const SparseRows<T>& rows, const Vectors& i
   const index_t block_elements = detail::block_elements<T>(tiles);
   const Workspace::Frame frame(context.workspace());
   T* planes = context.workspace().template take<T>(context.threads() * block_elements);
-  parallel_for(
-      detail::block_count<T>(input.length()), context.threads(), [&](index_t b, int thread) {
-        const detail::StripBlock<T> block(tiles, input.length(), b,
-                                          planes + thread * block_elements);
-        block.clear();
-        T last[detail::k_wide_strip<T>] = {};
-        for (index_t t = 0; t < tiles.count(); ++t) {
-          block.for_each_run(t, [&](index_t vector, index_t element, const MatrixView<T>& plane) {
-            input.load_rows(vector, element, plane);
-          });
-          const auto list = rows.by_channel(t);
-          block.for_each_strip(rows.channels(), [&](index_t m, index_t s) {
-            T* to = d_weights.row(m) + block.first_column() + s * detail::k_wide_strip<T>;
-            const auto non_zeros = detail::channel_list<T>(list, m);
-            const index_t cols = block.cols(s);
-            if (cols == detail::k_wide_strip<T>) {
-              simd::wide_sum(non_zeros, block.plane(s), t > 0, to);
-            } else {
-              if (t > 0) std::copy_n(to, cols, last);
-              simd::wide_sum(non_zeros, block.plane(s), t > 0, last);
-              std::copy_n(last, cols, to);
-            }
-          });
-        }
-        for (index_t m = 0; tiles.count() == 0 && m < rows.channels(); ++m) {
-          std::fill_n(d_weights.row(m) + block.first_column(), block.cols(), T(0));
+  const index_t blocks = detail::block_count<T>(input.length());
+  parallel_for(blocks, context.threads(), [&](index_t b, int thread) {
+    const detail::StripBlock<T> block(tiles, input.length(), b, planes + thread * block_elements);
+    block.clear();
+    T last[detail::k_wide_strip<T>] = {};
+    for (index_t t = 0; t < tiles.count(); ++t) {
+      block.for_each_run(t, [&](index_t vector, index_t element, const MatrixView<T>& plane) {
+        input.load_rows(vector, element, plane);
+      });
+      const auto list = rows.by_channel(t);
+      block.for_each_strip(rows.channels(), [&](index_t m, index_t s) {
+        T* to = d_weights.row(m) + block.first_column() + s * detail::k_wide_strip<T>;
+        const auto non_zeros = detail::channel_list<T>(list, m);
+        const index_t cols = block.cols(s);
+        if (cols == detail::k_wide_strip<T>) {
+          simd::wide_sum(non_zeros, block.plane(s), t > 0, to);
+        } else {
+          if (t > 0) std::copy_n(to, cols, last);
+          simd::wide_sum(non_zeros, block.plane(s), t > 0, last);
+          std::copy_n(last, cols, to);
         }
       });
+    }
+    for (index_t m = 0; tiles.count() == 0 && m < rows.channels(); ++m) {
+      std::fill_n(d_weights.row(m) + block.first_column(), block.cols(), T(0));
+    }
+  });
 }
 
 /// Adds the gradient with respect to the input over the listed non-zeros.
@@ -177,27 +176,26 @@ void sparse_input_gradient_in_place(const SparseRows<T>& rows, const MatrixView<
   const index_t block_elements = detail::block_elements<T>(tiles);
   const Workspace::Frame frame(context.workspace());
   T* planes = context.workspace().template take<T>(context.threads() * block_elements);
-  parallel_for(
-      detail::block_count<T>(d_input.length()), context.threads(), [&](index_t b, int thread) {
-        const detail::StripBlock<T> block(tiles, d_input.length(), b,
-                                          planes + thread * block_elements);
-        T last[detail::k_wide_strip<T>] = {};
-        for (index_t t = 0; t < tiles.count(); ++t) {
-          block.clear();
-          const auto list = rows.by_channel(t);
-          block.for_each_strip(rows.channels(), [&](index_t m, index_t s) {
-            const T* from = weights.row(m) + block.first_column() + s * detail::k_wide_strip<T>;
-            if (block.cols(s) < detail::k_wide_strip<T>) {
-              std::copy_n(from, block.cols(s), last);
-              from = last;
-            }
-            simd::wide_scatter(detail::channel_list<T>(list, m), from, block.plane(s));
-          });
-          block.for_each_run(t, [&](index_t vector, index_t element, const MatrixView<T>& plane) {
-            d_input.add_rows(vector, element, plane);
-          });
+  const index_t blocks = detail::block_count<T>(d_input.length());
+  parallel_for(blocks, context.threads(), [&](index_t b, int thread) {
+    const detail::StripBlock<T> block(tiles, d_input.length(), b, planes + thread * block_elements);
+    T last[detail::k_wide_strip<T>] = {};
+    for (index_t t = 0; t < tiles.count(); ++t) {
+      block.clear();
+      const auto list = rows.by_channel(t);
+      block.for_each_strip(rows.channels(), [&](index_t m, index_t s) {
+        const T* from = weights.row(m) + block.first_column() + s * detail::k_wide_strip<T>;
+        if (block.cols(s) < detail::k_wide_strip<T>) {
+          std::copy_n(from, block.cols(s), last);
+          from = last;
         }
+        simd::wide_scatter(detail::channel_list<T>(list, m), from, block.plane(s));
       });
+      block.for_each_run(t, [&](index_t vector, index_t element, const MatrixView<T>& plane) {
+        d_input.add_rows(vector, element, plane);
+      });
+    }
+  });
 }
 
 ADR_NAMESPACE_END

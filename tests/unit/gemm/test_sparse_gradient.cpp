@@ -101,6 +101,8 @@ std::vector<Shape> shapes() {
   add("1x5", map_of(2, 4, 9, 1, 5, 0), 17, 6);
   add("11x3", map_of(1, 13, 8, 11, 3, 1), 4, 2);
   add("1x1", map_of(3, 5, 4, 1, 1, 0), 70, 9);
+  add("blocks of channels", map_of(2, 5, 4, 3, 3, 1), 18, 300);
+  add("1x1, blocks of channels", map_of(2, 4, 3, 1, 1, 0), 9, 257);
   add("1x1, one channel", map_of(2, 3, 3, 1, 1, 0), 1, 1);
   add("one channel", map_of(2, 6, 5, 3, 3, 1), 8, 1);
   add("wide: tiles of few rows", map_of(2, 30, 150, 3, 3, 1), 2, 3);

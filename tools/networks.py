@@ -28,6 +28,7 @@ STEPS, EPOCHS = 4, 6  # steps of an epoch, which is timed as a whole; of the epo
 # Those whose layers are measured unless others are named.
 USUAL = ["cifarnet", "alexnet", "vgg19"]
 SHAPES = {"vgg19-bn": "vgg19"}  # the same layers
+OF_ONE_RUN = ("data", "load_average_at_start")  # what results say of the machine that is not the machine's
 MOMENTS = {"layers": ("initial", "trained"), "adaptive": ("trained",)}
 
 
@@ -56,7 +57,8 @@ def step_commands(options, csv_path):
             phases = experiments.PHASES[SMALL[network]] if name == "auto" else []
             yield network, name, [str(pathlib.Path(options.build, "examples/train")), *experiments.RUNS[name], *phases,
                                   "--network", network, "--batch", str(LARGE[network]), "--train-images",
-                                  str(STEPS * LARGE[network]), "--epochs", str(EPOCHS), "--csv", csv_path]
+                                  str(STEPS * LARGE[network]), "--epochs", str(EPOCHS), "--csv", csv_path,
+                                  "--lr", "0.0001"]  # small batches of few images diverge at higher rates
 
 
 def step_row(network, name, epochs):
@@ -127,7 +129,7 @@ def joined(parts):
     """One document of the results of several runs: machines once each, rows with their moment."""
     machines, rows = [], []
     for network, moment, result in parts:
-        machine = {k: v for k, v in result.get("machine", experiments.machine()).items() if k != "data"}
+        machine = {k: v for k, v in result.get("machine", experiments.machine()).items() if k not in OF_ONE_RUN}
         machine["date"] = machine.get("date", "")[:10]  # one machine a day
         if machine not in machines:
             machines.append(machine)

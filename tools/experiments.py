@@ -50,6 +50,10 @@ PHASES = {
 }
 
 
+def phases_of(network, name):
+    return PHASES[network] if name == "auto" else []
+
+
 def option(arguments, name, default):
     return arguments[arguments.index(name) + 1] if name in arguments else default
 
@@ -99,7 +103,7 @@ def folder_of_snapshots(folder, network):
 def run_one(network, name, plan, seed, csv_path, options):
     """Makes a run unless it is there; false when it took longer than it may, or none is to be made."""
     json_path = csv_path.with_suffix(".json")
-    arguments = [*RUNS[name], *(PHASES[network] if name == "auto" else []), "--network", network, "--seed", str(seed),
+    arguments = [*RUNS[name], *phases_of(network, name), "--network", network, "--seed", str(seed),
                  "--threads", str(options.threads)]
     for option_name, value in plan.items():
         arguments += [f"--{option_name}", str(value)]

@@ -54,7 +54,7 @@ def step_commands(options, csv_path):
     """(network, run, command) of each short training."""
     for network in options.networks:
         for name in (experiments.UNFOLDED, experiments.DENSE, "auto"):
-            phases = experiments.PHASES[SMALL[network]] if name == "auto" else []
+            phases = experiments.phases_of(SMALL[network], name)
             yield network, name, [str(pathlib.Path(options.build, "examples/train")), *experiments.RUNS[name], *phases,
                                   "--network", network, "--batch", str(LARGE[network]), "--train-images",
                                   str(STEPS * LARGE[network]), "--epochs", str(EPOCHS), "--csv", csv_path,

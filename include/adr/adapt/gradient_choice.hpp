@@ -192,11 +192,11 @@ class GradientChoice {
     // The noise of rounding averages out over the elements that an image contributes. Of the few
     // logits of a classifier all layers would get the noise.
     constexpr index_t k_least_elements = 1024;
-    if (layer.layer_shape().image_outputs < k_least_elements) return false;
+    const LayerShape shape = layer.layer_shape();
+    if (shape.image_outputs < k_least_elements) return false;
     ReuseConfig rounded = layer.config();
     rounded.weight_gradient = WeightGradient::sparsified;
     rounded.input_gradient = rounded_input();
-    const LayerShape shape = layer.layer_shape();
     const double density = std::min(stats.gradient_density, k_density_after_rounding);
     PassCosts after = costs.predict(shape, rounded, density);
     if (!options_->round_input_gradients) {

@@ -103,6 +103,17 @@ class StripBlock {
   index_t strips_;
 };
 
+/// Calls use(block) for the blocks that weights of that length are cut into, each a task.
+template <class T, class Use>
+void for_each_block(const SparseTiles& tiles, index_t length, Context& context, const Use& use) {
+  const index_t elements = block_elements<T>(tiles);
+  const Workspace::Frame frame(context.workspace());
+  T* planes = context.workspace().template take<T>(context.threads() * elements);
+  parallel_for(block_count<T>(length), context.threads(), [&](index_t b, int thread) {
+    use(StripBlock<T>(tiles, length, b, planes + thread * elements));
+  });
+}
+
 }  // namespace detail
 
 /// Whether the gradients of a product whose outputs read neuron vectors of that length, each its
@@ -132,36 +143,32 @@ template <class T, class Vectors>
 void sparse_weight_gradient_in_place(const SparseRows<T>& rows, const Vectors& input,
                                      const MatrixView<T>& d_weights, Context& context) {
   const SparseTiles& tiles = rows.tiles();
-  const index_t block_elements = detail::block_elements<T>(tiles);
-  const Workspace::Frame frame(context.workspace());
-  T* planes = context.workspace().template take<T>(context.threads() * block_elements);
-  const index_t blocks = detail::block_count<T>(input.length());
-  parallel_for(blocks, context.threads(), [&](index_t b, int thread) {
-    const detail::StripBlock<T> block(tiles, input.length(), b, planes + thread * block_elements);
-    block.clear();
-    T last[detail::k_wide_strip<T>] = {};
-    for (index_t t = 0; t < tiles.count(); ++t) {
-      block.for_each_run(t, [&](index_t vector, index_t element, const MatrixView<T>& plane) {
-        input.load_rows(vector, element, plane);
-      });
-      const auto list = rows.by_channel(t);
-      block.for_each_strip(rows.channels(), [&](index_t m, index_t s) {
-        T* to = d_weights.row(m) + block.first_column() + s * detail::k_wide_strip<T>;
-        const auto non_zeros = detail::channel_list<T>(list, m);
-        const index_t cols = block.cols(s);
-        if (cols == detail::k_wide_strip<T>) {
-          simd::wide_sum(non_zeros, block.plane(s), t > 0, to);
-        } else {
-          if (t > 0) std::copy_n(to, cols, last);
-          simd::wide_sum(non_zeros, block.plane(s), t > 0, last);
-          std::copy_n(last, cols, to);
+  detail::for_each_block<T>(
+      tiles, input.length(), context, [&](const detail::StripBlock<T>& block) {
+        block.clear();
+        T last[detail::k_wide_strip<T>] = {};
+        for (index_t t = 0; t < tiles.count(); ++t) {
+          block.for_each_run(t, [&](index_t vector, index_t element, const MatrixView<T>& plane) {
+            input.load_rows(vector, element, plane);
+          });
+          const auto list = rows.by_channel(t);
+          block.for_each_strip(rows.channels(), [&](index_t m, index_t s) {
+            T* to = d_weights.row(m) + block.first_column() + s * detail::k_wide_strip<T>;
+            const auto non_zeros = detail::channel_list<T>(list, m);
+            const index_t cols = block.cols(s);
+            if (cols == detail::k_wide_strip<T>) {
+              simd::wide_sum(non_zeros, block.plane(s), t > 0, to);
+            } else {
+              if (t > 0) std::copy_n(to, cols, last);
+              simd::wide_sum(non_zeros, block.plane(s), t > 0, last);
+              std::copy_n(last, cols, to);
+            }
+          });
+        }
+        for (index_t m = 0; tiles.count() == 0 && m < rows.channels(); ++m) {
+          std::fill_n(d_weights.row(m) + block.first_column(), block.cols(), T(0));
         }
       });
-    }
-    for (index_t m = 0; tiles.count() == 0 && m < rows.channels(); ++m) {
-      std::fill_n(d_weights.row(m) + block.first_column(), block.cols(), T(0));
-    }
-  });
 }
 
 /// Adds the gradient with respect to the input over the listed non-zeros.
@@ -173,29 +180,25 @@ template <class T, class Vectors>
 void sparse_input_gradient_in_place(const SparseRows<T>& rows, const MatrixView<const T>& weights,
                                     const Vectors& d_input, Context& context) {
   const SparseTiles& tiles = rows.tiles();
-  const index_t block_elements = detail::block_elements<T>(tiles);
-  const Workspace::Frame frame(context.workspace());
-  T* planes = context.workspace().template take<T>(context.threads() * block_elements);
-  const index_t blocks = detail::block_count<T>(d_input.length());
-  parallel_for(blocks, context.threads(), [&](index_t b, int thread) {
-    const detail::StripBlock<T> block(tiles, d_input.length(), b, planes + thread * block_elements);
-    T last[detail::k_wide_strip<T>] = {};
-    for (index_t t = 0; t < tiles.count(); ++t) {
-      block.clear();
-      const auto list = rows.by_channel(t);
-      block.for_each_strip(rows.channels(), [&](index_t m, index_t s) {
-        const T* from = weights.row(m) + block.first_column() + s * detail::k_wide_strip<T>;
-        if (block.cols(s) < detail::k_wide_strip<T>) {
-          std::copy_n(from, block.cols(s), last);
-          from = last;
+  detail::for_each_block<T>(
+      tiles, d_input.length(), context, [&](const detail::StripBlock<T>& block) {
+        T last[detail::k_wide_strip<T>] = {};
+        for (index_t t = 0; t < tiles.count(); ++t) {
+          block.clear();
+          const auto list = rows.by_channel(t);
+          block.for_each_strip(rows.channels(), [&](index_t m, index_t s) {
+            const T* from = weights.row(m) + block.first_column() + s * detail::k_wide_strip<T>;
+            if (block.cols(s) < detail::k_wide_strip<T>) {
+              std::copy_n(from, block.cols(s), last);
+              from = last;
+            }
+            simd::wide_scatter(detail::channel_list<T>(list, m), from, block.plane(s));
+          });
+          block.for_each_run(t, [&](index_t vector, index_t element, const MatrixView<T>& plane) {
+            d_input.add_rows(vector, element, plane);
+          });
         }
-        simd::wide_scatter(detail::channel_list<T>(list, m), from, block.plane(s));
       });
-      block.for_each_run(t, [&](index_t vector, index_t element, const MatrixView<T>& plane) {
-        d_input.add_rows(vector, element, plane);
-      });
-    }
-  });
 }
 
 ADR_NAMESPACE_END

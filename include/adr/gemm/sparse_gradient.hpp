@@ -140,6 +140,7 @@ void add_tile_products(const SparseRows<T>& rows, index_t t, const T* weights, T
     if (slides(map) && count > 1) {
       const auto kernel = simd::row_kernel<T>(count, tiles.registers());
       for (index_t y = 0; y < tile.images * tile.rows; ++y) {
+        if (!tiles.meets_grid(tile.first_row + y % tile.rows, first / map.offset_cols)) continue;
         const index_t place = rows.places()[y * width] + tiles.displacement(first);
         kernel(pixels.starts + y * width, pixels.ends + y * width, list.indices, list.values, width,
                weights, plane + place * tiles.strip());

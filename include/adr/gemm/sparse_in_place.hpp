@@ -1,8 +1,8 @@
 // The gradients of a plain product over the non-zeros of the output gradient, for weights that are
-// larger than the batch: they are read, and their gradient is written, once and where they lie.
+// larger than the batch: they are read once, and their gradient is written once, where it lies.
 //
-// The products of gemm/sparse_gradient.hpp copy weights into strips and sums out of them, which for
-// a fully connected layer takes as long as the dense product.
+// The products of gemm/sparse_gradient.hpp copy all weights into strips and sums out of them, which
+// for a fully connected layer takes as long as the dense product.
 #pragma once
 
 #include <algorithm>
@@ -14,6 +14,7 @@
 #include "adr/core/types.hpp"
 #include "adr/core/vector_map.hpp"
 #include "adr/core/workspace.hpp"
+#include "adr/gemm/channel_blocks.hpp"
 #include "adr/gemm/sparse_rows.hpp"
 #include "adr/gemm/sparse_tiles.hpp"
 #include "adr/simd/batch.hpp"
@@ -22,9 +23,9 @@
 ADR_NAMESPACE_BEGIN
 namespace detail {
 
-/// Strips that are passed over together, and outputs whose weights are passed over in turn: so many
-/// rows of weights fit the address translation at once, and what a strip of them is multiplied
-/// with stays in the first-level cache meanwhile.
+/// Strips that are passed over together, and outputs whose weight gradient is written in turn: so
+/// many rows fit the address translation at once, and what a strip of them is summed from stays in
+/// the first-level cache meanwhile.
 inline constexpr index_t k_strips_in_block = 4;
 inline constexpr index_t k_rows_in_block = 32;
 
@@ -43,11 +44,9 @@ index_t block_count(index_t length) noexcept {
   return (length + k_block - 1) / k_block;
 }
 
+/// The weights of a block of channels and one strip, beside each other.
 template <class T>
-simd::NonZeros<T> channel_list(const typename SparseRows<T>::List& list, index_t m) noexcept {
-  const std::int32_t first = list.starts[m];
-  return {list.indices + first, list.values + first, list.starts[m + 1] - first};
-}
+inline constexpr index_t k_packed_weights = ChannelBlocks::k_channels* k_wide_strip<T>;
 
 /// One block of strips of the weights, with a plane of neuron vectors for each.
 template <class T>
@@ -61,6 +60,7 @@ class StripBlock {
     strips_ = (cols_ + k_strip - 1) / k_strip;
   }
 
+  [[nodiscard]] index_t strips() const noexcept { return strips_; }
   [[nodiscard]] index_t first_column() const noexcept { return first_column_; }
   [[nodiscard]] index_t cols() const noexcept { return cols_; }
   [[nodiscard]] index_t cols(index_t s) const noexcept {
@@ -103,15 +103,31 @@ class StripBlock {
   index_t strips_;
 };
 
-/// Calls use(block) for the blocks that weights of that length are cut into, each a task.
+/// Calls use(block, thread) for the blocks that weights of that length are cut into, each a task.
 template <class T, class Use>
 void for_each_block(const SparseTiles& tiles, index_t length, Context& context, const Use& use) {
   const index_t elements = block_elements<T>(tiles);
   const Workspace::Frame frame(context.workspace());
   T* planes = context.workspace().template take<T>(context.threads() * elements);
   parallel_for(block_count<T>(length), context.threads(), [&](index_t b, int thread) {
-    use(StripBlock<T>(tiles, length, b, planes + thread * elements));
+    use(StripBlock<T>(tiles, length, b, planes + thread * elements), thread);
   });
+}
+
+/// Adds the products of one tile, a block of channels and one strip of weights to a plane.
+template <class T>
+void add_strip_products(const SparseRows<T>& rows, index_t t, index_t channel_block,
+                        const T* packed, T* plane) noexcept {
+  const SparseTiles& tiles = rows.tiles();
+  const auto list = rows.by_pixel(t);
+  const PixelRange range = rows.channel_blocks().range(list, t, channel_block);
+  const auto first_channel = static_cast<std::int32_t>(channel_block * ChannelBlocks::k_channels);
+  const index_t pixels = tiles.pixels(tiles.tile(t));
+  for (index_t p = 0; p < pixels; ++p) {
+    const std::int32_t first = range.starts[p];
+    simd::wide_sum<T>({list.indices + first, list.values + first, range.ends[p] - first},
+                      first_channel, packed, true, plane + rows.places()[p] * k_wide_strip<T>);
+  }
 }
 
 }  // namespace detail
@@ -124,13 +140,24 @@ bool sparse_gradients_in_place(const VectorMap& map, index_t length) {
   return map.offsets() == 1 && SparseTiles::of<T>(map, length).count() <= k_most_passes;
 }
 
-/// Bytes of scratch that either gradient takes. Errors: std::overflow_error, std::invalid_argument
-/// (absurd sizes).
+/// Bytes of scratch that sparse_weight_gradient_in_place takes. Errors: std::overflow_error,
+/// std::invalid_argument (absurd sizes).
 template <class T>
-std::size_t sparse_in_place_workspace_bytes(const VectorMap& map, index_t length,
-                                            int thread_count) {
+std::size_t sparse_weight_gradient_in_place_workspace_bytes(const VectorMap& map, index_t length,
+                                                            int thread_count) {
   const index_t block = detail::block_elements<T>(SparseTiles::of<T>(map, length));
   return WorkspaceSize().template add<T>(checked_product("planes", thread_count, block)).bytes();
+}
+
+/// Bytes of scratch that sparse_input_gradient_in_place takes. Errors: as for the weights.
+template <class T>
+std::size_t sparse_input_gradient_in_place_workspace_bytes(const VectorMap& map, index_t length,
+                                                           int thread_count) {
+  const index_t block = detail::block_elements<T>(SparseTiles::of<T>(map, length));
+  return WorkspaceSize()
+      .template add<T>(thread_count * detail::k_packed_weights<T>)
+      .template add<T>(checked_product("planes", thread_count, block))
+      .bytes();
 }
 
 /// Computes the gradient with respect to the weights over the listed non-zeros.
@@ -143,62 +170,74 @@ template <class T, class Vectors>
 void sparse_weight_gradient_in_place(const SparseRows<T>& rows, const Vectors& input,
                                      const MatrixView<T>& d_weights, Context& context) {
   const SparseTiles& tiles = rows.tiles();
-  detail::for_each_block<T>(
-      tiles, input.length(), context, [&](const detail::StripBlock<T>& block) {
-        block.clear();
-        T last[detail::k_wide_strip<T>] = {};
-        for (index_t t = 0; t < tiles.count(); ++t) {
-          block.for_each_run(t, [&](index_t vector, index_t element, const MatrixView<T>& plane) {
-            input.load_rows(vector, element, plane);
-          });
-          const auto list = rows.by_channel(t);
-          block.for_each_strip(rows.channels(), [&](index_t m, index_t s) {
-            T* to = d_weights.row(m) + block.first_column() + s * detail::k_wide_strip<T>;
-            const auto non_zeros = detail::channel_list<T>(list, m);
-            const index_t cols = block.cols(s);
-            if (cols == detail::k_wide_strip<T>) {
-              simd::wide_sum(non_zeros, block.plane(s), t > 0, to);
-            } else {
-              if (t > 0) std::copy_n(to, cols, last);
-              simd::wide_sum(non_zeros, block.plane(s), t > 0, last);
-              std::copy_n(last, cols, to);
-            }
-          });
-        }
-        for (index_t m = 0; tiles.count() == 0 && m < rows.channels(); ++m) {
-          std::fill_n(d_weights.row(m) + block.first_column(), block.cols(), T(0));
+  const auto work = [&](const detail::StripBlock<T>& block, int /*thread*/) {
+    block.clear();
+    T last[detail::k_wide_strip<T>] = {};
+    for (index_t t = 0; t < tiles.count(); ++t) {
+      block.for_each_run(t, [&](index_t vector, index_t element, const MatrixView<T>& plane) {
+        input.load_rows(vector, element, plane);
+      });
+      const auto list = rows.by_channel(t);
+      block.for_each_strip(rows.channels(), [&](index_t m, index_t s) {
+        T* to = d_weights.row(m) + block.first_column() + s * detail::k_wide_strip<T>;
+        const std::int32_t first = list.starts[m];
+        const simd::NonZeros<T> non_zeros{list.indices + first, list.values + first,
+                                          list.starts[m + 1] - first};
+        const index_t cols = block.cols(s);
+        if (cols == detail::k_wide_strip<T>) {
+          simd::wide_sum(non_zeros, 0, block.plane(s), t > 0, to);
+        } else {
+          if (t > 0) std::copy_n(to, cols, last);
+          simd::wide_sum(non_zeros, 0, block.plane(s), t > 0, last);
+          std::copy_n(last, cols, to);
         }
       });
+    }
+    for (index_t m = 0; tiles.count() == 0 && m < rows.channels(); ++m) {
+      std::fill_n(d_weights.row(m) + block.first_column(), block.cols(), T(0));
+    }
+  };
+  detail::for_each_block<T>(tiles, input.length(), context, work);
 }
 
 /// Adds the gradient with respect to the input over the listed non-zeros.
 ///
-/// Math: d_X[n, e] += sum over m of d_y[n, m] weights[m, e]. Shapes, requirements, cost and
-/// thread-safety: as sparse_weight_gradient_in_place; d_input is a source of vectors with add_rows,
-/// whose elements different threads may add to at once.
+/// Math: d_X[n, e] += sum over m of d_y[n, m] weights[m, e]. Shapes, cost and thread-safety: as
+/// sparse_weight_gradient_in_place. Requires: rows listed for the input gradient, scratch reserved;
+/// d_input is a source of vectors with add_rows, whose elements different threads may add to at
+/// once.
 template <class T, class Vectors>
 void sparse_input_gradient_in_place(const SparseRows<T>& rows, const MatrixView<const T>& weights,
                                     const Vectors& d_input, Context& context) {
+  constexpr index_t k_channels = ChannelBlocks::k_channels;
+  constexpr index_t k_strip = detail::k_wide_strip<T>;
   const SparseTiles& tiles = rows.tiles();
-  detail::for_each_block<T>(
-      tiles, d_input.length(), context, [&](const detail::StripBlock<T>& block) {
-        T last[detail::k_wide_strip<T>] = {};
-        for (index_t t = 0; t < tiles.count(); ++t) {
-          block.clear();
-          const auto list = rows.by_channel(t);
-          block.for_each_strip(rows.channels(), [&](index_t m, index_t s) {
-            const T* from = weights.row(m) + block.first_column() + s * detail::k_wide_strip<T>;
-            if (block.cols(s) < detail::k_wide_strip<T>) {
-              std::copy_n(from, block.cols(s), last);
-              from = last;
-            }
-            simd::wide_scatter(detail::channel_list<T>(list, m), from, block.plane(s));
-          });
-          block.for_each_run(t, [&](index_t vector, index_t element, const MatrixView<T>& plane) {
-            d_input.add_rows(vector, element, plane);
-          });
+  const Workspace::Frame frame(context.workspace());
+  T* packed_weights =
+      context.workspace().template take<T>(context.threads() * detail::k_packed_weights<T>);
+  const auto work = [&](const detail::StripBlock<T>& block, int thread) {
+    T* packed = packed_weights + thread * detail::k_packed_weights<T>;
+    for (index_t t = 0; t < tiles.count(); ++t) {
+      block.clear();
+      for (index_t b = 0; b < rows.channel_blocks().count(); ++b) {
+        const index_t first = b * k_channels;
+        const index_t channels = std::min(k_channels, rows.channels() - first);
+        for (index_t s = 0; s < block.strips(); ++s) {
+          for (index_t m = 0; m < channels; ++m) {
+            const T* row = weights.row(first + m) + block.first_column() + s * k_strip;
+            T* copy = packed + m * k_strip;
+            std::copy_n(row, block.cols(s), copy);
+            std::fill_n(copy + block.cols(s), k_strip - block.cols(s), T(0));
+          }
+          detail::add_strip_products(rows, t, b, packed, block.plane(s));
         }
+      }
+      block.for_each_run(t, [&](index_t vector, index_t element, const MatrixView<T>& plane) {
+        d_input.add_rows(vector, element, plane);
       });
+    }
+  };
+  detail::for_each_block<T>(tiles, d_input.length(), context, work);
 }
 
 ADR_NAMESPACE_END

@@ -100,6 +100,12 @@ class SparseTiles {
            offset % map_.offset_cols * map_.dilation_x;
   }
 
+  /// Whether a row of output pixels meets vectors, and not padding alone, at a row of offsets.
+  [[nodiscard]] bool meets_grid(index_t row, index_t offset_row) const noexcept {
+    const index_t y = row * map_.step_y + offset_row * map_.dilation_y - map_.pad_top;
+    return y >= 0 && y < map_.grid_height;
+  }
+
   /// Calls use(first vector, first place, count) for runs of vectors that follow each other in the
   /// source and on the plane of a tile.
   template <class Use>

@@ -39,7 +39,7 @@ class SparseGradients {
                                                      const ProductShape& shape, int thread_count) {
     const index_t length = shape.input.length;
     return in_place(map, shape.input)
-               ? sparse_in_place_workspace_bytes<T>(map, length, thread_count)
+               ? sparse_weight_gradient_in_place_workspace_bytes<T>(map, length, thread_count)
                : sparse_weight_gradient_workspace_bytes<T>(map, length, shape.outputs,
                                                            thread_count);
   }
@@ -47,7 +47,7 @@ class SparseGradients {
                                                     int thread_count) {
     const index_t length = shape.input.length;
     return in_place(map, shape.input)
-               ? sparse_in_place_workspace_bytes<T>(map, length, thread_count)
+               ? sparse_input_gradient_in_place_workspace_bytes<T>(map, length, thread_count)
                : sparse_input_gradient_workspace_bytes<T>(map, length, shape.outputs, thread_count);
   }
 
@@ -65,9 +65,7 @@ class SparseGradients {
   /// Lists the non-zeros for one or both gradients.
   void list(Rounding rounding, SparseUse use, Context& context, StageTimes* times) {
     StageClock clock(times);
-    // In place, both go by channel.
-    rows_.list(d_output_, rounding.step, rounding.seed,
-               in_place_ ? SparseUse::weight_gradient : use, context);
+    rows_.list(d_output_, rounding.step, rounding.seed, use, context);
     clock.finish(Stage::non_zeros);
   }
 

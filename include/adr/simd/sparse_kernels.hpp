@@ -168,27 +168,17 @@ void pixel_kernel(const std::int32_t* starts, const std::int32_t* ends,
 }
 
 template <class B, class T, int... I>
-void wide_sum(const NonZeros<T>& list, const T* plane, bool add, T* to,
+void wide_sum(const NonZeros<T>& list, std::int32_t first, const T* plane, bool add, T* to,
               std::integer_sequence<int, I...> /*numbers*/) noexcept {
   const B zero = B::broadcast(T(0));
   B total[] = {(add ? B::load(to + I * B::size) : zero)...};
   for (index_t k = 0; k < list.count; ++k) {
-    const T* from = plane + list.indices[k] * (static_cast<index_t>(sizeof...(I)) * B::size);
+    const index_t place = list.indices[k] - first;
+    const T* from = plane + place * (static_cast<index_t>(sizeof...(I)) * B::size);
     const B value = B::broadcast(list.values[k]);
     ((total[I] = multiply_add(value, B::load(from + I * B::size), total[I])), ...);
   }
   (total[I].store(to + I * B::size), ...);
-}
-
-template <class B, class T, int... I>
-void wide_scatter(const NonZeros<T>& list, const T* row, T* plane,
-                  std::integer_sequence<int, I...> /*numbers*/) noexcept {
-  const B factors[] = {B::load(row + I * B::size)...};
-  for (index_t k = 0; k < list.count; ++k) {
-    T* to = plane + list.indices[k] * (static_cast<index_t>(sizeof...(I)) * B::size);
-    const B value = B::broadcast(list.values[k]);
-    (multiply_add(value, factors[I], B::load(to + I * B::size)).store(to + I * B::size), ...);
-  }
 }
 
 /// The place of 1, 2, 3 and 5 in a table.
@@ -265,17 +255,12 @@ PixelKernel<T> pixel_kernel(index_t offsets, int registers) noexcept {
 /// each other.
 inline constexpr int k_wide_registers = 8;
 
-/// to[:] = sum over k of values[k] * plane[indices[k], :] for strips of k_wide_registers; added to
-/// what is there where asked.
+/// to[:] = sum over k of values[k] * plane[indices[k] - first, :] for strips of k_wide_registers;
+/// added to what is there where asked.
 template <class T, class B = Batch<T>>
-void wide_sum(const NonZeros<T>& list, const T* plane, bool add, T* to) noexcept {
-  detail::wide_sum<B>(list, plane, add, to, detail::Numbers<k_wide_registers>());
-}
-
-/// plane[indices[k], :] += values[k] * row[:] for every non-zero, in strips of k_wide_registers.
-template <class T, class B = Batch<T>>
-void wide_scatter(const NonZeros<T>& list, const T* row, T* plane) noexcept {
-  detail::wide_scatter<B>(list, row, plane, detail::Numbers<k_wide_registers>());
+void wide_sum(const NonZeros<T>& list, std::int32_t first, const T* plane, bool add,
+              T* to) noexcept {
+  detail::wide_sum<B>(list, first, plane, add, to, detail::Numbers<k_wide_registers>());
 }
 
 }  // namespace simd

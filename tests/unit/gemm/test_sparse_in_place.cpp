@@ -34,10 +34,11 @@ struct Shape {
   index_t outputs;
 };
 
-/// Rows of one tile and of two, with a last strip that is whole, short, or the only one.
+/// Rows of one tile and of two, with a last strip that is whole, short, or the only one; outputs of
+/// one block of channels and of several.
 std::vector<Shape> shapes() {
-  return {{1, 1, 1},    {5, 3, 7},     {97, 64, 20},  {128, 70, 33},
-          {61, 129, 5}, {230, 100, 9}, {64, 192, 41}, {0, 20, 6}};
+  return {{1, 1, 1},     {5, 3, 7},     {97, 64, 20}, {128, 70, 33}, {61, 129, 5},
+          {230, 100, 9}, {64, 192, 41}, {0, 20, 6},   {20, 70, 300}};
 }
 
 template <class T>
@@ -78,16 +79,26 @@ struct Case {
     SparseRows<T> rows;
     Context listing(threads);
     rows.measure(pixels, map, shape.columns, listing);
-    rows.list(pixels, 0.0, 1, SparseUse::weight_gradient, listing);
+    rows.list(pixels, 0.0, 1, SparseUse::both, listing);
 
-    Context context(threads);
-    const std::size_t bytes = adr::sparse_in_place_workspace_bytes<T>(map, shape.columns, threads);
-    context.workspace().reserve(bytes);
     const MatrixVectors<const T> input(MatrixView<const T>(x.view()));
-    adr::sparse_weight_gradient_in_place(rows, input, d_w.view(), context);
-    CHECK(context.workspace().peak_bytes() == bytes);
     const MatrixVectors<T> d_input(d_x.view());
-    adr::sparse_input_gradient_in_place(rows, MatrixView<const T>(w.view()), d_input, context);
+    in_just(adr::sparse_weight_gradient_in_place_workspace_bytes<T>(map, shape.columns, threads),
+            threads, [&](Context& context) {
+              adr::sparse_weight_gradient_in_place(rows, input, d_w.view(), context);
+            });
+    in_just(adr::sparse_input_gradient_in_place_workspace_bytes<T>(map, shape.columns, threads),
+            threads, [&](Context& context) {
+              adr::sparse_input_gradient_in_place(rows, MatrixView<const T>(w.view()), d_input,
+                                                  context);
+            });
+  }
+
+  template <class Run>
+  static void in_just(std::size_t bytes, int threads, const Run& run) {
+    Context context(threads);
+    context.workspace().reserve(bytes);
+    run(context);
     CHECK(context.workspace().peak_bytes() == bytes);
   }
 
@@ -125,7 +136,8 @@ struct Case {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("gradients beside weights in place equal the plain sums", "", float, double) {
+TEMPLATE_TEST_CASE("gradients beside weights in place equal the plain sums", "",
+                   ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);

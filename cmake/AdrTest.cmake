@@ -15,9 +15,13 @@ add_library(adr_test_layers STATIC EXCLUDE_FROM_ALL
   ${PROJECT_SOURCE_DIR}/tests/support/layer_instances_double.cpp)
 target_include_directories(adr_test_layers PRIVATE ${PROJECT_SOURCE_DIR}/tests)
 target_link_libraries(adr_test_layers PRIVATE adr::adr adr_dev)
-# Programs run on floats.
-set_source_files_properties(${PROJECT_SOURCE_DIR}/tests/support/layer_instances_double.cpp PROPERTIES
-  COMPILE_OPTIONS ${ADR_QUICK_OPTIMISATION})
+if(ADR_QUICK_PROGRAMS)
+  target_compile_options(adr_test_layers PRIVATE ${ADR_QUICK_OPTIMISATION})
+else()
+  # Programs run on floats.
+  set_source_files_properties(${PROJECT_SOURCE_DIR}/tests/support/layer_instances_double.cpp PROPERTIES
+    COMPILE_OPTIONS ${ADR_QUICK_OPTIMISATION})
+endif()
 
 # adr_write_joined_source(<file> <includes variable> <source>...) writes the translation unit and returns its includes.
 function(adr_write_joined_source file includes_variable)

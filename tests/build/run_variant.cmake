@@ -42,9 +42,9 @@ set(selection instruction_set)
 set(left_out "")
 if(VARIANT STREQUAL "sanitize")
   set(selection memory)
-  # Large for the sake of limits on sums, minutes of it, or the same with doubles: others take these paths through memory.
-  set(large "keyed_weight_gradient (takes more clusters|adds up tiles|takes any number)" "Tables beyond their budget"
-    "lookup_forward adds up chunks" "rounding error of lookup_forward" "encode reports vectors" " - double$")
+  # Large for the sake of limits on sums, minutes of it: others take these paths through memory.
+  set(large "Tables beyond their budget" "lookup_forward adds up chunks" "rounding error of lookup_forward"
+    "encode reports vectors")
   list(JOIN large "|" left_out)
   set(left_out --exclude-regex "${left_out}")
 endif()

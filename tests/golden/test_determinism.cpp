@@ -167,8 +167,8 @@ std::vector<float> gemm_bits(const ReuseConfig& config, int threads) {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("Bits do not depend on the number of threads or on the object", "", float,
-                   double) {
+TEMPLATE_TEST_CASE("Bits do not depend on the number of threads or on the object", "",
+                   ADR_TEST_ELEMENTS) {
   using T = TestType;
   for (const NamedConfig& named : configs()) {
     INFO(named.name);

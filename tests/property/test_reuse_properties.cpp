@@ -76,8 +76,8 @@ ConvGeometry small_geometry(Layout layout) {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("Identical rows have bitwise identical outputs and input gradients", "", float,
-                   double) {
+TEMPLATE_TEST_CASE("Identical rows have bitwise identical outputs and input gradients", "",
+                   ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);
@@ -109,7 +109,7 @@ TEMPLATE_TEST_CASE("Identical rows have bitwise identical outputs and input grad
 }
 
 TEMPLATE_TEST_CASE("With every vector in a cluster of its own, reuse is the dense product", "",
-                   float, double) {
+                   ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);
@@ -228,7 +228,7 @@ TEST_CASE("A batch of equal images has the clusters of one image") {
   }
 }
 
-TEMPLATE_TEST_CASE("Doubling the input doubles the output, bit by bit", "", float, double) {
+TEMPLATE_TEST_CASE("Doubling the input doubles the output, bit by bit", "", ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);

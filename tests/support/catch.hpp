@@ -19,6 +19,14 @@
 #define ADR_TEST_CATCH2_VERSION 2
 #endif
 
+// The element types of TEMPLATE_TEST_CASE. With sanitizers one is enough: both are the same
+// templates.
+#if defined(ADR_TEST_FLOAT_ALONE)
+#define ADR_TEST_ELEMENTS float
+#else
+#define ADR_TEST_ELEMENTS float, double
+#endif
+
 namespace adr_test {
 
 /// A matcher for a part of a text, as in CHECK_THROWS_WITH(call(), contains("row_stride")).

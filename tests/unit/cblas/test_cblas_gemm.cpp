@@ -18,7 +18,7 @@ using adr_test::Expected;
 using adr_test::GuardedBuffer;
 using adr_test::Matrix;
 
-TEMPLATE_TEST_CASE("cblas_gemm agrees with the reference", "", float, double) {
+TEMPLATE_TEST_CASE("cblas_gemm agrees with the reference", "", ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);

@@ -144,7 +144,8 @@ TEST_CASE("rule 1: the energy grows by what the foreign centroid costs") {
   CHECK(second.within_cluster_energy == 0.25 + 4 * (4 + 9));
 }
 
-TEMPLATE_TEST_CASE("rule 1: the corrected energy is that of the definition", "", float, double) {
+TEMPLATE_TEST_CASE("rule 1: the corrected energy is that of the definition", "",
+                   ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);

@@ -261,7 +261,7 @@ void check_isolation(const SliceClusters<T>& spoiled, const SliceClusters<T>& cl
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("RowClusterer gives the clusters of the definition", "", float, double) {
+TEMPLATE_TEST_CASE("RowClusterer gives the clusters of the definition", "", ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);
@@ -292,7 +292,7 @@ TEMPLATE_TEST_CASE("RowClusterer gives the clusters of the definition", "", floa
 }
 
 TEMPLATE_TEST_CASE("RowClusterer puts identical rows into one cluster without energy within", "",
-                   float, double) {
+                   ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);
@@ -310,8 +310,8 @@ TEMPLATE_TEST_CASE("RowClusterer puts identical rows into one cluster without en
   }
 }
 
-TEMPLATE_TEST_CASE("RowClusterer keeps rows that are all different as they are", "", float,
-                   double) {
+TEMPLATE_TEST_CASE("RowClusterer keeps rows that are all different as they are", "",
+                   ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);
@@ -333,8 +333,8 @@ TEMPLATE_TEST_CASE("RowClusterer keeps rows that are all different as they are",
   }
 }
 
-TEMPLATE_TEST_CASE("RowClusterer puts zero rows into the cluster of signature 0", "", float,
-                   double) {
+TEMPLATE_TEST_CASE("RowClusterer puts zero rows into the cluster of signature 0", "",
+                   ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);
@@ -352,8 +352,8 @@ TEMPLATE_TEST_CASE("RowClusterer puts zero rows into the cluster of signature 0"
   CHECK(slice.signatures[slice.ids[4]] == 0);
 }
 
-TEMPLATE_TEST_CASE("RowClusterer isolates rows that are not finite wherever they stand", "", float,
-                   double) {
+TEMPLATE_TEST_CASE("RowClusterer isolates rows that are not finite wherever they stand", "",
+                   ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);
@@ -415,7 +415,7 @@ TEMPLATE_TEST_CASE("RowClusterer isolates rows that are not finite wherever they
 }
 
 TEMPLATE_TEST_CASE("RowClusterer gives rows that are all not finite one cluster without energy", "",
-                   float, double) {
+                   ADR_TEST_ELEMENTS) {
   using T = TestType;
   const SignHash<T> hash(6, 6, 4, true, 8);
   for (const index_t rows : {1, 130}) {
@@ -434,7 +434,8 @@ TEMPLATE_TEST_CASE("RowClusterer gives rows that are all not finite one cluster 
   }
 }
 
-TEMPLATE_TEST_CASE("RowClusterer gives the same bits on any number of threads", "", float, double) {
+TEMPLATE_TEST_CASE("RowClusterer gives the same bits on any number of threads", "",
+                   ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);
@@ -453,8 +454,8 @@ TEMPLATE_TEST_CASE("RowClusterer gives the same bits on any number of threads", 
   }
 }
 
-TEMPLATE_TEST_CASE("RowClusterer reads unfolded images as it reads the unfolded matrix", "", float,
-                   double) {
+TEMPLATE_TEST_CASE("RowClusterer reads unfolded images as it reads the unfolded matrix", "",
+                   ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);

@@ -164,7 +164,7 @@ TEST_CASE("PrincipalHash cuts columns into slices") {
   CHECK(parts.slice_length(2) == 2);
 }
 
-TEMPLATE_TEST_CASE("signatures number the cells of the grid", "", float, double) {
+TEMPLATE_TEST_CASE("signatures number the cells of the grid", "", ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);
@@ -272,8 +272,8 @@ TEST_CASE("constant data, one vector and a hash without a fit give one cell") {
   CHECK(clusters<float>(hash, x.view()).slices[0].cluster_count == 1);
 }
 
-TEMPLATE_TEST_CASE("signatures report NaN and infinity, and leave other rows alone", "", float,
-                   double) {
+TEMPLATE_TEST_CASE("signatures report NaN and infinity, and leave other rows alone", "",
+                   ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);
@@ -300,7 +300,7 @@ TEMPLATE_TEST_CASE("signatures report NaN and infinity, and leave other rows alo
   }
 }
 
-TEMPLATE_TEST_CASE("RowClusterer clusters the cells of a PrincipalHash", "", float, double) {
+TEMPLATE_TEST_CASE("RowClusterer clusters the cells of a PrincipalHash", "", ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);
@@ -337,7 +337,7 @@ TEMPLATE_TEST_CASE("RowClusterer clusters the cells of a PrincipalHash", "", flo
 }
 
 TEMPLATE_TEST_CASE("PrincipalHash gives the same signatures when it was saved and loaded", "",
-                   float, double) {
+                   ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);

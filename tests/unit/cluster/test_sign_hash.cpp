@@ -75,7 +75,7 @@ std::pair<int, int> wrong_and_clear_bits(const SignHash<T>& hash, const GuardedB
 }  // namespace
 
 // The numbers are the first of an independent implementation of the generator, seed 42.
-TEMPLATE_TEST_CASE("SignHash draws its planes from the seed alone", "", float, double) {
+TEMPLATE_TEST_CASE("SignHash draws its planes from the seed alone", "", ADR_TEST_ELEMENTS) {
   using T = TestType;
   const double expected[] = {-0x1.2101d956p-1, 0x1.1e3a486ap-1, 0x1.3ae193e88p+1, 0x1.fc27adbp-4,
                              -0x1.abc6bbdp-1,  0x1.a6922378p-3, 0x1.d3bdeaa6p+0,  0x1.c661484p-1,
@@ -120,7 +120,7 @@ TEST_CASE("SignHash cuts the columns into slices of L and a rest") {
   }
 }
 
-TEMPLATE_TEST_CASE("SignHash gives the signatures of the definition", "", float, double) {
+TEMPLATE_TEST_CASE("SignHash gives the signatures of the definition", "", ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);
@@ -147,8 +147,8 @@ TEMPLATE_TEST_CASE("SignHash gives the signatures of the definition", "", float,
   }
 }
 
-TEMPLATE_TEST_CASE("SignHash with a centre gives the signatures of shifted data", "", float,
-                   double) {
+TEMPLATE_TEST_CASE("SignHash with a centre gives the signatures of shifted data", "",
+                   ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);
@@ -199,8 +199,8 @@ TEMPLATE_TEST_CASE("SignHash with a centre gives the signatures of shifted data"
   CHECK(moved > 20);
 }
 
-TEMPLATE_TEST_CASE("SignHash stores the projection of the centre as the threshold", "", float,
-                   double) {
+TEMPLATE_TEST_CASE("SignHash stores the projection of the centre as the threshold", "",
+                   ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);
@@ -226,7 +226,7 @@ TEMPLATE_TEST_CASE("SignHash stores the projection of the centre as the threshol
 }
 
 TEMPLATE_TEST_CASE("SignHash leaves slices whose centre is not finite through the origin", "",
-                   float, double) {
+                   ADR_TEST_ELEMENTS) {
   using T = TestType;
   for (const T bad : {std::numeric_limits<T>::quiet_NaN(), std::numeric_limits<T>::infinity(),
                       -std::numeric_limits<T>::infinity()}) {
@@ -244,8 +244,8 @@ TEMPLATE_TEST_CASE("SignHash leaves slices whose centre is not finite through th
 }
 
 TEMPLATE_TEST_CASE(
-    "SignHash leaves slices whose centre projects beyond the type through the origin", "", float,
-    double) {
+    "SignHash leaves slices whose centre projects beyond the type through the origin", "",
+    ADR_TEST_ELEMENTS) {
   using T = TestType;
   SignHash<T> hash(12, 12, 8, true, 3);
   const std::vector<T> center(12, std::numeric_limits<T>::max());
@@ -257,7 +257,7 @@ TEMPLATE_TEST_CASE(
 }
 
 TEMPLATE_TEST_CASE("SignHash gives zero vectors the signature 0 and scaled vectors the same one",
-                   "", float, double) {
+                   "", ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);
@@ -285,8 +285,8 @@ TEMPLATE_TEST_CASE("SignHash gives zero vectors the signature 0 and scaled vecto
   }
 }
 
-TEMPLATE_TEST_CASE("SignHash gives vectors with a NaN the signature 0 and says so", "", float,
-                   double) {
+TEMPLATE_TEST_CASE("SignHash gives vectors with a NaN the signature 0 and says so", "",
+                   ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);

@@ -137,7 +137,7 @@ std::string coordinate_fault(const Subspace& subspace, const MatrixView<T>& vect
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("coordinates are those of the definition", "", float, double) {
+TEMPLATE_TEST_CASE("coordinates are those of the definition", "", ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);

@@ -22,8 +22,8 @@ std::uint64_t of(const MatrixView<T>& matrix) {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("fingerprint sees the elements and neither the gaps nor the place", "", float,
-                   double) {
+TEMPLATE_TEST_CASE("fingerprint sees the elements and neither the gaps nor the place", "",
+                   ADR_TEST_ELEMENTS) {
   Data data;
   INFO(data);
   for (const index_t cols : adr_test::awkward_sizes<TestType>()) {
@@ -38,7 +38,7 @@ TEMPLATE_TEST_CASE("fingerprint sees the elements and neither the gaps nor the p
   }
 }
 
-TEMPLATE_TEST_CASE("fingerprint changes with every bit of every element", "", float, double) {
+TEMPLATE_TEST_CASE("fingerprint changes with every bit of every element", "", ADR_TEST_ELEMENTS) {
   Data data;
   INFO(data);
   for (const index_t cols : {1, 3, 4, 7, 8, 9, 33}) {

@@ -19,7 +19,7 @@ constexpr Block k_blocks[] = {{0, 0, 5, 7}, {0, 0, 0, 0}, {4, 6, 1, 1}, {1, 2, 3
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("MatrixRows loads blocks", "", float, double) {
+TEMPLATE_TEST_CASE("MatrixRows loads blocks", "", ADR_TEST_ELEMENTS) {
   Data data;
   INFO(data);
   GuardedBuffer<TestType> matrix(5, 7, 9);
@@ -42,7 +42,7 @@ TEMPLATE_TEST_CASE("MatrixRows loads blocks", "", float, double) {
   }
 }
 
-TEMPLATE_TEST_CASE("MatrixRows adds blocks", "", float, double) {
+TEMPLATE_TEST_CASE("MatrixRows adds blocks", "", ADR_TEST_ELEMENTS) {
   Data data;
   INFO(data);
   for (const Block& b : k_blocks) {

@@ -42,8 +42,8 @@ std::string fault_after_corruption(Data& data, index_t terms, double tolerances)
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("Comparison accepts rounding and catches one corrupted element", "", float,
-                   double) {
+TEMPLATE_TEST_CASE("Comparison accepts rounding and catches one corrupted element", "",
+                   ADR_TEST_ELEMENTS) {
   Data data;
   INFO(data);
   for (const index_t terms : {1, 2, 31, 100, 1000}) {
@@ -106,8 +106,8 @@ TEMPLATE_TEST_CASE("GuardedBuffer sees writes before, behind and between its row
   }
 }
 
-TEMPLATE_TEST_CASE("GuardedBuffer sees arithmetic on poison and copies of poison", "", float,
-                   double) {
+TEMPLATE_TEST_CASE("GuardedBuffer sees arithmetic on poison and copies of poison", "",
+                   ADR_TEST_ELEMENTS) {
   GuardedBuffer<TestType> buffer(2, 3, 4);
   GuardedBuffer<TestType> other(2, 3, 4);
   buffer.data()[3] += other.data()[3];
@@ -117,7 +117,7 @@ TEMPLATE_TEST_CASE("GuardedBuffer sees arithmetic on poison and copies of poison
   CHECK(copied.damage() != "");
 }
 
-TEMPLATE_TEST_CASE("GuardedBuffer starts where it is told to", "", float, double) {
+TEMPLATE_TEST_CASE("GuardedBuffer starts where it is told to", "", ADR_TEST_ELEMENTS) {
   for (const index_t cols : {0, 1, 17}) {
     const GuardedBuffer<TestType> aligned(2, cols, cols);
     const GuardedBuffer<TestType> misaligned(2, cols, cols, Start::misaligned);

@@ -113,7 +113,7 @@ const std::vector<Shape>& shapes() {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("centroid_forward and centroid_backward over a matrix", "", float, double) {
+TEMPLATE_TEST_CASE("centroid_forward and centroid_backward over a matrix", "", ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);
@@ -171,7 +171,7 @@ TEMPLATE_TEST_CASE("centroid_forward and centroid_backward over a matrix", "", f
   }
 }
 
-TEMPLATE_TEST_CASE("centroid_forward over unfolded images in both layouts", "", float, double) {
+TEMPLATE_TEST_CASE("centroid_forward over unfolded images in both layouts", "", ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);

@@ -17,8 +17,8 @@ using adr_test::Data;
 using adr_test::GuardedBuffer;
 using adr_test::Start;
 
-TEMPLATE_TEST_CASE("channel_sums adds up every channel, whatever is contiguous", "", float,
-                   double) {
+TEMPLATE_TEST_CASE("channel_sums adds up every channel, whatever is contiguous", "",
+                   ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);

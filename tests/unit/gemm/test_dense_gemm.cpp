@@ -57,7 +57,7 @@ GuardedBuffer<T> stored(index_t rows, index_t cols, bool transpose, index_t gap,
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("DenseGemm multiplies in every orientation", "", float, double) {
+TEMPLATE_TEST_CASE("DenseGemm multiplies in every orientation", "", ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);

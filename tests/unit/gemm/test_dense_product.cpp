@@ -106,7 +106,7 @@ std::vector<ConvGeometry> geometries() {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("dense_forward over a matrix", "", float, double) {
+TEMPLATE_TEST_CASE("dense_forward over a matrix", "", ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);
@@ -129,7 +129,7 @@ TEMPLATE_TEST_CASE("dense_forward over a matrix", "", float, double) {
   }
 }
 
-TEMPLATE_TEST_CASE("dense_weight_gradient over a matrix", "", float, double) {
+TEMPLATE_TEST_CASE("dense_weight_gradient over a matrix", "", ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);
@@ -157,7 +157,7 @@ TEMPLATE_TEST_CASE("dense_weight_gradient over a matrix", "", float, double) {
   }
 }
 
-TEMPLATE_TEST_CASE("dense_input_gradient adds to a matrix", "", float, double) {
+TEMPLATE_TEST_CASE("dense_input_gradient adds to a matrix", "", ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);
@@ -186,7 +186,7 @@ TEMPLATE_TEST_CASE("dense_input_gradient adds to a matrix", "", float, double) {
   }
 }
 
-TEMPLATE_TEST_CASE("The dense product over unfolded images", "", float, double) {
+TEMPLATE_TEST_CASE("The dense product over unfolded images", "", ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);

@@ -330,7 +330,7 @@ TEST_CASE("keyed_weight_gradient of clusters is right for every shape of convolu
   }
 }
 
-TEMPLATE_TEST_CASE("keyed_weight_gradient takes any number of channels", "", float, double) {
+TEMPLATE_TEST_CASE("keyed_weight_gradient takes any number of channels", "", ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);
@@ -431,7 +431,7 @@ TEST_CASE("keyed_weight_gradient takes more clusters than it keeps sums of") {
   }
 }
 
-TEMPLATE_TEST_CASE("keyed_weight_gradient takes the rows of a matrix", "", float, double) {
+TEMPLATE_TEST_CASE("keyed_weight_gradient takes the rows of a matrix", "", ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);

@@ -76,7 +76,7 @@ std::vector<ConvGeometry> geometries(Layout layout) {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("lookup_forward is the product of the decoded vectors", "", float, double) {
+TEMPLATE_TEST_CASE("lookup_forward is the product of the decoded vectors", "", ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);
@@ -121,7 +121,7 @@ TEST_CASE("lookup_forward takes every number of entries, bit for bit") {
   }
 }
 
-TEMPLATE_TEST_CASE("lookup_forward into the rows of a matrix", "", float, double) {
+TEMPLATE_TEST_CASE("lookup_forward into the rows of a matrix", "", ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);
@@ -194,8 +194,8 @@ TEST_CASE("lookup_forward adds up chunks of 256 groups") {
   }
 }
 
-TEMPLATE_TEST_CASE("outputs of lookup_forward that see nothing but padding are the bias", "", float,
-                   double) {
+TEMPLATE_TEST_CASE("outputs of lookup_forward that see nothing but padding are the bias", "",
+                   ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);

@@ -90,7 +90,7 @@ constexpr Sizes k_sizes[] = {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("pack_weights puts weights in the order of vectors", "", float, double) {
+TEMPLATE_TEST_CASE("pack_weights puts weights in the order of vectors", "", ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);

@@ -217,7 +217,8 @@ std::vector<ConvGeometry> geometries() {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("shared_centroid_forward is the product of the centroids", "", float, double) {
+TEMPLATE_TEST_CASE("shared_centroid_forward is the product of the centroids", "",
+                   ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);

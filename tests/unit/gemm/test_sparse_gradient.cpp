@@ -367,7 +367,7 @@ void run(Case<T>& c, bool by_channel, bool transposed, int threads) {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("gradients over the non-zeros equal the plain sums", "", float, double) {
+TEMPLATE_TEST_CASE("gradients over the non-zeros equal the plain sums", "", ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);
@@ -406,7 +406,7 @@ TEMPLATE_TEST_CASE("gradients over the non-zeros equal the plain sums", "", floa
 }
 
 TEMPLATE_TEST_CASE("without non-zeros weight gradients are zero and input gradients stay", "",
-                   float, double) {
+                   ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);

@@ -177,7 +177,7 @@ std::vector<T> rounded(const Gradient<T>& gradient, const VectorMap& map, double
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("non-zeros are counted, listed and packed in order", "", float, double) {
+TEMPLATE_TEST_CASE("non-zeros are counted, listed and packed in order", "", ADR_TEST_ELEMENTS) {
   using T = TestType;
   const T special[] = {std::numeric_limits<T>::quiet_NaN(), std::numeric_limits<T>::infinity(),
                        -std::numeric_limits<T>::infinity(), std::numeric_limits<T>::denorm_min(),
@@ -233,8 +233,8 @@ TEMPLATE_TEST_CASE("non-zeros are counted, listed and packed in order", "", floa
   });
 }
 
-TEMPLATE_TEST_CASE("the density of an output gradient is measured in both memory orders", "", float,
-                   double) {
+TEMPLATE_TEST_CASE("the density of an output gradient is measured in both memory orders", "",
+                   ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);
@@ -274,7 +274,7 @@ TEMPLATE_TEST_CASE("the density of an output gradient is measured in both memory
 }
 
 TEMPLATE_TEST_CASE("lists hold every non-zero once, the same for any memory order and threads", "",
-                   float, double) {
+                   ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);
@@ -324,8 +324,8 @@ TEMPLATE_TEST_CASE("lists hold every non-zero once, the same for any memory orde
   CHECK(list.memory_bytes() > 0);
 }
 
-TEMPLATE_TEST_CASE("values below the unit become that or zero, and the seed counts", "", float,
-                   double) {
+TEMPLATE_TEST_CASE("values below the unit become that or zero, and the seed counts", "",
+                   ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);
@@ -372,7 +372,7 @@ TEMPLATE_TEST_CASE("values below the unit become that or zero, and the seed coun
   }
 }
 
-TEMPLATE_TEST_CASE("rounding at random keeps the mean", "", float, double) {
+TEMPLATE_TEST_CASE("rounding at random keeps the mean", "", ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);
@@ -411,7 +411,8 @@ TEMPLATE_TEST_CASE("rounding at random keeps the mean", "", float, double) {
   CHECK(largest_total <= 6 * deviation * std::sqrt(static_cast<double>(k_values)));
 }
 
-TEMPLATE_TEST_CASE("what is not finite is listed and makes the unit unusable", "", float, double) {
+TEMPLATE_TEST_CASE("what is not finite is listed and makes the unit unusable", "",
+                   ADR_TEST_ELEMENTS) {
   using T = TestType;
   const T nan = std::numeric_limits<T>::quiet_NaN();
   const T infinity = std::numeric_limits<T>::infinity();

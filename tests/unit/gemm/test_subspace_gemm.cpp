@@ -335,8 +335,8 @@ std::vector<ConvGeometry> geometries() {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("the output is that of the vectors that coordinates stand for", "", float,
-                   double) {
+TEMPLATE_TEST_CASE("the output is that of the vectors that coordinates stand for", "",
+                   ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);
@@ -368,7 +368,7 @@ TEMPLATE_TEST_CASE("the output is that of the vectors that coordinates stand for
   }
 }
 
-TEMPLATE_TEST_CASE("with all coordinates the products are the dense ones", "", float, double) {
+TEMPLATE_TEST_CASE("with all coordinates the products are the dense ones", "", ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);
@@ -403,7 +403,7 @@ TEMPLATE_TEST_CASE("with all coordinates the products are the dense ones", "", f
   }
 }
 
-TEMPLATE_TEST_CASE("plain products read and write the rows of matrices", "", float, double) {
+TEMPLATE_TEST_CASE("plain products read and write the rows of matrices", "", ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);

@@ -124,8 +124,8 @@ double unit_of(const Matrix& d_y, double step) {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("Gradients over non-zeros and dense ones are exact for every method", "", float,
-                   double) {
+TEMPLATE_TEST_CASE("Gradients over non-zeros and dense ones are exact for every method", "",
+                   ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);
@@ -180,8 +180,8 @@ TEST_CASE("Gradients over non-zeros take every kind of neuron vectors") {
   }
 }
 
-TEMPLATE_TEST_CASE("The weight gradient from clusters is that of what they stand for", "", float,
-                   double) {
+TEMPLATE_TEST_CASE("The weight gradient from clusters is that of what they stand for", "",
+                   ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);
@@ -276,7 +276,7 @@ TEST_CASE("Gradients of a linear layer have every form, too") {
 }
 
 TEMPLATE_TEST_CASE("The input gradient from clusters of few distinct output gradients is exact", "",
-                   float, double) {
+                   ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);

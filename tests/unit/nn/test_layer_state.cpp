@@ -254,8 +254,8 @@ std::vector<float> output_of(ReuseConv2d<float>& layer, ConvCase<float>& c) {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("A loaded convolution goes on to the bits of the one that was saved", "", float,
-                   double) {
+TEMPLATE_TEST_CASE("A loaded convolution goes on to the bits of the one that was saved", "",
+                   ADR_TEST_ELEMENTS) {
   Data data;
   INFO(data);
   auto cases = conv_steps<TestType>(data);
@@ -269,8 +269,8 @@ TEMPLATE_TEST_CASE("A loaded convolution goes on to the bits of the one that was
   }
 }
 
-TEMPLATE_TEST_CASE("A loaded linear layer goes on to the bits of the one that was saved", "", float,
-                   double) {
+TEMPLATE_TEST_CASE("A loaded linear layer goes on to the bits of the one that was saved", "",
+                   ADR_TEST_ELEMENTS) {
   Data data;
   INFO(data);
   auto cases = steps<LinearCase<TestType>>(

@@ -213,7 +213,7 @@ void check_definition(ConvCase<T>& c, bool with_bias) {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("ReuseConv2d dense is the convolution", "", float, double) {
+TEMPLATE_TEST_CASE("ReuseConv2d dense is the convolution", "", ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);
@@ -232,7 +232,7 @@ TEMPLATE_TEST_CASE("ReuseConv2d dense is the convolution", "", float, double) {
   }
 }
 
-TEMPLATE_TEST_CASE("ReuseConv2d with clusters agrees with the reference", "", float, double) {
+TEMPLATE_TEST_CASE("ReuseConv2d with clusters agrees with the reference", "", ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);

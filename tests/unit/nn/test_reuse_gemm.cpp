@@ -111,7 +111,7 @@ struct GemmCase {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("reuse_gemm and its gradients agree with the reference", "", float, double) {
+TEMPLATE_TEST_CASE("reuse_gemm and its gradients agree with the reference", "", ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);

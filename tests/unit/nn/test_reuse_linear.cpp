@@ -148,7 +148,7 @@ struct Shape {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("ReuseLinear agrees with the reference", "", float, double) {
+TEMPLATE_TEST_CASE("ReuseLinear agrees with the reference", "", ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);

@@ -16,7 +16,7 @@ using adr_test::Data;
 using adr_test::GuardedBuffer;
 using Catch::Matchers::WithinRel;
 
-TEMPLATE_TEST_CASE("sampled_mean of up to 1024 rows is their mean", "", float, double) {
+TEMPLATE_TEST_CASE("sampled_mean of up to 1024 rows is their mean", "", ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);

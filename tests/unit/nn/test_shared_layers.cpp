@@ -135,7 +135,8 @@ double true_error(const ReuseConv2d<T>& layer, ConvCase<T>& c) {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("Codebooks give the product of what their codes decode to", "", float, double) {
+TEMPLATE_TEST_CASE("Codebooks give the product of what their codes decode to", "",
+                   ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);
@@ -161,7 +162,8 @@ TEMPLATE_TEST_CASE("Codebooks give the product of what their codes decode to", "
   }
 }
 
-TEMPLATE_TEST_CASE("Codebooks of few distinct vectors give the dense product", "", float, double) {
+TEMPLATE_TEST_CASE("Codebooks of few distinct vectors give the dense product", "",
+                   ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);
@@ -210,7 +212,7 @@ TEST_CASE("Codebooks have the tables that are asked for") {
   CHECK(layer.codebook_product()->tables().entry() == adr::TableEntry::int16);
 }
 
-TEMPLATE_TEST_CASE("A grid gives the product of its centroids", "", float, double) {
+TEMPLATE_TEST_CASE("A grid gives the product of its centroids", "", ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);
@@ -242,8 +244,8 @@ TEMPLATE_TEST_CASE("A grid gives the product of its centroids", "", float, doubl
   }
 }
 
-TEMPLATE_TEST_CASE("A fine grid over few distinct vectors gives the dense product", "", float,
-                   double) {
+TEMPLATE_TEST_CASE("A fine grid over few distinct vectors gives the dense product", "",
+                   ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);
@@ -266,7 +268,7 @@ TEMPLATE_TEST_CASE("A fine grid over few distinct vectors gives the dense produc
   }
 }
 
-TEMPLATE_TEST_CASE("A subspace of all coordinates gives the dense product", "", float, double) {
+TEMPLATE_TEST_CASE("A subspace of all coordinates gives the dense product", "", ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);
@@ -311,7 +313,7 @@ TEST_CASE("A subspace is as large as its error asks for") {
   CHECK(layer.stats().forward.multiply_adds_done > 0.6 * layer.stats().forward.multiply_adds_dense);
 }
 
-TEMPLATE_TEST_CASE("A linear layer learns clusters of its rows", "", float, double) {
+TEMPLATE_TEST_CASE("A linear layer learns clusters of its rows", "", ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);
@@ -559,7 +561,7 @@ TEST_CASE("Refining lowers the error from pass to pass") {
   CHECK(layer.stats().fits == 0);
 }
 
-TEMPLATE_TEST_CASE("An input that is not finite is multiplied densely", "", float, double) {
+TEMPLATE_TEST_CASE("An input that is not finite is multiplied densely", "", ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);

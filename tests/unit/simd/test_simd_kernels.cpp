@@ -77,7 +77,7 @@ std::vector<std::uint64_t> signatures(const Planes<T>& p, int plane_count,
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("registers load, store and compute lane by lane", "", float, double) {
+TEMPLATE_TEST_CASE("registers load, store and compute lane by lane", "", ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);
@@ -111,7 +111,7 @@ TEMPLATE_TEST_CASE("registers load, store and compute lane by lane", "", float, 
 }
 
 TEMPLATE_TEST_CASE("greater_mask sets the bit of each lane that is greater and of no NaN", "",
-                   float, double) {
+                   ADR_TEST_ELEMENTS) {
   using T = TestType;
   for_both_forms<T>([&](auto form) {
     using B = decltype(form);
@@ -145,7 +145,7 @@ TEST_CASE("padded rounds up to a multiple of every register") {
   CHECK(simd::k_row_padding % simd::Batch<double>::size == 0);
 }
 
-TEMPLATE_TEST_CASE("copy copies every element and nothing else", "", float, double) {
+TEMPLATE_TEST_CASE("copy copies every element and nothing else", "", ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);
@@ -166,7 +166,7 @@ TEMPLATE_TEST_CASE("copy copies every element and nothing else", "", float, doub
   });
 }
 
-TEMPLATE_TEST_CASE("add gives the sums exactly", "", float, double) {
+TEMPLATE_TEST_CASE("add gives the sums exactly", "", ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);
@@ -192,7 +192,7 @@ TEMPLATE_TEST_CASE("add gives the sums exactly", "", float, double) {
   });
 }
 
-TEMPLATE_TEST_CASE("scale gives the products exactly", "", float, double) {
+TEMPLATE_TEST_CASE("scale gives the products exactly", "", ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);
@@ -216,7 +216,7 @@ TEMPLATE_TEST_CASE("scale gives the products exactly", "", float, double) {
   });
 }
 
-TEMPLATE_TEST_CASE("dot is the sum of products", "", float, double) {
+TEMPLATE_TEST_CASE("dot is the sum of products", "", ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);
@@ -245,8 +245,8 @@ TEMPLATE_TEST_CASE("dot is the sum of products", "", float, double) {
   });
 }
 
-TEMPLATE_TEST_CASE("sign_signatures tells on which side of every plane a vector lies", "", float,
-                   double) {
+TEMPLATE_TEST_CASE("sign_signatures tells on which side of every plane a vector lies", "",
+                   ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);
@@ -297,7 +297,7 @@ TEMPLATE_TEST_CASE("sign_signatures tells on which side of every plane a vector 
 }
 
 TEMPLATE_TEST_CASE("sign_signatures gives equal vectors equal signatures wherever they stand", "",
-                   float, double) {
+                   ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);
@@ -319,7 +319,7 @@ TEMPLATE_TEST_CASE("sign_signatures gives equal vectors equal signatures whereve
   });
 }
 
-TEMPLATE_TEST_CASE("sign_signatures gives ties and zero vectors the bit 0", "", float, double) {
+TEMPLATE_TEST_CASE("sign_signatures gives ties and zero vectors the bit 0", "", ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);
@@ -341,7 +341,7 @@ TEMPLATE_TEST_CASE("sign_signatures gives ties and zero vectors the bit 0", "", 
 }
 
 TEMPLATE_TEST_CASE("sign_signatures reports vectors that are not finite and leaves others alone",
-                   "", float, double) {
+                   "", ADR_TEST_ELEMENTS) {
   using T = TestType;
   const T nan = std::numeric_limits<T>::quiet_NaN();
   const T infinity = std::numeric_limits<T>::infinity();
@@ -405,8 +405,8 @@ TEMPLATE_TEST_CASE("sign_signatures reports vectors that are not finite and leav
   });
 }
 
-TEMPLATE_TEST_CASE("gather_add adds the named table rows in the order of the slices", "", float,
-                   double) {
+TEMPLATE_TEST_CASE("gather_add adds the named table rows in the order of the slices", "",
+                   ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);
@@ -463,7 +463,7 @@ TEMPLATE_TEST_CASE("gather_add adds the named table rows in the order of the sli
   });
 }
 
-TEMPLATE_TEST_CASE("keyed_add adds rows in order and ids may repeat", "", float, double) {
+TEMPLATE_TEST_CASE("keyed_add adds rows in order and ids may repeat", "", ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);

@@ -22,7 +22,7 @@ using adr_test::Shown;
 }  // namespace
 
 // Whole numbers add up exactly in any order, so every comparison here is exact.
-TEMPLATE_TEST_CASE("col2im_add adds every block of every shape", "", float, double) {
+TEMPLATE_TEST_CASE("col2im_add adds every block of every shape", "", ADR_TEST_ELEMENTS) {
   Data data;
   INFO(data);
   constexpr index_t k_batch = 2;
@@ -63,7 +63,7 @@ TEMPLATE_TEST_CASE("col2im_add adds every block of every shape", "", float, doub
   }
 }
 
-TEMPLATE_TEST_CASE("im2col and col2im are adjoint", "", float, double) {
+TEMPLATE_TEST_CASE("im2col and col2im are adjoint", "", ADR_TEST_ELEMENTS) {
   Data data;
   INFO(data);
   constexpr index_t k_batch = 2;

@@ -40,7 +40,7 @@ std::string block_fault(const ConvGeometry& g, const GuardedImages<T>& images, i
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("im2col copies every block of every shape", "", float, double) {
+TEMPLATE_TEST_CASE("im2col copies every block of every shape", "", ADR_TEST_ELEMENTS) {
   Data data;
   INFO(data);
   for (const ConvGeometry& g : adr_test::conv_cases()) {

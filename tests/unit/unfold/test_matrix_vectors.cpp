@@ -21,7 +21,7 @@ constexpr index_t k_cols = 21;
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("MatrixVectors loads any block either way", "", float, double) {
+TEMPLATE_TEST_CASE("MatrixVectors loads any block either way", "", ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);
@@ -51,7 +51,7 @@ TEMPLATE_TEST_CASE("MatrixVectors loads any block either way", "", float, double
   }
 }
 
-TEMPLATE_TEST_CASE("MatrixVectors adds any block", "", float, double) {
+TEMPLATE_TEST_CASE("MatrixVectors adds any block", "", ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
   INFO(data);

@@ -98,8 +98,8 @@ double inner_product(const Matrix& a, const Matrix& b) {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("NeuronVectors are what every offset of the unfolded matrix reads", "", float,
-                   double) {
+TEMPLATE_TEST_CASE("NeuronVectors are what every offset of the unfolded matrix reads", "",
+                   ADR_TEST_ELEMENTS) {
   Data data;
   INFO(data);
   for_each_case([&](const ConvGeometry& g, NeuronVectorKind kind) {
@@ -119,7 +119,7 @@ TEMPLATE_TEST_CASE("NeuronVectors are what every offset of the unfolded matrix r
   });
 }
 
-TEMPLATE_TEST_CASE("NeuronVectors loads any block either way", "", float, double) {
+TEMPLATE_TEST_CASE("NeuronVectors loads any block either way", "", ADR_TEST_ELEMENTS) {
   Data data;
   INFO(data);
   for_each_case([&](const ConvGeometry& g, NeuronVectorKind kind) {
@@ -149,7 +149,7 @@ TEMPLATE_TEST_CASE("NeuronVectors loads any block either way", "", float, double
 }
 
 // Whole numbers add up exactly in any order, so both sides are equal to the last bit.
-TEMPLATE_TEST_CASE("NeuronVectors adds where it loads", "", float, double) {
+TEMPLATE_TEST_CASE("NeuronVectors adds where it loads", "", ADR_TEST_ELEMENTS) {
   Data data;
   INFO(data);
   for_each_case([&](const ConvGeometry& g, NeuronVectorKind kind) {

@@ -72,7 +72,7 @@ void for_each_case(Data& data, const Use& use) {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("PixelRows loads any block", "", float, double) {
+TEMPLATE_TEST_CASE("PixelRows loads any block", "", ADR_TEST_ELEMENTS) {
   Data data;
   INFO(data);
   for_each_case<TestType>(data, [&](auto& images, const Group& group, index_t) {
@@ -88,7 +88,7 @@ TEMPLATE_TEST_CASE("PixelRows loads any block", "", float, double) {
   });
 }
 
-TEMPLATE_TEST_CASE("PixelRows shows whole rows in place where they lie so", "", float, double) {
+TEMPLATE_TEST_CASE("PixelRows shows whole rows in place where they lie so", "", ADR_TEST_ELEMENTS) {
   Data data;
   INFO(data);
   for_each_case<TestType>(data, [&](auto& images, const Group& group, index_t gap) {
@@ -107,7 +107,7 @@ TEMPLATE_TEST_CASE("PixelRows shows whole rows in place where they lie so", "", 
   });
 }
 
-TEMPLATE_TEST_CASE("PixelRows writes whole rows and nothing else", "", float, double) {
+TEMPLATE_TEST_CASE("PixelRows writes whole rows and nothing else", "", ADR_TEST_ELEMENTS) {
   Data data;
   INFO(data);
   for_each_case<TestType>(data, [&](auto& images, const Group& group, index_t) {

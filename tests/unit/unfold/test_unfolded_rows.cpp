@@ -33,8 +33,8 @@ ConvGeometry grouped(Layout layout) {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("UnfoldedRows loads blocks of im2col and adds blocks of col2im", "", float,
-                   double) {
+TEMPLATE_TEST_CASE("UnfoldedRows loads blocks of im2col and adds blocks of col2im", "",
+                   ADR_TEST_ELEMENTS) {
   Data data;
   INFO(data);
   for (const Layout layout : {Layout::nchw, Layout::nhwc}) {

@@ -81,7 +81,7 @@ class FakeLayer final : public adr::AdaptiveLayer {
     for (const adr::ReuseConfig& config : requested_) {
       measurements_.push_back({config, error(config), error(config)});
     }
-    measured_ += 1;
+    measured_ += static_cast<int>(requested_.size());
     requested_.clear();
   }
 
@@ -101,7 +101,7 @@ class FakeLayer final : public adr::AdaptiveLayer {
   [[nodiscard]] const std::vector<adr::RungMeasurement>& measurements() const noexcept override {
     return measurements_;
   }
-  /// How often settings were measured.
+  /// How many settings were measured.
   [[nodiscard]] int measured() const noexcept { return measured_; }
 
  private:

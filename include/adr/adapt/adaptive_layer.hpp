@@ -36,8 +36,9 @@ class AdaptiveLayer {
   /// What statistics report as the decision behind the setting.
   virtual void set_decision(const Decision& decision) = 0;
 
-  /// Lets the next forward pass try these settings on a part of its input, beside computing its
-  /// output under the setting in force. Cost: per setting a fit, and products on some 16 images.
+  /// Lets the next forward pass, if the layer is not frozen, try these settings on a part of its
+  /// input, beside computing its output under the setting in force. Cost: per setting a fit, and
+  /// products on some 16 images.
   virtual void request_measurements(std::vector<ReuseConfig> configs) = 0;
   /// What the last such pass found, in the order of the request; settings that cannot be used on
   /// the layer or its input are left out.

@@ -12,7 +12,7 @@
 #include "adr/adapt/ladder.hpp"
 #include "adr/adapt/layer_policy.hpp"
 #include "adr/adapt/layer_timings.hpp"
-#include "adr/adapt/measurement_cost.hpp"
+#include "adr/adapt/measurement_plan.hpp"
 #include "adr/adapt/rung_choice.hpp"
 
 ADR_NAMESPACE_BEGIN
@@ -20,10 +20,11 @@ ADR_NAMESPACE_BEGIN
 /// Keeps a layer on the coarsest rung whose error is within a budget, and on the dense rung where
 /// none is faster.
 ///
-/// Stages: timing (dense), measuring (the layer tries candidates on a part of its input), running
-/// (a rung, or dense until the next measurement). Decisions depend on statistics alone: without
-/// times in them (Context::set_clock with an empty clock) predicted costs decide, and equal data
-/// give equal decisions. Thread-safety: none. Source: this library.
+/// Stages: timing (dense), measuring (the layer tries candidates on a part of its input; where it
+/// runs dense, the finest alone at first, since no other is within a budget that this one leaves),
+/// running (a rung, or dense until the next measurement). Decisions depend on statistics alone:
+/// without times in them (Context::set_clock with an empty clock) predicted costs decide, and equal
+/// data give equal decisions. Thread-safety: none. Source: this library.
 class ErrorBudgetPolicy final : public LayerPolicy {
  public:
   ErrorBudgetPolicy(const ReuseConfig& base, const SchedulerOptions& options)
@@ -149,21 +150,19 @@ class ErrorBudgetPolicy final : public LayerPolicy {
     if (!(allowed.error_budget > 0)) return stay_dense(layer, Reason::no_rung_in_budget);
     next_measurement_ = steps_ + interval_;
     interval_ = std::min(2 * interval_, options_->measure_interval);
-    std::vector<ReuseConfig> candidates;
     const LayerShape shape = layer.layer_shape();
-    double work = 0;
-    for (const ReuseConfig& config : shared_candidates(shape, base_)) {
-      if (costs_.predict(shape, config, 1.0).forward < options_->max_cost) {
-        candidates.push_back(config);
-        work += measurement_work(shape, config);
-      }
-    }
+    auto candidates = promising_candidates(shape, base_, costs_, options_->max_cost);
     if (candidates.empty()) return stay_dense(layer, Reason::not_worthwhile);
-    if (!is_affordable(shape, work)) {
+    if (!is_affordable(shape, measurement_work(shape, candidates))) {
       if (ladder_.empty()) stay_dense(layer, Reason::too_small);
       return;
     }
-    requested_ = std::move(candidates);
+    if (is_dense(rung_)) candidates.erase(candidates.begin(), candidates.end() - 1);
+    measure(layer, std::move(candidates));
+  }
+
+  void measure(AdaptiveLayer& layer, std::vector<ReuseConfig> configs) {
+    requested_ = std::move(configs);
     layer.request_measurements(requested_);
     stage_ = Stage::measuring;
   }
@@ -199,8 +198,14 @@ class ErrorBudgetPolicy final : public LayerPolicy {
       rungs.push_back({m.config, costs_.predict(shape, m.config, 1.0).forward, m.output_error});
     }
     const ReuseConfig running = layer.config();
-    const bool may_be_slow = options_->max_cost >= 1;
-    ladder_ = make_ladder(std::move(rungs), may_be_slow ? Competitor::none : Competitor::dense);
+    const auto competitor = options_->max_cost >= 1 ? Competitor::none : Competitor::dense;
+    Ladder ladder = make_ladder(std::move(rungs), competitor);
+    if (is_dense(rung_) && requested_.size() == 1 && ladder.size() > 1 &&
+        ladder.front().error <= allowed.error_budget) {
+      auto candidates = promising_candidates(shape, base_, costs_, options_->max_cost);
+      if (candidates.size() > 1) return measure(layer, std::move(candidates));
+    }
+    ladder_ = std::move(ladder);
     // The rung that has run while measuring goes on if it is the one that the budget asks for.
     rung_ = rung_within(ladder_, allowed.error_budget);
     if (is_dense(rung_)) {

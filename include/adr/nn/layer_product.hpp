@@ -142,13 +142,15 @@ class LayerProduct {
 
   /// Whether there is nothing to learn, or something was learned already.
   [[nodiscard]] bool can_freeze() const noexcept { return state_->can_freeze(); }
-  /// Learned clusters stay as they are until unfreeze; other methods have none. Errors:
-  /// std::invalid_argument when nothing has been learned yet.
+  /// Learned clusters stay as they are until unfreeze, other methods have none, and measurements
+  /// wait until then. Errors: std::invalid_argument when nothing has been learned yet.
   void freeze() {
     if (state_->shared) state_->shared->freeze();
+    measurements_wait_ = true;
   }
   void unfreeze() noexcept {
     if (state_->shared) state_->shared->unfreeze();
+    measurements_wait_ = false;
   }
   [[nodiscard]] bool frozen() const noexcept { return state_->frozen(); }
 
@@ -272,6 +274,7 @@ class LayerProduct {
   Decision decision_;
   std::vector<ReuseConfig> requested_;
   std::vector<RungMeasurement> measurements_;
+  bool measurements_wait_ = false;
   ReuseStats stats_;
 };
 
@@ -313,7 +316,7 @@ void LayerProduct<T>::forward(const Input& input, const GemmFactor<T>& weights,
     state_->meter.measure(input.rows(), weights, bias, output.rows(), config_.seed, gemm_, context,
                           stats_);
   }
-  if (!requested_.empty() && !frozen()) {
+  if (!requested_.empty() && !measurements_wait_ && !frozen()) {
     measurements_ = measure_rungs(shape_, requested_, input, weights, gemm_, context);
     requested_.clear();
   }

@@ -121,6 +121,19 @@ double output_error(const std::vector<float>& a, const std::vector<float>& b, fl
 
 }  // namespace
 
+TEST_CASE("Measurements of a frozen layer wait: test images are no part of a training") {
+  const Method method = GENERATE(Method::dense, Method::codebook);
+  Layer layer(with(method));
+  layer.forward();
+  layer.conv.freeze();
+  layer.conv.request_measurements({with(Method::subspace)});
+  layer.forward();
+  CHECK(layer.conv.measurements().empty());
+  layer.conv.unfreeze();
+  layer.forward();
+  CHECK(layer.conv.measurements().size() == 1);
+}
+
 TEST_CASE("The meter finds the true error of the output") {
   const auto method = GENERATE(Method::codebook, Method::subspace, Method::principal);
   const auto layout = GENERATE(Layout::nchw, Layout::nhwc);

@@ -83,12 +83,27 @@ TEST_CASE("A budget is kept by the coarsest rung within it") {
   run.attach();
   run.steps(60);
   CHECK(run.trace ==
-        std::vector<std::string>{"1 dense: timing the dense passes", "5 S4T64: coarsest rung"});
+        std::vector<std::string>{"1 dense: timing the dense passes", "6 S4T64: coarsest rung"});
   const Decision& decision = run.scheduler.decision(0);
   CHECK_THAT(decision.error, Catch::Matchers::WithinRel(0.1, 1e-9));
   CHECK(decision.error_budget == 0.11);
   CHECK(decision.cost < 0.3);
+  CHECK(run.layer.measured() > 4);
+}
+
+TEST_CASE("Where the finest candidate is not within the budget, no other is measured") {
+  SchedulerOptions options = one_budget(0.11);
+  options.first_measure_interval = options.measure_interval = 50;
+  Run run(options);
+  run.layer.error = [](const ReuseConfig& c) { return c.method == Method::dense ? 0.0 : 0.12; };
+  run.attach();
+  run.steps(50);
   CHECK(run.layer.measured() == 1);
+  CHECK(run.scheduler.decision(0).reason == Reason::no_rung_in_budget);
+  run.layer.error = adr_test::usual_error;
+  run.steps(10);
+  CHECK(run.layer.measured() > 5);
+  CHECK(run.layer.config().codebooks == 4);
 }
 
 TEST_CASE("An error that grows is met with a finer rung within a meter interval or two") {
@@ -100,7 +115,7 @@ TEST_CASE("An error that grows is met with a finer rung within a meter interval 
   run.layer.error = [&](const ReuseConfig& c) { return factor * adr_test::usual_error(c); };
   run.steps(20);
   REQUIRE(run.trace.size() == 3);
-  CHECK(run.trace[2] == "76 S6T64: error above the budget");  // metered at 66 and 76
+  CHECK(run.trace[2] == "77 S6T64: error above the budget");  // metered at 67 and 77
 
   SECTION("and one that falls again with a coarser one, after a stay") {
     factor = 0.5;
@@ -183,7 +198,7 @@ TEST_CASE("Without a clock predicted costs decide") {
   run.layer.seconds = nullptr;
   run.attach();
   run.steps(60);
-  CHECK(run.trace.back() == "5 S4T64: coarsest rung");
+  CHECK(run.trace.back() == "6 S4T64: coarsest rung");
   CHECK(run.scheduler.decision(0).cost < 0.3);
 }
 
@@ -277,7 +292,7 @@ TEST_CASE("Phases tighten the budget at their shares of the planned steps") {
   run.attach();
   run.steps(400);
   CHECK(run.trace == std::vector<std::string>{"1 dense: timing the dense passes",
-                                              "5 S2T64: coarsest rung", "200 S4T64: new budget",
+                                              "6 S2T64: coarsest rung", "200 S4T64: new budget",
                                               "300 dense: new budget"});
   CHECK(run.scheduler.phase() == 2);
 }

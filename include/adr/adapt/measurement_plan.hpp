@@ -1,8 +1,12 @@
-// What it costs to try a setting on a part of a layer's input, so that small layers are spared.
+// Which settings are worth trying on a part of a layer's input, and what it costs, so that small
+// layers are spared.
 #pragma once
 
 #include <algorithm>
+#include <vector>
 
+#include "adr/adapt/cost_model.hpp"
+#include "adr/adapt/ladder.hpp"
 #include "adr/adapt/layer_shape.hpp"
 #include "adr/adapt/reuse_config.hpp"
 #include "adr/core/types.hpp"
@@ -28,6 +32,27 @@ inline double measurement_work(const LayerShape& shape, const ReuseConfig& confi
   }
   const double rows = std::min(4096.0, static_cast<double>(shape.rows));
   return work + rows * static_cast<double>(shape.columns) * static_cast<double>(shape.outputs);
+}
+
+/// The same for all settings of a request.
+inline double measurement_work(const LayerShape& shape,
+                               const std::vector<ReuseConfig>& configs) noexcept {
+  double work = 0;
+  for (const ReuseConfig& config : configs) work += measurement_work(shape, config);
+  return work;
+}
+
+/// The candidates whose forward pass is predicted to take less than most_cost dense ones, from
+/// coarse to fine.
+inline std::vector<ReuseConfig> promising_candidates(const LayerShape& shape,
+                                                     const ReuseConfig& base,
+                                                     const CostModel& costs, double most_cost) {
+  std::vector<ReuseConfig> candidates = shared_candidates(shape, base);
+  const auto is_slow = [&](const ReuseConfig& config) {
+    return costs.predict(shape, config, 1.0).forward >= most_cost;
+  };
+  candidates.erase(std::remove_if(candidates.begin(), candidates.end(), is_slow), candidates.end());
+  return candidates;
 }
 
 ADR_NAMESPACE_END

@@ -81,7 +81,8 @@ class FakeLayer final : public adr::AdaptiveLayer {
     for (const adr::ReuseConfig& config : requested_) {
       measurements_.push_back({config, error(config), error(config)});
     }
-    measured_ += static_cast<int>(requested_.size());
+    measured_ += 1;
+    settings_measured_ += static_cast<int>(requested_.size());
     requested_.clear();
   }
 
@@ -101,8 +102,9 @@ class FakeLayer final : public adr::AdaptiveLayer {
   [[nodiscard]] const std::vector<adr::RungMeasurement>& measurements() const noexcept override {
     return measurements_;
   }
-  /// How many settings were measured.
+  /// How often settings were measured, and how many in all.
   [[nodiscard]] int measured() const noexcept { return measured_; }
+  [[nodiscard]] int settings_measured() const noexcept { return settings_measured_; }
 
  private:
   adr::LayerShape shape_;
@@ -112,6 +114,7 @@ class FakeLayer final : public adr::AdaptiveLayer {
   std::vector<adr::ReuseConfig> requested_;
   std::vector<adr::RungMeasurement> measurements_;
   int measured_ = 0;
+  int settings_measured_ = 0;
   adr::index_t passes_with_setting_ = 0;
 };
 

@@ -1,6 +1,7 @@
 // Misuse that the types have to refuse. Each case is compiled alone and has to fail; with no case
 // defined the file has to compile, so that a case cannot fail for a reason of its own.
 #include <adr/adr.hpp>
+#include <type_traits>
 #include <vector>
 
 void uses(adr::ReuseGemm<float>& reuse, adr::MatrixView<const float> a,
@@ -27,5 +28,7 @@ void uses(adr::ReuseGemm<float>& reuse, adr::MatrixView<const float> a,
   adr::MatrixView<const float> left = a;
 #endif
 
-  adr::reuse_gemm<float>(left, right, output, reuse);
+  // Named, not called: what it would compile is no matter here.
+  using Result = decltype(adr::reuse_gemm<float>(left, right, output, reuse));
+  static_assert(std::is_void<Result>::value, "reuse_gemm writes to its output");
 }

@@ -2,9 +2,8 @@
 // half.
 #include <cstdio>
 
+#include "odr_b.hpp"
 #include "small_product.hpp"
-
-double product_of_other_unit();
 
 int main() {
   const double here = small_product();

@@ -1,6 +1,13 @@
-// The other half of odr_a.cpp, compiled with the same flags or with those of another instruction
-// set.
+// The other half of odr_a.cpp and of no_exceptions.cpp, compiled with the flags of another
+// instruction set.
+#include "odr_b.hpp"
+
 #include "small_product.hpp"
 
-double product_of_other_unit();
 double product_of_other_unit() { return small_product(); }
+
+void refuse_in_other_unit() {
+  adr::ReuseConfig config;
+  config.hash_count = 65;
+  adr::ReuseGemm<float> refused(config);
+}

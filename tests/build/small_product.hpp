@@ -1,6 +1,6 @@
-// A product small enough to check by hand, through the library's main function. Every program of
-// this folder compiles it for itself; it is static because some of them link it twice, with
-// different flags.
+// A product small enough to check by hand, through the library's main function. Each program that
+// takes it compiles it for itself; it is static because some of them link it twice, with different
+// flags.
 #pragma once
 
 #include <adr/adr.hpp>

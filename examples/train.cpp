@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <exception>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -74,6 +75,9 @@ int main(int argc, char** argv) {
   try {
     train(options);
   } catch (const UserError& error) {
+    std::fprintf(stderr, "train: %s\n", error.what());
+    return k_user_error;
+  } catch (const std::invalid_argument& error) {  // a setting that a layer refuses
     std::fprintf(stderr, "train: %s\n", error.what());
     return k_user_error;
   } catch (const Diverged& error) {

@@ -267,7 +267,7 @@ def names_of(known):
 
 def go_to_background(folder):
     """Starts this program again, detached from the terminal, and leaves."""
-    arguments = [a for a in sys.argv if a != "--background"]
+    arguments = [a for a in sys.argv if a != "--background"]  # spelled out: the parser takes no abbreviations
     with open(folder / "series.log", "w", encoding="utf-8") as log:
         process = subprocess.Popen([sys.executable, *arguments], stdout=log, stderr=subprocess.STDOUT,
                                    stdin=subprocess.DEVNULL, start_new_session=True)
@@ -275,7 +275,8 @@ def go_to_background(folder):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Compares trainings: dense, published reuse, and under a schedule.")
+    parser = argparse.ArgumentParser(description="Compares trainings: dense, published reuse, and under a schedule.",
+                                     allow_abbrev=False)
     parser.add_argument("--self-test", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--train", help="the training program")
     parser.add_argument("--called-from", default=".", help=argparse.SUPPRESS)

@@ -159,7 +159,8 @@ def self_test():
 def main():
     if sys.argv[1:] == ["--self-test"]:
         return self_test()
-    parser = argparse.ArgumentParser(description="Runs a program for each of several networks and joins the results.")
+    parser = argparse.ArgumentParser(description="Runs a program for each of several networks and joins the results.",
+                                     allow_abbrev=False)
     parser.add_argument("what", choices=["layers", "adaptive", "inference", "snapshots", "steps"])
     parser.add_argument("--build", required=True, help="the build folder")
     parser.add_argument("--called-from", default=".", help=argparse.SUPPRESS)
@@ -174,6 +175,8 @@ def main():
     options.networks = options.networks or list(LARGE if large else USUAL)
     if large and any(network not in LARGE for network in options.networks):
         parser.error(f"{options.what} is for {', '.join(LARGE)}, got {', '.join(options.networks)}")
+    if options.what == "inference" and any(network in LARGE for network in options.networks):
+        parser.error(f"inference is for {', '.join(experiments.NETWORKS)}, got {', '.join(options.networks)}")
     if options.what == "snapshots":
         for command in snapshot_commands(options):
             print(" ".join([*command, *flags]), flush=True)

@@ -66,8 +66,8 @@ def machine_lines(machines):
     return lines
 
 
-def section(title, command, data, machines, body):
-    lines = [f"## {title}", "", "Command:", "", "```", command, "```", ""]
+def section(title, commands, data, machines, body):
+    lines = [f"## {title}", "", "Command:" if len(commands) == 1 else "Commands:", "", "```", *commands, "```", ""]
     if data is None:
         return lines + ["Not measured: the result file is not there.", ""]
     return lines + machine_lines(machines) + [""] + body + [""]
@@ -93,6 +93,18 @@ def deviation(rows, key):
     return statistics.stdev(values) if len(values) > 1 else None
 
 
+def training_commands(data):
+    """What makes the rows: the runs of a network that were made for the same seeds are one series."""
+    series = {}
+    for (network, run), rows in by_run(data["rows"]).items():
+        seeds = ",".join(str(r["seed"]) for r in sorted(rows, key=lambda r: r["seed"]))
+        series.setdefault((network, seeds), []).append(run)
+    return [f"scripts/experiments --networks {network} --runs {','.join(runs)} --seeds {seeds}"
+            for (network, seeds), runs in series.items()] + [
+        f"scripts/experiments --networks {','.join(unique(n for n, _ in series))} --no-new-runs "
+        "--json docs/results/experiments.json"]
+
+
 def training_body(data):
     header = ["network", "run", "seeds", "images", "epochs", "seconds", "saved vs the fastest dense",
               "saved vs im2col + BLAS", "accuracy", "minus dense (points)", "reaches dense's accuracy"]
@@ -114,7 +126,8 @@ def training_body(data):
              for network, plan in data.get("plans", {}).items()]
     return table(header, lines) + [
         "", "Seconds of training with everything in them but the test; ± is the standard deviation over seeds. Each run "
-        "is compared with the dense run of its seed. 0 images stands for all of them:", ""] + plans + [
+        "is compared with the dense runs of its seed, as far as they were made: means of a saving may be of fewer seeds "
+        "than the run has. 0 images stands for all of them:", ""] + plans + [
         "", "![Test accuracy against seconds of training](images/accuracy_against_time.svg)",
         "", "![Time saved per network](images/time_saved.svg)"]
 
@@ -147,7 +160,7 @@ def draw_training(plt, data, images):
                                       (0.2, "time_saved_vs_unfolded", "tab:orange", "im2col + OpenBLAS")):
         values = [(place, mean(r[key] for r in rows)) for place, rows in enumerate(groups.values())]
         values = [(place + shift, 100 * value) for place, value in values if value is not None]
-        axis.barh(*zip(*values), 0.38, color=colour, label=label)
+        axis.barh([place for place, _ in values], [value for _, value in values], 0.38, color=colour, label=label)
     axis.set_yticks(range(len(groups)), [
         f"{network}: {RUN_NAMES.get(run, run)} ({points(mean(r['accuracy_minus_dense'] for r in rows))} points)"
         for (network, run), rows in groups.items()], fontsize=8)
@@ -172,11 +185,28 @@ def moments(data):
     return unique((row["network"], row.get("moment", "")) for row in data["rows"])
 
 
-def best_within(rows, error):
-    """The fastest reuse of those rows whose error is at most that; None without one."""
-    fitting = [r for r in rows if r["engine"] in SHARED and r["relative_error"] is not None
-               and r["relative_error"] <= error]
-    return max(fitting, key=lambda r: r["speedup_vs_best_dense"], default=None)
+def fastest(rows, least, most, error="relative_error"):
+    """Speed-up and error of the fastest reuse whose error lies between those; a dash without one."""
+    fitting = [r for r in rows if r["engine"] in SHARED and r.get(error) is not None and least <= r[error] <= most]
+    best = max(fitting, key=lambda r: r["speedup_vs_best_dense"], default=None)
+    return "-" if best is None else f"{best['speedup_vs_best_dense']:.2f}x ({best[error]:.3f})"
+
+
+def layer_commands(data, what):
+    """What makes the rows: networks of the same moments are one run."""
+    runs = {}
+    for network in unique(r["network"] for r in data["rows"]):
+        mine = [r for r in data["rows"] if r["network"] == network]
+        flags = ""
+        if what == "layers":
+            flags = " --moments " + ",".join(unique(r["moment"] for r in mine))
+            flags += " --threads " + ",".join(str(t) for t in unique(r["threads"] for r in mine))
+        runs.setdefault(flags, []).append(network)
+    return [f"scripts/networks {what} --networks {','.join(networks)}{flags} --json {what}.json"
+            for flags, networks in runs.items()]
+
+
+EXACT = 1e-4  # errors of rounding stay below
 
 
 def layers_body(data):
@@ -190,31 +220,29 @@ def layers_body(data):
             for layer in unique(r["layer"] for r in mine):
                 of_layer = [r for r in mine if r["layer"] == layer]
                 forward = [r for r in of_layer if r["pass"] == "forward"]
+                passes = {name: [r for r in of_layer if r["pass"] == name] for name in ("weight_gradient", "input_gradient", "step")}
                 line = [layer, "x".join(str(forward[0]["shape"][k]) for k in "nkm"), forward[0]["best_dense"]]
-                for error in (0.05, 0.1, 0.2):
-                    best = best_within(forward, error)
-                    line.append("-" if best is None else
-                                f"{best['speedup_vs_best_dense']:.2f}x ({best['relative_error']:.3f})")
-                for name in ("weight_gradient", "input_gradient", "step"):
-                    best = max((r for r in of_layer if r["pass"] == name and r["engine"] == "adr_codebook"),
-                               key=lambda r: r["speedup_vs_best_dense"], default=None)
-                    error = None if best is None else best["relative_error"]
-                    line.append("-" if best is None else f"{best['speedup_vs_best_dense']:.2f}x"
-                                + (f" ({error:.3f})" if error is not None and name != "step" else ""))
+                line += [fastest(forward, 0, error) for error in (0.05, 0.1, 0.2)]
+                line += [fastest(passes["weight_gradient"], 0, EXACT), fastest(passes["weight_gradient"], EXACT, 1),
+                         fastest(passes["input_gradient"], 0, 1)]
+                line += [fastest(passes["step"], 0, error, "relative_error_of_output") for error in (0.1, 0.2)]
                 published = next((r for r in forward if r["engine"] == "adr_hyperplane"), None)
                 line.append("-" if published is None else
                             f"{published['speedup_vs_best_dense']:.2f}x ({published['relative_error']:.2f})")
                 cells.append(line)
             lines += [f"{threads} thread(s), batch {mine[0]['batch']}, layout {mine[0]['layout']}:", ""]
-            lines += table(["layer", "N x K x M", "best dense forward", "forward, error ≤ 0.05", "≤ 0.1", "≤ 0.2", "dW",
-                            "dX", "step", "published forward"], cells) + [""]
+            lines += table(["layer", "N x K x M", "best dense forward", "forward, error ≤ 0.05", "≤ 0.1", "≤ 0.2",
+                            "dW, exact", "dW, clusters", "dX", "step, forward error ≤ 0.1", "≤ 0.2", "published forward"],
+                           cells) + [""]
     losing = [r for r in data["rows"] if r["engine"] in SHARED
               and r["pass"] in MAIN_PASSES + ("step",) and r["speedup_vs_best_dense"] < 1]
     total = [r for r in data["rows"] if r["engine"] in SHARED
              and r["pass"] in MAIN_PASSES + ("step",)]
-    lines += ["Speed-ups are over the fastest dense engine of that pass at as many threads, in the same rounds; errors in "
-              "brackets, of the pass's own result. dW and dX: over the stochastically rounded or exact non-zeros of the "
-              "output gradient. A step is all that training does with the layer.", "",
+    lines += ["Speed-ups are over the fastest dense engine of that pass at as many threads, in the same rounds, of the "
+              "fastest setting of codebooks or subspaces; errors in brackets, relative, of the pass's own result, of a step "
+              "those of its output. dW, exact: over the non-zeros of the output gradient. dW, clusters: of the clusters of the "
+              "forward pass, which is biased. dX: over the non-zeros, where the error is above 0 those of a gradient rounded "
+              "without bias. A step is all that training does with the layer.", "",
               "![Speed against error per layer](images/speed_against_error.svg)", "",
               "![Speed-up of two threads over one](images/thread_scaling.svg)" if has_scaling(data) else
               "Thread scaling was not measured in this run (`--threads 1,2`).", "", "### Where reuse loses", "",
@@ -395,18 +423,18 @@ def document(results):
     lines = ["# Performance", "", "Made by `scripts/report` from the files in `docs/results`. The machines are shared and "
              "noisy: trust ratios, which come from runs in turns, more than seconds. Measurements of CifarNet's layers with "
              "AVX-512 are in [Layers with AVX-512](layers_avx512.md).", ""]
-    lines += section("Training", "scripts/experiments --networks cifarnet,alexnet,vgg19 --json docs/results/experiments.json",
-                     training, training["machines"] if training else [], training_body(training) if training else [])
+    lines += section("Training", training_commands(training) if training else ["scripts/experiments"], training,
+                     training["machines"] if training else [], training_body(training) if training else [])
     lines += section("Steps of the networks for 224 x 224 pixels",
-                     "scripts/networks steps --images IMAGES.npy --json docs/results/steps.json", steps,
+                     ["scripts/networks steps --images IMAGES.npy --json docs/results/steps.json"], steps,
                      steps["machines"] if steps else [], steps_body(steps) if steps else [])
-    lines += section("Inference", "scripts/networks inference --json docs/results/inference.json", inference,
+    lines += section("Inference", ["scripts/networks inference --json docs/results/inference.json"], inference,
                      inference["machines"] if inference else [], inference_body(inference) if inference else [])
-    lines += section("Layers", "scripts/networks layers --json docs/results/layers.json", layers,
+    lines += section("Layers", layer_commands(layers, "layers") if layers else ["scripts/networks layers"], layers,
                      layers["machines"] if layers else [], layers_body(layers) if layers else [])
-    lines += section("Auto against dense, layer by layer", "scripts/networks adaptive --json docs/results/adaptive.json",
-                     adaptive, adaptive["machines"] if adaptive else [], adaptive_body(adaptive) if adaptive else [])
-    lines += section("Time per stage", "scripts/bench stages --json docs/results/stages.json", stages,
+    lines += section("Auto against dense, layer by layer",
+                     layer_commands(adaptive, "adaptive") if adaptive else ["scripts/networks adaptive"], adaptive, adaptive["machines"] if adaptive else [], adaptive_body(adaptive) if adaptive else [])
+    lines += section("Time per stage", ["scripts/bench stages --json docs/results/stages.json"], stages,
                      [stages["machine"]] if stages else [], stages_body(stages) if stages else [])
     return "\n".join(lines).rstrip() + "\n"
 
@@ -428,9 +456,19 @@ def self_test():
                 "pass": "forward"}
     rows = [row("adr_codebook", 0.2, 5.0), row("adr_codebook", 0.08, 3.0), row("adr_subspace", 0.04, 0.9),
             row("adr_hyperplane", 0.01, 9.0)]
-    assert best_within(rows, 0.1)["speedup_vs_best_dense"] == 3.0
-    assert best_within(rows, 0.05)["speedup_vs_best_dense"] == 0.9
-    assert best_within(rows, 0.01) is None
+    assert fastest(rows, 0, 0.1) == "3.00x (0.080)"
+    assert fastest(rows, 0, 0.05) == "0.90x (0.040)"
+    assert fastest(rows, 0.1, 1) == "5.00x (0.200)"
+    assert fastest(rows, 0, 0.01) == "-"
+    runs = [{"network": "n", "run": run, "seed": seed} for run, seeds in (("dense", (2, 1)), ("auto", (1, 2)), ("other", (1,)))
+            for seed in seeds]
+    assert training_commands({"rows": runs})[:2] == [
+        "scripts/experiments --networks n --runs dense,auto --seeds 1,2", "scripts/experiments --networks n --runs other --seeds 1"]
+    measured = [{"network": n, "moment": m, "threads": t} for n, m, t in (("a", "x", 1), ("a", "y", 2), ("b", "x", 1))]
+    assert layer_commands({"rows": measured}, "layers") == [
+        "scripts/networks layers --networks a --moments x,y --threads 1,2 --json layers.json",
+        "scripts/networks layers --networks b --moments x --threads 1 --json layers.json"]
+    assert layer_commands({"rows": measured}, "adaptive") == ["scripts/networks adaptive --networks a,b --json adaptive.json"]
     assert losing_lines({"rows": rows}) == ["- none"]
     assert losing_lines({"rows": rows[2:]}) == ["- n: l forward (0.90x)"]
     assert table(["a", "b"], [[1, 2]]) == ["| a | b |", "|---|---|", "| 1 | 2 |"]

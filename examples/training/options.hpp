@@ -186,8 +186,10 @@ inline void add_machine_options(CLI::App& app, Options& options) {
   app.add_option("--batch", options.plan.batch, "Images per step")
       ->check(at_least(1))
       ->capture_default_str();
-  app.add_option("--threads", options.threads,
-                 "Threads; they change no numbers, unless with --dense-backend fastest or onednn")
+  app.add_option(
+         "--threads", options.threads,
+         "Threads; they change no numbers, unless with --dense-backend fastest or onednn, or "
+         "under a schedule that goes by the clock")
       ->check(at_least(1))
       ->capture_default_str();
 }

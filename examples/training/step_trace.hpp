@@ -2,6 +2,8 @@
 // docs/adaptive.md is made from it.
 #pragma once
 
+#include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <string>
 #include <vector>
@@ -15,19 +17,19 @@ namespace training {
 
 class StepTrace {
  public:
-  /// Without a path nothing is written. Errors: UserError when the file cannot be written.
-  StepTrace(const std::string& path, std::size_t convolution_count)
+  /// Starts the file anew, or keeps the rows up to step kept_steps of a run that is resumed.
+  /// Without a path nothing is written. Errors: UserError when the file cannot be written or its
+  /// columns are not those of the resumed run.
+  StepTrace(const std::string& path, std::size_t convolution_count, index_t kept_steps)
       : path_(path), errors_(convolution_count) {
     if (path.empty()) return;
+    std::vector<std::string> lines = {header(convolution_count)};
+    if (kept_steps > 0 && std::filesystem::exists(path)) keep_rows(kept_steps, lines);
     file_.open(path, std::ios::trunc);
-    file_ << "step,loss";
-    for (std::size_t i = 1; i <= convolution_count; ++i) {
-      for (const char* column :
-           {"config", "rung", "rungs", "phase", "budget", "error", "seconds", "density"}) {
-        file_ << ",conv" << i << '_' << column;
-      }
+    for (const std::string& line : lines) {
+      file_ << line;
+      end_line();
     }
-    end_line();
   }
 
   /// The loss is averaged over the steps since the last row.
@@ -57,6 +59,28 @@ class StepTrace {
   }
 
  private:
+  static std::string header(std::size_t convolution_count) {
+    std::string line = "step,loss";
+    for (std::size_t i = 1; i <= convolution_count; ++i) {
+      for (const char* column :
+           {"config", "rung", "rungs", "phase", "budget", "error", "seconds", "density"}) {
+        line += message(",conv", i, '_', column);
+      }
+    }
+    return line;
+  }
+
+  /// Adds the rows of the file up to that step to the header.
+  void keep_rows(index_t kept_steps, std::vector<std::string>& lines) const {
+    std::ifstream file(path_);
+    std::string line;
+    require(std::getline(file, line) && line == lines.front(), path_,
+            ": to be continued, the trace must begin with the columns of this run");
+    while (std::getline(file, line) && std::strtoll(line.c_str(), nullptr, 10) <= kept_steps) {
+      lines.push_back(line);
+    }
+  }
+
   void end_line() {
     file_ << '\n' << std::flush;
     require(file_.good(), "--trace: cannot write to '", path_, "'");

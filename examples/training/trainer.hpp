@@ -95,7 +95,7 @@ class Trainer {
   /// Errors: Diverged when the loss stops being finite, after the epoch's row is written.
   EpochReport run(const TrainingObserver& observer = {}) {
     CsvLog csv(plan_.csv, network_.convolutions().size(), epochs_done());
-    StepTrace trace(plan_.trace, network_.convolutions().size());
+    StepTrace trace(plan_.trace, network_.convolutions().size(), epochs_done() * steps_per_epoch());
     EpochReport report;
     if (epochs_done() == 0) write_snapshots("initial");
     while (epochs_done() < plan_.epochs) {

@@ -52,6 +52,7 @@ class FakeLayer final : public adr::AdaptiveLayer {
   /// Seconds of each gradient; none: as a dense forward pass.
   std::function<double(const adr::ReuseConfig&)> gradient_seconds;
   double density = 1;
+  bool frozen = false;  ///< measurements wait
 
   explicit FakeLayer(const adr::LayerShape& shape) : shape_(shape) {
     config_.method = adr::Method::dense;
@@ -77,7 +78,7 @@ class FakeLayer final : public adr::AdaptiveLayer {
       stats_.sampled_output_energy = 1;
       stats_.output_error_energy = error(config_) * error(config_);
     }
-    if (requested_.empty()) return;
+    if (requested_.empty() || frozen) return;
     for (const adr::ReuseConfig& config : requested_) {
       measurements_.push_back({config, error(config), error(config)});
     }
@@ -99,6 +100,7 @@ class FakeLayer final : public adr::AdaptiveLayer {
     requested_ = std::move(configs);
     measurements_.clear();
   }
+  [[nodiscard]] bool awaits_measurements() const noexcept override { return !requested_.empty(); }
   [[nodiscard]] const std::vector<adr::RungMeasurement>& measurements() const noexcept override {
     return measurements_;
   }

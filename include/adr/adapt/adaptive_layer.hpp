@@ -38,8 +38,10 @@ class AdaptiveLayer {
 
   /// Lets the next forward pass, if the layer is not frozen, try these settings on a part of its
   /// input, beside computing its output under the setting in force. Cost: per setting a fit, and
-  /// products on some 16 images.
+  /// products on a few thousand rows.
   virtual void request_measurements(std::vector<ReuseConfig> configs) = 0;
+  /// Whether a request is still to be followed.
+  [[nodiscard]] virtual bool awaits_measurements() const noexcept = 0;
   /// What the last such pass found, in the order of the request; settings that cannot be used on
   /// the layer or its input are left out.
   [[nodiscard]] virtual const std::vector<RungMeasurement>& measurements() const noexcept = 0;

@@ -19,7 +19,7 @@ enum class Reason {
   error_below_budget,  ///< coarser: the measured error leaves room
   new_budget,          ///< the budget of another phase
   loss_plateau,        ///< finer: the loss stopped falling
-  loss_diverged,       ///< finer: the loss rose, or is no number
+  loss_diverged,       ///< finer, or dense (error_budget): the loss rose, or is no number
 };
 
 inline const char* to_string(Reason reason) noexcept {

@@ -13,6 +13,7 @@
 #include "adr/adapt/layer_policy.hpp"
 #include "adr/adapt/layer_timings.hpp"
 #include "adr/adapt/measurement_plan.hpp"
+#include "adr/adapt/measurement_schedule.hpp"
 #include "adr/adapt/rung_choice.hpp"
 
 ADR_NAMESPACE_BEGIN
@@ -28,10 +29,7 @@ ADR_NAMESPACE_BEGIN
 class ErrorBudgetPolicy final : public LayerPolicy {
  public:
   ErrorBudgetPolicy(const ReuseConfig& base, const SchedulerOptions& options)
-      : options_(&options),
-        base_(base),
-        gradients_(options),
-        interval_(options.first_measure_interval) {
+      : options_(&options), base_(base), gradients_(options), measurements_(options) {
     base_.meter_interval = options.meter_interval;
   }
 
@@ -41,14 +39,15 @@ class ErrorBudgetPolicy final : public LayerPolicy {
     const ReuseStats& stats = layer.stats();
     const Phase& allowed = options_->phases[static_cast<std::size_t>(phase)];
     ++steps_;
-    seconds_ += stats.seconds.total();
-    if (stage_ == Stage::measuring) measuring_seconds_ += stats.seconds.meter;
+    measurements_.note(stats.seconds.total(),
+                       stage_ == Stage::measuring ? stats.seconds.meter : 0.0);
     note_timings(stats);
     switch (stage_) {
       case Stage::timing:
         if (++timed_steps_ > options_->timing_steps) plan_measurement(layer, allowed);
         break;
       case Stage::measuring:
+        if (layer.awaits_measurements()) break;
         take_measurements(layer, allowed);
         phase_ = phase;
         break;
@@ -66,6 +65,7 @@ class ErrorBudgetPolicy final : public LayerPolicy {
   }
 
   void retreat(AdaptiveLayer& layer) override {
+    gradients_.retreat(layer);
     if (is_dense(rung_)) return;
     stage_ = Stage::running;
     move_to(layer, dense_rung(), Reason::loss_diverged);
@@ -78,8 +78,6 @@ class ErrorBudgetPolicy final : public LayerPolicy {
     const index_t columns = layer.layer_shape().columns;
     archive.choice("stage", stage_, Stage::running);
     archive("steps", steps_);
-    archive("seconds", seconds_);
-    archive("seconds of measuring", measuring_seconds_);
     archive("seconds of the suspected rung", suspected_seconds_);
     archive("trusted until", trusted_until_);
     archive("timed steps", timed_steps_);
@@ -89,9 +87,8 @@ class ErrorBudgetPolicy final : public LayerPolicy {
     archive.count("phase", phase_, 0, static_cast<index_t>(options_->phases.size()) - 1);
     archive("last move", last_move_);
     archive("passes above the budget", passes_above_);
-    archive("next measurement", next_measurement_);
-    archive("measurement interval", interval_);
     archive(decision_);
+    measurements_.exchange(archive);
     smoothed_.exchange(archive);
     dense_.exchange(archive);
     rung_timings_.exchange(archive);
@@ -148,17 +145,25 @@ class ErrorBudgetPolicy final : public LayerPolicy {
   void plan_measurement(AdaptiveLayer& layer, const Phase& allowed) {
     stage_ = Stage::running;
     if (!(allowed.error_budget > 0)) return stay_dense(layer, Reason::no_rung_in_budget);
-    next_measurement_ = steps_ + interval_;
-    interval_ = std::min(2 * interval_, options_->measure_interval);
+    measurements_.plan_next(steps_);
     const LayerShape shape = layer.layer_shape();
     auto candidates = promising_candidates(shape, base_, costs_, options_->max_cost);
     if (candidates.empty()) return stay_dense(layer, Reason::not_worthwhile);
-    if (!is_affordable(shape, measurement_work(shape, candidates))) {
-      if (ladder_.empty()) stay_dense(layer, Reason::too_small);
-      return;
+    if (!measurements_.is_affordable(measurement_work(shape, candidates), shape,
+                                     dense_.forward(1) + dense_.backward())) {
+      if (ladder_.empty()) return stay_dense(layer, Reason::too_small);
+      if (!is_dense(rung_)) return;
+      decision_.reason = Reason::no_rung_in_budget;
+      return follow_budget(layer, allowed, Reason::first_rung);
     }
     if (is_dense(rung_)) candidates.erase(candidates.begin(), candidates.end() - 1);
     measure(layer, std::move(candidates));
+  }
+
+  /// Moves to the rung that the ladder has for the budget.
+  void follow_budget(AdaptiveLayer& layer, const Phase& allowed, Reason reason) {
+    const int rung = rung_within(ladder_, allowed.error_budget);
+    if (rung != rung_) move_to(layer, rung, reason);
   }
 
   void measure(AdaptiveLayer& layer, std::vector<ReuseConfig> configs) {
@@ -176,18 +181,6 @@ class ErrorBudgetPolicy final : public LayerPolicy {
     } else {
       use_dense(layer, reason);
     }
-  }
-
-  /// Measurements may take their share of the time that the layer took so far, or will have taken
-  /// in a few hundred dense steps.
-  [[nodiscard]] bool is_affordable(const LayerShape& shape, double work) const {
-    constexpr double k_steps = 400;
-    const double dense_seconds = dense_.forward(1) + dense_.backward();
-    if (!(dense_seconds > 0)) {
-      return work <= options_->measure_share * k_steps * 3 * shape.dense_work();
-    }
-    return measuring_seconds_ + work * k_measurement_seconds <=
-           options_->measure_share * std::max(seconds_, k_steps * dense_seconds);
   }
 
   void take_measurements(AdaptiveLayer& layer, const Phase& allowed) {
@@ -212,23 +205,23 @@ class ErrorBudgetPolicy final : public LayerPolicy {
       if (running.method != Method::dense) use_dense(layer, Reason::no_rung_in_budget);
       decision_.reason = Reason::no_rung_in_budget;
     } else if (running.clusters_as(current().config)) {
-      if (!(dense_.forward(1) > 0)) return;
-      current().cost = rung_timings_.forward(base_.refit_interval) / dense_.forward(1);
+      const double seconds = rung_timings_.forward(base_.refit_interval);
+      if (seconds > 0 && dense_.forward(1) > 0) current().cost = seconds / dense_.forward(1);
     } else {
       move_to(layer, rung_, Reason::first_rung);
     }
   }
 
   void run(AdaptiveLayer& layer, const ReuseStats& stats, int phase, const Phase& allowed) {
-    if (steps_ >= next_measurement_ && allowed.error_budget > 0) return check_again(layer, allowed);
+    if (measurements_.is_due(steps_) && allowed.error_budget > 0)
+      return check_again(layer, allowed);
     const bool has_new_budget = phase != phase_;
     phase_ = phase;
     if (ladder_.empty()) return;
     if (has_new_budget) {
       // Errors as of now, if they can be had; else as they were measured, and metered since.
       if (!is_dense(rung_)) rescale_errors(ladder_, rung_, smoothed_.value());
-      const int rung = rung_within(ladder_, allowed.error_budget);
-      if (rung != rung_) move_to(layer, rung, Reason::new_budget);
+      follow_budget(layer, allowed, Reason::new_budget);
       if (!(allowed.error_budget > 0)) return;
       return plan_measurement(layer, allowed);
     }
@@ -243,9 +236,7 @@ class ErrorBudgetPolicy final : public LayerPolicy {
 
   /// Settings are measured again; now and then the dense pass is timed once more before.
   void check_again(AdaptiveLayer& layer, const Phase& allowed) {
-    if (interval_ < options_->measure_interval || is_dense(rung_)) {
-      return plan_measurement(layer, allowed);
-    }
+    if (!measurements_.has_grown() || is_dense(rung_)) return plan_measurement(layer, allowed);
     stage_ = Stage::timing;
     timed_steps_ = options_->timing_steps;
     rung_ = dense_rung();
@@ -325,10 +316,9 @@ class ErrorBudgetPolicy final : public LayerPolicy {
   const SchedulerOptions* options_;
   ReuseConfig base_;
   GradientChoice gradients_;
+  MeasurementSchedule measurements_;
   Stage stage_ = Stage::timing;
   index_t steps_ = 0;
-  double seconds_ = 0;
-  double measuring_seconds_ = 0;
   double suspected_seconds_ = 0;
   index_t trusted_until_ = 0;
   index_t timed_steps_ = 0;
@@ -338,8 +328,6 @@ class ErrorBudgetPolicy final : public LayerPolicy {
   int phase_ = 0;
   index_t last_move_ = 0;
   index_t passes_above_ = 0;
-  index_t next_measurement_ = 0;
-  index_t interval_;
   Decision decision_;
   SmoothedError smoothed_;
   PassTimings dense_;

@@ -7,6 +7,7 @@
 
 #include "adr/adapt/adaptive_layer.hpp"
 #include "adr/adapt/cost_model.hpp"
+#include "adr/adapt/growing_interval.hpp"
 #include "adr/adapt/layer_timings.hpp"
 #include "adr/adapt/scheduler_options.hpp"
 #include "adr/adapt/state_archive.hpp"
@@ -25,7 +26,8 @@ ADR_NAMESPACE_BEGIN
 class GradientChoice {
  public:
   explicit GradientChoice(const SchedulerOptions& options)
-      : options_(&options), rounding_wait_(options.first_measure_interval) {}
+      : options_(&options),
+        rounding_wait_(options.first_measure_interval, options.measure_interval) {}
 
   /// Sets the forms of a setting.
   void apply_to(ReuseConfig& config) const {
@@ -63,6 +65,13 @@ class GradientChoice {
     judge(layer, stats, dense, rounding_step, costs);
   }
 
+  /// Ends rounding for now: its noise may be what the loss does not bear.
+  void retreat(AdaptiveLayer& layer) {
+    if (form_ != Form::sparsified) return;
+    rounding_retry_ = steps_ + options_->measure_interval;
+    use(layer, Form::cheapest_exact);
+  }
+
   /// Tells the layer what gradients over non-zeros were found to cost.
   void set_costs(AdaptiveLayer& layer) const {
     GradientCosts costs;
@@ -78,7 +87,7 @@ class GradientChoice {
     archive("steps with the form", seen_);
     archive("gradient retry", retry_);
     archive("rounding retry", rounding_retry_);
-    archive("rounding wait", rounding_wait_);
+    rounding_wait_.exchange("rounding wait", archive);
     archive("next doubt", doubt_);
     archive("seconds of the form", now_);
     archive("seconds of exact gradients", cheapest_);
@@ -141,8 +150,7 @@ class GradientChoice {
         if (seconds > 0 && cheapest_ > 0 &&
             (seconds > options_->max_cost * cheapest_ || steps_ >= rounding_retry_)) {
           rounded_ = seconds;
-          rounding_retry_ = steps_ + rounding_wait_;
-          rounding_wait_ = std::min(2 * rounding_wait_, options_->measure_interval);
+          rounding_retry_ = steps_ + rounding_wait_.take();
           use(layer, Form::cheapest_exact);
         }
         return;
@@ -152,7 +160,7 @@ class GradientChoice {
     cheapest_ = seconds;
     const double rounded = std::exchange(rounded_, 0.0);
     if (rounding_step > 0 && rounded > 0 && rounded <= options_->max_cost * cheapest_) {
-      rounding_wait_ = options_->first_measure_interval;
+      rounding_wait_.restart();
       return round(layer, rounding_step);  // the machine was slower, not the rounding
     }
     // Before it is given up: rounding may pay where looking for exact zeros does not.
@@ -218,7 +226,7 @@ class GradientChoice {
   index_t seen_ = 0;
   index_t retry_ = 0;
   index_t rounding_retry_ = 0;
-  index_t rounding_wait_;  // after the next time that rounding loses
+  GrowingInterval rounding_wait_;  // after the next time that rounding loses
   index_t doubt_ = 0;
   PassTimings::Median now_;
   double cheapest_ = 0;

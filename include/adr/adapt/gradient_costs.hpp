@@ -6,8 +6,8 @@
 ADR_NAMESPACE_BEGIN
 
 /// Time per multiply-add relative to the dense product of the same gradient. The defaults were
-/// measured on conv2 of CifarNet (docs/performance.md); a scheduler puts in their place what it
-/// times on the layer itself.
+/// measured on conv2 of CifarNet; a scheduler puts in their place what it times on the layer
+/// itself.
 struct GradientCosts {
   double sparse_weights = 1.6;   ///< per non-zero and column
   double cluster_weights = 4.0;  ///< per addition or multiply-add

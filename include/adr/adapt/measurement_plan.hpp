@@ -13,24 +13,28 @@
 
 ADR_NAMESPACE_BEGIN
 
+/// What a measurement learns from, and what it is judged on: some so many neuron vectors and rows
+/// of the layer's input, in whole images.
+inline constexpr index_t k_learned_vectors = 4096;
+inline constexpr index_t k_judged_rows = 1024;
+
 /// Seconds per multiply-add of a measurement, on one core of the machines that we know; a rough
 /// figure, because it decides nothing but whether a layer is too small.
-inline constexpr double k_measurement_seconds = 2e-11;
+inline constexpr double k_measurement_seconds = 4e-11;
 
 /// Multiply-adds, or what takes as long, of one entry of AdaptiveLayer::request_measurements.
 ///
 /// Math: principal axes of a sample (n l^2 + 10 l^3 for n vectors of l elements), k-means of S
 /// books (10 rounds over the sample, T entries), and forward passes over a few thousand rows.
 inline double measurement_work(const LayerShape& shape, const ReuseConfig& config) noexcept {
-  constexpr double k_sample = 8192;
   constexpr double k_rounds = 10;
   const auto length = static_cast<double>(shape.vector_length);
-  const double sample = std::min(k_sample, static_cast<double>(shape.vectors));
+  const auto sample = static_cast<double>(std::min(k_learned_vectors, shape.vectors));
   double work = sample * length * length + k_rounds * length * length * length;
   if (config.method == Method::codebook) {
     work += k_rounds * sample * config.codebook_size * length;
   }
-  const double rows = std::min(4096.0, static_cast<double>(shape.rows));
+  const auto rows = static_cast<double>(std::min(k_judged_rows, shape.rows));
   return work + rows * static_cast<double>(shape.columns) * static_cast<double>(shape.outputs);
 }
 

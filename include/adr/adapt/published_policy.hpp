@@ -55,8 +55,10 @@ class PublishedPolicy final : public LayerPolicy {
       layer.request_measurements(requested_);
       has_asked_ = true;
     } else if (ladder_.empty()) {
-      make_ladder_of(layer);
-      use(layer, rung_of(phase), Reason::first_rung);
+      if (!layer.awaits_measurements()) {
+        make_ladder_of(layer);
+        use(layer, rung_of(phase), Reason::first_rung);
+      }
     } else if (rung_of(phase) > rung_) {
       use(layer, rung_of(phase), Reason::loss_plateau);
     }
@@ -109,7 +111,13 @@ class PublishedPolicy final : public LayerPolicy {
     }
     ladder_ = make_ladder(std::move(rungs), Competitor::none);
     for (Rung& rung : ladder_) {
-      if (rung.config.method != Method::dense) rung.config.meter_interval = meter_interval_;
+      if (rung.config.method != Method::dense) {
+        rung.config.meter_interval = meter_interval_;
+        continue;
+      }
+      rung.config.seed = base_.seed;
+      rung.config.check_finite = base_.check_finite;
+      rung.config.time_stages = base_.time_stages;
     }
   }
 

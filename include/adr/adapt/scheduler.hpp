@@ -82,7 +82,8 @@ class ReuseScheduler {
   void set_log(Log log) { log_ = std::move(log); }
 
   /// Follows a step of training: the loss of its batch, and the statistics that the layers have of
-  /// their last forward and backward pass. A loss that is no number makes all layers dense.
+  /// their last forward and backward pass. After a loss that is no number, or diverges, layers run
+  /// dense and round no gradients for a while; those of a published strategy go to their next rung.
   void observe(double loss) {
     ++steps_;
     switch (trend_.observe(loss)) {
@@ -205,6 +206,11 @@ class ReuseScheduler {
   void exchange(StateArchive& archive) {
     archive.agree("strategy", to_string(options_->strategy));
     archive.agree("phases", static_cast<index_t>(options_->phases.size()));
+    for (const Phase& phase : options_->phases) {
+      archive.agree("error budget of a phase", detail::message(phase.error_budget));
+      archive.agree("rounding step of a phase", detail::message(phase.rounding_step));
+      archive.agree("end of a phase", detail::message(phase.end));
+    }
     archive.agree("planned steps", options_->planned_steps);
     archive.agree("rounds input gradients", options_->round_input_gradients ? 1 : 0);
     archive.agree("layers", static_cast<index_t>(layers_.size()));

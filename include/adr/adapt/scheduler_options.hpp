@@ -72,6 +72,7 @@ struct SchedulerOptions {
   /// timed again as well.
   index_t first_measure_interval = 50;
   index_t measure_interval = 2000;
+  static constexpr index_t k_most_steps = index_t{1} << 60;  ///< of both intervals
   /// The share of the time of the layer, at least of 400 dense steps, that all measurements may
   /// take.
   double measure_share = 0.01;
@@ -118,12 +119,13 @@ struct SchedulerOptions {
     if (timing_steps < 1) {
       return message("timing_steps must be at least 1 step, got ", timing_steps);
     }
-    if (first_measure_interval < 1) {
-      return message("first_measure_interval must be at least 1 step, got ",
+    if (first_measure_interval < 1 || first_measure_interval > k_most_steps) {
+      return message("first_measure_interval must be between 1 and ", k_most_steps, " steps, got ",
                      first_measure_interval);
     }
-    if (measure_interval < 1) {
-      return message("measure_interval must be at least 1 step, got ", measure_interval);
+    if (measure_interval < 1 || measure_interval > k_most_steps) {
+      return message("measure_interval must be between 1 and ", k_most_steps, " steps, got ",
+                     measure_interval);
     }
     if (!(measure_share > 0 && measure_share <= 1)) {
       return message("measure_share must be above 0 and at most 1, got ", measure_share);

@@ -46,7 +46,7 @@ class StateArchive {
       writer_->put_count(static_cast<index_t>(value) - least);
     }
   }
-  void operator()(std::string_view what, index_t& value) { count(what, value, 0, k_most); }
+  void operator()(std::string_view what, index_t& value) { count(what, value, 0, k_most_index); }
   void operator()(std::string_view what, std::uint64_t& value) {
     if (is_reading()) {
       value = reader_->get_u64(what);
@@ -146,6 +146,7 @@ class StateArchive {
  private:
   static constexpr index_t k_most_rungs = 256;
   static constexpr index_t k_most = std::numeric_limits<int>::max();
+  static constexpr index_t k_most_index = std::numeric_limits<index_t>::max();
 
   StateWriter* writer_ = nullptr;
   StateReader* reader_ = nullptr;

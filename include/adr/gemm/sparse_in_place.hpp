@@ -1,5 +1,5 @@
-// The gradients of a plain product over the non-zeros of the output gradient, for weights that are
-// larger than the batch: they are read once, and their gradient is written once, where it lies.
+// The gradients of a plain product of few rows over the non-zeros of the output gradient: weights
+// are read once, and their gradient is written once, where it lies.
 //
 // The products of gemm/sparse_gradient.hpp copy all weights into strips and sums out of them, which
 // for a fully connected layer takes as long as the dense product.
@@ -137,7 +137,12 @@ void add_strip_products(const SparseRows<T>& rows, index_t t, index_t channel_bl
 template <class T>
 bool sparse_gradients_in_place(const VectorMap& map, index_t length) {
   constexpr index_t k_most_passes = 2;
-  return map.offsets() == 1 && SparseTiles::of<T>(map, length).count() <= k_most_passes;
+  if (map.offsets() != 1) return false;
+  const SparseTiles tiles = SparseTiles::of<T>(map, length);
+  // A row of pixels is never cut, however long it is.
+  const bool fits = tiles.plane_places() <=
+                    SparseTiles::k_plane_bytes / (tiles.strip() * static_cast<index_t>(sizeof(T)));
+  return fits && tiles.count() <= k_most_passes;
 }
 
 /// Bytes of scratch that sparse_weight_gradient_in_place takes. Errors: std::overflow_error,

@@ -1,5 +1,5 @@
-// The non-zeros of an output gradient, counted, listed, and rounded at random where asked: what the
-// products of gemm/sparse_gradient.hpp run over.
+// The non-zeros of an output gradient, counted, listed, and rounded where asked: what the products
+// of gemm/sparse_gradient.hpp run over.
 #pragma once
 
 #include <algorithm>
@@ -14,6 +14,7 @@
 #include "adr/core/vector_map.hpp"
 #include "adr/gemm/channel_blocks.hpp"
 #include "adr/gemm/gradient_density.hpp"
+#include "adr/gemm/rounded_list.hpp"
 #include "adr/gemm/sparse_entries.hpp"
 #include "adr/gemm/sparse_tiles.hpp"
 #include "adr/simd/kernels.hpp"
@@ -28,7 +29,7 @@ enum class SparseUse { weight_gradient, input_gradient, both };
 /// The non-zeros of an output gradient, tile by tile, in the orders that the products want: by
 /// channel for the weight gradient, by pixel for the input gradient.
 ///
-/// Call measure, decide by the density, then call list. A list depends on the gradient, the map,
+/// Call measure, decide by the density, then call list. A list depends on the gradient, its tiles,
 /// the unit and the seed, and neither on the memory order of the gradient nor on the number of
 /// threads. Memory: a number and a value per non-zero and order, reused from batch to batch.
 /// Thread-safety: none while it measures and lists; many threads may read what is listed.
@@ -71,11 +72,12 @@ class SparseRows {
 
   /// Lists the non-zeros of the gradient that was measured last.
   ///
-  /// Math: with rounding_step > 0, unit = rounding_step times the root mean square and u uniform in
-  /// [0, 1) by the seed and the number n M + m of the element, v with |v| < unit becomes sign(v)
-  /// unit where u < |v| / unit and 0 elsewhere, so that E[v] stays; what is zero then is not
-  /// listed. Where the unit is zero or not finite, values stay as they are; NaN and infinities
-  /// always do, and are listed. Requires: an unchanged gradient, rounding_step >= 0. Errors:
+  /// Math: with rounding_step > 0, unit = rounding_step times the root mean square, and v with |v|
+  /// < unit becomes sign(v) unit or 0 so that E[v] stays (simd::round_and_carry): in every channel
+  /// of a tile what a pixel loses is carried on to the next one, from a start by the seed, so that
+  /// the errors of a channel sum to less than a unit. What is zero then is not listed. Where the
+  /// unit is zero or not finite, values stay as they are; NaN and infinities always do, and are
+  /// listed. Requires: an unchanged gradient, rounding_step >= 0. Errors:
   /// std::bad_alloc. Cost: one pass, and about ten operations per non-zero.
   void list(const PixelView<const T>& gradient, double rounding_step, std::uint64_t seed,
             SparseUse use, Context& context) {
@@ -91,16 +93,14 @@ class SparseRows {
     }
     const index_t entries = first_entry_[tiles_.count()];
     if (lists_by_channel(gradient, use)) by_channel_.resize(tiles_.count(), channels_, entries);
-    if (lists_by_pixel(use)) {
-      by_pixel_.resize(tiles_.count(), tiles_.most_pixels(), entries);
+    if (lists_by_pixel(use)) by_pixel_.resize(tiles_.count(), tiles_.most_pixels(), entries);
+    if (use != SparseUse::weight_gradient) {
       blocks_.resize(tiles_.count(), tiles_.most_pixels(), channels_);
     }
-    const index_t planes = k_planes * simd::padded(tiles_.most_pixels());
-    if (lists_from_planes(gradient, use)) {
-      planes_.resize(context.threads() * planes);
-    }
+    const index_t scratch = scratch_elements(gradient, use);
+    scratch_.resize(context.threads() * scratch);
     parallel_for(tiles_.count(), context.threads(), [&](index_t t, int thread) {
-      list_tile(gradient, seed, use, t, planes_.data() + thread * planes);
+      list_tile(gradient, seed, use, t, scratch_.data() + thread * scratch);
     });
   }
 
@@ -131,24 +131,34 @@ class SparseRows {
   [[nodiscard]] std::size_t memory_bytes() const noexcept {
     return measured_.capacity_bytes() + squares_.capacity_bytes() + listed_.capacity_bytes() +
            first_entry_.capacity_bytes() + places_.capacity_bytes() + by_channel_.capacity_bytes() +
-           by_pixel_.capacity_bytes() + blocks_.capacity_bytes() + planes_.capacity_bytes();
+           by_pixel_.capacity_bytes() + blocks_.capacity_bytes() + scratch_.capacity_bytes();
   }
 
  private:
   /// Channels that are transposed at a time: a cache line of each pixel.
   static constexpr index_t k_planes = 16;
 
+  [[nodiscard]] bool rounds() const noexcept { return unit_ > T(0); }
   // The order in memory is listed first and the other one from that, but for a list by channel that
-  // holds all non-zeros, which costs less from transposed pixels.
+  // holds all non-zeros, which costs less from transposed pixels, and for rounding, which runs over
+  // pixels.
   [[nodiscard]] bool lists_from_planes(const PixelView<const T>& gradient,
                                        SparseUse use) const noexcept {
-    return !detail::lists_channels_first(gradient) && use != SparseUse::input_gradient &&
-           (use == SparseUse::weight_gradient || !(unit_ > T(0)));
+    return !rounds() && !detail::lists_channels_first(gradient) && use != SparseUse::input_gradient;
   }
-  static bool lists_by_channel(const PixelView<const T>& gradient, SparseUse use) noexcept {
-    return detail::lists_channels_first(gradient) || use != SparseUse::input_gradient;
+  [[nodiscard]] bool lists_by_channel(const PixelView<const T>& gradient,
+                                      SparseUse use) const noexcept {
+    return use != SparseUse::input_gradient ||
+           (!rounds() && detail::lists_channels_first(gradient));
   }
-  static bool lists_by_pixel(SparseUse use) noexcept { return use != SparseUse::weight_gradient; }
+  [[nodiscard]] bool lists_by_pixel(SparseUse use) const noexcept {
+    return use != SparseUse::weight_gradient || rounds();
+  }
+  [[nodiscard]] index_t scratch_elements(const PixelView<const T>& gradient,
+                                         SparseUse use) const noexcept {
+    if (rounds()) return detail::rounding_elements(channels_);
+    return lists_from_planes(gradient, use) ? k_planes * simd::padded(tiles_.most_pixels()) : 0;
+  }
 
   void measure_tile(const PixelView<const T>& gradient, index_t t) noexcept {
     // Counted and squared one block after the other, the second from the first-level cache.
@@ -168,7 +178,7 @@ class SparseRows {
   }
 
   void list_tile(const PixelView<const T>& gradient, std::uint64_t seed, SparseUse use, index_t t,
-                 T* planes) noexcept {
+                 T* scratch) noexcept {
     const SparseTile tile = tiles_.tile(t);
     const index_t pixels = tiles_.pixels(tile);
     using TileList = typename SparseEntries<T>::List;
@@ -176,18 +186,17 @@ class SparseRows {
     const bool with_pixels = lists_by_pixel(use);
     const auto by_channel = with_channels ? by_channel_.list(t, first_entry_[t]) : TileList{};
     const auto by_pixel = with_pixels ? by_pixel_.list(t, first_entry_[t]) : TileList{};
-    if (detail::lists_channels_first(gradient)) {
-      listed_[t] = list_planes(gradient, seed, tile, by_channel);
+    if (rounds()) {
+      listed_[t] = detail::list_rounded(gradient, tiles_, t, unit_, seed, scratch, by_pixel);
+      if (with_channels) regroup(by_pixel, pixels, by_channel, channels_);
+    } else if (detail::lists_channels_first(gradient)) {
+      listed_[t] = list_planes(gradient, tile, by_channel);
       if (with_pixels) regroup(by_channel, channels_, by_pixel, pixels);
     } else {
-      if (with_pixels) listed_[t] = list_pixels(gradient, seed, tile, by_pixel);
-      if (lists_from_planes(gradient, use)) {
-        listed_[t] = list_transposed(gradient, seed, tile, planes, by_channel);
-      } else if (with_channels) {
-        regroup(by_pixel, pixels, by_channel, channels_);
-      }
+      if (with_pixels) listed_[t] = list_pixels(gradient, tile, by_pixel);
+      if (with_channels) listed_[t] = list_transposed(gradient, tile, scratch, by_channel);
     }
-    if (with_pixels) blocks_.split(by_pixel, pixels, t);
+    if (use != SparseUse::weight_gradient) blocks_.split(by_pixel, pixels, t);
     ADR_ASSERT(listed_[t] <= measured_[t], "the output gradient changed after it was measured");
     if (with_channels) {
       for (index_t k = 0; k < listed_[t]; ++k) {
@@ -196,26 +205,10 @@ class SparseRows {
     }
   }
 
-  /// Rounds a list whose indices count rows of the gradient from first_element on, stride elements
-  /// apart; returns how many stay.
-  index_t round(std::int32_t* indices, T* values, index_t count, std::uint64_t seed,
-                index_t first_element, index_t stride) const noexcept {
-    if (!(unit_ > T(0))) return count;
-    const simd::ElementNumbers numbers{static_cast<std::uint64_t>(first_element),
-                                       static_cast<std::uint64_t>(stride)};
-    simd::round_at_random(values, indices, count, unit_, seed, numbers);
-    return simd::pack_non_zeros(count, indices, values);
-  }
-  /// The number of the first element of a tile.
-  [[nodiscard]] index_t first_element(const SparseTile& tile) const noexcept {
-    const VectorMap& map = tiles_.map();
-    return (tile.first_image * map.out_size() + tile.first_row * map.out_width) * channels_;
-  }
-
   /// Lists one channel of a tile, whose pixels in one image lie one behind the other, behind what
   /// is listed; returns how many are listed then.
   index_t list_channel(const T* pixels, index_t image_stride, const SparseTile& tile,
-                       std::uint64_t seed, index_t channel, index_t listed,
+                       index_t channel, index_t listed,
                        const SparseList<std::int32_t, T>& to) const noexcept {
     const index_t image_pixels = tiles_.pixels(tile) / tile.images;
     std::int32_t* indices = to.indices + listed;
@@ -231,27 +224,26 @@ class SparseRows {
       count += found;
     }
     to.starts[channel] = static_cast<std::int32_t>(listed);
-    return listed + round(indices, values, count, seed, first_element(tile) + channel, channels_);
+    return listed + count;
   }
 
   /// Lists the pixels of every channel of a tile, where they are contiguous in memory; returns how
   /// many there are.
-  index_t list_planes(const PixelView<const T>& gradient, std::uint64_t seed,
-                      const SparseTile& tile,
+  index_t list_planes(const PixelView<const T>& gradient, const SparseTile& tile,
                       const SparseList<std::int32_t, T>& to) const noexcept {
     const index_t first_pixel = tile.first_row * tiles_.map().out_width;
     index_t listed = 0;
     for (index_t m = 0; m < channels_; ++m) {
       listed = list_channel(gradient.at(tile.first_image, first_pixel, m), gradient.image_stride,
-                            tile, seed, m, listed, to);
+                            tile, m, listed, to);
     }
     to.starts[channels_] = static_cast<std::int32_t>(listed);
     return listed;
   }
 
-  /// The same where the channels of a pixel are contiguous, by way of k_planes planes of a tile.
-  index_t list_transposed(const PixelView<const T>& gradient, std::uint64_t seed,
-                          const SparseTile& tile, T* planes,
+  /// The same where the channels of a pixel are contiguous, by way of k_planes planes of a
+  /// tile.
+  index_t list_transposed(const PixelView<const T>& gradient, const SparseTile& tile, T* planes,
                           const SparseList<std::int32_t, T>& to) const noexcept {
     const index_t pixels = tiles_.pixels(tile);
     const index_t image_pixels = pixels / tile.images;
@@ -269,7 +261,7 @@ class SparseRows {
                         plane);
       }
       for (index_t m = 0; m < count; ++m) {
-        listed = list_channel(planes + m * plane, image_pixels, tile, seed, first + m, listed, to);
+        listed = list_channel(planes + m * plane, image_pixels, tile, first + m, listed, to);
       }
     }
     to.starts[channels_] = static_cast<std::int32_t>(listed);
@@ -277,8 +269,7 @@ class SparseRows {
   }
 
   /// Lists the channels of every pixel of a tile; returns how many there are.
-  index_t list_pixels(const PixelView<const T>& gradient, std::uint64_t seed,
-                      const SparseTile& tile,
+  index_t list_pixels(const PixelView<const T>& gradient, const SparseTile& tile,
                       const SparseList<std::int32_t, T>& to) const noexcept {
     index_t listed = 0;
     detail::for_each_stretch(
@@ -290,7 +281,6 @@ class SparseRows {
           }
           listed += found;
         });
-    listed = round(to.indices, to.values, listed, seed, first_element(tile), 1);
     // So far indices number the elements of the tile. Half an element keeps the quotients, which
     // are cheaper than integer ones, clear of whole numbers; the last entry of a pixel stays.
     const index_t pixels = tiles_.pixels(tile);
@@ -320,7 +310,7 @@ class SparseRows {
   SparseEntries<T> by_channel_;
   SparseEntries<T> by_pixel_;
   ChannelBlocks blocks_;
-  AlignedBuffer<T> planes_;  // transposed channels, one set per thread
+  AlignedBuffer<T> scratch_;  // of each thread
 };
 
 ADR_NAMESPACE_END

@@ -141,7 +141,7 @@ class SparseTiles {
   static constexpr index_t k_large_plane_bytes = 128 << 10;
 
   [[nodiscard]] index_t rows_that_fit(index_t bytes, index_t vector_bytes) const noexcept {
-    const index_t height = bytes / (vector_bytes * plane_width());
+    const index_t height = bytes / vector_bytes / plane_width();
     return height < plane_height(1) ? 0 : (height - plane_height(1)) / map_.step_y + 1;
   }
 
@@ -161,8 +161,9 @@ class SparseTiles {
     band_rows_ = (map_.out_height + bands_ - 1) / bands_;
     bands_ = (map_.out_height + band_rows_ - 1) / band_rows_;
     if (bands_ == 1) {
-      const index_t image_bytes = vector_bytes * plane_width() * plane_height(map_.out_height);
-      tile_images_ = std::clamp<index_t>(plane_bytes / image_bytes, 1, map_.images);
+      const index_t images =
+          plane_bytes / vector_bytes / plane_width() / plane_height(map_.out_height);
+      tile_images_ = std::clamp<index_t>(images, 1, map_.images);
       count_ = (map_.images + tile_images_ - 1) / tile_images_;
     } else {
       count_ = map_.images * bands_;

@@ -104,6 +104,7 @@ class LayerProduct {
     requested_ = std::move(configs);
     measurements_.clear();
   }
+  [[nodiscard]] bool awaits_measurements() const noexcept { return !requested_.empty(); }
   [[nodiscard]] const std::vector<RungMeasurement>& measurements() const noexcept {
     return measurements_;
   }

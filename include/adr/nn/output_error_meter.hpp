@@ -19,8 +19,8 @@ ADR_NAMESPACE_BEGIN
 /// Math: sums over the sampled rows n of ||y_n - bias - x_n W||^2 and ||x_n W||^2. The rows are
 /// spread over the batch, one drawn from each of as many equal parts; the seed and the pass decide
 /// which. Cost: one in 64 rows, at least 1 and at most 16, times K M multiply-adds; with an
-/// interval of 10 passes at most 1/640 of a dense forward pass. Thread-safety: none. Source: this
-/// library.
+/// interval of 10 passes at most 1/640 of a dense forward pass of 64 rows and more. Thread-safety:
+/// none. Source: this library.
 class OutputErrorMeter {
  public:
   /// Counts a pass; returns whether it is to be measured: the first, and one in `interval`.

@@ -92,6 +92,9 @@ class ReuseConv2d final : public AdaptiveLayer {
   void request_measurements(std::vector<ReuseConfig> configs) override {
     groups_.front().request_measurements(std::move(configs));
   }
+  [[nodiscard]] bool awaits_measurements() const noexcept override {
+    return groups_.front().awaits_measurements();
+  }
   [[nodiscard]] const std::vector<RungMeasurement>& measurements() const noexcept override {
     return groups_.front().measurements();
   }

@@ -59,6 +59,9 @@ class ReuseLinear final : public AdaptiveLayer {
   void request_measurements(std::vector<ReuseConfig> configs) override {
     product_.request_measurements(std::move(configs));
   }
+  [[nodiscard]] bool awaits_measurements() const noexcept override {
+    return product_.awaits_measurements();
+  }
   [[nodiscard]] const std::vector<RungMeasurement>& measurements() const noexcept override {
     return product_.measurements();
   }

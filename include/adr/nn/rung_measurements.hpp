@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "adr/adapt/adaptive_layer.hpp"
+#include "adr/adapt/measurement_plan.hpp"
 #include "adr/adapt/reuse_config.hpp"
 #include "adr/core/aligned_buffer.hpp"
 #include "adr/core/context.hpp"
@@ -26,8 +27,6 @@ struct MeasuredParts {
 
   /// Enough to fit clusters to, and others to look at, where there are any others.
   MeasuredParts(index_t parts, index_t vectors, index_t rows) noexcept {
-    constexpr index_t k_learned_vectors = 4096;
-    constexpr index_t k_judged_rows = 1024;
     const auto parts_for = [parts](index_t wanted, index_t of) {
       return of > 0 ? (wanted * parts + of - 1) / of : parts;
     };

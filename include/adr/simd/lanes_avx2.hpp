@@ -43,10 +43,6 @@ struct Lanes<float> {
   static __m256 load(const float* from, index_t count) noexcept {
     return count >= size ? _mm256_loadu_ps(from) : _mm256_maskload_ps(from, first(count));
   }
-  static __m256i load(const std::int32_t* from, index_t count) noexcept {
-    return count >= size ? _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))
-                         : _mm256_maskload_epi32(from, first(count));
-  }
   static __m256i numbers_from(std::int32_t number) noexcept {
     return _mm256_add_epi32(_mm256_set1_epi32(number), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
   }

@@ -25,9 +25,6 @@ struct Lanes<float> {
   static __m512 load(const float* from, index_t count) noexcept {
     return _mm512_maskz_loadu_ps(first(count), from);
   }
-  static __m512i load(const std::int32_t* from, index_t count) noexcept {
-    return _mm512_maskz_loadu_epi32(first(count), from);
-  }
   static __m512i numbers_from(std::int32_t number) noexcept {
     return _mm512_add_epi32(
         _mm512_set1_epi32(number),
@@ -53,9 +50,6 @@ struct Lanes<double> {
   }
   static __m512d load(const double* from, index_t count) noexcept {
     return _mm512_maskz_loadu_pd(first(count), from);
-  }
-  static __m256i load(const std::int32_t* from, index_t count) noexcept {
-    return _mm256_maskz_loadu_epi32(first(count), from);
   }
   static __m256i numbers_from(std::int32_t number) noexcept {
     return _mm256_add_epi32(_mm256_set1_epi32(number), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));

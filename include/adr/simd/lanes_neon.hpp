@@ -43,12 +43,6 @@ struct Lanes<float> {
     for (index_t i = 0; i < count; ++i) some[i] = from[i];
     return vld1q_f32(some);
   }
-  static int32x4_t load(const std::int32_t* from, index_t count) noexcept {
-    if (count >= size) return vld1q_s32(from);
-    std::int32_t some[size] = {};
-    for (index_t i = 0; i < count; ++i) some[i] = from[i];
-    return vld1q_s32(some);
-  }
   static int32x4_t numbers_from(std::int32_t number) noexcept {
     constexpr std::int32_t k_numbers[] = {0, 1, 2, 3};
     return vaddq_s32(vdupq_n_s32(number), vld1q_s32(k_numbers));

@@ -202,6 +202,58 @@ TEST_CASE("Without a clock predicted costs decide") {
   CHECK(run.scheduler.decision(0).cost < 0.3);
 }
 
+TEST_CASE("A rung goes on after the dense pass was timed once more, measured again or not") {
+  SchedulerOptions options = one_budget(0.11);
+  options.first_measure_interval = options.measure_interval = 100;
+  Run run(options);
+  run.attach();
+  run.steps(60);
+  REQUIRE(run.layer.config().codebooks == 4);
+  const int measured = run.layer.measured();
+  SECTION("measured again") {
+    run.steps(60);
+    CHECK(run.layer.measured() > measured);
+  }
+  SECTION("not affordable any more") {
+    // The same layer a hundred times as fast: measuring would take too much of its time.
+    run.layer.seconds = [](const ReuseConfig& c) {
+      return c.method == Method::dense ? 1e-5 : 1e-6;
+    };
+    run.steps(60);
+  }
+  CHECK(run.layer.config().codebooks == 4);
+  CHECK(run.scheduler.decision(0).reason == Reason::first_rung);
+}
+
+TEST_CASE("A schedule waits for the measurements of a frozen layer") {
+  const auto strategy = GENERATE(Strategy::error_budget, Strategy::plateau_ladder);
+  SchedulerOptions options = one_budget(0.11);
+  options.strategy = strategy;
+  Run run(options);
+  run.attach();
+  run.layer.frozen = true;
+  run.steps(40);
+  CHECK(run.layer.measured() == 0);
+  run.layer.frozen = false;
+  run.steps(10);
+  CHECK(run.layer.measured() > 0);
+  CHECK(run.scheduler.decision(0).rungs > 1);
+  CHECK(run.layer.config().method != Method::dense);
+}
+
+TEST_CASE("A rung's cost is known before enough of its passes are timed") {
+  SchedulerOptions options = one_budget(0.2);
+  options.phases = {{0.21, 0.0, 0.5}, {0.11, 0.0, 1.0}};
+  options.planned_steps = 200;
+  Run run(options);
+  run.attach();
+  run.steps(10);
+  for (int i = 10; i < 200; ++i) {
+    run.steps(1);
+    CHECK(run.scheduler.decision(0).cost > 0);
+  }
+}
+
 TEST_CASE("Rounding is for both gradients, or for that of the weights alone") {
   for (const bool both : {true, false}) {
     SchedulerOptions options = one_budget(0.11);
@@ -380,6 +432,43 @@ TEST_CASE("The plateau ladder follows the loss, one rung at a time") {
   }
 }
 
+TEST_CASE("A loss that is no number ends rounding for a while, of dense layers as well") {
+  SchedulerOptions options = one_budget(0.0);
+  options.phases.front().rounding_step = 3;
+  options.measure_interval = 200;
+  options.first_measure_interval = 25;
+  Run run(options);
+  run.layer.density = 0.5;
+  run.layer.gradient_seconds = [](const ReuseConfig& c) {
+    return c.weight_gradient == WeightGradient::sparsified ? 0.01 : 0.05;
+  };
+  run.attach();
+  run.steps(40);
+  REQUIRE(run.layer.config().weight_gradient == WeightGradient::sparsified);
+  run.steps(1, std::numeric_limits<double>::quiet_NaN());
+  CHECK(run.layer.config().weight_gradient == WeightGradient::cheapest_exact);
+  CHECK(run.layer.config().input_gradient == InputGradient::cheapest_exact);
+  run.steps(150);
+  CHECK(run.layer.config().weight_gradient == WeightGradient::cheapest_exact);
+  run.steps(100);
+  CHECK(run.layer.config().weight_gradient == WeightGradient::sparsified);
+}
+
+TEST_CASE("The dense rung of a published ladder has the layer's seed and checks") {
+  Run run(with_strategy(Strategy::plateau_ladder));
+  ReuseConfig config;
+  config.seed = 77;
+  config.check_finite = true;
+  config.time_stages = true;
+  run.layer.set_config(config);
+  run.attach();
+  run.steps(1000, 1.0);
+  REQUIRE(run.layer.config().method == Method::dense);
+  CHECK(run.layer.config().seed == 77);
+  CHECK(run.layer.config().check_finite);
+  CHECK(run.layer.config().time_stages);
+}
+
 TEST_CASE("Cluster reuse first ends at the first plateau") {
   Run run(with_strategy(Strategy::cluster_reuse_first));
   run.attach();
@@ -456,6 +545,11 @@ TEST_CASE("A schedule is not read for another strategy, other layers or from a d
     other.attach();
     CHECK_THROWS_WITH(other.scheduler.load_state(path), contains("strategy"));
   }
+  SECTION("phases") {
+    Run other(one_budget(0.2));
+    other.attach();
+    CHECK_THROWS_WITH(other.scheduler.load_state(path), contains("error budget of a phase"));
+  }
   SECTION("layers") {
     ReuseScheduler none(one_budget(0.1));
     CHECK_THROWS_WITH(none.load_state(path), contains("layers"));
@@ -522,4 +616,9 @@ TEST_CASE("The scheduler refuses what cannot be") {
   CHECK_THAT(problem([](auto& o) { o.min_stay = -1; }), contains("got -1"));
   CHECK_THAT(problem([](auto& o) { o.loss.window = 0; }), contains("window"));
   CHECK_THAT(problem([](auto& o) { o.planned_steps = -5; }), contains("got -5"));
+  const index_t never = std::numeric_limits<index_t>::max();
+  CHECK_THAT(problem([=](auto& o) { o.measure_interval = never; }),
+             contains("measure_interval must be between 1 and 1152921504606846976"));
+  CHECK_THAT(problem([=](auto& o) { o.first_measure_interval = never; }),
+             contains("first_measure_interval must be between 1 and"));
 }

@@ -41,7 +41,7 @@ NETWORKS = {
 
 # The phases of the schedule. The library's own for CifarNet, spelled out; the errors of many layers add up, so the deep
 # networks get a smaller budget, and rounding that is finer.
-DEEP_PHASES = ["--error-budgets", "0.05", "--rounding-steps", "1", "--phase-ends", "1"]
+DEEP_PHASES = ["--error-budgets", "0.05", "--rounding-steps", "1.5", "--phase-ends", "1"]
 PHASES = {
     "cifarnet": ["--error-budgets", "0.12,0", "--rounding-steps", "4,0", "--phase-ends", "0.85,1"],
     "alexnet": DEEP_PHASES,
@@ -302,6 +302,9 @@ def main():
         return self_test()
     if not options.train:
         parser.error("--train is needed")
+    if not options.no_new_runs and not os.environ.get("ADR_DATA"):
+        parser.error("ADR_DATA must name a folder with CIFAR-10 in its binary format (scripts/get-cifar10 makes one): without, "
+                     "the program trains on generated images, which results must not be mixed with")
     folder = pathlib.Path(options.out)
     folder.mkdir(parents=True, exist_ok=True)
     if options.background:

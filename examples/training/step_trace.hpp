@@ -44,7 +44,7 @@ class StepTrace {
       if (stats.has_output_error()) errors_[i] = stats.relative_output_error();
       if (stats.method == adr::Method::dense) errors_[i] = 0;
     }
-    if (losses_ < k_interval) return;
+    if (step % k_interval != 0) return;
     file_ << step << ',' << loss_sum_ / static_cast<double>(losses_);
     for (std::size_t i = 0; i < convolutions.size(); ++i) {
       const adr::ReuseStats& stats = convolutions[i]->stats();

@@ -9,6 +9,7 @@
 #include "property/layer_cases.hpp"
 #include "support/catch.hpp"
 #include "support/data.hpp"
+#include "support/elements.hpp"
 #include "support/layer_instances.hpp"
 
 using adr::Context;

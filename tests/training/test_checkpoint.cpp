@@ -133,6 +133,14 @@ std::vector<std::string> lines_without_times(const std::string& path) {
   return lines;
 }
 
+/// The first column of a trace.
+std::vector<std::string> steps_of(const std::string& path) {
+  std::vector<std::string> steps;
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);) steps.push_back(line.substr(0, line.find(',')));
+  return steps;
+}
+
 }  // namespace
 
 TEST_CASE("A resumed run continues to the same numbers") {
@@ -147,11 +155,13 @@ TEST_CASE("A resumed run continues to the same numbers") {
     const TemporaryFolder folder;
     TrainingPlan whole = small_plan(4);
     whole.csv = folder.file("whole.csv");
+    whole.trace = folder.file("whole.trace.csv");
     Run uninterrupted(whole, reuse, data);
     const EpochReport expected = uninterrupted.run();
 
     TrainingPlan parts = small_plan(2);
     parts.csv = folder.file("parts.csv");
+    parts.trace = folder.file("parts.trace.csv");
     parts.checkpoint = folder.file("checkpoint");
     Run(parts, reuse, data).run();
     parts.epochs = 4;
@@ -165,6 +175,8 @@ TEST_CASE("A resumed run continues to the same numbers") {
     CHECK(actual.test_accuracy == expected.test_accuracy);
     CHECK(resumed.numbers() == uninterrupted.numbers());
     CHECK(lines_without_times(parts.csv) == lines_without_times(whole.csv));
+    CHECK(steps_of(parts.trace) == steps_of(whole.trace));
+    CHECK(steps_of(parts.trace).size() > 2);
     CHECK_FALSE(std::filesystem::exists(parts.checkpoint + ".tmp"));
   }
 }

@@ -18,6 +18,8 @@ class MeasurementSchedule {
  public:
   explicit MeasurementSchedule(const SchedulerOptions& options)
       : share_(options.measure_share),
+        least_steps_(options.planned_steps > 0 ? std::min(k_steps, options.planned_steps)
+                                               : k_steps),
         interval_(options.first_measure_interval, options.measure_interval) {}
 
   /// Takes the seconds of a step, and those of a measurement within it.
@@ -32,13 +34,14 @@ class MeasurementSchedule {
   void plan_next(index_t step) noexcept { next_ = step + interval_.take(); }
 
   /// Whether that much work is within the share of the time that the layer took so far, or will
-  /// have taken in a few hundred dense steps. dense_seconds: of one dense step; 0: unknown.
+  /// have taken in a few hundred dense steps, or all that are planned if these are fewer.
+  /// dense_seconds: of one dense step; 0: unknown.
   [[nodiscard]] bool is_affordable(double work, const LayerShape& shape,
                                    double dense_seconds) const noexcept {
-    constexpr double k_steps = 400;
-    if (!(dense_seconds > 0)) return work <= share_ * k_steps * 3 * shape.dense_work();
+    const auto steps = static_cast<double>(least_steps_);
+    if (!(dense_seconds > 0)) return work <= share_ * steps * 3 * shape.dense_work();
     return measuring_seconds_ + work * k_measurement_seconds <=
-           share_ * std::max(seconds_, k_steps * dense_seconds);
+           share_ * std::max(seconds_, steps * dense_seconds);
   }
 
   void exchange(StateArchive& archive) {
@@ -49,7 +52,10 @@ class MeasurementSchedule {
   }
 
  private:
+  static constexpr index_t k_steps = 400;
+
   double share_;
+  index_t least_steps_;
   double seconds_ = 0;
   double measuring_seconds_ = 0;
   index_t next_ = 0;

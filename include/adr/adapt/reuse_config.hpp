@@ -47,7 +47,7 @@ enum class InputGradient {
   cluster_mean,    ///< published: every member of a cluster receives the mean over its cluster
   exact,           ///< the dense product d_y W^T
   sparse,          ///< exact, over the non-zeros of d_y alone
-  sparsified,      ///< unbiased stochastic rounding of d_y, then over its non-zeros
+  sparsified,      ///< unbiased rounding of d_y, then over its non-zeros
   own_clusters,    ///< d_y is clustered by itself and looked up with the flipped kernel
   cheapest_exact,  ///< exact or sparse, whichever costs less: no approximation
 };
@@ -59,7 +59,7 @@ enum class WeightGradient {
   clusters,    ///< sums of d_y per cluster, times centroids
   exact,       ///< the dense product X^T d_y
   sparse,      ///< exact, over the non-zeros of d_y alone
-  sparsified,  ///< unbiased stochastic rounding of d_y, then over its non-zeros
+  sparsified,  ///< unbiased rounding of d_y, then over its non-zeros
   cheapest_exact,  ///< exact or sparse, whichever costs less: no approximation
 };
 
@@ -105,7 +105,8 @@ struct ReuseConfig {
   InputGradient input_gradient = InputGradient::automatic;
   WeightGradient weight_gradient = WeightGradient::automatic;
 
-  /// Stochastic rounding: values below this many root mean squares of d_y become that, or zero.
+  /// Unbiased rounding: values below this many root mean squares of d_y become that, or zero, and
+  /// hand their errors on to the same channel of the next pixel.
   double rounding_step = 2.0;
 
   NeuronVectorKind neuron_vectors = NeuronVectorKind::automatic;

@@ -73,8 +73,8 @@ struct SchedulerOptions {
   index_t first_measure_interval = 50;
   index_t measure_interval = 2000;
   static constexpr index_t k_most_steps = index_t{1} << 60;  ///< of both intervals
-  /// The share of the time of the layer, at least of 400 dense steps, that all measurements may
-  /// take.
+  /// The share of the time of the layer, at least of 400 dense steps or all that are planned, that
+  /// all measurements may take.
   double measure_share = 0.01;
   /// A rung is used where its forward pass takes at most this share of the dense one.
   double max_cost = 0.97;

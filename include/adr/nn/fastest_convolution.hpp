@@ -1,6 +1,7 @@
 // The fastest of several dense convolutions, pass by pass, found by trying.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <limits>
@@ -18,8 +19,9 @@ ADR_NAMESPACE_BEGIN
 
 /// Runs each pass with the implementation that was the fastest on its operands.
 ///
-/// The first pass of a kind over a batch size runs every implementation three times and keeps the
-/// one with the fastest run; the last four batch sizes are remembered. Math, shapes: those of
+/// The first pass of a kind over a batch size runs every implementation once, those that took less
+/// than twice as long as the fastest two times more, and keeps the one with the fastest run; the
+/// last four batch sizes are remembered. Math, shapes: those of
 /// DenseConvolution. Memory: that of the implementations. Determinism: which one is the fastest may
 /// change from run to run, and with it the last bits of results; an empty clock takes the first.
 /// Errors: std::invalid_argument from the constructor without an implementation; those of the
@@ -72,20 +74,21 @@ class FastestConvolution final : public DenseConvolution<T> {
   template <class Run>
   DenseConvolution<T>* fastest(const Run& run_with) {
     constexpr int k_runs = 3;
-    DenseConvolution<T>* best = implementations_.front().get();
-    if (implementations_.size() == 1 || !clock_) return best;
-    double least_seconds = std::numeric_limits<double>::max();
-    for (const Implementation& implementation : implementations_) {
-      for (int i = 0; i < k_runs; ++i) {
+    constexpr double k_hopeless = 2;
+    const std::size_t count = implementations_.size();
+    if (count == 1 || !clock_) return implementations_.front().get();
+    std::vector<double> seconds(count, std::numeric_limits<double>::max());
+    std::size_t best = 0;
+    for (int run = 0; run < k_runs; ++run) {
+      for (std::size_t i = 0; i < count; ++i) {
+        if (run > 0 && seconds[i] >= k_hopeless * seconds[best] && i != best) continue;
         const double start = clock_();
-        run_with(*implementation);
-        const double seconds = clock_() - start;
-        if (seconds >= least_seconds) continue;
-        least_seconds = seconds;
-        best = implementation.get();
+        run_with(*implementations_[i]);
+        seconds[i] = std::min(seconds[i], clock_() - start);
+        if (seconds[i] < seconds[best]) best = i;
       }
     }
-    return best;
+    return implementations_[best].get();
   }
 
   std::vector<Implementation> implementations_;

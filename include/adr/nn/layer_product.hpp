@@ -232,7 +232,7 @@ class LayerProduct {
         StageClock clock(config_.time_stages ? &stats_.forward_times : nullptr);
         convolution->forward(input.images, weights.matrix, bias, output.images);
         clock.finish(Stage::dense);
-        stats_.forward = {dense_work(), dense_work()};
+        stats_.forward = {shape_.dense_work(map_.rows()), shape_.dense_work(map_.rows())};
         return;
       }
     }
@@ -256,12 +256,7 @@ class LayerProduct {
       stats_.dense_fallbacks = map_.rows() > 0 ? 1 : 0;
     }
     stats_.fits = state_->shared->fits_of_pass();
-    stats_.forward.multiply_adds_dense = dense_work();
-  }
-
-  [[nodiscard]] double dense_work() const noexcept {
-    return static_cast<double>(map_.rows()) * static_cast<double>(shape_.columns) *
-           static_cast<double>(shape_.outputs);
+    stats_.forward.multiply_adds_dense = shape_.dense_work(map_.rows());
   }
 
   ProductShape shape_;

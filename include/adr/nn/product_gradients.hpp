@@ -147,8 +147,10 @@ class ProductGradients {
     }
     compute_over_non_zeros(forms, forward, input, weights, d_weights, d_input, context, stats,
                            times, timer);
-    if (forms.with_weights()) stats.weight_gradient.multiply_adds_dense = dense_work(forward);
-    if (forms.with_input()) stats.input_gradient.multiply_adds_dense = dense_work(forward);
+    if (forms.with_weights())
+      stats.weight_gradient.multiply_adds_dense = forward.shape.dense_work(forward.map.rows());
+    if (forms.with_input())
+      stats.input_gradient.multiply_adds_dense = forward.shape.dense_work(forward.map.rows());
     ++passes_;
   }
 
@@ -159,17 +161,12 @@ class ProductGradients {
     return {rounded ? config_.rounding_step : 0.0, config_.seed + passes_ * k_odd};
   }
 
-  [[nodiscard]] static double dense_work(const ForwardState<T>& forward) noexcept {
-    return static_cast<double>(forward.map.rows()) * static_cast<double>(forward.shape.columns) *
-           static_cast<double>(forward.shape.outputs);
-  }
-
   GradientForms choose(const ForwardState<T>& forward, const PixelView<const T>& d_output,
                        bool with_weights, bool with_input, Context& context, ReuseStats& stats,
                        StageTimes* times) {
     GradientCase facts;
     facts.columns = forward.shape.columns;
-    facts.dense_work = dense_work(forward);
+    facts.dense_work = forward.shape.dense_work(forward.map.rows());
     facts.clusters_usable = forward.clusters_usable;
     if (forward.shared != nullptr && forward.clusters_usable) {
       facts.cluster_work = forward.shared->weight_gradient_multiply_adds();
@@ -278,14 +275,14 @@ class ProductGradients {
     if (forms.weights == WeightGradient::exact) {
       forward.dense->weight_gradient(input.images, d_output.images, d_weights.matrix);
       clock.finish(Stage::dense);
-      stats.weight_gradient.multiply_adds_done = dense_work(forward);
+      stats.weight_gradient.multiply_adds_done = forward.shape.dense_work(forward.map.rows());
       stats.seconds.weight_gradient += timer.lap();
     }
     if constexpr (!std::is_same_v<InputOperand, NoOperand>) {
       if (forms.input == InputGradient::exact) {
         forward.dense->input_gradient(d_output.images, weights.matrix, d_input.images);
         clock.finish(Stage::dense);
-        stats.input_gradient.multiply_adds_done = dense_work(forward);
+        stats.input_gradient.multiply_adds_done = forward.shape.dense_work(forward.map.rows());
         stats.seconds.input_gradient += timer.lap();
       }
     }

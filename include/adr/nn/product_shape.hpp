@@ -78,6 +78,11 @@ struct ProductShape {
   /// columns where there is no flipped convolution.
   VectorShape pixels;
   VectorShape flipped;
+
+  /// Multiply-adds of the dense product.
+  [[nodiscard]] double dense_work(index_t rows) const noexcept {
+    return static_cast<double>(rows) * static_cast<double>(columns) * static_cast<double>(outputs);
+  }
 };
 
 /// One group of a convolution.

@@ -20,7 +20,7 @@
 
 ADR_NAMESPACE_BEGIN
 
-/// The gradients of one product over the non-zeros of d_y, exactly or after unbiased stochastic
+/// The gradients of one product over the non-zeros of d_y, exactly or after unbiased
 /// rounding. Memory: see SparseRows; kept from batch to batch. Thread-safety: none. Source: this
 /// library.
 template <class T>

@@ -431,4 +431,9 @@ TEST_CASE("a tile that cannot be numbered is refused") {
   map.grid_width = map.out_width = index_t{1} << 31;
   map.grid_height = map.out_height = 1;
   CHECK_THROWS_WITH(SparseTiles::of<float>(map, 16), adr_test::contains("can be numbered"));
+  // Bytes of a plane that are no number of 64 bits.
+  map.grid_width = map.grid_height = (index_t{1} << 59) + 1;
+  map.out_width = map.out_height = 2;
+  map.step_x = map.step_y = index_t{1} << 59;
+  CHECK_THROWS_WITH(SparseTiles::of<float>(map, 16), adr_test::contains("can be numbered"));
 }

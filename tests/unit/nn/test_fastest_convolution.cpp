@@ -130,9 +130,10 @@ TEST_CASE("Unfolding refuses impossible geometries and several groups") {
 
 TEST_CASE("The fastest runs, chosen again for every pass and batch size") {
   double now = 0;
-  const auto slow = std::make_shared<TimedConvolution>(now, 2.0, 1.0F);
+  const auto slow = std::make_shared<TimedConvolution>(now, 1.5, 1.0F);
   const auto fast = std::make_shared<TimedConvolution>(now, 1.0, 2.0F);
-  FastestConvolution<float> convolution({slow, fast}, [&] { return now; });
+  const auto hopeless = std::make_shared<TimedConvolution>(now, 2.0, 3.0F);
+  FastestConvolution<float> convolution({slow, hopeless, fast}, [&] { return now; });
   float result = 0;
   const auto forward = [&](index_t batch) {
     convolution.forward({&result, batch, 1, 1, 1, Layout::nhwc}, {&result, 1, 1}, {},
@@ -141,6 +142,7 @@ TEST_CASE("The fastest runs, chosen again for every pass and batch size") {
   };
   CHECK(forward(8) == 2.0F);
   CHECK(slow->calls == 3);
+  CHECK(hopeless->calls == 1);
   CHECK(fast->calls == 4);
   CHECK(forward(8) == 2.0F);
   CHECK(slow->calls == 3);

@@ -14,6 +14,7 @@
 #include "property/shared_cases.hpp"
 #include "support/catch.hpp"
 #include "support/data.hpp"
+#include "support/elements.hpp"
 #include "support/layer_instances.hpp"
 #include "support/refusal.hpp"
 #include "support/state_bytes.hpp"

@@ -12,6 +12,7 @@
 #include "property/reuse_reference.hpp"
 #include "support/catch.hpp"
 #include "support/data.hpp"
+#include "support/elements.hpp"
 #include "support/layer_instances.hpp"
 #include "support/refusal.hpp"
 

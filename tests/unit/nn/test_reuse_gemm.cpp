@@ -9,6 +9,7 @@
 #include "property/reuse_reference.hpp"
 #include "support/catch.hpp"
 #include "support/data.hpp"
+#include "support/elements.hpp"
 #include "support/guarded_buffer.hpp"
 #include "support/layer_instances.hpp"
 #include "support/refusal.hpp"

@@ -37,7 +37,7 @@ ADR_NAMESPACE_BEGIN
 /// stops falling, or at shares of SchedulerOptions::planned_steps; what they mean is up to the
 /// strategy (docs/adaptive.md). Every decision is in ReuseStats::decision of its layer, and in a
 /// line of the log when there is one. Errors: std::invalid_argument for options out of range.
-/// Memory: a ladder per layer. Cost: well under a microsecond per layer and step. Thread-safety:
+/// Memory: a ladder per layer. Cost: some microseconds per layer and step. Thread-safety:
 /// none. Source: Ning et al., ICDE 2019, for the published strategies; this library.
 class ReuseScheduler {
  public:

@@ -213,8 +213,9 @@ class ErrorBudgetPolicy final : public LayerPolicy {
   }
 
   void run(AdaptiveLayer& layer, const ReuseStats& stats, int phase, const Phase& allowed) {
-    if (measurements_.is_due(steps_) && allowed.error_budget > 0)
+    if (measurements_.is_due(steps_) && allowed.error_budget > 0) {
       return check_again(layer, allowed);
+    }
     const bool has_new_budget = phase != phase_;
     phase_ = phase;
     if (ladder_.empty()) return;

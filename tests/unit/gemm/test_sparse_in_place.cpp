@@ -168,4 +168,8 @@ TEST_CASE("gradients are computed in place where each output has its vector and 
   adr::VectorMap kernel = adr::row_map(16);
   kernel.offset_rows = 2;
   CHECK_FALSE(adr::sparse_gradients_in_place<float>(kernel, 4096));
+  // One row of pixels is never cut: all of it would be scratch.
+  adr::VectorMap line = adr::row_map(1);
+  line.grid_width = line.out_width = 100000;
+  CHECK_FALSE(adr::sparse_gradients_in_place<float>(line, 64));
 }

@@ -433,7 +433,8 @@ def document(results):
     lines += section("Layers", layer_commands(layers, "layers") if layers else ["scripts/networks layers"], layers,
                      layers["machines"] if layers else [], layers_body(layers) if layers else [])
     lines += section("Auto against dense, layer by layer",
-                     layer_commands(adaptive, "adaptive") if adaptive else ["scripts/networks adaptive"], adaptive, adaptive["machines"] if adaptive else [], adaptive_body(adaptive) if adaptive else [])
+                     layer_commands(adaptive, "adaptive") if adaptive else ["scripts/networks adaptive"], adaptive,
+                     adaptive["machines"] if adaptive else [], adaptive_body(adaptive) if adaptive else [])
     lines += section("Time per stage", ["scripts/bench stages --json docs/results/stages.json"], stages,
                      [stages["machine"]] if stages else [], stages_body(stages) if stages else [])
     return "\n".join(lines).rstrip() + "\n"

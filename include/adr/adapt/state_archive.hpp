@@ -146,7 +146,8 @@ class StateArchive {
  private:
   static constexpr index_t k_most_rungs = 256;
   static constexpr index_t k_most = std::numeric_limits<int>::max();
-  static constexpr index_t k_most_index = std::numeric_limits<index_t>::max();
+  // Steps and intervals of a file are added to each other, and doubled.
+  static constexpr index_t k_most_index = index_t{1} << 60;
 
   StateWriter* writer_ = nullptr;
   StateReader* reader_ = nullptr;

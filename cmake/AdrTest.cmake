@@ -10,9 +10,10 @@
 include(Catch)
 
 # The passes of layers, as tests/support/layer_instances.hpp declares them: compiled once, and in full.
-add_library(adr_test_layers STATIC EXCLUDE_FROM_ALL
-  ${PROJECT_SOURCE_DIR}/tests/support/layer_instances_float.cpp
-  ${PROJECT_SOURCE_DIR}/tests/support/layer_instances_double.cpp)
+add_library(adr_test_layers STATIC EXCLUDE_FROM_ALL ${PROJECT_SOURCE_DIR}/tests/support/layer_instances_float.cpp)
+if(NOT ADR_TEST_SELECTION STREQUAL "memory")
+  target_sources(adr_test_layers PRIVATE ${PROJECT_SOURCE_DIR}/tests/support/layer_instances_double.cpp)
+endif()
 target_include_directories(adr_test_layers PRIVATE ${PROJECT_SOURCE_DIR}/tests)
 target_link_libraries(adr_test_layers PRIVATE adr::adr adr_dev)
 if(ADR_QUICK_PROGRAMS)
@@ -40,6 +41,20 @@ function(adr_write_joined_source file includes_variable)
   set(${includes_variable} "${includes}" PARENT_SCOPE)
 endfunction()
 
+# adr_precompile_headers_of_tests(<name>) shares one precompiled header among the tests that are compiled alike, but for
+# those that replace macros of the library.
+function(adr_precompile_headers_of_tests name)
+  get_property(owner GLOBAL PROPERTY adr_owner_of_precompiled_headers)
+  if(name MATCHES "assertions")
+    return()
+  elseif(owner)
+    target_precompile_headers(${name} REUSE_FROM ${owner})
+  else()
+    target_precompile_headers(${name} PRIVATE <adr/adr.hpp> ${PROJECT_SOURCE_DIR}/tests/support/catch.hpp)
+    set_property(GLOBAL PROPERTY adr_owner_of_precompiled_headers ${name})
+  endif()
+endfunction()
+
 function(adr_add_tests name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "LABEL" "SOURCES;LIBRARIES")
   set(joined ${CMAKE_CURRENT_BINARY_DIR}/joined/${name}.cpp)
@@ -53,6 +68,7 @@ function(adr_add_tests name)
   # Kernels are tested as they are shipped: with the optimisation of the build.
   if(NOT name MATCHES "_kernels$")
     target_compile_options(${name} PRIVATE ${ADR_QUICK_OPTIMISATION})
+    adr_precompile_headers_of_tests(${name})
   endif()
   catch_discover_tests(${name}
     TEST_PREFIX "${name}:"

@@ -72,20 +72,20 @@ int main(int argc, char** argv) {
   Options options;
   int exit_code = 0;
   if (!parse_options(argc, argv, options, exit_code)) return exit_code;
+  const auto fail = [](const std::exception& error, int code) {
+    std::fprintf(stderr, "train: %s\n", error.what());
+    return code;
+  };
   try {
     train(options);
   } catch (const UserError& error) {
-    std::fprintf(stderr, "train: %s\n", error.what());
-    return k_user_error;
+    return fail(error, k_user_error);
   } catch (const std::invalid_argument& error) {  // a setting that a layer refuses
-    std::fprintf(stderr, "train: %s\n", error.what());
-    return k_user_error;
+    return fail(error, k_user_error);
   } catch (const Diverged& error) {
-    std::fprintf(stderr, "train: %s\n", error.what());
-    return k_diverged;
+    return fail(error, k_diverged);
   } catch (const std::exception& error) {
-    std::fprintf(stderr, "train: %s\n", error.what());
-    return k_failure;
+    return fail(error, k_failure);
   }
   return 0;
 }

@@ -35,8 +35,8 @@ UNFOLDED = "dense-openblas"  # im2col and a product, the baseline of the publish
 NETWORKS = {
     "cifarnet": {"epochs": 6, "batch": 128, "lr": 0.01, "lr-step": 2, "train-images": 0, "test-images": 0},
     "alexnet": {"epochs": 6, "batch": 128, "lr": 0.01, "lr-step": 2, "train-images": 10000, "test-images": 0},
-    "vgg19": {"epochs": 3, "batch": 64, "lr": 0.01, "lr-step": 0, "train-images": 4000, "test-images": 2000},
-    "vgg19-bn": {"epochs": 3, "batch": 64, "lr": 0.01, "lr-step": 0, "train-images": 4000, "test-images": 2000},
+    "vgg19": {"epochs": 6, "batch": 64, "lr": 0.01, "lr-step": 0, "train-images": 4000, "test-images": 2000},
+    "vgg19-bn": {"epochs": 6, "batch": 64, "lr": 0.01, "lr-step": 0, "train-images": 4000, "test-images": 2000},
 }
 
 # The phases of the schedule. The library's own for CifarNet, spelled out; the errors of many layers add up, so the deep

@@ -1,12 +1,11 @@
-// The CSV file of a run: a header and one row per epoch, each on disk before the next epoch begins.
+// The CSV file of a run: a row per epoch.
 #pragma once
 
-#include <filesystem>
-#include <fstream>
+#include <cstddef>
 #include <sstream>
 #include <string>
-#include <vector>
 
+#include "training/csv_file.hpp"
 #include "training/epoch_report.hpp"
 #include "training/errors.hpp"
 #include "training/reuse_options.hpp"
@@ -47,49 +46,10 @@ inline std::string csv_row(const EpochReport& report) {
   return row.str();
 }
 
-class CsvLog {
- public:
-  /// Starts the file anew, or keeps the rows of the first kept_epochs of a run that is resumed.
-  /// Without a path nothing is written. Errors: UserError when the file cannot be written or its
-  /// rows are not those of the resumed run.
-  CsvLog(const std::string& path, std::size_t convolution_count, index_t kept_epochs)
-      : path_(path) {
-    if (path.empty()) return;
-    const std::string header = csv_header(convolution_count);
-    std::vector<std::string> lines = {header};
-    if (kept_epochs > 0 && std::filesystem::exists(path)) lines = rows_to_keep(header, kept_epochs);
-    file_.open(path, std::ios::trunc);
-    for (const std::string& line : lines) write_line(line);
-  }
-
-  void append(const EpochReport& report) {
-    if (!path_.empty()) write_line(csv_row(report));
-  }
-
- private:
-  [[nodiscard]] std::vector<std::string> rows_to_keep(const std::string& header,
-                                                      index_t kept_epochs) const {
-    std::ifstream file(path_);
-    std::vector<std::string> lines;
-    for (std::string line;
-         static_cast<index_t>(lines.size()) <= kept_epochs && std::getline(file, line);) {
-      lines.push_back(line);
-    }
-    require(!lines.empty() && lines.front() == header, path_,
-            ": to be continued, the CSV file must begin with the columns of this run");
-    require(static_cast<index_t>(lines.size()) == kept_epochs + 1, path_,
-            ": to be continued, the CSV file must hold the ", kept_epochs,
-            " epochs of the checkpoint, got ", lines.size() - 1);
-    return lines;
-  }
-
-  void write_line(const std::string& line) {
-    file_ << line << '\n' << std::flush;
-    require(file_.good(), "--csv: cannot write to '", path_, "'");
-  }
-
-  std::string path_;
-  std::ofstream file_;
-};
+/// Begins, or continues after epochs that a resumed run has done, the CSV file of a run.
+inline CsvFile csv_log(const std::string& path, std::size_t convolution_count,
+                       index_t epochs_done) {
+  return {"--csv", path, csv_header(convolution_count), {epochs_done, epochs_done}};
+}
 
 }  // namespace training

@@ -9,7 +9,9 @@
 #include <vector>
 
 #include "adr/core/context.hpp"
+#include "adr/gemm/dense_convolution.hpp"
 #include "adr/gemm/dense_gemm.hpp"
+#include "adr/unfold/conv_geometry.hpp"
 #include "training/dense_backend.hpp"
 #include "training/errors.hpp"
 #include "training/layers/batch_norm.hpp"
@@ -75,9 +77,7 @@ class NetworkBuilder {
     }
     auto layer = std::make_unique<Conv<T>>(name, geometry, reuse, settings_.dense_gemm, next_,
                                            random_, context_);
-    if (settings_.dense_convolution) {
-      layer->set_dense_convolution(settings_.dense_convolution(geometry));
-    }
+    layer->set_dense_convolution(dense_convolution(geometry));
     convolutions_.push_back(layer.get());
     layers_.push_back(std::move(layer));
   }
@@ -103,6 +103,17 @@ class NetworkBuilder {
     layers_.push_back(std::move(layer));
   }
 
+  /// One for all layers of a geometry, so that its fastest form is looked for once.
+  std::shared_ptr<adr::DenseConvolution<T>> dense_convolution(const adr::ConvGeometry& geometry) {
+    if (!settings_.dense_convolution) return nullptr;
+    for (const auto& [known, convolution] : dense_convolutions_) {
+      if (known == geometry) return convolution;
+    }
+    auto convolution = settings_.dense_convolution(geometry);
+    dense_convolutions_.emplace_back(geometry, convolution);
+    return convolution;
+  }
+
   static FollowedBy followed_by(const std::vector<LayerDescription>& layers, std::size_t i) {
     if (i + 1 == layers.size()) return FollowedBy::nothing;
     return std::holds_alternative<MaxPoolLayer>(layers[i + 1]) ? FollowedBy::max_pool
@@ -124,6 +135,8 @@ class NetworkBuilder {
   std::vector<std::unique_ptr<Layer<T>>> layers_;
   std::vector<Conv<T>*> convolutions_;
   std::vector<Linear<T>*> linears_;
+  std::vector<std::pair<adr::ConvGeometry, std::shared_ptr<adr::DenseConvolution<T>>>>
+      dense_convolutions_;
 };
 
 }  // namespace training

@@ -2,14 +2,13 @@
 // docs/adaptive.md is made from it.
 #pragma once
 
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
+#include <cstddef>
+#include <sstream>
 #include <string>
 #include <vector>
 
 #include "adr/adapt/reuse_stats.hpp"
-#include "training/errors.hpp"
+#include "training/csv_file.hpp"
 #include "training/layers/conv.hpp"
 #include "training/reuse_options.hpp"
 
@@ -17,26 +16,15 @@ namespace training {
 
 class StepTrace {
  public:
-  /// Starts the file anew, or keeps the rows up to step kept_steps of a run that is resumed.
-  /// Without a path nothing is written. Errors: UserError when the file cannot be written or its
-  /// columns are not those of the resumed run.
-  StepTrace(const std::string& path, std::size_t convolution_count, index_t kept_steps)
-      : path_(path), errors_(convolution_count) {
-    if (path.empty()) return;
-    std::vector<std::string> lines = {header(convolution_count)};
-    if (kept_steps > 0 && std::filesystem::exists(path)) keep_rows(kept_steps, lines);
-    file_.open(path, std::ios::trunc);
-    for (const std::string& line : lines) {
-      file_ << line;
-      end_line();
-    }
-  }
+  /// Begins the file, or continues it after steps that a resumed run has done; see CsvFile.
+  StepTrace(const std::string& path, std::size_t convolution_count, index_t steps_done)
+      : file_("--trace", path, header(convolution_count), {steps_done, steps_done / k_interval}),
+        errors_(convolution_count) {}
 
   /// The loss is averaged over the steps since the last row.
   template <class T>
   void append(index_t step, double loss, const std::vector<Conv<T>*>& convolutions) {
-    constexpr index_t k_interval = 10;  // the meter's
-    if (path_.empty()) return;
+    if (!file_.is_open()) return;
     loss_sum_ += loss;
     ++losses_;
     for (std::size_t i = 0; i < errors_.size(); ++i) {
@@ -45,20 +33,23 @@ class StepTrace {
       if (stats.method == adr::Method::dense) errors_[i] = 0;
     }
     if (step % k_interval != 0) return;
-    file_ << step << ',' << loss_sum_ / static_cast<double>(losses_);
+    std::ostringstream row;
+    row << step << ',' << loss_sum_ / static_cast<double>(losses_);
     for (std::size_t i = 0; i < convolutions.size(); ++i) {
       const adr::ReuseStats& stats = convolutions[i]->stats();
       const adr::Decision& decision = stats.decision;
-      file_ << ',' << adr::label(convolutions[i]->config()) << ',' << decision.rung << ','
-            << decision.rungs << ',' << decision.phase << ',' << decision.error_budget << ','
-            << errors_[i] << ',' << stats.seconds.total() << ',' << stats.gradient_density;
+      row << ',' << adr::label(convolutions[i]->config()) << ',' << decision.rung << ','
+          << decision.rungs << ',' << decision.phase << ',' << decision.error_budget << ','
+          << errors_[i] << ',' << stats.seconds.total() << ',' << stats.gradient_density;
     }
-    end_line();
+    file_.append(row.str());
     loss_sum_ = 0;
     losses_ = 0;
   }
 
  private:
+  static constexpr index_t k_interval = 10;  // the meter's
+
   static std::string header(std::size_t convolution_count) {
     std::string line = "step,loss";
     for (std::size_t i = 1; i <= convolution_count; ++i) {
@@ -70,24 +61,7 @@ class StepTrace {
     return line;
   }
 
-  /// Adds the rows of the file up to that step to the header.
-  void keep_rows(index_t kept_steps, std::vector<std::string>& lines) const {
-    std::ifstream file(path_);
-    std::string line;
-    require(std::getline(file, line) && line == lines.front(), path_,
-            ": to be continued, the trace must begin with the columns of this run");
-    while (std::getline(file, line) && std::strtoll(line.c_str(), nullptr, 10) <= kept_steps) {
-      lines.push_back(line);
-    }
-  }
-
-  void end_line() {
-    file_ << '\n' << std::flush;
-    require(file_.good(), "--trace: cannot write to '", path_, "'");
-  }
-
-  std::string path_;
-  std::ofstream file_;
+  CsvFile file_;
   double loss_sum_ = 0;
   index_t losses_ = 0;
   std::vector<double> errors_;  ///< the last that was metered, 0 before the first

@@ -13,6 +13,7 @@
 
 #include "adr/adapt/scheduler.hpp"
 #include "training/checkpoint.hpp"
+#include "training/csv_file.hpp"
 #include "training/csv_log.hpp"
 #include "training/evaluation.hpp"
 #include "training/run_settings.hpp"
@@ -94,7 +95,7 @@ class Trainer {
   /// Trains up to the planned epoch and returns the last report.
   /// Errors: Diverged when the loss stops being finite, after the epoch's row is written.
   EpochReport run(const TrainingObserver& observer = {}) {
-    CsvLog csv(plan_.csv, network_.convolutions().size(), epochs_done());
+    CsvFile csv = csv_log(plan_.csv, network_.convolutions().size(), epochs_done());
     StepTrace trace(plan_.trace, network_.convolutions().size(), epochs_done() * steps_per_epoch());
     EpochReport report;
     if (epochs_done() == 0) write_snapshots("initial");
@@ -102,7 +103,7 @@ class Trainer {
       report = train_epoch(observer, trace);
       const bool diverged = !std::isfinite(report.train_loss);
       if (!diverged) evaluate(report);
-      csv.append(report);
+      csv.append(csv_row(report));
       if (diverged) {
         throw Diverged(message("the loss is ", report.train_loss, " in epoch ", report.epoch,
                                " at a learning rate of ", report.learning_rate,

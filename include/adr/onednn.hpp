@@ -4,10 +4,8 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <cstddef>
 #include <dnnl.hpp>
-#include <limits>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -18,7 +16,9 @@
 #endif
 
 #include "adr/core/aligned_buffer.hpp"
+#include "adr/core/context.hpp"
 #include "adr/core/errors.hpp"
+#include "adr/core/fastest.hpp"
 #include "adr/core/recently_used.hpp"
 #include "adr/core/types.hpp"
 #include "adr/core/view_checks.hpp"
@@ -32,15 +32,16 @@ ADR_NAMESPACE_BEGIN
 ///
 /// Math, shapes: those of DenseConvolution; any geometry, groups included, and any batch. The first
 /// pass of a kind over a batch size makes the candidates (direct and Winograd, on the tensors as
-/// they lie or copied to oneDNN's own formats and back), runs each three times on the operands at
-/// hand, copies included, and keeps the one with the fastest run; the last four batch sizes are
-/// remembered. Determinism: which one is the fastest may change from run to run, and so may the
-/// last bits of the results; Winograd's rounding errors are larger than those of direct
-/// convolution. Threads: the given number when the program is compiled with ADR_OPENMP and oneDNN
-/// runs on the same OpenMP; else oneDNN decides. Cost: N K M multiply-adds. Memory: copies of
-/// operands that are in another format, and oneDNN's scratch; nothing is allocated here in the
-/// steady state. Errors: std::invalid_argument for an impossible geometry, a thread count below 1
-/// or wrong shapes; dnnl::error for what oneDNN refuses. Thread-safety: none. Source: oneDNN.
+/// they lie or copied to oneDNN's own formats and back), runs each up to three times
+/// (detail::fastest_of) on the operands at hand, copies included, and keeps the one with the
+/// fastest run; the last four batch sizes are remembered. Determinism: which one is the fastest may
+/// change from run to run, and so may the last bits of the results; Winograd's rounding errors are
+/// larger than those of direct convolution. Threads: the given number when the program is compiled
+/// with ADR_OPENMP and oneDNN runs on the same OpenMP; else oneDNN decides. Cost: N K M
+/// multiply-adds. Memory: copies of operands that are in another format, and oneDNN's scratch;
+/// nothing is allocated here in the steady state. Errors: std::invalid_argument for an impossible
+/// geometry, a thread count below 1 or wrong shapes; dnnl::error for what oneDNN refuses.
+/// Thread-safety: none. Source: oneDNN.
 class OneDnnConvolution final : public DenseConvolution<float> {
  public:
   OneDnnConvolution(const ConvGeometry& geometry, int threads)
@@ -150,7 +151,7 @@ class OneDnnConvolution final : public DenseConvolution<float> {
     OneDnnPlan* plan = plans.find(key);
     if (plan == nullptr) {
       plan = &plans.insert(key, fastest_plan(pass, key, pointers));
-      fit_arena(*plan);
+      fit_arena({});
     }
     plan->execute(pointers, arena_.data(), stream_);
   }
@@ -162,17 +163,10 @@ class OneDnnConvolution final : public DenseConvolution<float> {
     const auto references = std::stable_partition(
         plans.begin(), plans.end(), [](const OneDnnPlan& plan) { return !plan.is_reference(); });
     if (references != plans.begin()) plans.erase(references, plans.end());
-    if (plans.size() == 1) return plans.front();
-    const OneDnnPlan* fastest = &plans.front();
-    double least_seconds = std::numeric_limits<double>::max();
-    for (OneDnnPlan& plan : plans) {
-      fit_arena(plan);
-      const double seconds = seconds_of(plan, pointers, least_seconds);
-      if (seconds >= least_seconds) continue;
-      least_seconds = seconds;
-      fastest = &plan;
-    }
-    return *fastest;
+    fit_arena(plans);
+    return plans[detail::fastest_of(plans.size(), steady_seconds, [&](std::size_t i) {
+      plans[i].execute(pointers, arena_.data(), stream_);
+    })];
   }
 
   /// Every combination of algorithm and formats that oneDNN has, once.
@@ -192,27 +186,12 @@ class OneDnnConvolution final : public DenseConvolution<float> {
     return plans;
   }
 
-  /// Seconds of the faster of two runs after one that warms up, or of the first where that is out
-  /// of the question.
-  double seconds_of(OneDnnPlan& plan, const OneDnnPointers& pointers, double to_beat) {
-    constexpr double k_hopeless = 2;
-    const auto once = [&] {
-      const auto start = std::chrono::steady_clock::now();
-      plan.execute(pointers, arena_.data(), stream_);
-      return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    };
-    const double cold = once();
-    if (cold > k_hopeless * to_beat) return cold;
-    const double first = once();
-    return std::min(first, once());
-  }
-
-  /// Makes the arena as large as this plan and those that are kept need it.
-  void fit_arena(const OneDnnPlan& plan) {
-    index_t bytes = plan.arena_bytes();
-    for (const Plans& plans : plans_) {
-      plans.for_each([&](const OneDnnPlan& kept) { bytes = std::max(bytes, kept.arena_bytes()); });
-    }
+  /// Makes the arena as large as these plans and those that are kept need it.
+  void fit_arena(const std::vector<OneDnnPlan>& tried) {
+    index_t bytes = 0;
+    const auto fit = [&](const OneDnnPlan& plan) { bytes = std::max(bytes, plan.arena_bytes()); };
+    for (const OneDnnPlan& plan : tried) fit(plan);
+    for (const Plans& plans : plans_) plans.for_each(fit);
     if (bytes != arena_.size()) arena_ = AlignedBuffer<unsigned char>(bytes);
   }
 

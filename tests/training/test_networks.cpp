@@ -1,9 +1,11 @@
 // The networks that can be named: they are what the papers describe, and they can be built.
 #include <cstddef>
+#include <memory>
 #include <string>
 #include <variant>
 #include <vector>
 
+#include "adr/nn/unfolded_convolution.hpp"
 #include "support/catch.hpp"
 #include "support/layer_instances.hpp"
 #include "training/network.hpp"
@@ -95,4 +97,21 @@ TEST_CASE("A network that is not there, or lacks what is asked for, is refused")
                     contains("--lrn is for cifarnet, got vgg19"));
   CHECK(network_by_name("cifarnet", options).layers.size() ==
         network_by_name("cifarnet", {}).layers.size() + 2);
+}
+
+TEST_CASE("Layers of one geometry share a dense convolution") {
+  adr::Context context(1);
+  const NetworkDescription description = network_by_name("vgg19", {});
+  NetworkSettings<float> settings;
+  adr::ReuseConfig dense;
+  dense.method = adr::Method::dense;
+  settings.reuse.assign(conv_count(description), dense);
+  int made = 0;
+  settings.dense_convolution = [&made](const adr::ConvGeometry& geometry) {
+    ++made;
+    return std::make_shared<adr::UnfoldedConvolution<float>>(geometry, adr::DenseGemm<float>(), 1);
+  };
+  const Network<float> network(description, settings, context);
+  // conv6 to 8, 10 to 12 and 13 to 16 are alike.
+  CHECK(made == 9);
 }

@@ -1,16 +1,15 @@
 // The fastest of several dense convolutions, pass by pass, found by trying.
 #pragma once
 
-#include <algorithm>
 #include <array>
 #include <cstddef>
-#include <limits>
 #include <memory>
 #include <utility>
 #include <vector>
 
 #include "adr/core/context.hpp"
 #include "adr/core/errors.hpp"
+#include "adr/core/fastest.hpp"
 #include "adr/core/recently_used.hpp"
 #include "adr/core/types.hpp"
 #include "adr/gemm/dense_convolution.hpp"
@@ -19,13 +18,14 @@ ADR_NAMESPACE_BEGIN
 
 /// Runs each pass with the implementation that was the fastest on its operands.
 ///
-/// The first pass of a kind over a batch size runs every implementation once, those that took less
-/// than twice as long as the fastest two times more, and keeps the one with the fastest run; the
-/// last four batch sizes are remembered. Math, shapes: those of
-/// DenseConvolution. Memory: that of the implementations. Determinism: which one is the fastest may
-/// change from run to run, and with it the last bits of results; an empty clock takes the first.
-/// Errors: std::invalid_argument from the constructor without an implementation; those of the
-/// implementations. Thread-safety: none. Source: this library.
+/// The first pass of a kind over a batch size runs every implementation up to three times
+/// (detail::fastest_of) and keeps the one with the fastest run; the last four batch sizes are
+/// remembered. Layers of one geometry that run one after the other can share an object, and what it
+/// has found out. Math, shapes: those of DenseConvolution. Memory: that of the implementations.
+/// Determinism: which one is the fastest may change from run to run, and with it the last bits of
+/// results; an empty clock takes the first. Errors: std::invalid_argument from the constructor
+/// without an implementation; those of the implementations. Thread-safety: none. Source: this
+/// library.
 template <class T>
 class FastestConvolution final : public DenseConvolution<T> {
  public:
@@ -67,28 +67,12 @@ class FastestConvolution final : public DenseConvolution<T> {
   template <class Run>
   void run(Kind kind, index_t batch, const Run& run_with) {
     DenseConvolution<T>** choice = choices_[kind].find(batch);
-    if (choice == nullptr) choice = &choices_[kind].insert(batch, fastest(run_with));
-    run_with(**choice);
-  }
-
-  template <class Run>
-  DenseConvolution<T>* fastest(const Run& run_with) {
-    constexpr int k_runs = 3;
-    constexpr double k_hopeless = 2;
-    const std::size_t count = implementations_.size();
-    if (count == 1 || !clock_) return implementations_.front().get();
-    std::vector<double> seconds(count, std::numeric_limits<double>::max());
-    std::size_t best = 0;
-    for (int run = 0; run < k_runs; ++run) {
-      for (std::size_t i = 0; i < count; ++i) {
-        if (run > 0 && seconds[i] >= k_hopeless * seconds[best] && i != best) continue;
-        const double start = clock_();
-        run_with(*implementations_[i]);
-        seconds[i] = std::min(seconds[i], clock_() - start);
-        if (seconds[i] < seconds[best]) best = i;
-      }
+    if (choice == nullptr) {
+      const std::size_t fastest = detail::fastest_of(
+          implementations_.size(), clock_, [&](std::size_t i) { run_with(*implementations_[i]); });
+      choice = &choices_[kind].insert(batch, implementations_[fastest].get());
     }
-    return implementations_[best].get();
+    run_with(**choice);
   }
 
   std::vector<Implementation> implementations_;

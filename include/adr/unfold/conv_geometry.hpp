@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <tuple>
 
 #include "adr/core/errors.hpp"
 #include "adr/core/types.hpp"
@@ -113,5 +114,17 @@ struct ConvGeometry {
     return room < 0 ? 0 : room / stride + 1;
   }
 };
+
+/// Whether all that describes a layer is the same.
+inline bool operator==(const ConvGeometry& a, const ConvGeometry& b) noexcept {
+  const auto all = [](const ConvGeometry& g) {
+    return std::tie(g.in_channels, g.in_height, g.in_width, g.out_channels, g.kernel_height,
+                    g.kernel_width, g.stride_height, g.stride_width, g.pad_top, g.pad_bottom,
+                    g.pad_left, g.pad_right, g.dilation_height, g.dilation_width, g.groups,
+                    g.layout);
+  };
+  return all(a) == all(b);
+}
+inline bool operator!=(const ConvGeometry& a, const ConvGeometry& b) noexcept { return !(a == b); }
 
 ADR_NAMESPACE_END

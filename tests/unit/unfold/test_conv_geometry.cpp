@@ -1,3 +1,4 @@
+#include <initializer_list>
 #include <limits>
 
 #include "adr/unfold/conv_geometry.hpp"
@@ -207,4 +208,24 @@ TEST_CASE("ConvGeometry refuses sizes whose sums could overflow") {
         }) == rule + "2305843009213693952");
   CHECK(after([](ConvGeometry& g) { g.dilation_width = index_t{1} << 60; }) ==
         rule + "3458764513820540928");
+}
+
+TEST_CASE("ConvGeometry is equal when all that describes a layer is") {
+  using Change = void (*)(ConvGeometry&);
+  CHECK(small() == small());
+  CHECK_FALSE(small() != small());
+  for (const Change change : std::initializer_list<Change>{
+           [](ConvGeometry& g) { ++g.in_channels; }, [](ConvGeometry& g) { ++g.in_height; },
+           [](ConvGeometry& g) { ++g.in_width; }, [](ConvGeometry& g) { ++g.out_channels; },
+           [](ConvGeometry& g) { ++g.kernel_height; }, [](ConvGeometry& g) { ++g.kernel_width; },
+           [](ConvGeometry& g) { ++g.stride_height; }, [](ConvGeometry& g) { ++g.stride_width; },
+           [](ConvGeometry& g) { ++g.pad_top; }, [](ConvGeometry& g) { ++g.pad_bottom; },
+           [](ConvGeometry& g) { ++g.pad_left; }, [](ConvGeometry& g) { ++g.pad_right; },
+           [](ConvGeometry& g) { ++g.dilation_height; },
+           [](ConvGeometry& g) { ++g.dilation_width; }, [](ConvGeometry& g) { ++g.groups; },
+           [](ConvGeometry& g) { g.layout = adr::Layout::nhwc; }}) {
+    ConvGeometry other = small();
+    change(other);
+    CHECK(other != small());
+  }
 }

@@ -14,6 +14,7 @@ import sys
 
 WORTH_THREADS = 1e8  # multiply-adds: less takes microseconds, in which waking a thread is what is timed
 SHARED = ("adr_codebook", "adr_subspace")  # this library's methods in training
+GRADIENTS = "adr_gradients"  # exact forward passes, gradients over non-zeros
 MAIN_PASSES = ("forward", "weight_gradient", "input_gradient")
 
 
@@ -185,9 +186,14 @@ def moments(data):
     return unique((row["network"], row.get("moment", "")) for row in data["rows"])
 
 
+def saves(row):
+    """Whether the pass of the row is one that this library computes in another way than densely."""
+    return row["engine"] in SHARED or (row["engine"] == GRADIENTS and row["pass"] != "forward")
+
+
 def fastest(rows, least, most, error="relative_error"):
     """Speed-up and error of the fastest reuse whose error lies between those; a dash without one."""
-    fitting = [r for r in rows if r["engine"] in SHARED and r.get(error) is not None and least <= r[error] <= most]
+    fitting = [r for r in rows if saves(r) and r.get(error) is not None and least <= r[error] <= most]
     best = max(fitting, key=lambda r: r["speedup_vs_best_dense"], default=None)
     return "-" if best is None else f"{best['speedup_vs_best_dense']:.2f}x ({best[error]:.3f})"
 
@@ -223,8 +229,10 @@ def layers_body(data):
                 passes = {name: [r for r in of_layer if r["pass"] == name] for name in ("weight_gradient", "input_gradient", "step")}
                 line = [layer, "x".join(str(forward[0]["shape"][k]) for k in "nkm"), forward[0]["best_dense"]]
                 line += [fastest(forward, 0, error) for error in (0.05, 0.1, 0.2)]
-                line += [fastest(passes["weight_gradient"], 0, EXACT), fastest(passes["weight_gradient"], EXACT, 1),
-                         fastest(passes["input_gradient"], 0, 1)]
+                line.append(fastest(passes["weight_gradient"], 0, EXACT))
+                for engines in ((GRADIENTS,), SHARED):
+                    line.append(fastest([r for r in passes["weight_gradient"] if r["engine"] in engines], EXACT, 1))
+                line.append(fastest(passes["input_gradient"], 0, 1))
                 line += [fastest(passes["step"], 0, error, "relative_error_of_output") for error in (0.1, 0.2)]
                 published = next((r for r in forward if r["engine"] == "adr_hyperplane"), None)
                 line.append("-" if published is None else
@@ -232,22 +240,24 @@ def layers_body(data):
                 cells.append(line)
             lines += [f"{threads} thread(s), batch {mine[0]['batch']}, layout {mine[0]['layout']}:", ""]
             lines += table(["layer", "N x K x M", "best dense forward", "forward, error ≤ 0.05", "≤ 0.1", "≤ 0.2",
-                            "dW, exact", "dW, clusters", "dX", "step, forward error ≤ 0.1", "≤ 0.2", "published forward"],
+                            "dW, exact", "dW, rounded", "dW, clusters", "dX", "step, forward error ≤ 0.1", "≤ 0.2", "published forward"],
                            cells) + [""]
-    losing = [r for r in data["rows"] if r["engine"] in SHARED
-              and r["pass"] in MAIN_PASSES + ("step",) and r["speedup_vs_best_dense"] < 1]
-    total = [r for r in data["rows"] if r["engine"] in SHARED
-             and r["pass"] in MAIN_PASSES + ("step",)]
+    total = [r for r in data["rows"] if saves(r) and r["pass"] in MAIN_PASSES + ("step",)]
+    losing = [r for r in total if r["speedup_vs_best_dense"] < 1]
+    with_exact = unique(r["network"] for r in data["rows"] if r["engine"] == GRADIENTS)
     lines += ["Speed-ups are over the fastest dense engine of that pass at as many threads, in the same rounds, of the "
-              "fastest setting of codebooks or subspaces; errors in brackets, relative, of the pass's own result, of a step "
-              "those of its output. dW, exact: over the non-zeros of the output gradient. dW, clusters: of the clusters of the "
+              "fastest setting of codebooks and subspaces"
+              + (f", and of exact forward passes with gradients over non-zeros ({', '.join(with_exact)})" if with_exact else "") +
+              "; errors in brackets, relative, of the pass's own result, of a step those of its output. dW, exact: over the "
+              "non-zeros of the output gradient; rounded: over those that unbiased rounding leaves; clusters: of the clusters of the "
               "forward pass, which is biased. dX: over the non-zeros, where the error is above 0 those of a gradient rounded "
-              "without bias. A step is all that training does with the layer.", "",
+              "without bias. A step is all that training does with the layer. With more than 4096 inputs fully connected layers "
+              "have no codebooks and subspaces: fitting those takes minutes.", "",
               "![Speed against error per layer](images/speed_against_error.svg)", "",
               "![Speed-up of two threads over one](images/thread_scaling.svg)" if has_scaling(data) else
               "Thread scaling was not measured in this run (`--threads 1,2`).", "", "### Where reuse loses", "",
-              f"{len(losing)} of {len(total)} rows of codebooks and subspaces are slower than the fastest dense engine. By "
-              "layer, the passes in which no setting is faster:", ""]
+              f"{len(losing)} of {len(total)} rows of reuse are slower than the fastest dense engine. By layer, the passes in "
+              "which no setting is faster:", ""]
     return lines + losing_lines(data)
 
 
@@ -262,7 +272,7 @@ def has_scaling(data):
 def losing_lines(data):
     groups = {}
     for r in data["rows"]:
-        if r["engine"] in SHARED and r["pass"] in MAIN_PASSES + ("step",):
+        if saves(r) and r["pass"] in MAIN_PASSES + ("step",):
             key = (r["network"], r["layer"], r["pass"])
             groups[key] = max(groups.get(key, 0), r["speedup_vs_best_dense"])
     lines = {}
@@ -461,6 +471,8 @@ def self_test():
     assert fastest(rows, 0, 0.05) == "0.90x (0.040)"
     assert fastest(rows, 0.1, 1) == "5.00x (0.200)"
     assert fastest(rows, 0, 0.01) == "-"
+    assert fastest([row(GRADIENTS, 0.0, 1.0)], 0, 1) == "-"
+    assert fastest([row(GRADIENTS, 0.0, 2.0) | {"pass": "weight_gradient"}], 0, 1) == "2.00x (0.000)"
     runs = [{"network": "n", "run": run, "seed": seed} for run, seeds in (("dense", (2, 1)), ("auto", (1, 2)), ("other", (1,)))
             for seed in seeds]
     assert training_commands({"rows": runs})[:2] == [

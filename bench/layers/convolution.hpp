@@ -68,8 +68,8 @@ class LibraryConvolution : public Convolution {
     return layer_.workspace_bytes(tensors_.batch());
   }
   [[nodiscard]] std::string config(const PassParts&) const override {
-    const bool dense = layer_.config().method == adr::Method::dense;
-    return (dense ? "im2col" : adr::label(layer_.config())) + ", products by " + product_.name;
+    const std::string setting = adr::label(layer_.config());
+    return (setting == "dense" ? "im2col" : setting) + ", products by " + product_.name;
   }
 
   [[nodiscard]] const adr::ReuseConv2d<float>& layer() const noexcept { return layer_; }

@@ -28,9 +28,8 @@ struct LayerEngine {
   [[nodiscard]] bool dense() const noexcept { return !reuse.has_value(); }
   /// True when forward passes fit something to their inputs now and then.
   [[nodiscard]] bool refits() const noexcept {
-    return !dense() && !frozen &&
-           (reuse->method != adr::Method::hyperplane ||
-            reuse->hash_center == adr::HashCenter::mean);
+    if (dense() || frozen || reuse->method == adr::Method::dense) return false;
+    return reuse->method != adr::Method::hyperplane || reuse->hash_center == adr::HashCenter::mean;
   }
   [[nodiscard]] std::string title() const { return label.empty() ? name : name + " " + label; }
 };

@@ -59,6 +59,20 @@ inline LayerSetting with_gradients(LayerSetting setting, const std::string& labe
   return setting;
 }
 
+/// Exact forward passes, and gradients over the non-zeros, of which rounding leaves fewer.
+inline std::vector<LayerSetting> gradients_settings() {
+  using adr::InputGradient;
+  using adr::WeightGradient;
+  LayerSetting dense = {"adr_gradients", "dense", {}};
+  dense.config.method = adr::Method::dense;
+  dense.config.rounding_step = 1.5;  // what deep networks are trained with
+  LayerSetting exact = with_gradients(dense, "exact dW dX", WeightGradient::cheapest_exact,
+                                      InputGradient::cheapest_exact);
+  exact.gradients_only = false;
+  return {exact, with_gradients(dense, "rounded dW dX", WeightGradient::sparsified,
+                                InputGradient::sparsified)};
+}
+
 }  // namespace detail
 
 /// How many settings are compared.
@@ -90,13 +104,18 @@ inline std::vector<LayerSetting> many_settings(const ConvLayer& layer, SettingsA
   return settings;
 }
 
-/// The published method, and of what a schedule would try 4, 8 and 12 codebooks and subspaces of a
-/// quarter and a half of the coordinates.
+/// The published method, exact forward passes with gradients over non-zeros, exact and rounded, and
+/// of what a schedule would try 4, 8 and 12 codebooks and subspaces of a quarter and a half of the
+/// coordinates; nothing of the latter for vectors so long that fitting to them takes minutes, which
+/// no schedule can afford.
 inline std::vector<LayerSetting> few_settings(const ConvLayer& layer) {
+  constexpr index_t k_longest_fitted = 4096;
   const adr::ConvGeometry geometry = layer.geometry(adr::Layout::nchw);
   const adr::LayerShape shape =
       adr::ReuseConv2d<float>(geometry, codebook_setting(2).config).layer_shape();
-  std::vector<LayerSetting> settings = {hyperplane_setting(layer)};
+  std::vector<LayerSetting> settings = gradients_settings();
+  settings.push_back(hyperplane_setting(layer));
+  if (shape.vector_length > k_longest_fitted) return settings;
   for (const adr::ReuseConfig& config : adr::shared_candidates(shape, adr::ReuseConfig())) {
     if (config.method == adr::Method::codebook) {
       if (config.codebooks % 4 != 0) continue;

@@ -54,9 +54,12 @@ endfunction()
 
 if(ADR_BUILD_TESTS)
   find_package(Catch2 CONFIG QUIET)
-  if(Catch2_FOUND AND Catch2_VERSION VERSION_LESS 3)
-    # Catch2 2 is one header. Its main function is compiled here, not taken from the package, because the
-    # package's library is of the build machine's architecture alone.
+  if(TARGET Catch2::Catch2WithMain AND NOT CMAKE_CROSSCOMPILING)
+    add_library(adr_dev::catch INTERFACE IMPORTED GLOBAL)
+    target_link_libraries(adr_dev::catch INTERFACE Catch2::Catch2WithMain)
+  elseif(Catch2_FOUND AND Catch2_VERSION VERSION_LESS 3)
+    # Catch2 2 is one header, so that its main function can be compiled where the package has a library for the build
+    # machine's architecture alone, or none.
     add_library(adr_catch_main STATIC EXCLUDE_FROM_ALL
       ${CMAKE_CURRENT_SOURCE_DIR}/tests/support/catch_main.cpp)
     target_compile_features(adr_catch_main PUBLIC cxx_std_17)
@@ -64,9 +67,6 @@ if(ADR_BUILD_TESTS)
     # Optimised or under sanitizers it takes a minute, and is no better for it.
     target_compile_options(adr_catch_main PRIVATE $<$<CXX_COMPILER_ID:GNU,Clang>:-O0;-fno-sanitize=all>)
     add_library(adr_dev::catch ALIAS adr_catch_main)
-  elseif(TARGET Catch2::Catch2WithMain AND NOT CMAKE_CROSSCOMPILING)
-    add_library(adr_dev::catch INTERFACE IMPORTED GLOBAL)
-    target_link_libraries(adr_dev::catch INTERFACE Catch2::Catch2WithMain)
   endif()
   adr_dev_report(catch "Catch2" catch2)
 endif()

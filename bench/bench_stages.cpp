@@ -32,8 +32,8 @@ void add_options(CLI::App& app, Options& options) {
   app.add_option("--batch", options.batch, "Images (more than 32 from snapshots: mirrored copies)")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
-  app.add_option("--snapshot", options.snapshot, "Moment of training, when ADR_SNAPSHOTS is set")
-      ->check(CLI::IsMember({"early", "late"}))
+  app.add_option("--snapshot", options.snapshot,
+                 "Moment of training, a folder of ADR_SNAPSHOTS when that is set")
       ->capture_default_str();
   app.add_option("--product", options.product, "What reuse multiplies centroids with")
       ->check(CLI::IsMember(engine_names()))

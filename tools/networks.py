@@ -2,11 +2,11 @@
 """Runs one program for each of several networks, on what their trainings have left, and joins the results.
 
     networks.py layers|adaptive|inference|snapshots|steps --build FOLDER [--networks NAME,...] [--experiments FOLDER]
-                [--json FILE] [FLAG...]
+                [--json FILE [--add]] [FLAG...]
 
-layers and adaptive: bench_layers and bench_adaptive over the layers in bench/shapes/, on the snapshots before and after
-the dense training of seed 1. inference: the example infer on the weights of that training. scripts/experiments makes
-both. snapshots: a few steps of the networks for 224 x 224 pixels on the images of --images FILE.npy, which leave the
+layers and adaptive: bench_layers and bench_adaptive over the layers in bench/shapes/, on the snapshots before (layers
+alone) and after the dense training of seed 1. inference: the example infer on the weights of that training.
+scripts/experiments makes both. snapshots: a few steps of the networks for 224 x 224 pixels on the images of --images FILE.npy, which leave the
 snapshots of their layers. steps: the same networks trained on those images for a few epochs, dense and under the
 schedule, for the time of a step. Other flags go to the program.
 """
@@ -84,9 +84,23 @@ def run_steps(options, flags):
     return {"machines": [experiments.machine()], "rows": rows}
 
 
+def added(old, new):
+    """The old document with the new rows in place of those of the same layers, behind the others of their network."""
+    def layer_of(row):
+        return row["network"], row.get("moment"), row.get("layer")
+
+    measured = {layer_of(row) for row in new["rows"]}
+    rows = [row for row in old["rows"] if layer_of(row) not in measured] + new["rows"]
+    places = list(dict.fromkeys(layer_of(row)[:2] for row in old["rows"] + new["rows"]))
+    rows.sort(key=lambda row: places.index(layer_of(row)[:2]))
+    return {**old, "machines": old["machines"] + [m for m in new["machines"] if m not in old["machines"]], "rows": rows}
+
+
 def write(options, document):
     if options.json:
         path = pathlib.Path(options.called_from, options.json)
+        if options.add and path.exists():
+            document = added(json.loads(path.read_text(encoding="utf-8")), document)
         path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
         print(f"Results: {path}")
 
@@ -153,6 +167,10 @@ def self_test():
     row = step_row("alexnet-224", "auto", [{"seconds": s, "loss": s} for s in (9, 9, 4, 2)])
     assert row == {"network": "alexnet-224", "run": "auto", "batch": 16, "steps": 16, "seconds_per_step": 0.75,
                    "loss": 2}, row
+    old = {"machines": [1], "rows": [{"network": "a", "layer": "x", "v": 1}, {"network": "b", "layer": "x", "v": 2},
+                                     {"network": "a", "layer": "y", "v": 3}]}
+    both = added(old, {"machines": [1, 2], "rows": [{"network": "a", "layer": "x", "v": 4}, {"network": "c", "layer": "x", "v": 5}]})
+    assert both["machines"] == [1, 2] and [row["v"] for row in both["rows"]] == [3, 4, 2, 5], both
     print("networks.py: self-test passed")
 
 
@@ -170,6 +188,7 @@ def main():
     parser.add_argument("--moments", type=experiments.names_of(MOMENTS["layers"]),
                         help="of layers: initial,trained (default: both)")
     parser.add_argument("--json", help="file for the results")
+    parser.add_argument("--add", action="store_true", help="keep what the file holds of other layers")
     options, flags = parser.parse_known_args()
     large = options.what in ("snapshots", "steps")
     options.networks = options.networks or list(LARGE if large else USUAL)

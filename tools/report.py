@@ -208,8 +208,12 @@ def layer_commands(data, what):
             flags = " --moments " + ",".join(unique(r["moment"] for r in mine))
             flags += " --threads " + ",".join(str(t) for t in unique(r["threads"] for r in mine))
         runs.setdefault(flags, []).append(network)
-    return [f"scripts/networks {what} --networks {','.join(networks)}{flags} --json {what}.json"
-            for flags, networks in runs.items()]
+    commands = [f"scripts/networks {what} --networks {','.join(networks)}{flags} --json {what}.json"
+                for flags, networks in runs.items()]
+    commands[1:] = [f"{command} --add" for command in commands[1:]]
+    if any(network.endswith("-224") for network in unique(r["network"] for r in data["rows"])):
+        commands.insert(0, "scripts/networks snapshots --images IMAGES.npy")
+    return commands
 
 
 EXACT = 1e-4  # errors of rounding stay below
@@ -445,7 +449,7 @@ def document(results):
     lines += section("Auto against dense, layer by layer",
                      layer_commands(adaptive, "adaptive") if adaptive else ["scripts/networks adaptive"], adaptive,
                      adaptive["machines"] if adaptive else [], adaptive_body(adaptive) if adaptive else [])
-    lines += section("Time per stage", ["scripts/bench stages --json docs/results/stages.json"], stages,
+    lines += section("Time per stage", ["ADR_SNAPSHOTS=FOLDER scripts/bench stages --json docs/results/stages.json"], stages,
                      [stages["machine"]] if stages else [], stages_body(stages) if stages else [])
     return "\n".join(lines).rstrip() + "\n"
 
@@ -480,7 +484,7 @@ def self_test():
     measured = [{"network": n, "moment": m, "threads": t} for n, m, t in (("a", "x", 1), ("a", "y", 2), ("b", "x", 1))]
     assert layer_commands({"rows": measured}, "layers") == [
         "scripts/networks layers --networks a --moments x,y --threads 1,2 --json layers.json",
-        "scripts/networks layers --networks b --moments x --threads 1 --json layers.json"]
+        "scripts/networks layers --networks b --moments x --threads 1 --json layers.json --add"]
     assert layer_commands({"rows": measured}, "adaptive") == ["scripts/networks adaptive --networks a,b --json adaptive.json"]
     assert losing_lines({"rows": rows}) == ["- none"]
     assert losing_lines({"rows": rows[2:]}) == ["- n: l forward (0.90x)"]

@@ -37,7 +37,7 @@ enum class Competitor {
 /// proportion and divides the error by about 1.2; beyond 12 a subspace is as good. Subspaces: 1/4,
 /// 3/8, 1/2 and 3/4 of a vector's elements; fewer do worse than codebooks, more cost as much as
 /// dense. Vectors above 256 elements are encoded in groups of at most 128, and above 1024 have no
-/// subspace, because fitting axes takes the cube of the elements: minutes for 4096. A vector of n
+/// subspace, because fitting many axes takes minutes there. A vector of n
 /// elements has room for n books.
 inline std::vector<ReuseConfig> shared_candidates(const LayerShape& shape,
                                                   const ReuseConfig& base) {

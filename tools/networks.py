@@ -6,9 +6,10 @@
 
 layers and adaptive: bench_layers and bench_adaptive over the layers in bench/shapes/, on the snapshots before (layers
 alone) and after the dense training of seed 1. inference: the example infer on the weights of that training.
-scripts/experiments makes both. snapshots: a few steps of the networks for 224 x 224 pixels on the images of --images FILE.npy, which leave the
-snapshots of their layers. steps: the same networks trained on those images for a few epochs, dense and under the
-schedule, for the time of a step. Other flags go to the program.
+scripts/experiments makes both. snapshots: a few steps of the networks for 224 x 224 pixels on the images of
+--images FILE.npy, which leave the snapshots of their layers. steps: the same networks trained on those images for a few
+epochs, dense and under the schedule, for the time of a step. --add: the file keeps its rows of other layers. Other
+flags go to the program.
 """
 import argparse
 import json

@@ -192,7 +192,10 @@ class OneDnnConvolution final : public DenseConvolution<float> {
     const auto fit = [&](const OneDnnPlan& plan) { bytes = std::max(bytes, plan.arena_bytes()); };
     for (const OneDnnPlan& plan : tried) fit(plan);
     for (const Plans& plans : plans_) plans.for_each(fit);
-    if (bytes != arena_.size()) arena_ = AlignedBuffer<unsigned char>(bytes);
+    if (bytes == arena_.size()) return;
+    arena_ = AlignedBuffer<unsigned char>(bytes);
+    // So that no candidate is timed while it waits for fresh pages.
+    std::fill_n(arena_.data(), bytes, static_cast<unsigned char>(0));
   }
 
   [[nodiscard]] Desc image_desc(index_t batch, index_t channels, index_t height, index_t width,

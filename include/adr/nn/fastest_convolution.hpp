@@ -18,14 +18,14 @@ ADR_NAMESPACE_BEGIN
 
 /// Runs each pass with the implementation that was the fastest on its operands.
 ///
-/// The first pass of a kind over a batch size runs every implementation up to three times
-/// (detail::fastest_of) and keeps the one with the fastest run; the last four batch sizes are
-/// remembered. Layers of one geometry that run one after the other can share an object, and what it
-/// has found out. Math, shapes: those of DenseConvolution. Memory: that of the implementations.
-/// Determinism: which one is the fastest may change from run to run, and with it the last bits of
-/// results; an empty clock takes the first. Errors: std::invalid_argument from the constructor
-/// without an implementation; those of the implementations. Thread-safety: none. Source: this
-/// library.
+/// The first pass of a kind over a batch size runs every implementation once, in which it may look
+/// for its own fastest form, then up to three times by the clock (detail::fastest_of), and keeps
+/// the one with the fastest run; the last four batch sizes are remembered. Layers of one geometry
+/// that run one after the other can share an object, and what it has found out. Math, shapes: those
+/// of DenseConvolution. Memory: that of the implementations. Determinism: which one is the fastest
+/// may change from run to run, and with it the last bits of results; an empty clock takes the
+/// first. Errors: std::invalid_argument from the constructor without an implementation; those of
+/// the implementations. Thread-safety: none. Source: this library.
 template <class T>
 class FastestConvolution final : public DenseConvolution<T> {
  public:
@@ -67,12 +67,16 @@ class FastestConvolution final : public DenseConvolution<T> {
   template <class Run>
   void run(Kind kind, index_t batch, const Run& run_with) {
     DenseConvolution<T>** choice = choices_[kind].find(batch);
-    if (choice == nullptr) {
-      const std::size_t fastest = detail::fastest_of(
-          implementations_.size(), clock_, [&](std::size_t i) { run_with(*implementations_[i]); });
-      choice = &choices_[kind].insert(batch, implementations_[fastest].get());
-    }
+    if (choice == nullptr) choice = &choices_[kind].insert(batch, fastest(run_with));
     run_with(**choice);
+  }
+
+  template <class Run>
+  DenseConvolution<T>* fastest(const Run& run_with) {
+    const std::size_t count = implementations_.size();
+    const auto run = [&](std::size_t i) { run_with(*implementations_[i]); };
+    for (std::size_t i = 0; i < count && count > 1 && clock_; ++i) run(i);
+    return implementations_[detail::fastest_of(count, clock_, run)].get();
   }
 
   std::vector<Implementation> implementations_;

@@ -7,7 +7,9 @@
 # All sources of a name are compiled as one translation unit, each in a namespace of its own, behind the includes of
 # all of them: most of what a test compiles is headers and the templates that it shares with its neighbours.
 
-include(Catch)
+if(TARGET adr_dev::catch)
+  include(Catch)
+endif()
 
 # The passes of layers, as tests/support/layer_instances.hpp declares them: compiled once, and in full.
 add_library(adr_test_layers STATIC EXCLUDE_FROM_ALL ${PROJECT_SOURCE_DIR}/tests/support/layer_instances_float.cpp)

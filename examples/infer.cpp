@@ -107,6 +107,7 @@ void run(const Options& options) {
         });
     if (!is_known) comparisons.push_back(comparison);
   }
+  warm_up(dense, test_loader, batch);
   for (Comparison& comparison : comparisons) {
     learn(reuse, comparison.configs, stream, options.learning_batches);
     compare(dense, reuse, test_loader, data.test.size(), batch, comparison);

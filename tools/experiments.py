@@ -27,7 +27,9 @@ RUNS = {
     "published-plateau": ["--mode", "auto", "--strategy", "plateau_ladder", "--dense-backend", "fastest"],
     "published-reuse": ["--mode", "auto", "--strategy", "cluster_reuse_first", "--dense-backend", "fastest"],
 }
+DIVERGED = 3  # the program's exit status
 DENSE = "dense"
+USUAL_FOLDER = "build/experiments"
 UNFOLDED = "dense-openblas"  # im2col and a product, the baseline of the published work
 
 # How each network is trained, the same way in every run, so that a series of one seed takes some two hours on two
@@ -110,6 +112,8 @@ def run_one(network, name, plan, seed, csv_path, options):
     if is_complete(csv_path, json_path, arguments, plan["epochs"]):
         return True
     if options.no_new_runs:
+        print(f"experiments: {network}, {name}, seed {seed} is left out: there is no complete run of this plan with "
+              f"{options.threads} threads in {csv_path.parent}", flush=True)
         return False
     print(f"{datetime.datetime.now():%H:%M:%S}  {network}, {name}, seed {seed}", flush=True)
     command = [options.train, *arguments, "--csv", str(csv_path), "--trace", str(csv_path.with_suffix(".trace.csv")),
@@ -117,12 +121,16 @@ def run_one(network, name, plan, seed, csv_path, options):
     if name == DENSE and seed == 1:  # what inference and layers are measured with
         command += ["--checkpoint", str(csv_path.with_suffix(".checkpoint")),
                     "--snapshots", str(folder_of_snapshots(csv_path.parent, network))]
+    json_path.unlink(missing_ok=True)  # of another plan: it would vouch for what this run leaves
     try:
         with open(csv_path.with_suffix(".log"), "w", encoding="utf-8") as log:
             status = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False,
                                     timeout=options.limit_seconds).returncode
     except subprocess.TimeoutExpired:
         print(f"experiments: {network}, {name}, seed {seed} was stopped after {options.limit_seconds} s", flush=True)
+        return False
+    if status == DIVERGED:
+        print(f"experiments: {network}, {name}, seed {seed} is left out: its loss diverged; see {log.name}", flush=True)
         return False
     if status != 0:
         sys.exit(f"experiments: {network}, {name}, seed {seed} ended with status {status}; see {log.name}")
@@ -294,7 +302,7 @@ def main():
     parser.add_argument("--limit-seconds", type=float, help="a run that takes longer is stopped and left out")
     parser.add_argument("--no-new-runs", action="store_true", help="join the runs that are there, make none")
     parser.add_argument("--background", action="store_true", help="go on after the terminal is closed")
-    parser.add_argument("--out", default="build/experiments", help="folder of the runs")
+    parser.add_argument("--out", help=f"folder of the runs (default: {USUAL_FOLDER} of the project)")
     parser.add_argument("--json", help="file for the results")
     parser.add_argument("--csv", help="the same as a table")
     options = parser.parse_args()
@@ -305,12 +313,14 @@ def main():
     if not options.no_new_runs and not os.environ.get("ADR_DATA"):
         parser.error("ADR_DATA must name a folder with CIFAR-10 in its binary format (scripts/get-cifar10 makes one): without, "
                      "the program trains on generated images, which results must not be mixed with")
-    folder = pathlib.Path(options.out)
+    folder = pathlib.Path(options.called_from, options.out) if options.out else pathlib.Path(USUAL_FOLDER)
     folder.mkdir(parents=True, exist_ok=True)
     if options.background:
         return go_to_background(folder)
     results = run_all(options, folder)
     rows = rows_of(results, options)
+    if not rows:
+        sys.exit(f"experiments: there is no run to report in {folder}")
     print(table(rows))
     write_results(options, folder, results, rows)
     return None

@@ -134,8 +134,8 @@ def run(command, environment, flags):
         full = [*command, *flags, "--json", str(path)]
         print(" ".join(full), flush=True)
         status = subprocess.run(full, env={**os.environ, **environment}, check=False).returncode
-        if status != 0:
-            sys.exit(f"networks: {command[0]} ended with status {status}")
+        if status != 0 or not path.exists():
+            sys.exit(f"networks: {command[0]} ended with status {status}" + ("" if path.exists() else " and without results"))
         return json.loads(path.read_text(encoding="utf-8"))
 
 
@@ -185,12 +185,18 @@ def main():
     parser.add_argument("--called-from", default=".", help=argparse.SUPPRESS)
     parser.add_argument("--networks", type=experiments.names_of([*experiments.NETWORKS, *LARGE]),
                         help=f"default: {','.join(USUAL)}; of snapshots and steps: those for 224 x 224 pixels")
-    parser.add_argument("--experiments", default="build/experiments", help="where scripts/experiments left its runs")
+    parser.add_argument("--experiments", help="where scripts/experiments left its runs "
+                        f"(default: {experiments.USUAL_FOLDER} of the project)")
+    parser.add_argument("--images", help="of snapshots and steps: file of images (.npy)")
     parser.add_argument("--moments", type=experiments.names_of(MOMENTS["layers"]),
                         help="of layers: initial,trained (default: both)")
     parser.add_argument("--json", help="file for the results")
     parser.add_argument("--add", action="store_true", help="keep what the file holds of other layers")
     options, flags = parser.parse_known_args()
+    options.experiments = (pathlib.Path(options.called_from, options.experiments) if options.experiments else
+                           experiments.USUAL_FOLDER)
+    if options.images:
+        flags += ["--images", str(pathlib.Path(options.called_from, options.images))]
     large = options.what in ("snapshots", "steps")
     options.networks = options.networks or list(LARGE if large else USUAL)
     if large and any(network not in LARGE for network in options.networks):
@@ -204,9 +210,11 @@ def main():
         return None
     if options.what == "steps":
         return write(options, run_steps(options, flags))
-    parts = [(network, moment, run(command, environment, flags))
-             for network, moment, command, environment in commands(options)]
-    return write(options, joined(parts))
+    parts = []
+    for network, moment, command, environment in commands(options):
+        parts.append((network, moment, run(command, environment, flags)))
+        write(options, joined(parts))  # after each, so that a later one that fails costs nothing
+    return None
 
 
 if __name__ == "__main__":

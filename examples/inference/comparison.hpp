@@ -73,6 +73,17 @@ TimedPass timed_forward(training::Network<T>& network, const training::Batch<T>&
 
 }  // namespace detail
 
+/// Runs the first batch, so that what a network looks for in its first pass is found.
+template <class T>
+void warm_up(training::Network<T>& network, const training::BatchLoader<T>& loader,
+             index_t batch_size) {
+  std::vector<index_t> order(static_cast<std::size_t>(batch_size));
+  std::iota(order.begin(), order.end(), index_t{0});
+  training::Batch<T> batch;
+  loader.load(order.data(), batch_size, {}, batch);
+  network.forward(batch.images.const_view());
+}
+
 /// Runs both networks over the images, in turns of one batch that change their order. Fills
 /// accuracy and times of the comparison. Requires: at least 2 batches.
 template <class T>

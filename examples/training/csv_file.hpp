@@ -6,8 +6,8 @@
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <system_error>
 #include <utility>
-#include <vector>
 
 #include "training/errors.hpp"
 #include "training/tensor.hpp"
@@ -29,11 +29,13 @@ class CsvFile {
   CsvFile(std::string option, std::string path, const std::string& header, const KeptRows& kept)
       : option_(std::move(option)), path_(std::move(path)) {
     if (path_.empty()) return;
-    std::vector<std::string> rows;
-    if (kept.last > 0 && std::filesystem::exists(path_)) rows = rows_to_keep(header, kept);
-    file_.open(path_, std::ios::trunc);
-    append(header);
-    for (const std::string& row : rows) append(row);
+    if (kept.last > 0 && std::filesystem::exists(path_)) {
+      keep_rows(header, kept);
+      file_.open(path_, std::ios::app);
+    } else {
+      file_.open(path_, std::ios::trunc);
+      append(header);
+    }
   }
 
   [[nodiscard]] bool is_open() const { return file_.is_open(); }
@@ -41,23 +43,36 @@ class CsvFile {
   void append(const std::string& row) {
     if (path_.empty()) return;
     file_ << row << '\n' << std::flush;
-    require(file_.good(), option_, ": cannot write to '", path_, "'");
+    require_written(file_.good());
   }
 
  private:
-  [[nodiscard]] std::vector<std::string> rows_to_keep(const std::string& header,
-                                                      const KeptRows& kept) const {
+  void require_written(bool written) const {
+    require(written, option_, ": cannot write to '", path_, "'");
+  }
+
+  /// Leaves the rows to keep in the file, or the file as it is.
+  void keep_rows(const std::string& header, const KeptRows& kept) const {
     std::ifstream file(path_);
     std::string line;
     require(std::getline(file, line) && line == header, option_, ": to be continued, '", path_,
             "' must begin with the columns of this run");
-    std::vector<std::string> rows;
+    const std::string shortened = path_ + ".new";
+    std::ofstream to(shortened, std::ios::trunc);
+    to << header << '\n';
+    index_t count = 0;
     while (std::getline(file, line) && std::strtoll(line.c_str(), nullptr, 10) <= kept.last) {
-      rows.push_back(line);
+      to << line << '\n';
+      ++count;
     }
-    require(static_cast<index_t>(rows.size()) == kept.count, option_, ": to be continued, '", path_,
-            "' must hold the ", kept.count, " rows up to the checkpoint, got ", rows.size());
-    return rows;
+    to.close();
+    std::error_code problem;
+    if (!to.good() || count != kept.count) std::filesystem::remove(shortened, problem);
+    require_written(to.good());
+    require(count == kept.count, option_, ": to be continued, '", path_, "' must hold the ",
+            kept.count, " rows up to the checkpoint, got ", count);
+    std::filesystem::rename(shortened, path_, problem);
+    require_written(!problem);
   }
 
   std::string option_;

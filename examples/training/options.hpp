@@ -91,16 +91,17 @@ inline void add_data_options(CLI::App& app, Options& options) {
   app.add_option("--data", options.data,
                  "Folder with CIFAR-10, binary version; images are generated when none is named")
       ->envname("ADR_DATA");
+  app.add_option("--train-images", options.train_images, "Images to train on, 0: all")
+      ->check(at_least(0));
+  [[maybe_unused]] CLI::Option* test_images =
+      app.add_option("--test-images", options.test_images, "Images to test on, 0: all")
+          ->check(at_least(0));
 #if defined(TRAINING_HAS_XTENSOR)
   app.add_option("--images", options.images,
                  "File of images without labels (.npy, uint8, count x channels x height x width), "
-                 "for times");
+                 "for times; those to train on are tested on, too")
+      ->excludes(test_images);
 #endif
-  app.add_option("--train-images", options.train_images, "Images to train on, 0: all")
-      ->check(at_least(0));
-  app.add_option("--test-images", options.test_images, "Images to test on, 0: all")
-      ->check(at_least(0));
-  app.add_flag("--augment", options.plan.augment, "Shift and mirror the training images at random");
 }
 
 inline void add_reuse_options(CLI::App& app, Options& options) {
@@ -210,6 +211,7 @@ inline void add_plan_options(CLI::App& app, Options& options) {
       ->capture_default_str();
   app.add_option("--momentum", plan.sgd.momentum, "Momentum")->capture_default_str();
   app.add_option("--weight-decay", plan.sgd.weight_decay, "Weight decay")->capture_default_str();
+  app.add_flag("--augment", plan.augment, "Shift and mirror the training images at random");
 }
 
 inline void add_output_options(CLI::App& app, Options& options) {
@@ -225,11 +227,21 @@ inline void add_output_options(CLI::App& app, Options& options) {
                "Print the seconds of training of every layer at the end");
 }
 
+/// Errors: CLI::ValidationError for an option of schedules without a schedule that follows it.
+inline void refuse_without_effect(const CLI::App& app, const ReuseOptions& reuse) {
+  if (reuse.mode == Mode::automatic && reuse.strategy == adr::Strategy::error_budget) return;
+  for (const char* name :
+       {"--error-budgets", "--rounding-steps", "--phase-ends", "--round-weights-only"}) {
+    if (app.count(name) > 0) {
+      throw CLI::ValidationError(name, "needs --mode auto and --strategy error_budget");
+    }
+  }
+}
+
 }  // namespace detail
 
 /// Reads the command line. Returns true to go on; otherwise exit_code is what to leave with: 0
-/// after
-/// --help, 2 after a mistake.
+/// after --help, 2 after a mistake.
 inline bool parse_options(int argc, char** argv, Options& options, int& exit_code) {
   CLI::App app("Trains a network, dense or with reuse, and reports time and accuracy.");
   detail::add_network_options(app, options);
@@ -240,6 +252,7 @@ inline bool parse_options(int argc, char** argv, Options& options, int& exit_cod
   detail::add_output_options(app, options);
   try {
     app.parse(argc, argv);
+    detail::refuse_without_effect(app, options.reuse);
   } catch (const CLI::ParseError& error) {
     exit_code = app.exit(error) == 0 ? 0 : 2;
     return false;

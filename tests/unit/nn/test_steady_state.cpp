@@ -1,6 +1,11 @@
 // Layers that have seen a batch allocate nothing for the next one of its size.
+#include <memory>
+#include <vector>
+
+#include "adr/nn/fastest_convolution.hpp"
 #include "adr/nn/reuse_conv2d.hpp"
 #include "adr/nn/reuse_linear.hpp"
+#include "adr/nn/unfolded_convolution.hpp"
 #include "property/layer_cases.hpp"
 #include "support/allocation_counter.hpp"
 #include "support/catch.hpp"
@@ -101,6 +106,30 @@ TEST_CASE("The steady state allocates nothing") {
       CHECK(counts[1] == 0);
       CHECK(counts[2] == 0);
     }
+  }
+  SECTION("dense convolutions of the user") {
+    ConvGeometry g;
+    g.in_channels = 4;
+    g.in_height = g.in_width = 6;
+    g.out_channels = 6;
+    g.set_kernel(3);
+    g.layout = Layout::nhwc;
+    ConvCase<float> c(g, 3, data);
+    ReuseConv2d<float> layer(g, dense);
+    const auto unfolded = std::make_shared<adr::UnfoldedConvolution<float>>(g, gemm, 1);
+    const std::vector<std::shared_ptr<adr::DenseConvolution<float>>> both = {unfolded, unfolded};
+    layer.set_dense_convolution(std::make_shared<adr::FastestConvolution<float>>(both));
+    long counts[3] = {};
+    for (long& count : counts) {
+      const long before = allocations;
+      layer.forward(c.x_view(), c.w_view(), c.bias.vector(), c.y_view());
+      layer.backward(c.x_view(), c.w_view(), c.d_y_view(), c.d_x_view(), c.d_w.view(),
+                     c.d_bias.vector());
+      count = allocations - before;
+    }
+    CHECK(counts[0] > 0);
+    CHECK(counts[1] == 0);
+    CHECK(counts[2] == 0);
   }
   SECTION("convolution") {
     ConvGeometry g;

@@ -15,6 +15,7 @@
 #include "adr/adapt/measurement_plan.hpp"
 #include "adr/adapt/measurement_schedule.hpp"
 #include "adr/adapt/rung_choice.hpp"
+#include "adr/core/state_file.hpp"
 
 ADR_NAMESPACE_BEGIN
 
@@ -95,6 +96,7 @@ class ErrorBudgetPolicy final : public LayerPolicy {
     costs_.exchange(archive);
     gradients_.exchange(archive);
     if (!archive.is_reading()) return;
+    require_consistent();
     gradients_.set_costs(layer);
     if (stage_ == Stage::measuring) layer.request_measurements(requested_);
   }
@@ -107,6 +109,14 @@ class ErrorBudgetPolicy final : public LayerPolicy {
   /// The dense rung is the last of a ladder, and all there is without one.
   [[nodiscard]] bool is_dense(int rung) const noexcept { return rung == dense_rung(); }
   [[nodiscard]] Rung& current() { return ladder_[static_cast<std::size_t>(rung_)]; }
+
+  /// Of what was read: a ladder ends dense, the layer is on it, and no dense rung is suspected.
+  void require_consistent() const {
+    const bool is_on_it = ladder_.empty() ? rung_ < 0 : ends_dense(ladder_) && rung_ >= 0;
+    detail::require_state(is_on_it && (stage_ != Stage::confirming || !is_dense(rung_)),
+                          "state file: rung ", rung_, " does not belong to a ladder of ",
+                          ladder_.size(), " rungs");
+  }
 
   void apply(AdaptiveLayer& layer, ReuseConfig config, Reason reason) {
     decision_.reason = reason;
@@ -271,8 +281,9 @@ class ErrorBudgetPolicy final : public LayerPolicy {
   /// other.
   void confirm(AdaptiveLayer& layer) {
     stage_ = Stage::running;
-    current().cost = suspected_seconds_ / dense_.forward(1);
-    const bool is_slow = current().cost > options_->max_cost;
+    const double dense = dense_.forward(1);  // 0 where the layer has not run meanwhile
+    if (dense > 0) current().cost = suspected_seconds_ / dense;
+    const bool is_slow = dense > 0 && current().cost > options_->max_cost;
     if (is_slow) {
       ladder_.erase(ladder_.begin() + rung_);
     } else {

@@ -125,12 +125,15 @@ class GradientChoice {
       using Gradient = decltype(form);
       return form == Gradient::sparse || form == Gradient::sparsified;
     };
+    const auto note = [](PassTimings::Median& costs, double timed) {
+      if (timed > 0) costs.add(timed);
+    };
     if (is_sparse(stats.weight_gradient_form)) {
-      weight_cost_.add(
-          cost(seconds.weight_gradient, dense.weight_gradient(), stats.weight_gradient));
+      note(weight_cost_,
+           cost(seconds.weight_gradient, dense.weight_gradient(), stats.weight_gradient));
     }
     if (is_sparse(stats.input_gradient_form)) {
-      input_cost_.add(cost(seconds.input_gradient, dense.input_gradient(), stats.input_gradient));
+      note(input_cost_, cost(seconds.input_gradient, dense.input_gradient(), stats.input_gradient));
     }
     set_costs(layer);
   }

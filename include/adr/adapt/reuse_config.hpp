@@ -71,6 +71,8 @@ inline const char* to_string(Method method) noexcept {
 
 /// The setting of one reusing product. Defaults are those of the published CifarNet conv2.
 struct ReuseConfig {
+  static constexpr index_t k_most = index_t{1} << 60;  ///< of everything that is a number of things
+
   Method method = Method::hyperplane;
 
   /// L in the papers: how many consecutive columns of the unfolded input make one neuron vector.
@@ -151,6 +153,21 @@ struct ReuseConfig {
     if (!(rounding_step > 0 && rounding_step <= 1e6)) {
       return message("rounding_step must be above 0 and at most 1e6, got ", rounding_step);
     }
+    const struct {
+      const char* name;
+      index_t value;
+    } limited[] = {{"sub_vector_length", sub_vector_length},
+                   {"max_product_age", max_product_age},
+                   {"cluster_cache_limit", cluster_cache_limit},
+                   {"refit_interval", refit_interval},
+                   {"group_length", group_length},
+                   {"kept_coordinates", kept_coordinates},
+                   {"meter_interval", meter_interval}};
+    for (const auto& field : limited) {
+      if (field.value > k_most) {
+        return message(field.name, " must be at most ", k_most, ", got ", field.value);
+      }
+    }
     if (method == Method::dense) return {};
     if (method == Method::hyperplane && (sub_vector_length < 1 || sub_vector_length > columns)) {
       return message("sub_vector_length must be between 1 and the number of unfolded columns (",
@@ -208,6 +225,15 @@ struct ReuseConfig {
            table_type == other.table_type && kept_coordinates == other.kept_coordinates &&
            subspace_error == other.subspace_error && seed == other.seed;
   }
+
+  /// Whether everything agrees.
+  friend bool operator==(const ReuseConfig& a, const ReuseConfig& b) noexcept {
+    return a.clusters_as(b) && a.input_gradient == b.input_gradient &&
+           a.weight_gradient == b.weight_gradient && a.rounding_step == b.rounding_step &&
+           a.meter_interval == b.meter_interval && a.check_finite == b.check_finite &&
+           a.time_stages == b.time_stages;
+  }
+  friend bool operator!=(const ReuseConfig& a, const ReuseConfig& b) noexcept { return !(a == b); }
 };
 
 ADR_NAMESPACE_END

@@ -6,6 +6,7 @@
 #include <cstddef>
 
 #include "adr/adapt/ladder.hpp"
+#include "adr/adapt/reuse_config.hpp"
 #include "adr/adapt/state_archive.hpp"
 #include "adr/core/types.hpp"
 
@@ -39,8 +40,14 @@ class SmoothedError {
   double output_energy_ = 0;
 };
 
-/// The coarsest rung whose error is within the budget: the dense one, if no other is. Requires: a
-/// ladder that ends in the dense rung.
+/// Whether the last rung of a ladder is dense, and without an error.
+inline bool ends_dense(const Ladder& ladder) noexcept {
+  return !ladder.empty() && ladder.back().config.method == Method::dense &&
+         !(ladder.back().error > 0);
+}
+
+/// The coarsest rung whose error is within the budget: the dense one, if no other is. Requires:
+/// ends_dense(ladder).
 inline int rung_within(const Ladder& ladder, double budget) noexcept {
   int rung = 0;
   while (ladder[static_cast<std::size_t>(rung)].error > budget) ++rung;

@@ -63,7 +63,10 @@ class ReuseScheduler {
     if (options_->strategy == Strategy::error_budget) {
       policy = std::make_unique<ErrorBudgetPolicy>(layer.config(), *options_);
     } else {
-      policy = std::make_unique<PublishedPolicy>(layer.config(), *options_);
+      ReuseConfig base = layer.config();
+      // Under another method nothing has asked whether the sub-vectors fit the layer.
+      base.sub_vector_length = std::min(base.sub_vector_length, layer.layer_shape().columns);
+      policy = std::make_unique<PublishedPolicy>(base, *options_);
     }
     policy->start(layer);
     layers_.push_back({&layer, std::move(name), std::move(policy), {}, {}});
@@ -207,9 +210,9 @@ class ReuseScheduler {
     archive.agree("strategy", to_string(options_->strategy));
     archive.agree("phases", static_cast<index_t>(options_->phases.size()));
     for (const Phase& phase : options_->phases) {
-      archive.agree("error budget of a phase", detail::message(phase.error_budget));
-      archive.agree("rounding step of a phase", detail::message(phase.rounding_step));
-      archive.agree("end of a phase", detail::message(phase.end));
+      archive.agree("error budget of a phase", detail::exact_text(phase.error_budget));
+      archive.agree("rounding step of a phase", detail::exact_text(phase.rounding_step));
+      archive.agree("end of a phase", detail::exact_text(phase.end));
     }
     archive.agree("planned steps", options_->planned_steps);
     archive.agree("rounds input gradients", options_->round_input_gradients ? 1 : 0);

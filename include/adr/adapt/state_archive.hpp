@@ -37,14 +37,17 @@ class StateArchive {
       writer_->put_f64(what, value);
     }
   }
-  /// A number from `least` to `most`.
+  /// A number from `least` to `most`, written or read: what could not be read again is refused.
   template <class Integer>
   void count(std::string_view what, Integer& value, index_t least, index_t most) {
     if (is_reading()) {
       value = static_cast<Integer>(reader_->get_count(what, 0, most - least) + least);
-    } else {
-      writer_->put_count(static_cast<index_t>(value) - least);
+      return;
     }
+    const auto number = static_cast<index_t>(value);
+    detail::require(number >= least && number <= most, "state file: ", what, " must be between ",
+                    least, " and ", most, ", got ", number);
+    writer_->put_count(number - least);
   }
   void operator()(std::string_view what, index_t& value) { count(what, value, 0, k_most_index); }
   void operator()(std::string_view what, std::uint64_t& value) {
@@ -146,8 +149,8 @@ class StateArchive {
  private:
   static constexpr index_t k_most_rungs = 256;
   static constexpr index_t k_most = std::numeric_limits<int>::max();
-  // Steps and intervals of a file are added to each other, and doubled.
-  static constexpr index_t k_most_index = index_t{1} << 60;
+  // Steps and intervals of a file are added to each other, and doubled; options have less.
+  static constexpr index_t k_most_index = (index_t{1} << 62) - 1;
 
   StateWriter* writer_ = nullptr;
   StateReader* reader_ = nullptr;

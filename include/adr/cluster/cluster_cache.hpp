@@ -16,6 +16,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -78,7 +79,7 @@ class ClusterCache {
         clusters.within_cluster_energy +=
             clusters.counts[c] * squared_distance(stored, centroid, clusters.length);
         std::copy_n(stored, clusters.centroid_stride, centroid);
-      } else if (slice.map.size() < limit_) {
+      } else if (slice.map.size() < limit_ && is_worth_keeping(centroid, clusters.length)) {
         slice.slots[c] = store(slice, clusters.signatures[c], centroid, clusters.centroid_stride);
       }
     }
@@ -129,6 +130,11 @@ class ClusterCache {
   }
 
  private:
+  /// A centroid of huge elements, whose sum was beyond the range of T, would spoil later batches.
+  static bool is_worth_keeping(const T* centroid, index_t length) noexcept {
+    return std::isfinite(simd::dot(centroid, centroid, length));
+  }
+
   static constexpr std::int32_t k_not_stored = -1;
   static constexpr std::int64_t k_no_product = -1;
   static constexpr index_t k_most_slots = std::numeric_limits<std::int32_t>::max();

@@ -26,7 +26,9 @@
 #include <cstdio>
 #include <cstring>
 #include <limits>
+#include <locale>
 #include <memory>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -84,6 +86,15 @@ inline std::uint64_t checksum(const std::vector<unsigned char>& bytes) noexcept 
 template <class... Parts>
 void require_state(bool condition, const Parts&... parts) {
   if (!condition) ADR_THROW(std::runtime_error(message(parts...)));
+}
+
+/// A number so that other numbers have other texts, whatever the user's locale is.
+inline std::string exact_text(double value) {
+  std::ostringstream text;
+  text.imbue(std::locale::classic());
+  text.precision(17);
+  text << value;
+  return text.str();
 }
 
 inline std::string system_reason() { return std::generic_category().message(errno); }

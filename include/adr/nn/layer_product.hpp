@@ -76,11 +76,12 @@ class LayerProduct {
   }
 
   /// Changes the setting, for operands of the same columns and outputs. Clusters, cache and
-  /// hyperplanes are made anew, unless the settings differ in gradients and meter alone; on error
-  /// nothing changes.
+  /// hyperplanes are made anew, unless it is the same setting, or one of the learned methods or
+  /// dense that differs in gradients and meter alone; on error nothing changes.
   void set_config(ProductShape shape, const ReuseConfig& config) {
     const std::string problem = config.validate(shape.columns);
     detail::require(problem.empty(), "ReuseConfig: ", problem);
+    if (state_ && config == config_) return;
     if (can_change_in_place(config)) {
       config_ = config;
       state_->gradients.set_config(config);

@@ -7,8 +7,6 @@
 #pragma once
 
 #include <cstddef>
-#include <locale>
-#include <sstream>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -29,15 +27,6 @@ namespace detail {
 template <class Enum, std::size_t Count>
 std::string name_of(Enum value, const char* const (&names)[Count]) {
   return names[static_cast<std::size_t>(value)];
-}
-
-/// A number so that other numbers have other texts, whatever the user's locale is.
-inline std::string exact_text(double value) {
-  std::ostringstream text;
-  text.imbue(std::locale::classic());
-  text.precision(17);
-  text << value;
-  return text.str();
 }
 
 /// Agrees on all that ReuseConfig::clusters_as compares; neuron_vectors is the product's.

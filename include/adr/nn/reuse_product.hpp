@@ -265,12 +265,14 @@ class ReuseProduct {
   void cluster(const Input& input, const GemmFactor<T>& weights, Context& context,
                StageTimes* times) {
     context.workspace().reserve(RowClusterer<T>::workspace_bytes(*hash_, context.threads()));
-    if (config_.hash_center == HashCenter::mean && forward_count_ % config_.refit_interval == 0) {
+    const bool has_rows = input.rows() > 0;
+    if (config_.hash_center == HashCenter::mean && has_rows &&
+        forward_count_ % config_.refit_interval == 0) {
       sampled_mean(input, mean_);
       hash_->set_center(VectorView<const T>(mean_.data(), mean_.size()));
       if (cache_) cache_->clear();
     }
-    ++forward_count_;
+    if (has_rows) ++forward_count_;
     has_clusters_ = false;
     clusterer_.cluster(input, *hash_, context, clustering_, times);
     has_clusters_ = true;

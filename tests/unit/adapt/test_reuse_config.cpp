@@ -161,6 +161,32 @@ TEST_CASE("ReuseConfig refuses steps of rounding that mean nothing") {
   CHECK(step(1e6) == "");
 }
 
+TEST_CASE("ReuseConfig refuses numbers that no state file could hold") {
+  const adr::index_t most = ReuseConfig::k_most;
+  CHECK(after([=](ReuseConfig& c) { c.refit_interval = most; }) == "");
+  CHECK(after([=](ReuseConfig& c) { c.refit_interval = most + 1; }) ==
+        "refit_interval must be at most 1152921504606846976, got 1152921504606846977");
+  CHECK(after([=](ReuseConfig& c) { c.cluster_cache_limit = most + 1; }) != "");
+  CHECK(after([=](ReuseConfig& c) {
+          c.method = adr::Method::dense;
+          c.meter_interval = most + 1;
+        }) != "");
+}
+
+TEST_CASE("ReuseConfigs are equal when everything agrees") {
+  CHECK(ReuseConfig() == ReuseConfig());
+  ReuseConfig other;
+  other.meter_interval = 10;
+  CHECK(other != ReuseConfig());
+  CHECK(other.clusters_as(ReuseConfig()));
+  other = ReuseConfig();
+  other.rounding_step = 1;
+  CHECK(other != ReuseConfig());
+  other = ReuseConfig();
+  other.seed = 2;
+  CHECK(other != ReuseConfig());
+}
+
 TEST_CASE("methods have names") {
   CHECK(std::string(to_string(adr::Method::dense)) == "dense");
   CHECK(std::string(to_string(adr::Method::hyperplane)) == "hyperplane");

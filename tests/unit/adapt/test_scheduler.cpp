@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <limits>
+#include <locale>
 #include <string>
 #include <vector>
 
@@ -531,6 +532,52 @@ TEST_CASE("A saved schedule goes on with the same decisions") {
   CHECK(resumed.trace == whole.trace);
   CHECK(!whole.trace.empty());
   std::remove(path.c_str());
+}
+
+TEST_CASE("A schedule that never measures again can be saved and read") {
+  SchedulerOptions options = one_budget(0.11);
+  options.first_measure_interval = options.measure_interval = SchedulerOptions::k_most_steps;
+  Run run(options);
+  run.attach();
+  run.layer.density = 0.1;
+  run.steps(60);
+  const std::string path =
+      (std::filesystem::temp_directory_path() / "adr_test_scheduler_never.state").string();
+  run.scheduler.save_state(path);
+  Run resumed(options);
+  resumed.attach();
+  resumed.scheduler.load_state(path);
+  CHECK(resumed.scheduler.steps() == 60);
+  CHECK(resumed.setting() == run.setting());
+  std::remove(path.c_str());
+}
+
+TEST_CASE("A schedule is read under another locale than it was saved") {
+  struct DecimalComma final : std::numpunct<char> {
+    [[nodiscard]] char do_decimal_point() const override { return ','; }
+  };
+  const std::string path =
+      (std::filesystem::temp_directory_path() / "adr_test_scheduler_locale.state").string();
+  Run saved(one_budget(0.11));
+  saved.attach();
+  const std::locale before = std::locale::global(std::locale(std::locale(), new DecimalComma));
+  saved.scheduler.save_state(path);
+  std::locale::global(before);
+  Run other(one_budget(0.11));
+  other.attach();
+  CHECK_NOTHROW(other.scheduler.load_state(path));
+  std::remove(path.c_str());
+}
+
+TEST_CASE("A published ladder starts on layers that are narrower than its usual sub-vectors") {
+  for (const Strategy strategy : {Strategy::plateau_ladder, Strategy::cluster_reuse_first}) {
+    Run run(with_strategy(strategy), tiny_shape());
+    ReuseConfig config;
+    config.method = Method::dense;
+    run.layer.set_config(config);
+    run.attach();
+    CHECK(run.layer.config().sub_vector_length == 8);
+  }
 }
 
 TEST_CASE("A schedule is not read for another strategy, other layers or from a damaged file") {

@@ -120,6 +120,16 @@ TEST_CASE("rule 1: the first centroid of a cluster stays") {
   }
 }
 
+TEST_CASE("rule 1: a centroid beyond the range of its elements is not kept") {
+  auto cache = make_cache(1);
+  auto first = batch_of({{5, 3, {std::numeric_limits<float>::infinity(), 2}}, {6, 1, {1, 1}}});
+  cache.recall(0, first);
+  CHECK(cache.stored_clusters() == 1);
+  auto second = batch_of({{5, 3, {1, 2}}});
+  CHECK(cache.recall(0, second) == 0);
+  CHECK(centroid_of(second, 0) == std::vector<float>{1, 2});
+}
+
 TEST_CASE("rule 1: slices know their own clusters alone") {
   auto cache = make_cache(2);
   auto batch = batch_of({{5, 3, {1, 2}}});

@@ -315,6 +315,21 @@ TEMPLATE_TEST_CASE("ReuseConv2d means the same in both layouts", "", ADR_TEST_EL
   }
 }
 
+TEST_CASE("The same setting once more forgets nothing") {
+  Data data;
+  INFO(data);
+  const ConvGeometry g = geometries().front().geometry;
+  ReuseConfig config = hyperplane(std::min<index_t>(4, g.columns()), 4);
+  config.cluster_reuse = true;
+  ReuseConv2d<float> layer(g, config);
+  ConvCase<float> c(g, 2, data);
+  forward(layer, c);
+  layer.set_config(config);
+  CHECK_NOTHROW(backward(layer, c));
+  forward(layer, c);
+  CHECK(layer.stats().cluster_reuse_rate() == 1);
+}
+
 TEST_CASE("ReuseConv2d computes the gradients that are asked for, as often as asked") {
   Data data;
   INFO(data);

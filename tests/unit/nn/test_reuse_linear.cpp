@@ -545,3 +545,18 @@ TEST_CASE("ReuseLinear refuses a setting out of range") {
              contains("the weights must have at least 1 x 1 elements, got 0 x 6"));
   CHECK_THAT(refusal([] { ReuseLinear<float>(6, 0, dense()); }), contains("got 6 x 0"));
 }
+
+TEST_CASE("A batch without rows is no estimate of the mean") {
+  Data data;
+  INFO(data);
+  ReuseConfig config = hyperplane(5, 4);
+  config.hash_center = adr::HashCenter::mean;
+  LinearCase<float> c(30, 10, 6, data);
+  ReuseLinear<float> fresh(10, 6, config);
+  forward(fresh, c);
+  ReuseLinear<float> after_none(10, 6, config);
+  after_none.forward(c.x_view().middle_rows(0, 0), c.w_view(), c.bias.vector(),
+                     c.y.view().middle_rows(0, 0));
+  forward(after_none, c);
+  CHECK(after_none.stats().within_cluster_energy == fresh.stats().within_cluster_energy);
+}

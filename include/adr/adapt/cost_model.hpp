@@ -15,9 +15,6 @@
 
 ADR_NAMESPACE_BEGIN
 
-/// The passes of a product.
-enum class Pass { forward, weight_gradient, input_gradient };
-
 /// Costs of the passes, each relative to the dense time of the same pass.
 struct PassCosts {
   double forward = 1;
@@ -188,30 +185,28 @@ inline PassCosts predicted_costs(const LayerShape& shape, const ReuseConfig& con
   return costs;
 }
 
-/// Predictions that learn from the clock: for every method and pass the median of measured over
-/// predicted, once there are enough. Thread-safety: none. Source: this library.
+/// Predictions of forward passes that learn from the clock: for every method the median of measured
+/// over predicted. (What gradients over non-zeros cost is measured by GradientChoice.)
+/// Thread-safety: none. Source: this library.
 class CostModel {
  public:
-  /// Takes a timing; both figures relative to the dense pass.
-  void note(Method method, Pass pass, double predicted, double measured) noexcept {
+  /// Takes the timing of a forward pass; both figures relative to the dense one.
+  void note(Method method, double predicted, double measured) noexcept {
     constexpr double k_most = 16;
     if (!(predicted > 0) || !(measured > 0)) return;
-    ratios(method, pass).add(std::clamp(measured / predicted, 1 / k_most, k_most));
+    ratios_[index(method)].add(std::clamp(measured / predicted, 1 / k_most, k_most));
   }
 
   /// What predictions are multiplied with; 1 until something was timed.
-  [[nodiscard]] double factor(Method method, Pass pass) const noexcept {
-    const Ratios& known = ratios_[index(method, pass)];
+  [[nodiscard]] double factor(Method method) const noexcept {
+    const Ratios& known = ratios_[index(method)];
     return known.empty() ? 1.0 : known.median();
   }
 
-  [[nodiscard]] PassCosts predict(const LayerShape& shape, const ReuseConfig& config,
-                                  double density) const noexcept {
-    PassCosts costs = predicted_costs(shape, config, density);
-    costs.forward *= factor(config.method, Pass::forward);
-    costs.weight_gradient *= factor(config.method, Pass::weight_gradient);
-    costs.input_gradient *= factor(config.method, Pass::input_gradient);
-    return costs;
+  /// The predicted cost of a forward pass; see predicted_costs.
+  [[nodiscard]] double predict_forward(const LayerShape& shape,
+                                       const ReuseConfig& config) const noexcept {
+    return predicted_costs(shape, config, 1.0).forward * factor(config.method);
   }
 
   void exchange(StateArchive& archive) {
@@ -220,15 +215,11 @@ class CostModel {
 
  private:
   using Ratios = RobustMedian<9>;
-  static constexpr std::size_t k_passes = 3;
   static constexpr std::size_t k_methods = static_cast<std::size_t>(Method::subspace) + 1;
 
-  static std::size_t index(Method method, Pass pass) noexcept {
-    return static_cast<std::size_t>(method) * k_passes + static_cast<std::size_t>(pass);
-  }
-  Ratios& ratios(Method method, Pass pass) noexcept { return ratios_[index(method, pass)]; }
+  static std::size_t index(Method method) noexcept { return static_cast<std::size_t>(method); }
 
-  std::array<Ratios, k_methods * k_passes> ratios_;
+  std::array<Ratios, k_methods> ratios_;
 };
 
 ADR_NAMESPACE_END

@@ -60,7 +60,7 @@ class ErrorBudgetPolicy final : public LayerPolicy {
         break;
     }
     if (stage_ != Stage::timing) {
-      gradients_.step(layer, stats, dense_, allowed.rounding_step, costs_);
+      gradients_.step(layer, stats, dense_, allowed.rounding_step);
     }
     publish(layer, phase, allowed);
   }
@@ -198,7 +198,7 @@ class ErrorBudgetPolicy final : public LayerPolicy {
     const LayerShape shape = layer.layer_shape();
     std::vector<Rung> rungs;
     for (const RungMeasurement& m : layer.measurements()) {
-      rungs.push_back({m.config, costs_.predict(shape, m.config, 1.0).forward, m.output_error});
+      rungs.push_back({m.config, costs_.predict_forward(shape, m.config), m.output_error});
     }
     const ReuseConfig running = layer.config();
     const auto competitor = options_->max_cost >= 1 ? Competitor::none : Competitor::dense;
@@ -261,7 +261,7 @@ class ErrorBudgetPolicy final : public LayerPolicy {
     if (!(dense > 0) || timed < k_enough_passes) return;
     current().cost = rung_timings_.forward(base_.refit_interval) / dense;
     if (timed > k_enough_passes) return;
-    costs_.note(current().config.method, Pass::forward,
+    costs_.note(current().config.method,
                 predicted_costs(layer.layer_shape(), current().config, 1.0).forward,
                 current().cost);
   }

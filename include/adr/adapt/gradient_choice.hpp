@@ -49,7 +49,7 @@ class GradientChoice {
   /// Takes the statistics of a step, and changes the forms for the next one. `dense` holds the
   /// times of dense gradients.
   void step(AdaptiveLayer& layer, const ReuseStats& stats, const PassTimings& dense,
-            double rounding_step, CostModel& costs) {
+            double rounding_step) {
     ++steps_;
     if (form_ == Form::exact && steps_ >= retry_) {
       retry_ = steps_ + options_->measure_interval;
@@ -62,7 +62,7 @@ class GradientChoice {
       return use(layer, rounding_step > 0 ? Form::sparsified : Form::cheapest_exact);
     }
     if (seen_ < k_enough) return;
-    judge(layer, stats, dense, rounding_step, costs);
+    judge(layer, stats, dense, rounding_step);
   }
 
   /// Ends rounding for now: its noise may be what the loss does not bear.
@@ -141,7 +141,7 @@ class GradientChoice {
   /// Compares what ran in the last steps with what ran before them. Nothing is compared with times
   /// from long ago: the machine may have become slower since.
   void judge(AdaptiveLayer& layer, const ReuseStats& stats, const PassTimings& dense,
-             double rounding_step, CostModel& costs) {
+             double rounding_step) {
     const double seconds = now_.median();
     switch (form_) {
       case Form::exact:
@@ -167,7 +167,7 @@ class GradientChoice {
       return round(layer, rounding_step);  // the machine was slower, not the rounding
     }
     // Before it is given up: rounding may pay where looking for exact zeros does not.
-    if (rounding_step > 0 && steps_ >= rounding_retry_ && may_pay(layer, stats, dense, costs)) {
+    if (rounding_step > 0 && steps_ >= rounding_retry_ && may_pay(layer, stats, dense)) {
       return round(layer, rounding_step);
     }
     if (seconds > k_as_fast * dense.backward() && dense.backward() > 0 && steps_ >= doubt_) {
@@ -198,7 +198,7 @@ class GradientChoice {
 
   /// Whether rounding is predicted to be faster than what runs.
   [[nodiscard]] bool may_pay(const AdaptiveLayer& layer, const ReuseStats& stats,
-                             const PassTimings& dense, const CostModel& costs) const {
+                             const PassTimings& dense) const {
     constexpr double k_density_after_rounding = 0.08;
     // The noise of rounding averages out over the elements that an image contributes. Of the few
     // logits of a classifier all layers would get the noise.
@@ -209,13 +209,13 @@ class GradientChoice {
     rounded.weight_gradient = WeightGradient::sparsified;
     rounded.input_gradient = rounded_input();
     const double density = std::min(stats.gradient_density, k_density_after_rounding);
-    PassCosts after = costs.predict(shape, rounded, density);
+    PassCosts after = predicted_costs(shape, rounded, density);
     if (!options_->round_input_gradients) {
-      after.input_gradient = costs.predict(shape, rounded, stats.gradient_density).input_gradient;
+      after.input_gradient = predicted_costs(shape, rounded, stats.gradient_density).input_gradient;
     }
     const double expected = 0.5 * (after.weight_gradient + after.input_gradient);
     if (dense.backward() > 0) return expected * dense.backward() < options_->max_cost * cheapest_;
-    const PassCosts now = costs.predict(shape, layer.config(), stats.gradient_density);
+    const PassCosts now = predicted_costs(shape, layer.config(), stats.gradient_density);
     return expected < options_->max_cost * 0.5 * (now.weight_gradient + now.input_gradient);
   }
 

@@ -53,7 +53,7 @@ inline std::vector<ReuseConfig> promising_candidates(const LayerShape& shape,
                                                      const CostModel& costs, double most_cost) {
   std::vector<ReuseConfig> candidates = shared_candidates(shape, base);
   const auto is_slow = [&](const ReuseConfig& config) {
-    return costs.predict(shape, config, 1.0).forward >= most_cost;
+    return costs.predict_forward(shape, config) >= most_cost;
   };
   candidates.erase(std::remove_if(candidates.begin(), candidates.end(), is_slow), candidates.end());
   return candidates;

@@ -40,6 +40,15 @@ struct PrincipalAxes {
       z[d] = static_cast<float>(total);
     }
   }
+
+  /// False where products of huge elements were beyond the range of a float.
+  [[nodiscard]] bool is_finite() const noexcept {
+    const auto all_finite = [](const AlignedBuffer<float>& values) {
+      return std::all_of(values.data(), values.data() + values.size(),
+                         [](float value) { return std::isfinite(value); });
+    };
+    return all_finite(mean) && all_finite(encode) && all_finite(decode);
+  }
 };
 
 /// How many coordinates to keep: `count` of them, or, with count 0, the fewest that leave out at

@@ -9,6 +9,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -79,12 +80,13 @@ class PrincipalHash {
   }
 
   /// Fits the grids to a sample of vectors. gram: the metric of the products that the vectors enter
-  /// (fit_principal_axes), columns x columns, or empty.
+  /// (fit_principal_axes), columns x columns, or empty. Returns false and changes nothing where the
+  /// axes are not finite.
   ///
   /// Requires: finite values. Shapes: sample n x columns, n at least 1. Errors:
   /// std::invalid_argument for other shapes, std::bad_alloc; they leave the hash as it was. Cost
   /// per slice: n length^2 + length^3 for the axes, n (16 length + 16 log n) for the grid.
-  void fit(const MatrixView<const float>& sample, const MatrixView<const float>& gram) {
+  bool fit(const MatrixView<const float>& sample, const MatrixView<const float>& gram) {
     detail::require(sample.rows >= 1 && sample.cols == columns_,
                     "PrincipalHash: the sample must have at least 1 row and ", columns_,
                     " columns, got ", sample.rows, " x ", sample.cols);
@@ -95,11 +97,15 @@ class PrincipalHash {
     for (index_t s = 0; s < slice_count(); ++s) {
       const index_t first = first_column(s);
       const index_t length = slice_length(s);
-      grids.push_back(fit_grid(sample.block(0, first, sample.rows, length),
-                               gram.data != nullptr ? gram.block(first, first, length, length)
-                                                    : MatrixView<const float>()));
+      std::optional<Grid> fitted =
+          fit_grid(sample.block(0, first, sample.rows, length),
+                   gram.data != nullptr ? gram.block(first, first, length, length)
+                                        : MatrixView<const float>());
+      if (!fitted) return false;
+      grids.push_back(std::move(*fitted));
     }
     grids_ = std::move(grids);
+    return true;
   }
 
   /// Writes what was fitted, or reads it (core/state_fields.hpp); an error in reading leaves the
@@ -172,11 +178,13 @@ class PrincipalHash {
     }
   }
 
-  [[nodiscard]] Grid fit_grid(const MatrixView<const float>& sample,
-                              const MatrixView<const float>& gram) const {
+  /// Nothing where the axes are not finite.
+  [[nodiscard]] std::optional<Grid> fit_grid(const MatrixView<const float>& sample,
+                                             const MatrixView<const float>& gram) const {
     const index_t length = sample.cols;
     const PrincipalAxes axes =
         fit_principal_axes(sample, gram, {std::min(index_t{k_most_bits}, length), 0});
+    if (!axes.is_finite()) return std::nullopt;
     std::vector<detail::CutCoordinate> coordinates;
     for (index_t d = 0; d < axes.kept; ++d) {
       std::vector<double> values(static_cast<std::size_t>(sample.rows));

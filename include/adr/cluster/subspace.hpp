@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "adr/cluster/clustering.hpp"
@@ -64,8 +65,8 @@ class Subspace {
   }
 
   /// Fits the axes to a sample of vectors. Returns false and changes nothing when none of them is
-  /// finite. gram: the metric of the products, length x length, or empty; see fit_principal_axes.
-  /// Cost: k_fit_sample * length * (length + 2 kept) + O(length^3).
+  /// finite, or the axes are not. gram: the metric of the products, length x length, or empty; see
+  /// fit_principal_axes. Cost: k_fit_sample * length * (length + 2 kept) + O(length^3).
   template <class Vectors>
   bool fit(const Vectors& vectors, const MatrixView<const float>& gram) {
     AlignedBuffer<float> sample;
@@ -75,7 +76,9 @@ class Subspace {
                                     simd::padded(shape_.length));
     KeptCoordinates kept = shape_.kept;
     kept.count = std::min(kept.count, shape_.length);
-    axes_ = fit_principal_axes(x, gram, kept);
+    PrincipalAxes axes = fit_principal_axes(x, gram, kept);
+    if (!axes.is_finite()) return false;
+    axes_ = std::move(axes);
     prepare_basis();
 
     SampledEnergy energy;

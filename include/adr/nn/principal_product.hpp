@@ -108,9 +108,9 @@ class PrincipalProduct {
     const index_t rows = load_finite_sample(vectors, k_fit_sample, seed_, sample);
     if (rows == 0) return false;
     metric_.measure(weights, columns, hash_.columns(), context);
-    hash_.fit(MatrixView<const float>(sample.data(), rows, hash_.columns(),
-                                      simd::padded(hash_.columns())),
-              metric_.gram());
+    const MatrixView<const float> x(sample.data(), rows, hash_.columns(),
+                                    simd::padded(hash_.columns()));
+    if (!hash_.fit(x, metric_.gram())) return false;
     fitted_ = true;
     refit_.note_fit();
     return true;

@@ -260,71 +260,61 @@ TEST_CASE("Exact gradients cost as much as dense ones") {
   CHECK(costs.input_gradient == 1);
 }
 
-TEST_CASE("Predictions are corrected by the median of what was timed, by method and pass") {
+TEST_CASE(
+    "Predictions of forward passes are corrected by the median of what was timed, by method") {
   CostModel model;
-  CHECK(model.factor(Method::codebook, Pass::forward) == 1);
-  model.note(Method::codebook, Pass::forward, 0.1, 0.2);
-  CHECK(model.factor(Method::codebook, Pass::forward) == 2);
-  model.note(Method::codebook, Pass::forward, 0.25, 0.75);
-  model.note(Method::codebook, Pass::forward, 0.25, 2.5);
-  CHECK(model.factor(Method::codebook, Pass::forward) == 3);
-  model.note(Method::codebook, Pass::weight_gradient, 0.5, 0.25);
-  CHECK(model.factor(Method::codebook, Pass::weight_gradient) == 0.5);
-  model.note(Method::subspace, Pass::input_gradient, 0.5, 4);
-  CHECK(model.factor(Method::subspace, Pass::input_gradient) == 8);
-  CHECK(model.factor(Method::codebook, Pass::forward) == 3);
+  CHECK(model.factor(Method::codebook) == 1);
+  model.note(Method::codebook, 0.1, 0.2);
+  CHECK(model.factor(Method::codebook) == 2);
+  model.note(Method::codebook, 0.25, 0.75);
+  model.note(Method::codebook, 0.25, 2.5);
+  CHECK(model.factor(Method::codebook) == 3);
+  model.note(Method::subspace, 0.5, 4);
+  CHECK(model.factor(Method::subspace) == 8);
+  CHECK(model.factor(Method::codebook) == 3);
   for (const Method method : {Method::dense, Method::hyperplane, Method::principal}) {
-    for (const Pass pass : {Pass::forward, Pass::weight_gradient, Pass::input_gradient}) {
-      CHECK(model.factor(method, pass) == 1);
-    }
+    CHECK(model.factor(method) == 1);
   }
 
   const LayerShape shape = convolution_shape();
   ReuseConfig config = with_gradients(WeightGradient::sparse, InputGradient::sparse);
-  PassCosts plain = predicted_costs(shape, config, 0.1);
-  PassCosts corrected = model.predict(shape, config, 0.1);
-  CHECK(corrected.forward == 3 * plain.forward);
-  CHECK(corrected.weight_gradient == 0.5 * plain.weight_gradient);
-  CHECK(corrected.input_gradient == plain.input_gradient);
+  CHECK(model.predict_forward(shape, config) == 3 * predicted_costs(shape, config, 0.1).forward);
   config.method = Method::subspace;
   config.kept_coordinates = 16;
-  plain = predicted_costs(shape, config, 0.1);
-  corrected = model.predict(shape, config, 0.1);
-  CHECK(corrected.forward == plain.forward);
-  CHECK(corrected.input_gradient == 8 * plain.input_gradient);
+  CHECK(model.predict_forward(shape, config) == 8 * predicted_costs(shape, config, 0.1).forward);
 }
 
 TEST_CASE("A correction forgets: the median is of the last nine") {
   CostModel model;
-  for (int i = 0; i < 9; ++i) model.note(Method::codebook, Pass::forward, 1, 4);
-  for (int i = 0; i < 4; ++i) model.note(Method::codebook, Pass::forward, 1, 2);
-  CHECK(model.factor(Method::codebook, Pass::forward) == 4);
-  model.note(Method::codebook, Pass::forward, 1, 2);
-  CHECK(model.factor(Method::codebook, Pass::forward) == 2);
+  for (int i = 0; i < 9; ++i) model.note(Method::codebook, 1, 4);
+  for (int i = 0; i < 4; ++i) model.note(Method::codebook, 1, 2);
+  CHECK(model.factor(Method::codebook) == 4);
+  model.note(Method::codebook, 1, 2);
+  CHECK(model.factor(Method::codebook) == 2);
 }
 
 TEST_CASE("Corrections stay between 1/16 and 16, and what is no timing is left out") {
   CostModel model;
-  model.note(Method::codebook, Pass::forward, 1e-6, 1);
-  CHECK(model.factor(Method::codebook, Pass::forward) == 16);
-  model.note(Method::subspace, Pass::forward, 1, 1e-6);
-  CHECK(model.factor(Method::subspace, Pass::forward) == 1 / 16.0);
+  model.note(Method::codebook, 1e-6, 1);
+  CHECK(model.factor(Method::codebook) == 16);
+  model.note(Method::subspace, 1, 1e-6);
+  CHECK(model.factor(Method::subspace) == 1 / 16.0);
   const double nan = std::numeric_limits<double>::quiet_NaN();
-  model.note(Method::hyperplane, Pass::forward, 0, 1);
-  model.note(Method::hyperplane, Pass::forward, -1, 1);
-  model.note(Method::hyperplane, Pass::forward, 1, 0);
-  model.note(Method::hyperplane, Pass::forward, 1, -1);
-  model.note(Method::hyperplane, Pass::forward, nan, 1);
-  model.note(Method::hyperplane, Pass::forward, 1, nan);
-  CHECK(model.factor(Method::hyperplane, Pass::forward) == 1);
+  model.note(Method::hyperplane, 0, 1);
+  model.note(Method::hyperplane, -1, 1);
+  model.note(Method::hyperplane, 1, 0);
+  model.note(Method::hyperplane, 1, -1);
+  model.note(Method::hyperplane, nan, 1);
+  model.note(Method::hyperplane, 1, nan);
+  CHECK(model.factor(Method::hyperplane) == 1);
 }
 
 TEST_CASE("A saved cost model has the same corrections") {
   CostModel saved;
-  saved.note(Method::codebook, Pass::forward, 1, 2);
-  saved.note(Method::codebook, Pass::forward, 1, 3);
-  saved.note(Method::codebook, Pass::forward, 1, 5);
-  saved.note(Method::subspace, Pass::input_gradient, 1, 0.5);
+  saved.note(Method::codebook, 1, 2);
+  saved.note(Method::codebook, 1, 3);
+  saved.note(Method::codebook, 1, 5);
+  saved.note(Method::subspace, 1, 0.5);
   const adr_test::TemporaryFolder folder;
   const std::string path = folder.file("costs.state");
   {
@@ -334,16 +324,16 @@ TEST_CASE("A saved cost model has the same corrections") {
     writer.save(path);
   }
   CostModel restored;
-  restored.note(Method::hyperplane, Pass::forward, 1, 7);
+  restored.note(Method::hyperplane, 1, 7);
   StateReader reader(path);
   StateArchive archive(reader);
   restored.exchange(archive);
   reader.require_end();
-  CHECK(restored.factor(Method::codebook, Pass::forward) == 3);
-  CHECK(restored.factor(Method::subspace, Pass::input_gradient) == 0.5);
-  CHECK(restored.factor(Method::hyperplane, Pass::forward) == 1);
-  saved.note(Method::codebook, Pass::forward, 1, 1);
-  restored.note(Method::codebook, Pass::forward, 1, 1);
-  CHECK(restored.factor(Method::codebook, Pass::forward) == 2);
-  CHECK(saved.factor(Method::codebook, Pass::forward) == 2);
+  CHECK(restored.factor(Method::codebook) == 3);
+  CHECK(restored.factor(Method::subspace) == 0.5);
+  CHECK(restored.factor(Method::hyperplane) == 1);
+  saved.note(Method::codebook, 1, 1);
+  restored.note(Method::codebook, 1, 1);
+  CHECK(restored.factor(Method::codebook) == 2);
+  CHECK(saved.factor(Method::codebook) == 2);
 }

@@ -337,6 +337,26 @@ TEST_CASE("vectors that are not finite are seen and are not fitted to") {
   CHECK(subspace.measure(none, empty).total == 0);
 }
 
+TEST_CASE("vectors whose products are beyond the range of floats are not fitted to") {
+  Data data;
+  INFO(data);
+  GuardedBuffer<float> x(300, 8, 8);
+  data.fill_normal(x.view());
+  const MatrixVectors<const float> vectors(static_cast<const GuardedBuffer<float>&>(x).view());
+  Subspace subspace(shape(8, 3));
+  REQUIRE(subspace.fit(vectors, k_no_gram));
+  const double error = subspace.fit_error();
+  for (index_t v = 0; v < 300; ++v) {
+    for (index_t e = 0; e < 8; ++e) x(v, e) *= 1e13F;
+  }
+  GuardedBuffer<float> gram(8, 8, 8);
+  for (index_t i = 0; i < 8; ++i) {
+    for (index_t k = 0; k < 8; ++k) gram(i, k) = i == k ? 1e30F : 0.0F;
+  }
+  CHECK_FALSE(subspace.fit(vectors, static_cast<const GuardedBuffer<float>&>(gram).view()));
+  CHECK(subspace.fit_error() == error);
+}
+
 TEST_CASE("fits are counted, repeatable, and can be saved and loaded") {
   Data data;
   INFO(data);

@@ -359,8 +359,9 @@ def inference_body(data):
     return lines + [
         "", "The convolutions run the fastest settings that are expected to keep the network's output within the budget, a "
         "relative error: each has an influence on the output, measured alone. They learn from training images and are "
-        "frozen; the weights are those of the dense training. The budget is chosen on one half of the test images, and "
-        "the points are shown for both halves. Speed-ups are medians over batches, dense and reuse in turns.",
+        "frozen; the weights are those of a dense training, not always of one above: its accuracy is in the table. The "
+        "budget is chosen on one half of the test images, and the points are shown for both halves. Speed-ups are medians "
+        "over batches, dense and reuse in turns.",
         "", "![Accuracy lost against speed of inference](images/inference.svg)"]
 
 

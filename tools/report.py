@@ -255,8 +255,8 @@ def layers_body(data):
               "; errors in brackets, relative, of the pass's own result, of a step those of its output. dW, exact: over the "
               "non-zeros of the output gradient; rounded: over those that unbiased rounding leaves; clusters: of the clusters of the "
               "forward pass, which is biased. dX: over the non-zeros, where the error is above 0 those of a gradient rounded "
-              "without bias. A step is all that training does with the layer. With more than 4096 inputs fully connected layers "
-              "have no codebooks and subspaces: fitting those takes minutes.", "",
+              "without bias. A step is all that training does with the layer. Where wide fully connected "
+              "layers have no codebooks and subspaces, fitting those takes minutes.", "",
               "![Speed against error per layer](images/speed_against_error.svg)", "",
               "![Speed-up of two threads over one](images/thread_scaling.svg)" if has_scaling(data) else
               "Thread scaling was not measured in this run (`--threads 1,2`).", "", "### Where reuse loses", "",

@@ -109,7 +109,7 @@ inline std::vector<LayerSetting> many_settings(const ConvLayer& layer, SettingsA
 /// of the coordinates; nothing of the latter for vectors so long that fitting to them takes minutes, which
 /// no schedule can afford.
 inline std::vector<LayerSetting> few_settings(const ConvLayer& layer) {
-  constexpr index_t k_longest_fitted = 4096;
+  constexpr index_t k_longest_fitted = 1024;
   const adr::ConvGeometry geometry = layer.geometry(adr::Layout::nchw);
   const adr::LayerShape shape =
       adr::ReuseConv2d<float>(geometry, codebook_setting(2).config).layer_shape();

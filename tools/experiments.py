@@ -98,6 +98,11 @@ def run_all(options, folder):
     return results
 
 
+def folder_of_runs(options, given):
+    """What the user names is relative to where they stand; programs run at the top of the project."""
+    return pathlib.Path(options.called_from, given) if given else pathlib.Path(USUAL_FOLDER)
+
+
 def folder_of_snapshots(folder, network):
     return folder / "snapshots" / network
 
@@ -313,7 +318,7 @@ def main():
     if not options.no_new_runs and not os.environ.get("ADR_DATA"):
         parser.error("ADR_DATA must name a folder with CIFAR-10 in its binary format (scripts/get-cifar10 makes one): without, "
                      "the program trains on generated images, which results must not be mixed with")
-    folder = pathlib.Path(options.called_from, options.out) if options.out else pathlib.Path(USUAL_FOLDER)
+    folder = folder_of_runs(options, options.out)
     folder.mkdir(parents=True, exist_ok=True)
     if options.background:
         return go_to_background(folder)

@@ -193,8 +193,7 @@ def main():
     parser.add_argument("--json", help="file for the results")
     parser.add_argument("--add", action="store_true", help="keep what the file holds of other layers")
     options, flags = parser.parse_known_args()
-    options.experiments = (pathlib.Path(options.called_from, options.experiments) if options.experiments else
-                           experiments.USUAL_FOLDER)
+    options.experiments = experiments.folder_of_runs(options, options.experiments)
     if options.images:
         flags += ["--images", str(pathlib.Path(options.called_from, options.images))]
     large = options.what in ("snapshots", "steps")

@@ -105,9 +105,9 @@ inline std::vector<LayerSetting> many_settings(const ConvLayer& layer, SettingsA
 }
 
 /// The published method, exact forward passes with gradients over non-zeros, exact and rounded, and
-/// of what a schedule would try every other number of codebooks and subspaces of a quarter and a half
-/// of the coordinates; nothing of the latter for vectors so long that fitting to them takes minutes, which
-/// no schedule can afford.
+/// of what a schedule would try every other number of codebooks and subspaces of a quarter and a
+/// half of the coordinates; nothing of the latter for vectors so long that fitting to them takes
+/// minutes, which no schedule can afford.
 inline std::vector<LayerSetting> few_settings(const ConvLayer& layer) {
   constexpr index_t k_longest_fitted = 1024;
   const adr::ConvGeometry geometry = layer.geometry(adr::Layout::nchw);

@@ -7,12 +7,14 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <ostream>
 #include <string>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "training/errors.hpp"
+#include "training/replaced_file.hpp"
 
 namespace training {
 
@@ -111,25 +113,19 @@ inline std::uint64_t checksum(const Bytes& bytes) {
 
 }  // namespace detail
 
-/// Writes next to the target and renames, so that a crash cannot leave half a file.
 /// Errors: std::runtime_error when the disk refuses.
 inline void write_checkpoint_file(const std::filesystem::path& path, const Bytes& payload) {
   const detail::CheckpointHeader header{detail::k_checkpoint_magic, detail::k_checkpoint_version,
                                         detail::k_byte_order_mark, payload.size(),
                                         detail::checksum(payload)};
-  std::filesystem::path unfinished = path;
-  unfinished += ".tmp";
-  {
-    std::ofstream file(unfinished, std::ios::binary | std::ios::trunc);
+  const bool written = replace_file(path, [&](std::ostream& file) {
     file.write(reinterpret_cast<const char*>(&header), sizeof(header));
     file.write(payload.data(), static_cast<std::streamsize>(payload.size()));
-    file.close();
-    if (!file) {
-      throw std::runtime_error(message("writing ", sizeof(header) + payload.size(), " bytes to ",
-                                       unfinished.string(), " failed"));
-    }
+  });
+  if (!written) {
+    throw std::runtime_error(message("writing ", sizeof(header) + payload.size(), " bytes to ",
+                                     path.string(), " failed"));
   }
-  std::filesystem::rename(unfinished, path);
 }
 
 /// Returns the payload of a whole and intact checkpoint; anything else is a UserError.

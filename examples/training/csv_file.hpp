@@ -5,11 +5,12 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <ostream>
 #include <string>
-#include <system_error>
 #include <utility>
 
 #include "training/errors.hpp"
+#include "training/replaced_file.hpp"
 #include "training/tensor.hpp"
 
 namespace training {
@@ -57,22 +58,15 @@ class CsvFile {
     std::string line;
     require(std::getline(file, line) && line == header, option_, ": to be continued, '", path_,
             "' must begin with the columns of this run");
-    const std::string shortened = path_ + ".new";
-    std::ofstream to(shortened, std::ios::trunc);
-    to << header << '\n';
+    std::string rows = header + '\n';
     index_t count = 0;
     while (std::getline(file, line) && std::strtoll(line.c_str(), nullptr, 10) <= kept.last) {
-      to << line << '\n';
+      rows += line + '\n';
       ++count;
     }
-    to.close();
-    std::error_code problem;
-    if (!to.good() || count != kept.count) std::filesystem::remove(shortened, problem);
-    require_written(to.good());
     require(count == kept.count, option_, ": to be continued, '", path_, "' must hold the ",
             kept.count, " rows up to the checkpoint, got ", count);
-    std::filesystem::rename(shortened, path_, problem);
-    require_written(!problem);
+    require_written(replace_file(path_, [&](std::ostream& to) { to << rows; }));
   }
 
   std::string option_;

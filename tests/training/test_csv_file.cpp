@@ -53,7 +53,7 @@ TEST_CASE("A CSV file that cannot be continued stays as it is") {
   CHECK_THROWS_WITH(CsvFile("--csv", path, "step,loss", {20, 2}),
                     contains("must hold the 2 rows up to the checkpoint, got 1"));
   CHECK(read(path) == text);
-  CHECK_FALSE(std::filesystem::exists(path + ".new"));
+  CHECK_FALSE(std::filesystem::exists(path + ".tmp"));
 }
 
 TEST_CASE("Without a path no CSV file is written") {

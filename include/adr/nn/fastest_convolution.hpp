@@ -75,7 +75,8 @@ class FastestConvolution final : public DenseConvolution<T> {
   DenseConvolution<T>* fastest(const Run& run_with) {
     const std::size_t count = implementations_.size();
     const auto run = [&](std::size_t i) { run_with(*implementations_[i]); };
-    for (std::size_t i = 0; i < count && count > 1 && clock_; ++i) run(i);
+    const bool is_timed = count > 1 && clock_;
+    for (std::size_t i = 0; is_timed && i < count; ++i) run(i);
     return implementations_[detail::fastest_of(count, clock_, run)].get();
   }
 

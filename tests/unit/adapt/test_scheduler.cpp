@@ -12,6 +12,7 @@
 #include "support/catch.hpp"
 #include "support/fake_layer.hpp"
 #include "support/refusal.hpp"
+#include "training/temporary_folder.hpp"
 
 namespace {
 
@@ -541,23 +542,22 @@ TEST_CASE("A schedule that never measures again can be saved and read") {
   run.attach();
   run.layer.density = 0.1;
   run.steps(60);
-  const std::string path =
-      (std::filesystem::temp_directory_path() / "adr_test_scheduler_never.state").string();
+  const adr_test::TemporaryFolder folder;
+  const std::string path = folder.file("never.state");
   run.scheduler.save_state(path);
   Run resumed(options);
   resumed.attach();
   resumed.scheduler.load_state(path);
   CHECK(resumed.scheduler.steps() == 60);
   CHECK(resumed.setting() == run.setting());
-  std::remove(path.c_str());
 }
 
 TEST_CASE("A schedule is read under another locale than it was saved") {
   struct DecimalComma final : std::numpunct<char> {
     [[nodiscard]] char do_decimal_point() const override { return ','; }
   };
-  const std::string path =
-      (std::filesystem::temp_directory_path() / "adr_test_scheduler_locale.state").string();
+  const adr_test::TemporaryFolder folder;
+  const std::string path = folder.file("locale.state");
   Run saved(one_budget(0.11));
   saved.attach();
   const std::locale before = std::locale::global(std::locale(std::locale(), new DecimalComma));
@@ -566,7 +566,6 @@ TEST_CASE("A schedule is read under another locale than it was saved") {
   Run other(one_budget(0.11));
   other.attach();
   CHECK_NOTHROW(other.scheduler.load_state(path));
-  std::remove(path.c_str());
 }
 
 TEST_CASE("A published ladder starts on layers that are narrower than its usual sub-vectors") {

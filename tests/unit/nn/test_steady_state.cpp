@@ -45,6 +45,29 @@ ReuseConfig cluster_reuse(adr::index_t age = 0) {
   return config;
 }
 
+/// Checks that passes allocate in the first step alone. Counted without assertions in between,
+/// because those allocate.
+template <class Step>
+void check_steady(const Step& step) {
+  long counts[3] = {};
+  for (long& count : counts) {
+    const long before = allocations;
+    step();
+    count = allocations - before;
+  }
+  CHECK(counts[0] > 0);
+  CHECK(counts[1] == 0);
+  CHECK(counts[2] == 0);
+}
+
+void check_steady(ReuseConv2d<float>& layer, ConvCase<float>& c) {
+  check_steady([&] {
+    layer.forward(c.x_view(), c.w_view(), c.bias.vector(), c.y_view());
+    layer.backward(c.x_view(), c.w_view(), c.d_y_view(), c.d_x_view(), c.d_w.view(),
+                   c.d_bias.vector());
+  });
+}
+
 }  // namespace
 
 TEST_CASE("The steady state allocates nothing") {
@@ -87,24 +110,17 @@ TEST_CASE("The steady state allocates nothing") {
                                  subspace};
   const DenseGemm<float> gemm{adr::GemmFunction<float>(naive_product<float>)};
 
-  // Counted without assertions in between, because those allocate.
   SECTION("linear") {
     LinearCase<float> c(150, 10, 7, data);
     for (const ReuseConfig& config : configs) {
       ReuseLinear<float> layer(10, 7, config);
       layer.set_dense_gemm(gemm);
-      long counts[3] = {};
-      for (long& count : counts) {
-        const long before = allocations;
+      INFO(to_string(config.method) << ", H " << config.hash_count);
+      check_steady([&] {
         layer.forward(c.x_view(), c.w_view(), c.bias.vector(), c.y.view());
         layer.backward(c.x_view(), c.w_view(), c.d_y_view(), c.d_x.view(), c.d_w.view(),
                        c.d_bias.vector());
-        count = allocations - before;
-      }
-      INFO(to_string(config.method) << ", H " << config.hash_count);
-      CHECK(counts[0] > 0);
-      CHECK(counts[1] == 0);
-      CHECK(counts[2] == 0);
+      });
     }
   }
   SECTION("dense convolutions of the user") {
@@ -119,17 +135,7 @@ TEST_CASE("The steady state allocates nothing") {
     const auto unfolded = std::make_shared<adr::UnfoldedConvolution<float>>(g, gemm, 1);
     const std::vector<std::shared_ptr<adr::DenseConvolution<float>>> both = {unfolded, unfolded};
     layer.set_dense_convolution(std::make_shared<adr::FastestConvolution<float>>(both));
-    long counts[3] = {};
-    for (long& count : counts) {
-      const long before = allocations;
-      layer.forward(c.x_view(), c.w_view(), c.bias.vector(), c.y_view());
-      layer.backward(c.x_view(), c.w_view(), c.d_y_view(), c.d_x_view(), c.d_w.view(),
-                     c.d_bias.vector());
-      count = allocations - before;
-    }
-    CHECK(counts[0] > 0);
-    CHECK(counts[1] == 0);
-    CHECK(counts[2] == 0);
+    check_steady(layer, c);
   }
   SECTION("convolution") {
     ConvGeometry g;
@@ -144,18 +150,8 @@ TEST_CASE("The steady state allocates nothing") {
       for (const ReuseConfig& config : configs) {
         ReuseConv2d<float> layer(g, config);
         layer.set_dense_gemm(gemm);
-        long counts[3] = {};
-        for (long& count : counts) {
-          const long before = allocations;
-          layer.forward(c.x_view(), c.w_view(), c.bias.vector(), c.y_view());
-          layer.backward(c.x_view(), c.w_view(), c.d_y_view(), c.d_x_view(), c.d_w.view(),
-                         c.d_bias.vector());
-          count = allocations - before;
-        }
         INFO(to_string(config.method) << ", H " << config.hash_count);
-        CHECK(counts[0] > 0);
-        CHECK(counts[1] == 0);
-        CHECK(counts[2] == 0);
+        check_steady(layer, c);
       }
     }
   }

@@ -12,6 +12,8 @@ import pathlib
 import statistics
 import sys
 
+import experiments
+
 WORTH_THREADS = 1e8  # multiply-adds: less takes microseconds, in which waking a thread is what is timed
 SHARED = ("adr_codebook", "adr_subspace")  # this library's methods in training
 GRADIENTS = "adr_gradients"  # exact forward passes, gradients over non-zeros
@@ -94,6 +96,12 @@ def deviation(rows, key):
     return statistics.stdev(values) if len(values) > 1 else None
 
 
+def changes_of_plan(network, plan):
+    """Options that give a network another plan than its own."""
+    return "".join(f" --{name} {value}" for name, value in plan.items()
+                   if experiments.NETWORKS.get(network, plan)[name] != value)
+
+
 def training_commands(data):
     """What makes the rows: the runs of a network that were made for the same seeds are one series."""
     series = {}
@@ -101,12 +109,16 @@ def training_commands(data):
         seeds = ",".join(str(r["seed"]) for r in sorted(rows, key=lambda r: r["seed"]))
         series.setdefault((network, seeds), []).append(run)
     return [f"scripts/experiments --networks {network} --runs {','.join(runs)} --seeds {seeds}"
-            for (network, seeds), runs in series.items()] + [
-        f"scripts/experiments --networks {','.join(unique(n for n, _ in series))} --no-new-runs "
-        "--json docs/results/experiments.json"]
+            + changes_of_plan(network, data.get("plans", {}).get(network, {}))
+            for (network, seeds), runs in series.items()]
 
 
-def training_body(data):
+def joining_command(data):
+    networks = ",".join(unique(row["network"] for row in data["rows"]))
+    return f"scripts/experiments --networks {networks} --no-new-runs --json docs/results/experiments.json"
+
+
+def training_table(data):
     header = ["network", "run", "seeds", "images", "epochs", "seconds", "saved vs the fastest dense",
               "saved vs im2col + BLAS", "accuracy", "minus dense (points)", "reaches dense's accuracy"]
     lines = []
@@ -128,9 +140,32 @@ def training_body(data):
     return table(header, lines) + [
         "", "Seconds of training with everything in them but the test; ± is the standard deviation over seeds. Each run "
         "is compared with the dense runs of its seed, as far as they were made: means of a saving may be of fewer seeds "
-        "than the run has. 0 images stands for all of them:", ""] + plans + [
+        "than the run has. 0 images stands for all of them:", ""] + plans
+
+
+def training_body(data):
+    return training_table(data) + [
         "", "![Test accuracy against seconds of training](images/accuracy_against_time.svg)",
         "", "![Time saved per network](images/time_saved.svg)"]
+
+
+def many_cores_body(data):
+    """One layer with more and more threads: speed-ups over the fastest dense engine at as many."""
+    counts = sorted(unique(r["threads"] for r in data["rows"]))
+    settings = unique((r["layer"], r["engine"], r["config"].split(",")[0], r["pass"]) for r in data["rows"] if saves(r))
+    cells = []
+    for layer, engine, config, name in settings:
+        rows = {r["threads"]: r for r in data["rows"] if r["config"].split(",")[0] == config
+                and (r["layer"], r["engine"], r["pass"]) == (layer, engine, name)}
+        error = "relative_error_of_output" if name == "step" else "relative_error"
+        cells.append([layer, config, name.replace("_", " "), number(rows[counts[0]][error], 3)] +
+                     [number(rows[t]["speedup_vs_best_dense"], 2, "x") if t in rows else "-" for t in counts])
+    dense = [r for r in data["rows"] if r["engine"] == r["best_dense"]]
+    dense = [", ".join(f"{name.replace('_', ' ')} {number(1000 * r['seconds_median'], 1)} ms" for name in MAIN_PASSES
+                       for r in dense if r["pass"] == name and r["threads"] == t) for t in counts]
+    return ["Speed-ups over the fastest dense engine of the pass at as many threads; errors are relative, of the result of the pass, "
+            "of a step those of its output. The fastest dense engine takes: " + "; ".join(f"{t} thread(s): {line}" for t, line in zip(counts, dense)) + ".",
+            ""] + table(["layer", "setting", "pass", "error"] + [f"{t} thread(s)" for t in counts], cells)
 
 
 def draw_training(plt, data, images):
@@ -435,11 +470,21 @@ def document(results):
     training, layers = results["experiments.json"], results["layers.json"]
     adaptive, inference, stages = results["adaptive.json"], results["inference.json"], results["stages.json"]
     steps = results["steps.json"]
+    many, many_layers = results["experiments_16_cores.json"], results["layers_16_cores.json"]
     lines = ["# Performance", "", "Made by `scripts/report` from the files in `docs/results`. The machines are shared and "
              "noisy: trust ratios, which come from runs in turns, more than seconds. Measurements of CifarNet's layers with "
              "AVX-512 are in [Layers with AVX-512](layers_avx512.md).", ""]
-    lines += section("Training", training_commands(training) if training else ["scripts/experiments"], training,
-                     training["machines"] if training else [], training_body(training) if training else [])
+    lines += section("Training",
+                     training_commands(training) + [joining_command(training)] if training else ["scripts/experiments"],
+                     training, training["machines"] if training else [], training_body(training) if training else [])
+    lines += section("Training on 16 cores with AVX-512", training_commands(many) if many else ["scripts/experiments"], many,
+                     many["machines"] if many else [],
+                     training_table(many) + ["", many["remark"]] if many else [])
+    lines += section("A layer on 16 cores with AVX-512",
+                     ["scripts/networks layers --networks cifarnet --moments trained --threads 1,4,16 "
+                      "--benchmark_filter=conv2/ --json docs/results/layers_16_cores.json"],
+                     many_layers, many_layers["machines"] if many_layers else [],
+                     many_cores_body(many_layers) if many_layers else [])
     lines += section("Steps of the networks for 224 x 224 pixels",
                      ["scripts/networks steps --images IMAGES.npy --json docs/results/steps.json"], steps,
                      steps["machines"] if steps else [], steps_body(steps) if steps else [])
@@ -480,8 +525,11 @@ def self_test():
     assert fastest([row(GRADIENTS, 0.0, 2.0) | {"pass": "weight_gradient"}], 0, 1) == "2.00x (0.000)"
     runs = [{"network": "n", "run": run, "seed": seed} for run, seeds in (("dense", (2, 1)), ("auto", (1, 2)), ("other", (1,)))
             for seed in seeds]
-    assert training_commands({"rows": runs})[:2] == [
+    assert training_commands({"rows": runs}) == [
         "scripts/experiments --networks n --runs dense,auto --seeds 1,2", "scripts/experiments --networks n --runs other --seeds 1"]
+    assert joining_command({"rows": runs}).startswith("scripts/experiments --networks n --no-new-runs")
+    own = experiments.NETWORKS["vgg19"]
+    assert changes_of_plan("vgg19", own) == "" and changes_of_plan("vgg19", own | {"epochs": 7}) == " --epochs 7"
     measured = [{"network": n, "moment": m, "threads": t} for n, m, t in (("a", "x", 1), ("a", "y", 2), ("b", "x", 1))]
     assert layer_commands({"rows": measured}, "layers") == [
         "scripts/networks layers --networks a --moments x,y --threads 1,2 --json layers.json",
@@ -497,7 +545,7 @@ def self_test():
     print("report.py: self-test passed")
 
 
-FILES = ("experiments.json", "steps.json", "layers.json", "adaptive.json", "inference.json", "stages.json")
+FILES = ("experiments.json", "experiments_16_cores.json", "layers_16_cores.json", "steps.json", "layers.json", "adaptive.json", "inference.json", "stages.json")
 
 
 def main():

@@ -74,6 +74,8 @@ inline std::string onednn_instruction_set() {
       return "AVX512_CORE_VNNI";
     case dnnl_cpu_isa_avx512_core_bf16:
       return "AVX512_CORE_BF16";
+    case dnnl_cpu_isa_avx512_core_amx:
+      return "AVX512_CORE_AMX";
     default:
       return message("instruction set ", static_cast<unsigned>(isa));
   }

@@ -52,7 +52,8 @@ class FakeLayer final : public adr::AdaptiveLayer {
   /// Seconds of each gradient; none: as a dense forward pass.
   std::function<double(const adr::ReuseConfig&)> gradient_seconds;
   double density = 1;
-  bool frozen = false;  ///< measurements wait
+  double measuring_seconds = 0;  ///< of each setting
+  bool frozen = false;           ///< measurements wait
 
   explicit FakeLayer(const adr::LayerShape& shape) : shape_(shape) {
     config_.method = adr::Method::dense;
@@ -81,6 +82,7 @@ class FakeLayer final : public adr::AdaptiveLayer {
     if (requested_.empty() || frozen) return;
     for (const adr::ReuseConfig& config : requested_) {
       measurements_.push_back({config, error(config), error(config)});
+      stats_.seconds.meter += measuring_seconds;
     }
     measured_ += 1;
     settings_measured_ += static_cast<int>(requested_.size());

@@ -11,7 +11,7 @@ enum class Reason {
   fixed,               ///< Strategy::fixed: nothing is ever changed
   timing_dense,        ///< warm-up: the dense passes are timed first
   not_worthwhile,      ///< dense: no setting is predicted to be faster by enough
-  too_small,           ///< dense: measuring settings would cost more than they may save
+  too_small,           ///< dense: measuring even one setting would cost more than it may save
   no_rung_in_budget,   ///< dense: every faster setting has too large an error
   not_faster,          ///< dense: the settings within the budget were measured to be slower
   first_rung,          ///< the coarsest rung within the budget, or of the ladder

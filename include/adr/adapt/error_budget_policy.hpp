@@ -73,7 +73,6 @@ class ErrorBudgetPolicy final : public LayerPolicy {
   }
 
   [[nodiscard]] const Decision& decision() const noexcept override { return decision_; }
-  [[nodiscard]] const Ladder& ladder() const noexcept { return ladder_; }
 
   void exchange(StateArchive& archive, AdaptiveLayer& layer) override {
     const index_t columns = layer.layer_shape().columns;
@@ -134,11 +133,8 @@ class ErrorBudgetPolicy final : public LayerPolicy {
   }
   void move_to(AdaptiveLayer& layer, int rung, Reason reason) {
     rung_ = rung;
-    if (is_dense(rung)) {
-      use_dense(layer, reason);
-    } else {
-      apply(layer, current().config, reason);
-    }
+    if (is_dense(rung)) return use_dense(layer, reason);
+    apply(layer, current().config, reason);
   }
 
   void note_timings(const ReuseStats& stats) {
@@ -151,7 +147,18 @@ class ErrorBudgetPolicy final : public LayerPolicy {
     }
   }
 
-  /// Asks for measurements of what is predicted to pay, if they are worth their time.
+  /// Thins candidates out to what may be measured now. Returns whether they may be: there are some,
+  /// and no rung of the ladder is among those left out.
+  bool make_affordable(std::vector<ReuseConfig>& candidates, const LayerShape& shape) const {
+    const std::size_t all = candidates.size();
+    thin_out(candidates, [&] {
+      return measurements_.is_affordable(measurement_work(shape, candidates), shape,
+                                         dense_.forward(1) + dense_.backward());
+    });
+    return !candidates.empty() && (candidates.size() == all || has_rungs_of(candidates, ladder_));
+  }
+
+  /// Asks for measurements of what is predicted to pay, as far as they are worth their time.
   void plan_measurement(AdaptiveLayer& layer, const Phase& allowed) {
     stage_ = Stage::running;
     if (!(allowed.error_budget > 0)) return stay_dense(layer, Reason::no_rung_in_budget);
@@ -159,8 +166,7 @@ class ErrorBudgetPolicy final : public LayerPolicy {
     const LayerShape shape = layer.layer_shape();
     auto candidates = promising_candidates(shape, base_, costs_, options_->max_cost);
     if (candidates.empty()) return stay_dense(layer, Reason::not_worthwhile);
-    if (!measurements_.is_affordable(measurement_work(shape, candidates), shape,
-                                     dense_.forward(1) + dense_.backward())) {
+    if (!make_affordable(candidates, shape)) {
       if (ladder_.empty()) return stay_dense(layer, Reason::too_small);
       if (!is_dense(rung_)) return;
       decision_.reason = Reason::no_rung_in_budget;
@@ -186,27 +192,21 @@ class ErrorBudgetPolicy final : public LayerPolicy {
     const bool was_dense = is_dense(rung_);
     ladder_.clear();
     rung_ = -1;
-    if (was_dense) {
-      decision_.reason = reason;
-    } else {
-      use_dense(layer, reason);
-    }
+    if (!was_dense) return use_dense(layer, reason);
+    decision_.reason = reason;
   }
 
   void take_measurements(AdaptiveLayer& layer, const Phase& allowed) {
     stage_ = Stage::running;
     const LayerShape shape = layer.layer_shape();
-    std::vector<Rung> rungs;
-    for (const RungMeasurement& m : layer.measurements()) {
-      rungs.push_back({m.config, costs_.predict_forward(shape, m.config), m.output_error});
-    }
     const ReuseConfig running = layer.config();
     const auto competitor = options_->max_cost >= 1 ? Competitor::none : Competitor::dense;
-    Ladder ladder = make_ladder(std::move(rungs), competitor);
+    Ladder ladder = make_ladder(as_rungs(layer.measurements(), shape, costs_), competitor);
     if (is_dense(rung_) && requested_.size() == 1 && ladder.size() > 1 &&
         ladder.front().error <= allowed.error_budget) {
       auto candidates = promising_candidates(shape, base_, costs_, options_->max_cost);
-      if (candidates.size() > 1) return measure(layer, std::move(candidates));
+      if (make_affordable(candidates, shape) && candidates.size() > 1)
+        return measure(layer, std::move(candidates));
     }
     ladder_ = std::move(ladder);
     // The rung that has run while measuring goes on if it is the one that the budget asks for.

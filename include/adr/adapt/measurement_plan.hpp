@@ -3,8 +3,11 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
+#include <utility>
 #include <vector>
 
+#include "adr/adapt/adaptive_layer.hpp"
 #include "adr/adapt/cost_model.hpp"
 #include "adr/adapt/ladder.hpp"
 #include "adr/adapt/layer_shape.hpp"
@@ -19,7 +22,7 @@ inline constexpr index_t k_learned_vectors = 4096;
 inline constexpr index_t k_judged_rows = 1024;
 
 /// Seconds per multiply-add of a measurement, on one core of the machines that we know; a rough
-/// figure, because it decides nothing but whether a layer is too small.
+/// figure, because it decides nothing but how many settings are measured.
 inline constexpr double k_measurement_seconds = 4e-11;
 
 /// Multiply-adds, or what takes as long, of one entry of AdaptiveLayer::request_measurements.
@@ -46,6 +49,28 @@ inline double measurement_work(const LayerShape& shape,
   return work;
 }
 
+/// Leaves out every other candidate, never the last and finest, until is_affordable() says that the
+/// rest may be measured; leaves none where not even the last alone may.
+template <class IsAffordable>
+void thin_out(std::vector<ReuseConfig>& candidates, const IsAffordable& is_affordable) {
+  while (!candidates.empty() && !is_affordable()) {
+    std::vector<ReuseConfig> half;
+    const std::size_t last = candidates.size() - 1;
+    for (std::size_t i = last % 2; last > 0 && i <= last; i += 2) half.push_back(candidates[i]);
+    candidates = std::move(half);
+  }
+}
+
+/// Whether every rung of a ladder but the last, which is dense, clusters as one of the settings.
+inline bool has_rungs_of(const std::vector<ReuseConfig>& settings, const Ladder& ladder) noexcept {
+  const auto is_there = [&](const Rung& rung) {
+    return std::any_of(settings.begin(), settings.end(), [&](const ReuseConfig& setting) {
+      return setting.clusters_as(rung.config);
+    });
+  };
+  return ladder.empty() || std::all_of(ladder.begin(), ladder.end() - 1, is_there);
+}
+
 /// The candidates whose forward pass is predicted to take less than most_cost dense ones, from
 /// coarse to fine.
 inline std::vector<ReuseConfig> promising_candidates(const LayerShape& shape,
@@ -57,6 +82,16 @@ inline std::vector<ReuseConfig> promising_candidates(const LayerShape& shape,
   };
   candidates.erase(std::remove_if(candidates.begin(), candidates.end(), is_slow), candidates.end());
   return candidates;
+}
+
+/// What was measured, with the costs that are predicted.
+inline std::vector<Rung> as_rungs(const std::vector<RungMeasurement>& measurements,
+                                  const LayerShape& shape, const CostModel& costs) {
+  std::vector<Rung> rungs;
+  for (const RungMeasurement& m : measurements) {
+    rungs.push_back({m.config, costs.predict_forward(shape, m.config), m.output_error});
+  }
+  return rungs;
 }
 
 ADR_NAMESPACE_END

@@ -74,7 +74,8 @@ struct SchedulerOptions {
   index_t measure_interval = 2000;
   static constexpr index_t k_most_steps = index_t{1} << 60;  ///< of both intervals
   /// The share of the time of the layer, at least of 400 dense steps or all that are planned, that
-  /// all measurements may take.
+  /// all measurements may take. Where all settings would take more, fewer are measured, as long as
+  /// no rung is among those left out.
   double measure_share = 0.01;
   /// A rung is used where its forward pass takes at most this share of the dense one.
   double max_cost = 0.97;

@@ -1,8 +1,9 @@
 // The one place where threads start: a loop over independent tasks, on OpenMP or on the caller
 // alone.
 //
-// Determinism is a rule of the callers, not of this file: what a task computes may depend on its
-// index and never on the thread that runs it or on how many threads there are.
+// Determinism is a rule of the callers, not of this file: what is summed, and in which order, may
+// depend on the index of a task and never on the thread that runs it or on how many threads there
+// are; only which whole sums a task has may.
 #pragma once
 
 #include <exception>

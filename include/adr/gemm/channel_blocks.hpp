@@ -8,6 +8,7 @@
 #include "adr/core/aligned_buffer.hpp"
 #include "adr/core/types.hpp"
 #include "adr/gemm/sparse_entries.hpp"
+#include "adr/simd/batch.hpp"
 
 ADR_NAMESPACE_BEGIN
 
@@ -18,11 +19,28 @@ struct PixelRange {
   const std::int32_t* ends;
 };
 
+namespace detail {
+
+/// Into how many ranges the channels of a weight gradient are cut, each with tasks of its own,
+/// where `tasks` are too few for the threads. Neuron vectors are loaded for each. Channels have
+/// sums of their own, so that this cut may depend on the number of threads.
+inline index_t channel_ranges(index_t tasks, index_t channels, int thread_count) noexcept {
+  constexpr index_t k_wanted_per_thread = 3;
+  constexpr index_t k_fewest_channels = 16;
+  if (thread_count == 1) return 1;
+  const index_t wanted = (k_wanted_per_thread * thread_count + tasks - 1) / tasks;
+  return std::max<index_t>(std::min(wanted, channels / k_fewest_channels), 1);
+}
+
+}  // namespace detail
+
 /// Blocks of channels whose weights stay in the first-level cache while all pixels of a tile meet
 /// them. Memory: a number per pixel and block but the first.
 class ChannelBlocks {
  public:
-  static constexpr index_t k_channels = 128;
+  /// At most 24 kB of weights at three kernel offsets and two registers.
+  static constexpr index_t k_channels =
+      std::min<index_t>(128, 4096 / (simd::Batch<float>::size * index_t{sizeof(float)}));
 
   /// Makes room and forgets what was there. Errors: std::bad_alloc.
   void resize(index_t tiles, index_t most_pixels, index_t channels) {

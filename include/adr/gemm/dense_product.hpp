@@ -18,8 +18,10 @@
 ADR_NAMESPACE_BEGIN
 namespace detail {
 
-/// Below this many tasks a product is cut along a second dimension too.
-inline constexpr index_t k_wanted_tasks = 8;
+/// Below this many tasks a product is cut along a second dimension too: fewer where every part
+/// unfolds its rows again.
+inline constexpr index_t k_wanted_tasks = 16;
+inline constexpr index_t k_wanted_unfolding_tasks = 8;
 
 /// Rows per block of an input with that many columns: a GEMM repacks its right factor for every
 /// block, which a few hundred rows amortise; a block of about 4 MB of floats stays in the last
@@ -33,9 +35,9 @@ inline index_t blocks_of(index_t count, index_t block) noexcept {
 }
 
 /// How many parts to cut the outputs into, at least 64 wide, so that there are enough tasks.
-inline index_t column_parts(index_t row_tasks, index_t cols) noexcept {
-  if (row_tasks == 0 || row_tasks >= k_wanted_tasks) return 1;
-  return std::clamp<index_t>(k_wanted_tasks / row_tasks, 1, std::max<index_t>(cols / 64, 1));
+inline index_t column_parts(index_t row_tasks, index_t cols, index_t wanted_tasks) noexcept {
+  if (row_tasks == 0 || row_tasks >= wanted_tasks) return 1;
+  return std::clamp<index_t>(wanted_tasks / row_tasks, 1, std::max<index_t>(cols / 64, 1));
 }
 
 /// How a weight gradient is cut: parts of the rows have a partial sum each, parts of the columns
@@ -44,7 +46,7 @@ struct WeightGradientParts {
   index_t row_parts;
   index_t col_parts;
   WeightGradientParts(index_t rows, index_t columns) noexcept
-      : row_parts(rows >= 8 * columns ? 4 : 1), col_parts(std::max<index_t>(1, columns / 384)) {}
+      : row_parts(rows >= 8 * columns ? 4 : 1), col_parts(std::max<index_t>(1, columns / 256)) {}
 };
 
 }  // namespace detail
@@ -71,7 +73,10 @@ void dense_forward(const Input& input, const GemmFactor<T>& weights,
   const index_t outputs = weights.cols();
   const index_t block_rows = detail::dense_block_rows(columns);
   const index_t row_tasks = detail::blocks_of(rows, block_rows);
-  const index_t parts = output.in_place() ? detail::column_parts(row_tasks, outputs) : 1;
+  const index_t wanted_tasks =
+      input.in_place() ? detail::k_wanted_tasks : detail::k_wanted_unfolding_tasks;
+  const index_t parts =
+      output.in_place() ? detail::column_parts(row_tasks, outputs, wanted_tasks) : 1;
   const Workspace::Frame frame(context.workspace());
   T* unfolded = context.workspace().template take<T>(context.threads() * block_rows * columns);
   T* results = context.workspace().template take<T>(context.threads() * block_rows * outputs);
@@ -171,8 +176,9 @@ void dense_input_gradient(const MatrixView<const T>& d_output, const GemmFactor<
   const index_t block_rows = detail::dense_block_rows(columns);
   const index_t unit = d_input.independent_rows();
   const index_t row_tasks = detail::blocks_of(rows, unit);
-  const index_t parts =
-      d_input.columns_are_independent() ? detail::column_parts(row_tasks, columns) : 1;
+  const index_t parts = d_input.columns_are_independent()
+                            ? detail::column_parts(row_tasks, columns, detail::k_wanted_tasks)
+                            : 1;
   const Workspace::Frame frame(context.workspace());
   T* blocks = context.workspace().template take<T>(context.threads() * block_rows * columns);
   parallel_for(row_tasks * parts, context.threads(), [&](index_t task, int thread) {

@@ -1,8 +1,9 @@
 // The gradients of a product or convolution over the non-zeros of the output gradient alone: exact
 // for what is listed, at a cost that falls with the density.
 //
-// Neuron vectors are worked on a tile of output pixels and a strip of elements at a time. Tasks are
-// cut by shape, every sum has a fixed order, and the bits do not depend on the number of threads.
+// Neuron vectors are worked on a tile of output pixels and a strip of elements at a time. What is
+// summed in parts is cut by shape, every sum has a fixed order, and the bits do not depend on the
+// number of threads.
 #pragma once
 
 #include <algorithm>
@@ -161,9 +162,11 @@ void add_tile_products(const SparseRows<T>& rows, index_t t, const T* weights, T
   });
 }
 
-/// Adds the products of one tile and strip to sums, channels x offsets x strip elements.
+/// Adds the products of some channels of one tile and strip to sums, channels x offsets x strip
+/// elements.
 template <class T>
-void add_tile_sums(const SparseRows<T>& rows, index_t t, const T* plane, T* sums) noexcept {
+void add_tile_sums(const SparseRows<T>& rows, index_t t, IndexRange channels, const T* plane,
+                   T* sums) noexcept {
   const SparseTiles& tiles = rows.tiles();
   const VectorMap& map = tiles.map();
   const index_t strip = tiles.strip();
@@ -175,7 +178,7 @@ void add_tile_sums(const SparseRows<T>& rows, index_t t, const T* plane, T* sums
     const index_t offset = row * map.offset_cols + col;
     const T* from = plane + tiles.displacement(offset) * strip;
     T* to = sums + offset * strip;
-    for (index_t m = 0; m < rows.channels(); ++m, to += map.offsets() * strip) {
+    for (index_t m = channels.first; m < channels.last; ++m, to += map.offsets() * strip) {
       const std::int32_t first = list.starts[m];
       const simd::NonZeros<T> non_zeros{list.indices + first, list.values + first,
                                         list.starts[m + 1] - first};
@@ -223,14 +226,17 @@ void sparse_weight_gradient(const SparseRows<T>& rows, const Vectors& input, con
   T* planes = context.workspace().template take<T>(context.threads() * plane_elements);
   T* sums = context.workspace().template take<T>(parts * part_elements);
 
-  parallel_for(parts * tiles.strips(), context.threads(), [&](index_t task, int thread) {
-    const index_t s = task / parts;
-    const index_t part = task % parts;
+  const index_t ranges =
+      detail::channel_ranges(parts * tiles.strips(), channels, context.threads());
+  parallel_for(parts * tiles.strips() * ranges, context.threads(), [&](index_t task, int thread) {
+    const index_t s = task / ranges / parts;
+    const index_t part = task / ranges % parts;
+    const IndexRange some = partition(channels, ranges, task % ranges);
     const index_t cols = detail::strip_cols(tiles, length, s);
     const IndexRange range = partition(tiles.count(), parts, part);
     T* plane = planes + thread * plane_elements;
-    T* to = sums + part * part_elements + s * strip_elements;
-    std::fill_n(to, strip_elements, T(0));
+    T* to = sums + part * part_elements + s * strip_elements + some.first * offsets * strip;
+    std::fill_n(to, some.size() * offsets * strip, T(0));
     for (index_t t = range.first; t < range.last; ++t) {
       const SparseTile tile = tiles.tile(t);
       // What is padding stays padding from tile to tile, but for bands of an image.
@@ -239,7 +245,7 @@ void sparse_weight_gradient(const SparseRows<T>& rows, const Vectors& input, con
         input.load_rows(vector, s * strip,
                         MatrixView<T>(plane + place * strip, count, cols, strip));
       });
-      detail::add_tile_sums(rows, t, plane, to);
+      detail::add_tile_sums(rows, t, some, plane, to);
     }
   });
 

@@ -23,9 +23,9 @@
 ADR_NAMESPACE_BEGIN
 namespace detail {
 
-/// Strips that are passed over together, and outputs whose weight gradient is written in turn: so
-/// many rows fit the address translation at once, and what a strip of them is summed from stays in
-/// the first-level cache meanwhile.
+/// Strips that are passed over together at most, and outputs whose weight gradient is written in
+/// turn: so many rows fit the address translation at once, and what a strip of them is summed from
+/// stays in the first-level cache meanwhile.
 inline constexpr index_t k_strips_in_block = 4;
 inline constexpr index_t k_rows_in_block = 32;
 
@@ -38,10 +38,14 @@ index_t block_elements(const SparseTiles& tiles) {
   return checked_product("neuron vectors of a tile", tiles.plane_places(), k_wide_strip<T>,
                          k_strips_in_block);
 }
+/// Strips of a block: fewer where there would be too few blocks for the threads. Strips have sums
+/// of their own, so that this cut may depend on the number of threads.
 template <class T>
-index_t block_count(index_t length) noexcept {
-  constexpr index_t k_block = k_strips_in_block * k_wide_strip<T>;
-  return (length + k_block - 1) / k_block;
+index_t strips_of_block(index_t length, int thread_count) noexcept {
+  constexpr index_t k_wanted_per_thread = 2;
+  const index_t strips = (length + k_wide_strip<T> - 1) / k_wide_strip<T>;
+  if (thread_count == 1) return k_strips_in_block;
+  return std::clamp<index_t>(strips / (k_wanted_per_thread * thread_count), 1, k_strips_in_block);
 }
 
 /// The weights of a block of channels and one strip, beside each other.
@@ -54,9 +58,11 @@ class StripBlock {
  public:
   static constexpr index_t k_strip = k_wide_strip<T>;
 
-  StripBlock(const SparseTiles& tiles, index_t length, index_t block, T* planes) noexcept
-      : tiles_(tiles), planes_(planes), first_column_(block * k_strips_in_block * k_strip) {
-    cols_ = std::min(k_strips_in_block * k_strip, length - first_column_);
+  /// Strips from `first_column` on, at most so many.
+  StripBlock(const SparseTiles& tiles, index_t length, index_t first_column, index_t most_strips,
+             T* planes) noexcept
+      : tiles_(tiles), planes_(planes), first_column_(first_column) {
+    cols_ = std::min(most_strips * k_strip, length - first_column_);
     strips_ = (cols_ + k_strip - 1) / k_strip;
   }
 
@@ -86,9 +92,9 @@ class StripBlock {
 
   /// Calls use(output, strip) in the order that k_strips_in_block and k_rows_in_block explain.
   template <class Use>
-  void for_each_strip(index_t outputs, const Use& use) const noexcept {
-    for (index_t first = 0; first < outputs; first += k_rows_in_block) {
-      const index_t last = std::min(outputs, first + k_rows_in_block);
+  void for_each_strip(IndexRange outputs, const Use& use) const noexcept {
+    for (index_t first = outputs.first; first < outputs.last; first += k_rows_in_block) {
+      const index_t last = std::min(outputs.last, first + k_rows_in_block);
       for (index_t s = 0; s < strips_; ++s) {
         for (index_t m = first; m < last; ++m) use(m, s);
       }
@@ -103,14 +109,22 @@ class StripBlock {
   index_t strips_;
 };
 
-/// Calls use(block, thread) for the blocks that weights of that length are cut into, each a task.
+/// Calls use(block, channels, thread) for the blocks that weights of that length are cut into and
+/// the ranges that `cut_channels` are, each a task; cut_channels is 0 where a task needs them all.
 template <class T, class Use>
-void for_each_block(const SparseTiles& tiles, index_t length, Context& context, const Use& use) {
+void for_each_block(const SparseTiles& tiles, index_t length, index_t cut_channels,
+                    Context& context, const Use& use) {
   const index_t elements = block_elements<T>(tiles);
+  const index_t strips = strips_of_block<T>(length, context.threads());
+  const index_t block_cols = strips * k_wide_strip<T>;
+  const index_t blocks = (length + block_cols - 1) / block_cols;
+  const index_t ranges = channel_ranges(blocks, cut_channels, context.threads());
   const Workspace::Frame frame(context.workspace());
   T* planes = context.workspace().template take<T>(context.threads() * elements);
-  parallel_for(block_count<T>(length), context.threads(), [&](index_t b, int thread) {
-    use(StripBlock<T>(tiles, length, b, planes + thread * elements), thread);
+  parallel_for(blocks * ranges, context.threads(), [&](index_t task, int thread) {
+    use(StripBlock<T>(tiles, length, task / ranges * block_cols, strips,
+                      planes + thread * elements),
+        partition(cut_channels, ranges, task % ranges), thread);
   });
 }
 
@@ -175,7 +189,7 @@ template <class T, class Vectors>
 void sparse_weight_gradient_in_place(const SparseRows<T>& rows, const Vectors& input,
                                      const MatrixView<T>& d_weights, Context& context) {
   const SparseTiles& tiles = rows.tiles();
-  const auto work = [&](const detail::StripBlock<T>& block, int /*thread*/) {
+  const auto work = [&](const detail::StripBlock<T>& block, IndexRange channels, int /*thread*/) {
     block.clear();
     T last[detail::k_wide_strip<T>] = {};
     for (index_t t = 0; t < tiles.count(); ++t) {
@@ -183,7 +197,7 @@ void sparse_weight_gradient_in_place(const SparseRows<T>& rows, const Vectors& i
         input.load_rows(vector, element, plane);
       });
       const auto list = rows.by_channel(t);
-      block.for_each_strip(rows.channels(), [&](index_t m, index_t s) {
+      block.for_each_strip(channels, [&](index_t m, index_t s) {
         T* to = d_weights.row(m) + block.first_column() + s * detail::k_wide_strip<T>;
         const std::int32_t first = list.starts[m];
         const simd::NonZeros<T> non_zeros{list.indices + first, list.values + first,
@@ -198,11 +212,11 @@ void sparse_weight_gradient_in_place(const SparseRows<T>& rows, const Vectors& i
         }
       });
     }
-    for (index_t m = 0; tiles.count() == 0 && m < rows.channels(); ++m) {
+    for (index_t m = channels.first; tiles.count() == 0 && m < channels.last; ++m) {
       std::fill_n(d_weights.row(m) + block.first_column(), block.cols(), T(0));
     }
   };
-  detail::for_each_block<T>(tiles, input.length(), context, work);
+  detail::for_each_block<T>(tiles, input.length(), rows.channels(), context, work);
 }
 
 /// Adds the gradient with respect to the input over the listed non-zeros.
@@ -220,7 +234,7 @@ void sparse_input_gradient_in_place(const SparseRows<T>& rows, const MatrixView<
   const Workspace::Frame frame(context.workspace());
   T* packed_weights =
       context.workspace().template take<T>(context.threads() * detail::k_packed_weights<T>);
-  const auto work = [&](const detail::StripBlock<T>& block, int thread) {
+  const auto work = [&](const detail::StripBlock<T>& block, IndexRange /*all*/, int thread) {
     T* packed = packed_weights + thread * detail::k_packed_weights<T>;
     for (index_t t = 0; t < tiles.count(); ++t) {
       block.clear();
@@ -242,7 +256,7 @@ void sparse_input_gradient_in_place(const SparseRows<T>& rows, const MatrixView<
       });
     }
   };
-  detail::for_each_block<T>(tiles, d_input.length(), context, work);
+  detail::for_each_block<T>(tiles, d_input.length(), 0, context, work);
 }
 
 ADR_NAMESPACE_END

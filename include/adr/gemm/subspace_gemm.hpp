@@ -207,7 +207,7 @@ void subspace_forward(const SubspaceCoordinates& coordinates, const VectorMap& m
   const index_t rows = map.rows();
   const index_t block_rows = detail::subspace_block_rows(columns);
   const index_t row_tasks = detail::blocks_of(rows, block_rows);
-  const index_t parts = detail::column_parts(row_tasks, outputs);
+  const index_t parts = detail::column_parts(row_tasks, outputs, detail::k_wanted_unfolding_tasks);
   const MatrixView<const float> weights(rotated.data(), outputs, columns);
   const Workspace::Frame frame(context.workspace());
   float* blocks = context.workspace().take<float>(context.threads() * block_rows * columns);

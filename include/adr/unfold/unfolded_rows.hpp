@@ -37,6 +37,7 @@ class UnfoldedRows {
            const MatrixView<const Element>& block) const noexcept {
     col2im_add<Element>(geometry_, block, group_, first_row, first_col, images_);
   }
+  [[nodiscard]] static bool in_place() noexcept { return false; }
   /// Rows that different threads may add to at once start at multiples of this: whole images.
   [[nodiscard]] index_t independent_rows() const noexcept { return geometry_.out_pixels(); }
   /// Different columns of the unfolded matrix can be the same input element.

@@ -9,6 +9,7 @@
 
 #include "adr/adapt/config_label.hpp"
 #include "adr/adapt/ladder.hpp"
+#include "adr/adapt/measurement_plan.hpp"
 #include "adr/core/random.hpp"
 #include "support/catch.hpp"
 #include "support/fake_layer.hpp"
@@ -310,4 +311,46 @@ TEST_CASE("Settings have short labels") {
   config.weight_gradient = WeightGradient::cheapest_exact;
   config.input_gradient = InputGradient::cheapest_exact;
   CHECK(label(config) == "dense-cheapest_exact-cheapest_exact_dw");
+}
+
+TEST_CASE("Candidates are thinned out to what is affordable, the finest last") {
+  const auto books = [](const std::vector<ReuseConfig>& configs) {
+    std::vector<int> numbers;
+    for (const ReuseConfig& config : configs) numbers.push_back(config.codebooks);
+    return numbers;
+  };
+  const auto thinned = [&](int count, std::size_t most) {
+    std::vector<ReuseConfig> configs(static_cast<std::size_t>(count));
+    for (int i = 0; i < count; ++i) configs[static_cast<std::size_t>(i)].codebooks = i + 1;
+    adr::thin_out(configs, [&] { return configs.size() <= most; });
+    return books(configs);
+  };
+  CHECK(thinned(0, 1).empty());
+  CHECK(thinned(1, 1) == std::vector<int>{1});
+  CHECK(thinned(1, 0).empty());
+  CHECK(thinned(2, 1) == std::vector<int>{2});
+  CHECK(thinned(9, 9).size() == 9);
+  CHECK(thinned(9, 8) == std::vector<int>{1, 3, 5, 7, 9});
+  CHECK(thinned(10, 9) == std::vector<int>{2, 4, 6, 8, 10});
+  CHECK(thinned(10, 4) == std::vector<int>{2, 6, 10});
+  CHECK(thinned(10, 1) == std::vector<int>{10});
+  CHECK(thinned(10, 0).empty());
+}
+
+TEST_CASE("Settings have the rungs of a ladder if they cluster as all but the dense one") {
+  std::vector<ReuseConfig> settings(2);
+  settings[0].method = settings[1].method = Method::codebook;
+  settings[0].codebooks = 2;
+  settings[1].codebooks = 4;
+  ReuseConfig dense;
+  dense.method = Method::dense;
+  CHECK(adr::has_rungs_of(settings, {}));
+  CHECK(adr::has_rungs_of({}, {{dense, 1, 0}}));
+  CHECK(adr::has_rungs_of(settings, {{settings[1], 0.5, 0.1}, {dense, 1, 0}}));
+  settings[1].rounding_step = 2;  // gradients do not matter
+  CHECK(adr::has_rungs_of(settings, {{settings[1], 0.5, 0.1}, {dense, 1, 0}}));
+  const adr::Ladder ladder = {{settings[0], 0.4, 0.2}, {settings[1], 0.5, 0.1}, {dense, 1, 0}};
+  CHECK(adr::has_rungs_of(settings, ladder));
+  settings.erase(settings.begin());
+  CHECK_FALSE(adr::has_rungs_of(settings, ladder));
 }

@@ -186,6 +186,46 @@ TEST_CASE("A layer that nothing can make faster stays dense, and is not measured
   }
 }
 
+TEST_CASE("Of a fast layer as many settings are measured as are affordable") {
+  const auto settings_measured = [](double dense_seconds) {
+    Run run(one_budget(0.3));
+    run.layer.seconds = [=](const ReuseConfig& c) {
+      return c.method == Method::dense ? dense_seconds : dense_seconds / 10;
+    };
+    run.attach();
+    run.steps(20);
+    CHECK((run.layer.config().method != Method::dense) == (run.layer.measured() > 0));
+    return run.layer.settings_measured();
+  };
+  const int all = settings_measured(0.05);
+  int before = 0;
+  for (const double seconds : {1e-4, 5e-4, 1e-3, 2e-3, 5e-3}) {
+    const int now = settings_measured(seconds);
+    CHECK(now >= before);
+    CHECK(now <= all);
+    before = now;
+  }
+  CHECK(settings_measured(1e-4) == 0);
+  CHECK(before > 0);
+  CHECK(before < all);
+}
+
+TEST_CASE("No rung is lost because not all settings can be afforded again") {
+  SchedulerOptions options = one_budget(0.11);
+  options.first_measure_interval = options.measure_interval = 100;
+  Run run(options);
+  run.attach();
+  run.layer.measuring_seconds = 0.03;  // ten settings are more than 1 % of what follows
+  run.steps(60);
+  REQUIRE(run.layer.config().codebooks == 4);
+  const int rungs = run.scheduler.decision(0).rungs;
+  const int measured = run.layer.settings_measured();
+  run.steps(2000);
+  CHECK(run.layer.settings_measured() > measured);
+  CHECK(run.layer.config().codebooks == 4);
+  CHECK(run.scheduler.decision(0).rungs == rungs);
+}
+
 TEST_CASE("Data without similarity leave a layer dense") {
   Run run(one_budget(0.1));
   run.layer.error = [](const ReuseConfig& c) { return c.method == Method::dense ? 0.0 : 0.8; };

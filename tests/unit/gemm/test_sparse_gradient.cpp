@@ -382,7 +382,7 @@ TEMPLATE_TEST_CASE("gradients over the non-zeros equal the plain sums", "", ADR_
       const auto d_w = Case<T>::elements(c.d_w);
       const auto d_x = Case<T>::elements(c.d_x);
       // The same bits for any memory order, task size and number of threads.
-      for (const int threads : {1, 2, 3}) {
+      for (const int threads : {1, 2, 3, 16}) {
         run<true>(c, true, false, threads);
         CHECK(same_bits(Case<T>::elements(c.d_w), d_w));
         CHECK(same_bits(Case<T>::elements(c.d_x), d_x));

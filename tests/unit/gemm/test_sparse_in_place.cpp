@@ -34,11 +34,11 @@ struct Shape {
   index_t outputs;
 };
 
-/// Rows of one tile and of two, with a last strip that is whole, short, or the only one; outputs of
-/// one block of channels and of several.
+/// Rows of one tile and of two, with a last strip that is whole, short, or the only one, and blocks
+/// of several strips; outputs of one block of channels and of several.
 std::vector<Shape> shapes() {
-  return {{1, 1, 1},     {5, 3, 7},     {97, 64, 20}, {128, 70, 33}, {61, 129, 5},
-          {230, 100, 9}, {64, 192, 41}, {0, 20, 6},   {20, 70, 300}};
+  return {{1, 1, 1},     {5, 3, 7},  {97, 64, 20},  {128, 70, 33},  {61, 129, 5},  {230, 100, 9},
+          {64, 192, 41}, {0, 20, 6}, {20, 70, 300}, {40, 1100, 37}, {230, 600, 35}};
 }
 
 template <class T>
@@ -149,7 +149,7 @@ TEMPLATE_TEST_CASE("gradients beside weights in place equal the plain sums", "",
       CHECK(c.fault() == "");
       const std::vector<T> d_w = adr_test::elements_of(c.d_w);
       const std::vector<T> d_x = adr_test::elements_of(c.d_x);
-      for (const int threads : {2, 3}) {
+      for (const int threads : {2, 3, 16}) {
         c.run(threads);
         CHECK(adr_test::same_bits(adr_test::elements_of(c.d_w), d_w));
         CHECK(adr_test::same_bits(adr_test::elements_of(c.d_x), d_x));

@@ -89,10 +89,11 @@ TEMPLATE_TEST_CASE("UnfoldedRows loads blocks of im2col and adds blocks of col2i
   }
 }
 
-TEST_CASE("UnfoldedRows lets threads add to whole images only") {
+TEST_CASE("UnfoldedRows never lie in place and let threads add to whole images only") {
   const ConvGeometry g = grouped(Layout::nchw);
   GuardedImages<float> images(g, 2, 0);
   const UnfoldedRows<float> rows(g, images.view(), 0);
+  CHECK_FALSE(rows.in_place());
   CHECK(rows.independent_rows() == g.out_pixels());
   CHECK_FALSE(rows.columns_are_independent());
 }

@@ -31,6 +31,7 @@ DIVERGED = 3  # the program's exit status
 DENSE = "dense"
 USUAL_FOLDER = "build/experiments"
 UNFOLDED = "dense-openblas"  # im2col and a product, the baseline of the published work
+RIVALS_ENVIRONMENT = ("OPENBLAS_CORETYPE", "DNNL_MAX_CPU_ISA")  # what makes the dense rivals run on other instructions
 
 # How each network is trained, the same way in every run, so that a series of one seed takes some two hours on two
 # cores; 0 images: all of them.
@@ -215,8 +216,11 @@ def machine():
     flags = facts.get("flags", facts.get("Features", "")).split()
     vectors = next((name for name in ("avx512f", "avx2", "asimd", "sse2") if name in flags), "unknown")
     compiler = subprocess.run(["c++", "--version"], capture_output=True, text=True, check=False).stdout.split("\n")[0]
-    return {"cpu": facts.get("model name", "unknown"), "vector_instructions": vectors, "cores": os.cpu_count(), "system": platform.platform(), "compiler": compiler,
-            "build": build_settings(), "packages": package_versions(), "date": f"{datetime.date.today():%Y-%m-%d}"}
+    return {"cpu": facts.get("model name", "unknown"), "vector_instructions": vectors, "cores": os.cpu_count(),
+            "system": platform.platform(), "compiler": compiler, "build": build_settings(),
+            "packages": package_versions(),
+            "environment": {name: os.environ[name] for name in RIVALS_ENVIRONMENT if name in os.environ},
+            "date": f"{datetime.date.today():%Y-%m-%d}"}
 
 
 def build_settings():

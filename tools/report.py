@@ -102,13 +102,13 @@ def changes_of_plan(network, plan):
                    if experiments.NETWORKS.get(network, plan)[name] != value)
 
 
-def training_commands(data):
+def training_commands(data, environment=""):
     """What makes the rows: the runs of a network that were made for the same seeds are one series."""
     series = {}
     for (network, run), rows in by_run(data["rows"]).items():
         seeds = ",".join(str(r["seed"]) for r in sorted(rows, key=lambda r: r["seed"]))
         series.setdefault((network, seeds), []).append(run)
-    return [f"scripts/experiments --networks {network} --runs {','.join(runs)} --seeds {seeds}"
+    return [f"{environment}scripts/experiments --networks {network} --runs {','.join(runs)} --seeds {seeds}"
             + changes_of_plan(network, data.get("plans", {}).get(network, {}))
             for (network, seeds), runs in series.items()]
 
@@ -138,9 +138,11 @@ def training_table(data):
     plans = [f"- {network}: " + ", ".join(f"{k} {v}" for k, v in plan.items())
              for network, plan in data.get("plans", {}).items()]
     return table(header, lines) + [
-        "", "Seconds of training with everything in them but the test; ± is the standard deviation over seeds. Each run "
-        "is compared with the dense runs of its seed, as far as they were made: means of a saving may be of fewer seeds "
-        "than the run has. 0 images stands for all of them:", ""] + plans
+        "", "Seconds of training with everything in them but the test, and accuracies, are means over the run's own seeds, so that "
+        "rows of different seeds do not compare; savings and differences are against the dense run of the same seed, as far as "
+        "there is one; ± is the standard deviation over seeds. The last column counts the seeds that had, after any epoch, at least "
+        "the final accuracy of their dense run, and when on average. Plans; 0 images stands for all of them:", ""] + plans + [
+        f"- {network}, {RUN_NAMES['auto']}: {phases}" for network, phases in data.get("phases", {}).items()]
 
 
 def training_body(data):
@@ -212,7 +214,8 @@ def steps_body(data):
     cells = [[r["network"], RUN_NAMES[r["run"]], r["batch"], r["steps"], f"{r['seconds_per_step']:.2f}",
               percent(r["time_of_dense"]), f"{r['loss']:.3f}"] for r in data["rows"]]
     return table(["network", "run", "batch", "steps", "seconds per step", "time of the fastest dense", "loss"], cells) + [
-        "", "Training on a few photographs, for times alone; the median over the second half of the steps."]
+        "", "Training on a few photographs (any uint8 images in a .npy of count x 3 x height x width do), for times alone; the median "
+        "epoch of the second half, over its 4 steps."]
 
 
 # ---- Layers ----------------------------------------------------------------------------------------
@@ -224,6 +227,15 @@ def moments(data):
 def saves(row):
     """Whether the pass of the row is one that this library computes in another way than densely."""
     return row["engine"] in SHARED or (row["engine"] == GRADIENTS and row["pass"] != "forward")
+
+
+def multiply_adds(row):
+    return row["shape"]["n"] * row["shape"]["k"] * row["shape"]["m"]
+
+
+def is_timed_well(row):
+    """Not a small layer on several threads, where waking them is what is timed."""
+    return row["threads"] == 1 or multiply_adds(row) >= WORTH_THREADS
 
 
 def fastest(rows, least, most, error="relative_error"):
@@ -243,7 +255,7 @@ def layer_commands(data, what):
             flags = " --moments " + ",".join(unique(r["moment"] for r in mine))
             flags += " --threads " + ",".join(str(t) for t in unique(r["threads"] for r in mine))
         runs.setdefault(flags, []).append(network)
-    commands = [f"scripts/networks {what} --networks {','.join(networks)}{flags} --json {what}.json"
+    commands = [f"scripts/networks {what} --networks {','.join(networks)}{flags} --json docs/results/{what}.json"
                 for flags, networks in runs.items()]
     commands[1:] = [f"{command} --add" for command in commands[1:]]
     if any(network.endswith("-224") for network in unique(r["network"] for r in data["rows"])):
@@ -262,7 +274,7 @@ def layers_body(data):
         for threads in unique(r["threads"] for r in rows):
             mine = [r for r in rows if r["threads"] == threads]
             cells = []
-            for layer in unique(r["layer"] for r in mine):
+            for layer in unique(r["layer"] for r in mine if is_timed_well(r)):
                 of_layer = [r for r in mine if r["layer"] == layer]
                 forward = [r for r in of_layer if r["pass"] == "forward"]
                 passes = {name: [r for r in of_layer if r["pass"] == name] for name in ("weight_gradient", "input_gradient", "step")}
@@ -281,41 +293,59 @@ def layers_body(data):
             lines += table(["layer", "N x K x M", "best dense forward", "forward, error ≤ 0.05", "≤ 0.1", "≤ 0.2",
                             "dW, exact", "dW, rounded", "dW, clusters", "dX", "step, forward error ≤ 0.1", "≤ 0.2", "published forward"],
                            cells) + [""]
-    total = [r for r in data["rows"] if saves(r) and r["pass"] in MAIN_PASSES + ("step",)]
+    total = [r for r in data["rows"] if saves(r) and is_timed_well(r) and r["pass"] in MAIN_PASSES + ("step",)]
+    rounds = sorted(len(r["seconds"]) for r in data["rows"])
     losing = [r for r in total if r["speedup_vs_best_dense"] < 1]
     with_exact = unique(r["network"] for r in data["rows"] if r["engine"] == GRADIENTS)
     lines += ["Speed-ups are over the fastest dense engine of that pass at as many threads, in the same rounds, of the "
               "fastest setting of codebooks and subspaces"
-              + (f", and of exact forward passes with gradients over non-zeros ({', '.join(with_exact)})" if with_exact else "") +
+              + (", and of exact forward passes with gradients over non-zeros (fully connected layers of "
+                 f"{' and '.join(with_exact)})" if with_exact else "") +
               "; errors in brackets, relative, of the pass's own result, of a step those of its output. dW, exact: over the "
               "non-zeros of the output gradient; rounded: over those that unbiased rounding leaves; clusters: of the clusters of the "
               "forward pass, which is biased. dX: over the non-zeros, where the error is above 0 those of a gradient rounded "
-              "without bias. A step is all that training does with the layer. Where wide fully connected "
-              "layers have no codebooks and subspaces, fitting those takes minutes.", "",
+              "without bias. A step is all that training does with the layer. A dash: no setting within that error, or none measured; "
+              "fitting to wide fully connected layers takes minutes, and above 1024 elements is not done any more.", "",
+              f"Medians of {rounds[0]} to {rounds[-1]} rounds (`--benchmark_repetitions`), half of them of {statistics.median(rounds):.0f} "
+              "at most: a single ratio may be off by a fifth, and the fastest of several settings is named, which favours reuse. Layers of "
+              "less than 100 million multiply-adds are left out with two threads, where waking a thread is what is timed.", "",
               "![Speed against error per layer](images/speed_against_error.svg)", "",
               "![Speed-up of two threads over one](images/thread_scaling.svg)" if has_scaling(data) else
               "Thread scaling was not measured in this run (`--threads 1,2`).", "", "### Where reuse loses", "",
               f"{len(losing)} of {len(total)} rows of reuse are slower than the fastest dense engine. By layer, the passes in "
-              "which no setting is faster:", ""]
+              f"which no setting is faster at any moment and number of threads; {losing_at_times(data)} more lose at one of them. Exact "
+              "forward passes with gradients over non-zeros, which a schedule uses where nothing else pays, were measured here for the "
+              "fully connected layers of the large networks alone: see the next section for the others.", ""]
     return lines + losing_lines(data)
-
-
-def multiply_adds(row):
-    return row["shape"]["n"] * row["shape"]["k"] * row["shape"]["m"]
 
 
 def has_scaling(data):
     return any(r.get("speedup_vs_one_thread") for r in data["rows"])
 
 
-def losing_lines(data):
-    groups = {}
+def best_by(data, key_of):
+    """The best speed-up of reuse, by what key_of takes rows for the same."""
+    best = {}
     for r in data["rows"]:
-        if saves(r) and r["pass"] in MAIN_PASSES + ("step",):
-            key = (r["network"], r["layer"], r["pass"])
-            groups[key] = max(groups.get(key, 0), r["speedup_vs_best_dense"])
+        if saves(r) and is_timed_well(r) and r["pass"] in MAIN_PASSES + ("step",):
+            best[key_of(r)] = max(best.get(key_of(r), 0), r["speedup_vs_best_dense"])
+    return best
+
+
+def pass_of(row):
+    return row["network"], row["layer"], row["pass"]
+
+
+def losing_at_times(data):
+    """How many passes lose at some moment and number of threads, but not at all of them."""
+    always = best_by(data, pass_of)
+    single = best_by(data, lambda r: (pass_of(r), r.get("moment"), r["threads"]))
+    return len({key for (key, _, _), best in single.items() if best < 1 <= always[key]})
+
+
+def losing_lines(data):
     lines = {}
-    for (network, layer, name), best in groups.items():
+    for (network, layer, name), best in best_by(data, pass_of).items():
         if best < 1:
             lines.setdefault(network, []).append(f"{layer} {name.replace('_', ' ')} ({best:.2f}x)")
     return [f"- {network}: " + ", ".join(found) for network, found in lines.items()] or ["- none"]
@@ -367,14 +397,17 @@ def adaptive_body(data):
     rows = data["rows"]
     costs = [r["cost"] for r in rows]
     above = [r for r in rows if r["cost"] > 1.03]
-    lines = [f"{len(rows)} layers; auto takes {min(costs):.2f} to {max(costs):.2f} of dense, "
+    lines = [f"{len(rows)} layers from the first step on, exact gradients; dense is im2col and the product named above, not the "
+             f"fastest convolution of the other sections. Auto takes {min(costs):.2f} to {max(costs):.2f} of dense, "
              f"{statistics.fmean(costs):.2f} on average; more than 1.03 on {len(above)}. The error meter and measuring settings "
              f"take {100 * statistics.fmean(r['meter_share'] for r in rows):.2f} % of its time on average, the scheduler at most "
              f"{1e6 * max(r['scheduler_seconds'] for r in rows):.1f} us a step.", ""]
     cells = [[r["shape"]["layer"], r["data"], r["steps"], number(r["cost"], 3), number(r["relative_error"], 3), r["config"],
               r["reason"]] for r in rows]
     return lines + table(["layer", "data", "steps", "auto / dense", "largest error", "setting at the end", "because"],
-                         cells)
+                         cells) + [
+        "", "dense-cheapest_exact-cheapest_exact_dw is a dense forward pass with gradients over the non-zeros where that is faster: "
+        "all that is gained where no setting fits. Measuring may take 1 % of 400 dense steps, a larger share of these short rounds."]
 
 
 # ---- Inference -------------------------------------------------------------------------------------
@@ -472,17 +505,22 @@ def document(results):
     steps = results["steps.json"]
     many, many_layers = results["experiments_16_cores.json"], results["layers_16_cores.json"]
     lines = ["# Performance", "", "Made by `scripts/report` from the files in `docs/results`. The machines are shared and "
-             "noisy: trust ratios, which come from runs in turns, more than seconds. Measurements of CifarNet's layers with "
-             "AVX-512 are in [Layers with AVX-512](layers_avx512.md).", ""]
+             "noisy. In the tables of layers, inference and auto against dense, ratios come from runs in turns: trust them more than "
+             "seconds. Trainings ran one after the other, the published strategies hours before or after the dense runs they are "
+             "compared with, so that their savings are good to some five points. Settings: S8T16 are 8 codebooks of 16 entries, "
+             "subspace32 is 32 coordinates, principal12 a grid of 2^12 cells, L25H10 the published method; engines as in "
+             "[bench](../bench/README.md). Measurements of CifarNet's layers with AVX-512 are in "
+             "[Layers with AVX-512](layers_avx512.md).", ""]
     lines += section("Training",
                      training_commands(training) + [joining_command(training)] if training else ["scripts/experiments"],
                      training, training["machines"] if training else [], training_body(training) if training else [])
-    lines += section("Training on 16 cores with AVX-512", training_commands(many) if many else ["scripts/experiments"], many,
+    lines += section("Training on 16 cores with AVX-512",
+                     training_commands(many, "OPENBLAS_CORETYPE=SkylakeX ") if many else ["scripts/experiments"], many,
                      many["machines"] if many else [],
                      training_table(many) + ["", many["remark"]] if many else [])
     lines += section("A layer on 16 cores with AVX-512",
-                     ["scripts/networks layers --networks cifarnet --moments trained --threads 1,4,16 "
-                      "--benchmark_filter=conv2/ --json docs/results/layers_16_cores.json"],
+                     ["OPENBLAS_CORETYPE=SkylakeX scripts/networks layers --networks cifarnet --moments trained --threads 1,4,16 "
+                      "--benchmark_filter=conv2/ --benchmark_repetitions=3 --json docs/results/layers_16_cores.json"],
                      many_layers, many_layers["machines"] if many_layers else [],
                      many_cores_body(many_layers) if many_layers else [])
     lines += section("Steps of the networks for 224 x 224 pixels",
@@ -495,7 +533,7 @@ def document(results):
     lines += section("Auto against dense, layer by layer",
                      layer_commands(adaptive, "adaptive") if adaptive else ["scripts/networks adaptive"], adaptive,
                      adaptive["machines"] if adaptive else [], adaptive_body(adaptive) if adaptive else [])
-    lines += section("Time per stage", ["ADR_SNAPSHOTS=FOLDER scripts/bench stages --json docs/results/stages.json"], stages,
+    lines += section("Time per stage", ["ADR_SNAPSHOTS=FOLDER scripts/bench stages --benchmark_repetitions=3 --json docs/results/stages.json"], stages,
                      [stages["machine"]] if stages else [], stages_body(stages) if stages else [])
     return "\n".join(lines).rstrip() + "\n"
 
@@ -514,7 +552,7 @@ def draw(results, images):
 def self_test():
     def row(engine, error, speedup):
         return {"engine": engine, "relative_error": error, "speedup_vs_best_dense": speedup, "network": "n", "layer": "l",
-                "pass": "forward"}
+                "pass": "forward", "threads": 1}
     rows = [row("adr_codebook", 0.2, 5.0), row("adr_codebook", 0.08, 3.0), row("adr_subspace", 0.04, 0.9),
             row("adr_hyperplane", 0.01, 9.0)]
     assert fastest(rows, 0, 0.1) == "3.00x (0.080)"
@@ -527,14 +565,17 @@ def self_test():
             for seed in seeds]
     assert training_commands({"rows": runs}) == [
         "scripts/experiments --networks n --runs dense,auto --seeds 1,2", "scripts/experiments --networks n --runs other --seeds 1"]
-    assert joining_command({"rows": runs}).startswith("scripts/experiments --networks n --no-new-runs")
+    assert joining_command({"rows": runs}).startswith("scripts/experiments --networks n --no-new-runs --json")
     own = experiments.NETWORKS["vgg19"]
     assert changes_of_plan("vgg19", own) == "" and changes_of_plan("vgg19", own | {"epochs": 7}) == " --epochs 7"
     measured = [{"network": n, "moment": m, "threads": t} for n, m, t in (("a", "x", 1), ("a", "y", 2), ("b", "x", 1))]
     assert layer_commands({"rows": measured}, "layers") == [
-        "scripts/networks layers --networks a --moments x,y --threads 1,2 --json layers.json",
-        "scripts/networks layers --networks b --moments x --threads 1 --json layers.json --add"]
-    assert layer_commands({"rows": measured}, "adaptive") == ["scripts/networks adaptive --networks a,b --json adaptive.json"]
+        "scripts/networks layers --networks a --moments x,y --threads 1,2 --json docs/results/layers.json",
+        "scripts/networks layers --networks b --moments x --threads 1 --json docs/results/layers.json --add"]
+    assert layer_commands({"rows": measured}, "adaptive") == ["scripts/networks adaptive --networks a,b --json docs/results/adaptive.json"]
+    slow = rows[2] | {"threads": 2, "shape": {"n": 10000, "k": 1000, "m": 100}, "speedup_vs_best_dense": 0.5}
+    assert losing_at_times({"rows": [rows[0], slow]}) == 1 and losing_at_times({"rows": [rows[2], slow]}) == 0
+    assert not is_timed_well(slow | {"shape": {"n": 10, "k": 10, "m": 10}})
     assert losing_lines({"rows": rows}) == ["- none"]
     assert losing_lines({"rows": rows[2:]}) == ["- n: l forward (0.90x)"]
     assert table(["a", "b"], [[1, 2]]) == ["| a | b |", "|---|---|", "| 1 | 2 |"]

@@ -123,6 +123,9 @@ inline nlohmann::json machine(const nlohmann::json& threads) {
   machine["flags"] = ADR_BENCH_FLAGS;
   machine["instruction_set"] = ADR_ISA_NAME;
   machine["libraries"] = detail::libraries();
+  for (const char* name : {"OPENBLAS_CORETYPE", "DNNL_MAX_CPU_ISA"}) {
+    if (const char* value = std::getenv(name)) machine["environment"][name] = value;
+  }
   machine["date"] = detail::utc_now();
   machine["load_average_at_start"] = load;
   return machine;

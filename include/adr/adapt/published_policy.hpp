@@ -10,6 +10,7 @@
 #include "adr/adapt/cost_model.hpp"
 #include "adr/adapt/ladder.hpp"
 #include "adr/adapt/layer_policy.hpp"
+#include "adr/adapt/measurement_plan.hpp"
 
 ADR_NAMESPACE_BEGIN
 
@@ -104,12 +105,8 @@ class PublishedPolicy final : public LayerPolicy {
   }
 
   void make_ladder_of(const AdaptiveLayer& layer) {
-    std::vector<Rung> rungs;
-    for (const RungMeasurement& m : layer.measurements()) {
-      const double cost = predicted_costs(layer.layer_shape(), m.config, 1.0).forward;
-      rungs.push_back({m.config, cost, m.output_error});
-    }
-    ladder_ = make_ladder(std::move(rungs), Competitor::none);
+    ladder_ = make_ladder(as_rungs(layer.measurements(), layer.layer_shape(), CostModel()),
+                          Competitor::none);
     for (Rung& rung : ladder_) {
       if (rung.config.method != Method::dense) {
         rung.config.meter_interval = meter_interval_;

@@ -216,10 +216,10 @@ def machine():
     flags = facts.get("flags", facts.get("Features", "")).split()
     vectors = next((name for name in ("avx512f", "avx2", "asimd", "sse2") if name in flags), "unknown")
     compiler = subprocess.run(["c++", "--version"], capture_output=True, text=True, check=False).stdout.split("\n")[0]
+    environment = {name: os.environ[name] for name in RIVALS_ENVIRONMENT if name in os.environ}
     return {"cpu": facts.get("model name", "unknown"), "vector_instructions": vectors, "cores": os.cpu_count(),
             "system": platform.platform(), "compiler": compiler, "build": build_settings(),
-            "packages": package_versions(),
-            "environment": {name: os.environ[name] for name in RIVALS_ENVIRONMENT if name in os.environ},
+            "packages": package_versions(), **({"environment": environment} if environment else {}),
             "date": f"{datetime.date.today():%Y-%m-%d}"}
 
 

@@ -205,8 +205,8 @@ class ErrorBudgetPolicy final : public LayerPolicy {
     if (is_dense(rung_) && requested_.size() == 1 && ladder.size() > 1 &&
         ladder.front().error <= allowed.error_budget) {
       auto candidates = promising_candidates(shape, base_, costs_, options_->max_cost);
-      if (make_affordable(candidates, shape) && candidates.size() > 1)
-        return measure(layer, std::move(candidates));
+      if (!make_affordable(candidates, shape)) candidates.clear();
+      if (candidates.size() > 1) return measure(layer, std::move(candidates));
     }
     ladder_ = std::move(ladder);
     // The rung that has run while measuring goes on if it is the one that the budget asks for.

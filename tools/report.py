@@ -166,8 +166,8 @@ def many_cores_body(data):
     dense = [", ".join(f"{name.replace('_', ' ')} {number(1000 * r['seconds_median'], 1)} ms" for name in MAIN_PASSES
                        for r in dense if r["pass"] == name and r["threads"] == t) for t in counts]
     return ["Speed-ups over the fastest dense engine of the pass at as many threads; errors are relative, of the result of the pass, "
-            "of a step those of its output. The fastest dense engine takes: " + "; ".join(f"{t} thread(s): {line}" for t, line in zip(counts, dense)) + ".",
-            ""] + table(["layer", "setting", "pass", "error"] + [f"{t} thread(s)" for t in counts], cells)
+            "of a step those of its output. The fastest dense engine takes: " +
+            "; ".join(f"{t} thread(s): {line}" for t, line in zip(counts, dense)) + ".", ""] + table(["layer", "setting", "pass", "error"] + [f"{t} thread(s)" for t in counts], cells)
 
 
 def draw_training(plt, data, images):
@@ -238,6 +238,11 @@ def is_timed_well(row):
     return row["threads"] == 1 or multiply_adds(row) >= WORTH_THREADS
 
 
+def judged(data):
+    """The rows that say whether reuse wins or loses."""
+    return [r for r in data["rows"] if saves(r) and is_timed_well(r) and r["pass"] in MAIN_PASSES + ("step",)]
+
+
 def fastest(rows, least, most, error="relative_error"):
     """Speed-up and error of the fastest reuse whose error lies between those; a dash without one."""
     fitting = [r for r in rows if saves(r) and r.get(error) is not None and least <= r[error] <= most]
@@ -293,7 +298,7 @@ def layers_body(data):
             lines += table(["layer", "N x K x M", "best dense forward", "forward, error ≤ 0.05", "≤ 0.1", "≤ 0.2",
                             "dW, exact", "dW, rounded", "dW, clusters", "dX", "step, forward error ≤ 0.1", "≤ 0.2", "published forward"],
                            cells) + [""]
-    total = [r for r in data["rows"] if saves(r) and is_timed_well(r) and r["pass"] in MAIN_PASSES + ("step",)]
+    total = judged(data)
     rounds = sorted(len(r["seconds"]) for r in data["rows"])
     losing = [r for r in total if r["speedup_vs_best_dense"] < 1]
     with_exact = unique(r["network"] for r in data["rows"] if r["engine"] == GRADIENTS)
@@ -326,9 +331,8 @@ def has_scaling(data):
 def best_by(data, key_of):
     """The best speed-up of reuse, by what key_of takes rows for the same."""
     best = {}
-    for r in data["rows"]:
-        if saves(r) and is_timed_well(r) and r["pass"] in MAIN_PASSES + ("step",):
-            best[key_of(r)] = max(best.get(key_of(r), 0), r["speedup_vs_best_dense"])
+    for r in judged(data):
+        best[key_of(r)] = max(best.get(key_of(r), 0), r["speedup_vs_best_dense"])
     return best
 
 
@@ -382,7 +386,7 @@ def draw_layers(plt, data, images):
     engines = unique(r["engine"] for r in data["rows"] if r.get("speedup_vs_one_thread"))
     figure, axis = plt.subplots(figsize=(8, 0.35 * len(engines) + 1.4), constrained_layout=True)
     values = [[r["speedup_vs_one_thread"] for r in data["rows"] if r["engine"] == e and r.get("speedup_vs_one_thread")
-               and r["pass"] in MAIN_PASSES and multiply_adds(r) >= WORTH_THREADS] for e in engines]
+               and r["pass"] in MAIN_PASSES and is_timed_well(r)] for e in engines]
     kept = [(e, v) for e, v in zip(engines, values) if v]
     axis.boxplot([v for _, v in kept], vert=False, widths=0.6, showfliers=False)
     axis.set_yticks(range(1, len(kept) + 1), [e for e, _ in kept], fontsize=8)
@@ -586,7 +590,8 @@ def self_test():
     print("report.py: self-test passed")
 
 
-FILES = ("experiments.json", "experiments_16_cores.json", "layers_16_cores.json", "steps.json", "layers.json", "adaptive.json", "inference.json", "stages.json")
+FILES = ("experiments.json", "experiments_16_cores.json", "layers_16_cores.json", "steps.json", "layers.json", "adaptive.json",
+         "inference.json", "stages.json")
 
 
 def main():

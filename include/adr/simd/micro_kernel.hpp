@@ -1,0 +1,226 @@
+// The one kernel that multiplies blocks: a few rows of results stay in registers while the common
+// dimension passes by. Tiles, unfolded windows, centroids and plain matrices all end here.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <utility>
+
+#include "adr/core/types.hpp"
+#include "adr/simd/batch.hpp"
+
+#if !defined(ADR_NO_SIMD) && defined(__SSE2__)
+#include <xmmintrin.h>
+#endif
+
+ADR_NAMESPACE_BEGIN
+namespace simd {
+
+/// How many results the micro-kernel keeps in registers.
+///
+/// Registers is the width of a panel; most_rows is what the register file holds beside it: 32
+/// registers with AVX-512 and on 64-bit Arm, 16 elsewhere. One lane is for tests and for targets
+/// that have no registers.
+template <class B>
+struct KernelShape {
+#if defined(__AVX512F__)
+  static constexpr int registers = B::size == 1 ? 4 : 2;
+  static constexpr int most_rows = B::size == 1 ? 2 : 14;
+#elif defined(__aarch64__)
+  static constexpr int registers = 4;
+  static constexpr int most_rows = B::size == 1 ? 2 : 6;
+#else
+  static constexpr int registers = B::size == 1 ? 4 : 2;
+  static constexpr int most_rows = B::size == 1 ? 2 : 6;
+#endif
+  /// Columns of a panel.
+  static constexpr index_t width = registers * B::size;
+};
+
+/// The left factor of panels is cut along the common dimension into chunks of this many elements,
+/// one cache line of floats.
+inline constexpr index_t k_chunk = 16;
+
+/// What becomes of the results that are there already.
+enum class Sums {
+  start,      ///< they are replaced
+  continue_,  ///< the sum goes on from them, with the bits of one uninterrupted sum
+  add,        ///< a sum of its own is added to them: less rounding over many blocks
+};
+
+/// Where the micro-kernel finds element (row, k) of its left factor: at
+/// (row * row_stride + k % k_chunk * depth_stride) + k / k_chunk * chunk_stride.
+struct LeftLayout {
+  index_t row_stride;
+  index_t depth_stride;
+  index_t chunk_stride;
+};
+
+namespace detail {
+
+/// Strides that the compiler knows cost no registers; 0 stands for one of run time.
+template <index_t RowStride, index_t DepthStride>
+struct LeftStrides {};
+using ChunkRows = LeftStrides<k_chunk, 1>;     ///< [k / 16][row][16]
+using ChunkColumns = LeftStrides<1, k_chunk>;  ///< [k][16 rows]
+using AnyRows = LeftStrides<0, 1>;             ///< a row-major matrix
+
+template <class B, int Registers>
+struct RowSums {
+  std::array<B, Registers> value;
+};
+
+template <class T, class B, std::size_t... V>
+[[gnu::always_inline]] inline void load_row(const T* from, RowSums<B, sizeof...(V)>& row,
+                                            std::index_sequence<V...> /*registers*/) noexcept {
+  ((row.value[V] = B::load(from + static_cast<index_t>(V) * B::size)), ...);
+}
+template <class T, class B, std::size_t... V>
+[[gnu::always_inline]] inline void store_row(const RowSums<B, sizeof...(V)>& row, T* to,
+                                             std::index_sequence<V...> /*registers*/) noexcept {
+  (row.value[V].store(to + static_cast<index_t>(V) * B::size), ...);
+}
+template <class B, std::size_t... V>
+[[gnu::always_inline]] inline void multiply_row(B left, const RowSums<B, sizeof...(V)>& right,
+                                                RowSums<B, sizeof...(V)>& sums,
+                                                std::index_sequence<V...> /*registers*/) noexcept {
+  ((sums.value[V] = multiply_add(left, right.value[V], sums.value[V])), ...);
+}
+template <class B, std::size_t... V>
+[[gnu::always_inline]] inline void add_row(const RowSums<B, sizeof...(V)>& more,
+                                           RowSums<B, sizeof...(V)>& sums,
+                                           std::index_sequence<V...> /*registers*/) noexcept {
+  ((sums.value[V] = sums.value[V] + more.value[V]), ...);
+}
+
+/// Rows of the panel ahead of use: with AVX-512 a panel outgrows the first cache and its stream is
+/// too short for the hardware to notice (measured: a tenth of the kernel's time; nothing with
+/// AVX2).
+template <class T>
+[[gnu::always_inline]] inline void prefetch_panel(const T* panel_row) noexcept {
+#if !defined(ADR_NO_SIMD) && defined(__AVX512F__)
+  constexpr index_t k_rows_ahead = 16;
+  constexpr index_t k_width = KernelShape<Batch<T>>::width;
+  constexpr index_t k_line = 64 / static_cast<index_t>(sizeof(T));
+  for (index_t i = 0; i < k_width; i += k_line) {
+    _mm_prefetch(reinterpret_cast<const char*>(panel_row + k_rows_ahead * k_width + i),
+                 _MM_HINT_T0);
+  }
+#else
+  static_cast<void>(panel_row);
+#endif
+}
+
+/// sizeof...(Row) rows of results. Everything is unrolled by the language and not by the optimiser,
+/// so that the sums stay in registers whatever the compiler's flags are.
+template <class B, class T, index_t RowStride, index_t DepthStride, std::size_t... Row>
+void multiply_block(LeftStrides<RowStride, DepthStride> /*known*/, const T* left,
+                    const LeftLayout& layout, const T* panel, index_t depth, T* result,
+                    index_t result_stride, Sums sums_mode,
+                    std::index_sequence<Row...> /*rows*/) noexcept {
+  constexpr int k_registers = KernelShape<B>::registers;
+  constexpr index_t k_width = KernelShape<B>::width;
+  constexpr auto registers = std::make_index_sequence<k_registers>();
+  using Sums_ = RowSums<B, k_registers>;
+  const index_t row_stride = RowStride != 0 ? RowStride : layout.row_stride;
+  const index_t depth_stride = DepthStride != 0 ? DepthStride : layout.depth_stride;
+  std::array<Sums_, sizeof...(Row)> sums;
+  if (sums_mode == Sums::continue_) {
+    (load_row<T, B>(result + static_cast<index_t>(Row) * result_stride, sums[Row], registers), ...);
+  } else {
+    const B zero = B::broadcast(T(0));
+    (sums[Row].value.fill(zero), ...);
+  }
+  for (index_t first = 0; first < depth; first += k_chunk, left += layout.chunk_stride) {
+    const index_t count = std::min(k_chunk, depth - first);
+    for (index_t k = 0; k < count; ++k, panel += k_width) {
+      Sums_ right;
+      load_row<T, B>(panel, right, registers);
+      prefetch_panel(panel);
+      const T* column = left + k * depth_stride;
+      (multiply_row<B>(B::broadcast(column[static_cast<index_t>(Row) * row_stride]), right,
+                       sums[Row], registers),
+       ...);
+    }
+  }
+  if (sums_mode == Sums::add) {
+    Sums_ before;
+    ((load_row<T, B>(result + static_cast<index_t>(Row) * result_stride, before, registers),
+      add_row<B>(before, sums[Row], registers)),
+     ...);
+  }
+  (store_row<T, B>(sums[Row], result + static_cast<index_t>(Row) * result_stride, registers), ...);
+}
+
+template <class B, class T, class Strides>
+using BlockKernel = void (*)(const T*, const LeftLayout&, const T*, index_t, T*, index_t, Sums);
+
+template <class B, class T, class Strides, std::size_t Rows>
+void block_kernel(const T* left, const LeftLayout& layout, const T* panel, index_t depth, T* result,
+                  index_t result_stride, Sums sums) noexcept {
+  multiply_block<B>(Strides(), left, layout, panel, depth, result, result_stride, sums,
+                    std::make_index_sequence<Rows>());
+}
+
+/// The kernel of `rows` rows is at [rows - 1].
+template <class B, class T, class Strides, std::size_t... I>
+constexpr auto block_kernels(std::index_sequence<I...> /*rows - 1*/) noexcept {
+  return std::array<BlockKernel<B, T, Strides>, sizeof...(I)>{
+      &block_kernel<B, T, Strides, I + 1>...};
+}
+
+/// Cuts the rows into blocks of nearly equal size, so that none is left with a row or two, whose
+/// kernels wait for the latency of their few sums.
+template <class B, class T, class Strides>
+void multiply_rows(const T* left, const LeftLayout& layout, index_t rows, const T* panel,
+                   index_t depth, T* result, index_t result_stride, Sums sums) noexcept {
+  constexpr index_t k_most = KernelShape<B>::most_rows;
+  static constexpr auto kernels =
+      block_kernels<B, T, Strides>(std::make_index_sequence<static_cast<std::size_t>(k_most)>());
+  const index_t blocks = (rows + k_most - 1) / k_most;
+  if (blocks == 0) return;
+  const index_t small = rows / blocks;
+  const index_t large_blocks = rows % blocks;
+  for (index_t i = 0; i < blocks; ++i) {
+    const index_t count = small + (i < large_blocks ? 1 : 0);
+    kernels[static_cast<std::size_t>(count - 1)](left, layout, panel, depth, result, result_stride,
+                                                 sums);
+    left += count * layout.row_stride;
+    result += count * result_stride;
+  }
+}
+
+}  // namespace detail
+
+/// Multiplies rows that lie in chunks by one panel.
+///
+/// Math: result[r, :] = or += sum over k of left(r, k) panel[k, :]. Shapes: left [depth / 16
+/// rounded up][...][16], row r of a chunk at r * 16 and chunk_stride elements from chunk to chunk;
+/// panel depth x width; result rows x width, result_stride apart. Sums run in the order of k with
+/// fused multiply-adds. Cost: rows * depth * width multiply-adds.
+template <class T, class B = Batch<T>>
+void multiply_chunk_rows(const T* left, index_t chunk_stride, index_t rows, const T* panel,
+                         index_t depth, T* result, index_t result_stride, Sums sums) noexcept {
+  detail::multiply_rows<B, T, detail::ChunkRows>(left, {k_chunk, 1, chunk_stride}, rows, panel,
+                                                 depth, result, result_stride, sums);
+}
+
+/// The same for the transpose of such rows: left(r, k) is at k * 16 + r, for at most 16 rows.
+template <class T, class B = Batch<T>>
+void multiply_chunk_columns(const T* left, index_t rows, const T* panel, index_t depth, T* result,
+                            index_t result_stride, Sums sums) noexcept {
+  detail::multiply_rows<B, T, detail::ChunkColumns>(left, {1, k_chunk, k_chunk * k_chunk}, rows,
+                                                    panel, depth, result, result_stride, sums);
+}
+
+/// The same for a row-major matrix: left(r, k) is at r * row_stride + k.
+template <class T, class B = Batch<T>>
+void multiply_matrix_rows(const T* left, index_t row_stride, index_t rows, const T* panel,
+                          index_t depth, T* result, index_t result_stride, Sums sums) noexcept {
+  detail::multiply_rows<B, T, detail::AnyRows>(left, {row_stride, 1, k_chunk}, rows, panel, depth,
+                                               result, result_stride, sums);
+}
+
+}  // namespace simd
+ADR_NAMESPACE_END

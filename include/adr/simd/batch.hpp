@@ -30,9 +30,13 @@ struct ScalarBatch {
   static ScalarBatch load(const T* from) noexcept { return {*from}; }
   static ScalarBatch broadcast(T value) noexcept { return {value}; }
   void store(T* to) const noexcept { *to = value; }
+  void stream(T* to) const noexcept { store(to); }
 
   friend ScalarBatch operator+(ScalarBatch a, ScalarBatch b) noexcept {
     return {a.value + b.value};
+  }
+  friend ScalarBatch operator-(ScalarBatch a, ScalarBatch b) noexcept {
+    return {a.value - b.value};
   }
   friend ScalarBatch operator*(ScalarBatch a, ScalarBatch b) noexcept {
     return {a.value * b.value};
@@ -70,9 +74,24 @@ struct NativeBatch {
   static NativeBatch load(const T* from) noexcept { return {Register::load_unaligned(from)}; }
   static NativeBatch broadcast(T value) noexcept { return {Register(value)}; }
   void store(T* to) const noexcept { value.store_unaligned(to); }
+  /// Stores past the caches. Requires: `to` begins a register; finish_streaming at the end.
+  void stream(float* to) const noexcept {
+#if defined(__AVX512F__)
+    _mm512_stream_ps(to, value);
+#elif defined(__AVX__)
+    _mm256_stream_ps(to, value);
+#elif defined(__SSE2__)
+    _mm_stream_ps(to, value);
+#else
+    store(to);
+#endif
+  }
 
   friend NativeBatch operator+(NativeBatch a, NativeBatch b) noexcept {
     return {a.value + b.value};
+  }
+  friend NativeBatch operator-(NativeBatch a, NativeBatch b) noexcept {
+    return {a.value - b.value};
   }
   friend NativeBatch operator*(NativeBatch a, NativeBatch b) noexcept {
     return {a.value * b.value};
@@ -128,6 +147,23 @@ template <class T>
 using Batch = NativeBatch<T>;
 
 #endif
+
+/// The first `count` lanes from memory, zeros above; nothing beyond them is touched.
+template <class B, class T>
+B load_part(const T* from, index_t count) noexcept {
+  if (count >= B::size) return B::load(from);
+  T lanes[B::size] = {};
+  for (index_t i = 0; i < count; ++i) lanes[i] = from[i];
+  return B::load(lanes);
+}
+/// Stores the first `count` lanes; nothing beyond them is touched.
+template <class B, class T>
+void store_part(B value, T* to, index_t count) noexcept {
+  if (count >= B::size) return value.store(to);
+  T lanes[B::size];
+  value.store(lanes);
+  for (index_t i = 0; i < count; ++i) to[i] = lanes[i];
+}
 
 /// Every buffer row that kernels read in whole registers is padded to a multiple of this many
 /// elements: a multiple of every register's lane count, so that no layout depends on the

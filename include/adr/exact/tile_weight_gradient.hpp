@@ -1,0 +1,193 @@
+// The weight gradient over tiles: the products of transformed inputs and transformed output
+// gradients, summed over the tiles and transformed back.
+//
+// Sums run over a block of tiles, then over the blocks, which rounds less than one long sum. The
+// blocks follow from the shape alone, so the bits do not depend on the number of threads.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+
+#include "adr/core/context.hpp"
+#include "adr/core/parallel.hpp"
+#include "adr/core/types.hpp"
+#include "adr/core/workspace.hpp"
+#include "adr/exact/tile_forward.hpp"
+#include "adr/exact/tile_grid.hpp"
+#include "adr/exact/tile_images.hpp"
+#include "adr/exact/tile_transforms.hpp"
+#include "adr/exact/tile_weights.hpp"
+#include "adr/simd/micro_kernel.hpp"
+
+ADR_NAMESPACE_BEGIN
+namespace exact {
+
+/// One weight gradient of one group: d_w = sum over tiles of G^T ((B^T x B) * (A d_y A^T)) G.
+template <class Algorithm, class T>
+class TileWeightGradient {
+  static constexpr index_t k_width = simd::KernelShape<simd::Batch<T>>::width;
+  static constexpr index_t k_plane = Algorithm::products * Algorithm::products;
+  /// Filters whose sums lie together.
+  static constexpr index_t k_rows = simd::k_chunk;
+  /// Sums of the filters that are worked on at once, and transformed tiles.
+  static constexpr index_t k_most_sum_bytes = index_t{10} << 20;
+  static constexpr index_t k_wanted_sum_bytes = index_t{4} << 20;
+  static constexpr index_t k_most_tile_bytes = index_t{5} << 20;
+  static constexpr index_t k_most_single_block = 128;
+
+ public:
+  TileWeightGradient(const TileGrid& grid, const GroupImages<const T>& x,
+                     const GroupImages<const T>& d_y, const Filters<T>& d_filters)
+      : grid_(grid),
+        x_(x),
+        d_y_(d_y),
+        d_filters_(d_filters),
+        tiles_(x.images.batch * grid.per_image()),
+        list_{nullptr, tiles_} {
+    constexpr auto k_bytes = static_cast<index_t>(sizeof(T));
+    const index_t channels = detail::round_up(d_filters.channels, k_width);
+    const index_t filters = detail::round_up(d_filters.count(), k_rows);
+    panels_ = channels / k_width;
+    const index_t filter_bytes = k_plane * channels * k_bytes;
+    const auto strip = [&](index_t bytes) {
+      const index_t parts = (filters * filter_bytes + bytes - 1) / bytes;
+      return detail::round_up((filters + parts - 1) / parts, k_rows);
+    };
+    // With one block its tiles are transformed once, however many strips of filters there are;
+    // with several a strip should hold all filters.
+    single_block_ = tiles_ <= k_most_single_block &&
+                    k_plane * channels * k_bytes * tiles_ <= 2 * k_most_tile_bytes;
+    strip_ = strip(single_block_ ? k_wanted_sum_bytes : k_most_sum_bytes);
+    const index_t most =
+        std::clamp<index_t>(k_most_tile_bytes / (k_plane * k_bytes * (channels + strip_)), 16, 128);
+    blocks_ = single_block_ ? 1 : (tiles_ + most - 1) / most;
+    block_ = (tiles_ + blocks_ - 1) / std::max<index_t>(blocks_, 1);
+    input_stride_ = frequency_stride(channels * block_);
+    gradient_stride_ = frequency_stride(strip_ * block_);
+    sum_stride_ = frequency_stride(strip_ * channels);
+  }
+
+  /// Bytes of scratch for that many threads.
+  [[nodiscard]] std::size_t workspace_bytes(int threads) const {
+    WorkspaceSize size;
+    for (const index_t count : scratch(threads)) size.add<T>(count);
+    return size.bytes();
+  }
+
+  /// Requires: scratch reserved; matching shapes; at least one tile.
+  void run(Context& context) const {
+    const int threads = context.threads();
+    const Workspace::Frame frame(context.workspace());
+    std::array<T*, 4> memory{};
+    const auto sizes = scratch(threads);
+    for (std::size_t i = 0; i < memory.size(); ++i) {
+      memory[i] = context.workspace().template take<T>(sizes[i]);
+    }
+    const index_t row_size = sizes[3] / threads;
+    const auto [inputs, gradients, sums, rows] = memory;
+    for (index_t first = 0; first < d_filters_.count(); first += strip_) {
+      const index_t filters = std::min(strip_, d_filters_.count() - first);
+      for (index_t block = 0; block < blocks_; ++block) {
+        const IndexRange range = partition(tiles_, blocks_, block);
+        const TilePanels<T> x = {inputs, input_stride_, range.size(), k_width};
+        const TilePanels<T> y = {gradients, gradient_stride_, range.size(), k_rows};
+        const bool reads_input = !single_block_ || first == 0;
+        const index_t parts = std::min<index_t>(range.size(), threads > 1 ? 4 * threads : 1);
+        parallel_for(parts, threads, [&, rows = rows](index_t part, int thread) {
+          const IndexRange some = partition(range.size(), parts, part);
+          transform_tiles({range.first + some.first, range.first + some.last}, range.first,
+                          {first, first + filters}, reads_input, x, y, rows + thread * row_size);
+        });
+        parallel_for(k_plane, threads, [&, sums = sums](index_t frequency, int) {
+          multiply(frequency, filters, block, x, y, sums);
+        });
+      }
+      const index_t groups = (filters + k_rows - 1) / k_rows;
+      parallel_for(groups, threads, [&, sums = sums](index_t group, int) {
+        const index_t count = std::min(k_rows, filters - group * k_rows);
+        for (index_t panel = 0; panel < panels_; ++panel) {
+          transform_weight_gradient<Algorithm, T>(piece(sums, 0, group, panel), sum_stride_,
+                                                  first + group * k_rows, count, panel * k_width,
+                                                  d_filters_);
+        }
+      });
+    }
+  }
+
+ private:
+  /// Elements of: transformed tiles of x, of d_y, sums, rows of x or d_y.
+  [[nodiscard]] std::array<index_t, 4> scratch(int threads) const {
+    const index_t rows =
+        std::max(x_.gathered_size(Algorithm::inputs, simd::padded(d_filters_.channels)),
+                 d_y_.gathered_size(Algorithm::outputs, simd::padded(strip_)));
+    return {checked_product("transformed tiles", k_plane, input_stride_),
+            checked_product("transformed tiles", k_plane, gradient_stride_),
+            checked_product("sums of tiles", k_plane, sum_stride_),
+            checked_product("scratch", rows, threads)};
+  }
+
+  /// The sums of k_rows filters with one panel of channels.
+  [[nodiscard]] T* piece(T* sums, index_t frequency, index_t group, index_t panel) const noexcept {
+    return sums + frequency * sum_stride_ + (group * panels_ + panel) * k_rows * k_width;
+  }
+
+  void transform_tiles(const IndexRange& range, index_t first_of_block, const IndexRange& filters,
+                       bool reads_input, const TilePanels<T>& x, const TilePanels<T>& y,
+                       T* rows) const noexcept {
+    GroupImages<const T> strip = d_y_;
+    strip.first_channel += filters.first;
+    strip.channels = filters.size();
+    for_each_tile_row(
+        list_, grid_, range.first, range.last,
+        [&](index_t first, index_t last, const TilePlace& place) {
+          const TilePlace last_place = grid_.place(list_[last - 1]);
+          if (reads_input) {
+            const PixelRect rect = read_rect(grid_, place, last_place, Algorithm::inputs);
+            const auto window = read_pixels<T>(x_, place.image, rect, rows);
+            for (index_t i = first; i < last; ++i) {
+              transform_input<Algorithm, T>(window, grid_, grid_.place(list_[i]),
+                                            d_filters_.channels, x, i - first_of_block);
+            }
+          }
+          const PixelRect rect = written_rect(grid_, place, last_place);
+          const auto window = read_pixels<T>(strip, place.image, rect, rows);
+          for (index_t i = first; i < last; ++i) {
+            transform_output_gradient<Algorithm, T>(window, grid_, grid_.place(list_[i]),
+                                                    filters.size(), y, i - first_of_block);
+          }
+        });
+  }
+
+  /// One frequency: what it reads fits the second-level cache.
+  void multiply(index_t frequency, index_t filters, index_t block, const TilePanels<T>& x,
+                const TilePanels<T>& y, T* sums) const noexcept {
+    const simd::Sums mode = block == 0 ? simd::Sums::start : simd::Sums::add;
+    for (index_t group = 0; group * k_rows < filters; ++group) {
+      const index_t rows = std::min(k_rows, filters - group * k_rows);
+      for (index_t panel = 0; panel < panels_; ++panel) {
+        simd::multiply_chunk_columns(y.at(frequency, group * k_rows, 0), rows,
+                                     x.at(frequency, panel * k_width, 0), x.tiles,
+                                     piece(sums, frequency, group, panel), k_width, mode);
+      }
+    }
+  }
+
+  TileGrid grid_;
+  GroupImages<const T> x_;
+  GroupImages<const T> d_y_;
+  Filters<T> d_filters_;
+  index_t tiles_;
+  TileList list_;
+  index_t panels_ = 0;
+  bool single_block_ = false;
+  index_t strip_ = 0;
+  index_t blocks_ = 0;
+  index_t block_ = 0;
+  index_t input_stride_ = 0;
+  index_t gradient_stride_ = 0;
+  index_t sum_stride_ = 0;
+};
+
+}  // namespace exact
+ADR_NAMESPACE_END

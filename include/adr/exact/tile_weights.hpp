@@ -1,0 +1,219 @@
+// The weights of a convolution as tiles want them, and their gradient on the way back.
+//
+// Transformed weights are panels: element (frequency, depth, output) is at
+//   frequency * frequency_stride + (output / width * depths + depth) * width + output % width.
+// For the forward pass depth is the input channel and output the output channel; for the input
+// gradient they change places and the kernel is turned by 180 degrees.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+
+#include "adr/core/types.hpp"
+#include "adr/exact/tile_transforms.hpp"
+#include "adr/simd/batch.hpp"
+#include "adr/simd/micro_kernel.hpp"
+#include "adr/simd/transpose.hpp"
+#include "adr/simd/unrolled.hpp"
+
+ADR_NAMESPACE_BEGIN
+namespace exact {
+
+/// The filters of one group, one per row, as the caller has them: (ky, kx, channel) in layout nhwc,
+/// (channel, ky, kx) in nchw.
+template <class T>
+struct Filters {
+  MatrixView<T> matrix;
+  index_t channels = 0;
+  Layout layout = Layout::nhwc;
+
+  [[nodiscard]] index_t count() const noexcept { return matrix.rows; }
+};
+
+/// Which product the weights are for.
+enum class WeightUse { forward, input_gradient };
+
+/// The common dimension and the outputs of a product with filters.
+template <class T>
+index_t depths_of(const Filters<T>& filters, WeightUse use) noexcept {
+  return use == WeightUse::forward ? filters.channels : filters.count();
+}
+template <class T>
+index_t outputs_of(const Filters<T>& filters, WeightUse use) noexcept {
+  return use == WeightUse::forward ? filters.count() : filters.channels;
+}
+
+namespace detail {
+
+/// How many depths are gathered at once: a cache line of channels.
+inline constexpr index_t k_gathered = 16;
+
+/// Some filters with the outputs of one panel side by side: weight (depth, tap) is at
+/// (depth * depth_step + tap * tap_step) * width.
+template <class T, index_t Taps>
+struct GatheredWeights {
+  alignas(64) T weight[static_cast<std::size_t>(k_gathered * Taps * Taps *
+                                                simd::KernelShape<simd::Batch<T>>::width)];
+  index_t depth_step = 0;
+  index_t tap_step = 0;
+  bool turned = false;  ///< taps are read in the opposite order
+};
+
+/// Gathers `count` depths from first_depth on for the outputs of the panel that begins with
+/// first_output. Lanes beyond the outputs become zero.
+template <index_t Taps, class T>
+void gather_weights(const Filters<const T>& filters, WeightUse use, index_t first_output,
+                    index_t first_depth, index_t count,
+                    GatheredWeights<T, Taps>& gathered) noexcept {
+  constexpr index_t k_width = simd::KernelShape<simd::Batch<T>>::width;
+  constexpr index_t k_plane = Taps * Taps;
+  const index_t outputs = std::min(k_width, outputs_of(filters, use) - first_output);
+  const index_t stride = filters.matrix.row_stride;
+  const bool nhwc = filters.layout == Layout::nhwc;
+  if (outputs < k_width) {
+    std::fill_n(gathered.weight, count * k_plane * k_width, T(0));
+  }
+  gathered.turned = use == WeightUse::input_gradient;
+  if (use == WeightUse::forward) {
+    const T* rows = filters.matrix.row(first_output);
+    if (nhwc) {
+      gathered.depth_step = 1;
+      gathered.tap_step = count;
+      for (index_t tap = 0; tap < k_plane; ++tap) {
+        simd::transpose(rows + tap * filters.channels + first_depth, stride, outputs, count,
+                        gathered.weight + tap * count * k_width, k_width);
+      }
+    } else {
+      gathered.depth_step = k_plane;
+      gathered.tap_step = 1;
+      simd::transpose(rows + first_depth * k_plane, stride, outputs, count * k_plane,
+                      gathered.weight, k_width);
+    }
+    return;
+  }
+  gathered.depth_step = k_plane;
+  gathered.tap_step = 1;
+  for (index_t depth = 0; depth < count; ++depth) {
+    const T* filter = filters.matrix.row(first_depth + depth);
+    T* target = gathered.weight + depth * k_plane * k_width;
+    if (nhwc) {
+      for (index_t tap = 0; tap < k_plane; ++tap) {
+        std::copy_n(filter + tap * filters.channels + first_output, outputs,
+                    target + tap * k_width);
+      }
+    } else {
+      simd::transpose(filter + first_output * k_plane, k_plane, outputs, k_plane, target, k_width);
+    }
+  }
+}
+
+template <class Algorithm, class T, class B>
+void transform_gathered(const GatheredWeights<T, Algorithm::taps>& gathered, index_t count,
+                        T* panel, index_t frequency_stride) noexcept {
+  constexpr index_t k_width = simd::KernelShape<B>::width;
+  constexpr index_t k_taps = Algorithm::taps;
+  constexpr index_t k_products = Algorithm::products;
+  for (index_t depth = 0; depth < count; ++depth) {
+    const T* weights = gathered.weight + depth * gathered.depth_step * k_width;
+    const index_t step =
+        gathered.turned ? -gathered.tap_step * k_width : gathered.tap_step * k_width;
+    if (gathered.turned) weights -= (k_taps * k_taps - 1) * step;
+    for (index_t lane = 0; lane < k_width; lane += B::size) {
+      std::array<std::array<B, static_cast<std::size_t>(k_taps)>,
+                 static_cast<std::size_t>(k_products)>
+          half;
+      simd::unrolled<k_taps>([&](auto j) ADR_INLINE_LAMBDA {
+        B from[k_taps];
+        B to[k_products];
+        simd::unrolled<k_taps>([&](auto i) ADR_INLINE_LAMBDA {
+          from[i] = B::load(weights + static_cast<index_t>(i * k_taps + j) * step + lane);
+        });
+        Algorithm::weights(from, to);
+        simd::unrolled<k_products>([&](auto i) ADR_INLINE_LAMBDA { half[i][j] = to[i]; });
+      });
+      T* target = panel + depth * k_width + lane;
+      simd::unrolled<k_products>([&](auto i) ADR_INLINE_LAMBDA {
+        B to[k_products];
+        Algorithm::weights(half[i].data(), to);
+        simd::unrolled<k_products>([&](auto j) ADR_INLINE_LAMBDA {
+          to[j].store(target + static_cast<index_t>(i * k_products + j) * frequency_stride);
+        });
+      });
+    }
+  }
+}
+
+}  // namespace detail
+
+/// Transforms the depths [first_depth, first_depth + count) of one panel of outputs into
+/// panel[frequency * frequency_stride + (depth - first_depth) * width + output - first_output].
+template <class Algorithm, class T, class B = simd::Batch<T>>
+void transform_weights(const Filters<const T>& filters, WeightUse use, index_t first_output,
+                       index_t first_depth, index_t count, T* panel,
+                       index_t frequency_stride) noexcept {
+  constexpr index_t k_width = simd::KernelShape<B>::width;
+  for (index_t depth = 0; depth < count; depth += detail::k_gathered) {
+    detail::GatheredWeights<T, Algorithm::taps> gathered;
+    const index_t some = std::min(detail::k_gathered, count - depth);
+    detail::gather_weights<Algorithm::taps>(filters, use, first_output, first_depth + depth, some,
+                                            gathered);
+    detail::transform_gathered<Algorithm, T, B>(gathered, some, panel + depth * k_width,
+                                                frequency_stride);
+  }
+}
+
+/// Transforms the sums of one piece back and writes the gradient of its weights.
+///
+/// sums: [frequency][row][panel width], a row per filter from first_filter on, lanes are input
+/// channels from first_channel on; frequency_stride apart.
+template <class Algorithm, class T, class B = simd::Batch<T>>
+void transform_weight_gradient(const T* sums, index_t frequency_stride, index_t first_filter,
+                               index_t filter_count, index_t first_channel,
+                               const Filters<T>& d_filters) noexcept {
+  constexpr index_t k_width = simd::KernelShape<B>::width;
+  constexpr index_t k_taps = Algorithm::taps;
+  constexpr index_t k_plane = k_taps * k_taps;
+  constexpr index_t k_products = Algorithm::products;
+  const index_t channels = std::min(k_width, d_filters.channels - first_channel);
+  for (index_t row = 0; row < filter_count; ++row) {
+    T* filter = d_filters.matrix.row(first_filter + row);
+    for (index_t lane = 0; lane < channels; lane += B::size) {
+      const index_t count = std::min(B::size, channels - lane);
+      std::array<std::array<B, static_cast<std::size_t>(k_products)>,
+                 static_cast<std::size_t>(k_taps)>
+          half;
+      simd::unrolled<k_products>([&](auto j) ADR_INLINE_LAMBDA {
+        B from[k_products];
+        B to[k_taps];
+        simd::unrolled<k_products>([&](auto i) ADR_INLINE_LAMBDA {
+          from[i] = B::load(sums + static_cast<index_t>(i * k_products + j) * frequency_stride +
+                            row * k_width + lane);
+        });
+        Algorithm::weight_gradient(from, to);
+        simd::unrolled<k_taps>([&](auto i) ADR_INLINE_LAMBDA { half[i][j] = to[i]; });
+      });
+      T lanes[k_plane * B::size];
+      simd::unrolled<k_taps>([&](auto i) ADR_INLINE_LAMBDA {
+        B to[k_taps];
+        Algorithm::weight_gradient(half[i].data(), to);
+        simd::unrolled<k_taps>([&](auto j) ADR_INLINE_LAMBDA {
+          constexpr index_t k_tap = static_cast<index_t>(i * k_taps + j);
+          if (d_filters.layout == Layout::nhwc) {
+            simd::store_part(to[j], filter + k_tap * d_filters.channels + first_channel + lane,
+                             count);
+          } else {
+            to[j].store(lanes + k_tap * B::size);
+          }
+        });
+      });
+      if (d_filters.layout == Layout::nchw) {
+        simd::transpose(lanes, B::size, k_plane, count, filter + (first_channel + lane) * k_plane,
+                        k_plane);
+      }
+    }
+  }
+}
+
+}  // namespace exact
+ADR_NAMESPACE_END

@@ -183,10 +183,8 @@ class TileForward {
                                                          Algorithm::inputs);
                         const PixelWindow<const T> window =
                             read_pixels<T>(x_, place.image, rect, rows);
-                        for (index_t position = first; position < last; ++position) {
-                          transform_input<Algorithm, T>(window, grid_, grid_.place(list_[position]),
-                                                        depths_, tiles, position - first_of_block);
-                        }
+                        transform_input<Algorithm, T>(window, grid_, list_, first, last, place,
+                                                      depths_, tiles, first - first_of_block);
                       });
   }
 

@@ -56,6 +56,16 @@ TileGrid tile_grid(const ConvGeometry& geometry) noexcept {
   return grid;
 }
 
+/// The tiles that a pass computes: all from 0 on, or those of an ascending list.
+struct TileList {
+  const index_t* tiles = nullptr;  ///< null: position and tile are the same
+  index_t count = 0;
+
+  [[nodiscard]] index_t operator[](index_t position) const noexcept {
+    return tiles != nullptr ? tiles[position] : position;
+  }
+};
+
 /// Part of one image with its channels side by side: pixel (y, x) begins at
 /// data + (y - first_y) * row_stride + (x - first_x) * pixel_stride.
 template <class T>

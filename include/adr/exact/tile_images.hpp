@@ -12,16 +12,6 @@
 ADR_NAMESPACE_BEGIN
 namespace exact {
 
-/// The tiles that a pass computes: all from 0 on, or those of an ascending list.
-struct TileList {
-  const index_t* tiles = nullptr;  ///< null: position and tile are the same
-  index_t count = 0;
-
-  [[nodiscard]] index_t operator[](index_t position) const noexcept {
-    return tiles != nullptr ? tiles[position] : position;
-  }
-};
-
 /// Calls use(first, last, place) for runs of positions whose tiles lie in one row of one image;
 /// place is that of the first. The last tile of a run is list[last - 1].
 template <class Use>
@@ -74,7 +64,17 @@ struct GroupImages {
 template <class T>
 PixelWindow<const T> read_pixels(const GroupImages<const T>& source, index_t image,
                                  const PixelRect& rect, T* scratch) noexcept {
-  if (source.channels_last()) return source.in_place(image);
+  if (source.channels_last()) {
+    const PixelWindow<const T> window = source.in_place(image);
+    // In the order of memory, because tiles jump from row to row.
+    if (rect.width() > 0) {
+      for (index_t y = rect.first_y; y < rect.last_y; ++y) {
+        simd::bring_near(window.at(y, rect.first_x),
+                         (rect.width() - 1) * window.pixel_stride + source.channels);
+      }
+    }
+    return window;
+  }
   const index_t plane = source.images.height * source.images.width;
   const index_t stride = simd::padded(source.channels);
   for (index_t y = rect.first_y; y < rect.last_y; ++y) {

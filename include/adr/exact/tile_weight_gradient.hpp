@@ -145,17 +145,13 @@ class TileWeightGradient {
           if (reads_input) {
             const PixelRect rect = read_rect(grid_, place, last_place, Algorithm::inputs);
             const auto window = read_pixels<T>(x_, place.image, rect, rows);
-            for (index_t i = first; i < last; ++i) {
-              transform_input<Algorithm, T>(window, grid_, grid_.place(list_[i]),
-                                            d_filters_.channels, x, i - first_of_block);
-            }
+            transform_input<Algorithm, T>(window, grid_, list_, first, last, place,
+                                          d_filters_.channels, x, first - first_of_block);
           }
           const PixelRect rect = written_rect(grid_, place, last_place);
           const auto window = read_pixels<T>(strip, place.image, rect, rows);
-          for (index_t i = first; i < last; ++i) {
-            transform_output_gradient<Algorithm, T>(window, grid_, grid_.place(list_[i]),
-                                                    filters.size(), y, i - first_of_block);
-          }
+          transform_output_gradient<Algorithm, T>(window, grid_, list_, first, last, place,
+                                                  filters.size(), y, first - first_of_block);
         });
   }
 

@@ -10,13 +10,15 @@
 #include <utility>
 
 #include "adr/core/errors.hpp"
+#include "adr/core/huge_pages.hpp"
 #include "adr/core/types.hpp"
 
 ADR_NAMESPACE_BEGIN
 
 inline constexpr index_t k_alignment_bytes = 64;
 
-/// An owning, movable, 64-byte aligned array of trivially copyable elements.
+/// An owning, movable, 64-byte aligned array of trivially copyable elements; from 2 MB on aligned
+/// to large pages, which are asked for.
 /// Growing keeps the old elements; new ones are uninitialised; shrinking keeps the capacity.
 /// Errors: std::bad_alloc from resize and reserve, std::overflow_error for absurd sizes.
 template <class T>
@@ -59,16 +61,18 @@ class AlignedBuffer {
 
  private:
   struct Deleter {
-    void operator()(T* pointer) const noexcept {
-      ::operator delete(pointer, std::align_val_t(k_alignment_bytes));
-    }
+    std::align_val_t alignment = std::align_val_t(k_alignment_bytes);
+    void operator()(T* pointer) const noexcept { ::operator delete(pointer, alignment); }
   };
 
   void grow(index_t capacity) {
-    const index_t bytes =
-        checked_product("AlignedBuffer", capacity, static_cast<index_t>(sizeof(T)));
-    std::unique_ptr<T, Deleter> fresh(static_cast<T*>(
-        ::operator new(static_cast<std::size_t>(bytes), std::align_val_t(k_alignment_bytes))));
+    const auto bytes = static_cast<std::size_t>(
+        checked_product("AlignedBuffer", capacity, static_cast<index_t>(sizeof(T))));
+    const bool large = bytes >= k_huge_page_bytes;
+    const Deleter deleter{std::align_val_t(large ? k_huge_page_bytes : k_alignment_bytes)};
+    std::unique_ptr<T, Deleter> fresh(static_cast<T*>(::operator new(bytes, deleter.alignment)),
+                                      deleter);
+    if (large) prefer_huge_pages(fresh.get(), bytes);
     if (size_ > 0) {
       std::memcpy(fresh.get(), storage_.get(), static_cast<std::size_t>(size_) * sizeof(T));
     }

@@ -26,61 +26,38 @@
 ADR_NAMESPACE_BEGIN
 namespace exact {
 
-/// Which scratch a forward pass over tiles takes and in which portions it works; keeps bits.
-struct TileForwardPlan {
-  index_t block = 1;       ///< tiles at once
-  bool in_advance = true;  ///< weights are transformed once, before the first block
-};
-
 namespace detail {
 
-/// Transformed weights that are kept for all blocks, and transformed tiles that wait for weights.
-inline constexpr index_t k_most_weight_bytes = index_t{10} << 20;
-inline constexpr index_t k_most_tile_bytes = index_t{8} << 20;
+/// Transformed tiles that wait for weights; more would outgrow the last cache or what translates
+/// addresses.
+inline constexpr index_t k_most_tile_bytes = index_t{13} << 19;
 
 inline index_t round_up(index_t count, index_t unit) noexcept {
   return (count + unit - 1) / unit * unit;
 }
+inline index_t parts_of(index_t count, index_t most) noexcept { return (count + most - 1) / most; }
 
 }  // namespace detail
 
-/// The portions for so many tiles. Weights in advance let blocks be small enough for the
-/// second-level cache; where they would take more memory than that is worth, they are transformed
-/// again for every block, which then has to be large.
-template <class Algorithm, class T>
-TileForwardPlan plan_tile_forward(index_t tiles, index_t depths, index_t outputs) noexcept {
-  constexpr index_t k_width = simd::KernelShape<simd::Batch<T>>::width;
-  constexpr index_t k_plane = Algorithm::products * Algorithm::products;
-  constexpr auto k_bytes = static_cast<index_t>(sizeof(T));
-  const index_t tile_bytes = k_plane * detail::round_up(depths, simd::k_chunk) * k_bytes;
-  const index_t weight_bytes = k_plane * depths * detail::round_up(outputs, k_width) * k_bytes;
-  const index_t whole = std::clamp<index_t>(detail::k_most_tile_bytes / tile_bytes, 16, 256);
-  TileForwardPlan plan;
-  plan.in_advance = tiles > whole && weight_bytes <= detail::k_most_weight_bytes;
-  // Measured on 512 KB of second-level cache: half of it for the tiles, but never so few that the
-  // weights pass by more often than the products take time.
-  const index_t cached = std::clamp<index_t>((index_t{1} << 18) / tile_bytes, 28, 112);
-  const index_t most = plan.in_advance ? cached : whole;
-  const index_t blocks = (std::max<index_t>(tiles, 1) + most - 1) / most;
-  plan.block = (std::max<index_t>(tiles, 1) + blocks - 1) / blocks;
-  return plan;
-}
-
 /// One forward pass or input gradient of one group.
+///
+/// Weights are transformed one panel at a time where they are used, which costs less memory traffic
+/// than to read them transformed, and again for every block of tiles; or once for many passes
+/// (keep_weights), for weights that stay.
 template <class Algorithm, class T>
 class TileForward {
-  using Shape = simd::KernelShape<simd::Batch<T>>;
-  static constexpr index_t k_width = Shape::width;
-  static constexpr index_t k_products = Algorithm::products;
-  static constexpr index_t k_plane = k_products * k_products;
+  using Panels = TilePanels<T>;
+  static constexpr index_t k_width = simd::KernelShape<simd::Batch<T>>::width;
+  static constexpr index_t k_plane = Algorithm::products * Algorithm::products;
+  static constexpr auto k_element = static_cast<index_t>(sizeof(T));
   /// Depths of a panel that stay in the first-level cache beside the rows that they meet.
-  static constexpr index_t k_depth_block =
-      (index_t{16} << 10) / (k_width * static_cast<index_t>(sizeof(T)));
+  static constexpr index_t k_most_depths = (index_t{16} << 10) / (k_width * k_element);
+  static constexpr index_t k_most_block = 192;
 
  public:
   TileForward(const TileGrid& grid, const TileList& list, const GroupImages<const T>& x,
               const Filters<const T>& filters, WeightUse use, const Finish<T>& finish,
-              const GroupImages<T>& y, const TileForwardPlan& plan)
+              const GroupImages<T>& y, int threads)
       : grid_(grid),
         list_(list),
         x_(x),
@@ -88,94 +65,109 @@ class TileForward {
         use_(use),
         finish_(finish),
         y_(y),
-        plan_(plan),
+        threads_(threads),
         depths_(depths_of(filters, use)),
-        outputs_(outputs_of(filters, use)) {
-    blocks_ = (list.count + plan.block - 1) / std::max<index_t>(plan.block, 1);
-    panels_ = (outputs_ + k_width - 1) / k_width;
-    input_stride_ = frequency_stride(detail::round_up(depths_, simd::k_chunk) * plan_.block);
-    product_stride_ = frequency_stride(k_width * plan_.block);
-    weight_stride_ =
-        frequency_stride(plan_.in_advance ? panels_ * depths_ * k_width
-                                          : std::min(depths_, k_depth_block) * k_width);
+        outputs_(outputs_of(filters, use)),
+        panels_(detail::parts_of(outputs_, k_width)),
+        depth_parts_(detail::parts_of(depths_, k_most_depths)),
+        weight_stride_(frequency_stride(std::min(depths_, k_most_depths) * k_width)) {
+    const index_t tiles = std::max<index_t>(list.count, 1);
+    const index_t channels = detail::round_up(depths_, simd::k_chunk);
+    index_t most = std::clamp<index_t>(detail::k_most_tile_bytes / (k_plane * channels * k_element),
+                                       16, k_most_block);
+    // Panels are shared out where there are enough of them, else blocks.
+    shares_blocks_ = threads > 1 && panels_ < 2 * threads && tiles >= 16 * threads;
+    if (shares_blocks_) most = std::min(most, detail::parts_of(tiles, threads));
+    blocks_ = detail::parts_of(tiles, most);
+    if (shares_blocks_) blocks_ = detail::round_up(blocks_, threads);
+    const index_t block = detail::parts_of(tiles, blocks_);
+    input_stride_ = frequency_stride(channels * Panels::places(block));
+    product_stride_ = frequency_stride(k_width * block);
   }
 
-  /// Bytes of scratch for that many threads.
-  [[nodiscard]] std::size_t workspace_bytes(int threads) const {
+  /// Bytes of scratch for a pass; kept: with weights that were transformed in advance.
+  [[nodiscard]] std::size_t workspace_bytes(bool kept) const {
     WorkspaceSize size;
-    for (const index_t count : scratch(threads)) size.add<T>(count);
+    for (const index_t count : scratch(kept)) size.add<T>(count);
     return size.bytes();
   }
 
-  /// Requires: scratch reserved; matching shapes.
-  void run(Context& context) const {
-    const int threads = context.threads();
+  /// Elements that keep_weights fills.
+  [[nodiscard]] index_t kept_size() const {
+    return checked_product("transformed weights", panels_, depth_parts_, k_plane, weight_stride_);
+  }
+  /// Transforms all weights for passes to come.
+  void keep_weights(T* kept) const {
+    parallel_for(panels_ * depth_parts_, threads_, [&](index_t slot, int) {
+      transform_slot(slot / depth_parts_, slot % depth_parts_, slot_of(kept, slot));
+    });
+  }
+
+  /// Requires: scratch reserved; matching shapes. kept: what keep_weights has filled for these
+  /// weights, or null.
+  void run(Context& context, const T* kept = nullptr) const {
     const Workspace::Frame frame(context.workspace());
     std::array<T*, 5> memory{};
-    const auto sizes = scratch(threads);
+    const auto sizes = scratch(kept != nullptr);
     for (std::size_t i = 0; i < memory.size(); ++i) {
       memory[i] = context.workspace().template take<T>(sizes[i]);
     }
-    if (plan_.in_advance) {
-      parallel_for(panels_, threads, [&](index_t panel, int) {
-        transform_weights<Algorithm>(filters_, use_, panel * k_width, 0, depths_,
-                                     memory[0] + panel * depths_ * k_width, weight_stride_);
-      });
-    }
-    const bool by_block = blocks_are_shared_out(threads);
-    const auto at = [&](std::size_t i, int thread) {
-      const index_t copies = is_per_thread(i, threads) ? threads : 1;
-      return memory[i] + (copies > 1 ? thread * (sizes[i] / copies) : 0);
+    const auto of_thread = [&](std::size_t i, int thread) {
+      return memory[i] + thread * (sizes[i] / copies(i));
     };
     const auto block = [&](index_t index, int outer, int inner_threads) {
       const IndexRange range = partition(list_.count, blocks_, index);
-      const TilePanels<T> tiles = {at(1, outer), input_stride_, range.size(), simd::k_chunk};
-      const index_t parts =
-          inner_threads > 1 ? std::min<index_t>(range.size(), 4 * inner_threads) : 1;
+      const Panels tiles = {of_thread(0, shares_blocks_ ? outer : 0), input_stride_, range.size(),
+                            simd::k_chunk};
+      const index_t parts = inner_threads > 1 ? std::min<index_t>(range.size(), 4 * inner_threads)
+                                              : std::min<index_t>(range.size(), 1);
       parallel_for(parts, inner_threads, [&](index_t part, int inner) {
         const IndexRange some = partition(range.size(), parts, part);
         transform_tiles(range.first, {range.first + some.first, range.first + some.last}, tiles,
-                        at(3, inner_threads > 1 ? inner : outer));
+                        of_thread(3, outer + inner));
       });
       parallel_for(panels_, inner_threads, [&](index_t panel, int inner) {
-        const int thread = inner_threads > 1 ? inner : outer;
-        T* products = at(2, thread);
-        multiply(tiles, panel, at(0, plan_.in_advance ? 0 : thread), products);
-        write_tiles(range, panel, products, at(4, thread));
+        T* products = of_thread(1, outer + inner);
+        multiply(tiles, panel, kept, of_thread(2, outer + inner), products);
+        write_tiles(range, panel, products, of_thread(4, outer + inner));
       });
     };
-    if (by_block) {
-      parallel_for(blocks_, threads, [&](index_t index, int thread) { block(index, thread, 1); });
+    if (shares_blocks_) {
+      parallel_for(blocks_, threads_, [&](index_t index, int thread) { block(index, thread, 1); });
     } else {
-      for (index_t index = 0; index < blocks_; ++index) block(index, 0, threads);
+      for (index_t index = 0; index < blocks_; ++index) block(index, 0, threads_);
     }
   }
 
  private:
-  /// Whether threads take blocks of their own; else they share the work on each block.
-  [[nodiscard]] bool blocks_are_shared_out(int threads) const noexcept {
-    return threads > 1 && plan_.in_advance && blocks_ >= 4 * threads;
+  [[nodiscard]] int copies(std::size_t i) const noexcept {
+    return i == 0 && !shares_blocks_ ? 1 : threads_;
   }
-  [[nodiscard]] bool is_per_thread(std::size_t i, int threads) const noexcept {
-    if (i == 0) return !plan_.in_advance;
-    if (i == 1) return blocks_are_shared_out(threads);
-    return true;
-  }
-
-  /// Elements of: transformed weights, transformed tiles, products, rows of x, rows of y.
-  [[nodiscard]] std::array<index_t, 5> scratch(int threads) const {
-    std::array<index_t, 5> sizes = {checked_product("transformed weights", k_plane, weight_stride_),
-                                    checked_product("transformed tiles", k_plane, input_stride_),
-                                    checked_product("products of tiles", k_plane, product_stride_),
-                                    x_.gathered_size(Algorithm::inputs, simd::padded(depths_)),
-                                    y_.gathered_size(Algorithm::outputs, k_width)};
+  /// Elements of: transformed tiles, products, weights of a panel, rows of x, rows of y.
+  [[nodiscard]] std::array<index_t, 5> scratch(bool kept) const {
+    std::array<index_t, 5> sizes = {
+        checked_product("transformed tiles", k_plane, input_stride_),
+        checked_product("products of tiles", k_plane, product_stride_),
+        kept ? 0 : checked_product("transformed weights", k_plane, weight_stride_),
+        x_.gathered_size(Algorithm::inputs, simd::padded(depths_)),
+        y_.gathered_size(Algorithm::outputs, k_width)};
     for (std::size_t i = 0; i < sizes.size(); ++i) {
-      if (is_per_thread(i, threads)) sizes[i] = checked_product("scratch", sizes[i], threads);
+      sizes[i] = checked_product("scratch", sizes[i], copies(i));
     }
     return sizes;
   }
 
-  void transform_tiles(index_t first_of_block, const IndexRange& range, const TilePanels<T>& tiles,
+  template <class Element>
+  [[nodiscard]] Element* slot_of(Element* kept, index_t slot) const noexcept {
+    return kept + slot * k_plane * weight_stride_;
+  }
+  void transform_slot(index_t panel, index_t part, T* weights) const noexcept {
+    const index_t first = part * k_most_depths;
+    transform_weights<Algorithm>(filters_, use_, panel * k_width, first,
+                                 std::min(k_most_depths, depths_ - first), weights, weight_stride_);
+  }
+
+  void transform_tiles(index_t first_of_block, const IndexRange& range, const Panels& tiles,
                        T* rows) const noexcept {
     for_each_tile_row(list_, grid_, range.first, range.last,
                       [&](index_t first, index_t last, const TilePlace& place) {
@@ -188,20 +180,22 @@ class TileForward {
                       });
   }
 
-  void multiply(const TilePanels<T>& tiles, index_t panel, T* weights, T* products) const noexcept {
-    for (index_t first = 0; first < depths_; first += k_depth_block) {
-      const index_t count = std::min(k_depth_block, depths_ - first);
-      const T* right = weights + (panel * depths_ + first) * k_width;
-      if (!plan_.in_advance) {
-        transform_weights<Algorithm>(filters_, use_, panel * k_width, first, count, weights,
-                                     weight_stride_);
-        right = weights;
+  void multiply(const Panels& tiles, index_t panel, const T* kept, T* scratch,
+                T* products) const noexcept {
+    for (index_t part = 0; part < depth_parts_; ++part) {
+      const index_t first = part * k_most_depths;
+      const T* weights = scratch;
+      if (kept != nullptr) {
+        weights = slot_of(kept, panel * depth_parts_ + part);
+      } else {
+        transform_slot(panel, part, scratch);
       }
-      const simd::Sums sums = first == 0 ? simd::Sums::start : simd::Sums::continue_;
+      const simd::Sums sums = part == 0 ? simd::Sums::start : simd::Sums::continue_;
       for (index_t frequency = 0; frequency < k_plane; ++frequency) {
-        simd::multiply_chunk_rows(tiles.at(frequency, first, 0), tiles.tiles * simd::k_chunk,
-                                  tiles.tiles, right + frequency * weight_stride_, count,
-                                  products + frequency * product_stride_, k_width, sums);
+        simd::multiply_chunk_rows(
+            tiles.at(frequency, first, 0), Panels::places(tiles.tiles) * simd::k_chunk, tiles.tiles,
+            weights + frequency * weight_stride_, std::min(k_most_depths, depths_ - first),
+            products + frequency * product_stride_, k_width, sums);
       }
     }
   }
@@ -251,14 +245,16 @@ class TileForward {
   WeightUse use_;
   Finish<T> finish_;
   GroupImages<T> y_;
-  TileForwardPlan plan_;
+  int threads_;
   index_t depths_;
   index_t outputs_;
+  index_t panels_;
+  index_t depth_parts_;
+  index_t weight_stride_;
+  bool shares_blocks_ = false;
   index_t blocks_ = 0;
-  index_t panels_ = 0;
   index_t input_stride_ = 0;
   index_t product_stride_ = 0;
-  index_t weight_stride_ = 0;
 };
 
 }  // namespace exact

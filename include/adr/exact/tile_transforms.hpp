@@ -3,7 +3,7 @@
 //
 // Frequencies lie far apart, so that the products of one frequency read one block of memory:
 // element (frequency, channel, tile) of TilePanels is at
-//   frequency * frequency_stride + (channel / width * tiles + tile) * width + channel % width.
+//   frequency * frequency_stride + (channel / width * places + tile) * width + channel % width.
 #pragma once
 
 #include <algorithm>
@@ -28,8 +28,10 @@ struct TilePanels {
   index_t tiles = 0;  ///< of the block
   index_t width = 0;  ///< channels that lie side by side, a multiple of a register
 
+  /// Places for that many tiles: an odd number, for the reason of frequency_stride.
+  static constexpr index_t places(index_t tiles) noexcept { return tiles | 1; }
   [[nodiscard]] T* at(index_t frequency, index_t channel, index_t tile) const noexcept {
-    return data + frequency * frequency_stride + (channel / width * tiles + tile) * width +
+    return data + frequency * frequency_stride + (channel / width * places(tiles) + tile) * width +
            channel % width;
   }
 };

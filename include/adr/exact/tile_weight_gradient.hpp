@@ -63,8 +63,8 @@ class TileWeightGradient {
         std::clamp<index_t>(k_most_tile_bytes / (k_plane * k_bytes * (channels + strip_)), 16, 128);
     blocks_ = single_block_ ? 1 : (tiles_ + most - 1) / most;
     block_ = (tiles_ + blocks_ - 1) / std::max<index_t>(blocks_, 1);
-    input_stride_ = frequency_stride(channels * block_);
-    gradient_stride_ = frequency_stride(strip_ * block_);
+    input_stride_ = frequency_stride(channels * TilePanels<T>::places(block_));
+    gradient_stride_ = frequency_stride(strip_ * TilePanels<T>::places(block_));
     sum_stride_ = frequency_stride(strip_ * channels);
   }
 

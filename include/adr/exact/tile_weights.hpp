@@ -108,6 +108,32 @@ void gather_weights(const Filters<const T>& filters, WeightUse use, index_t firs
   }
 }
 
+/// Asks for the weights that gather_weights will read, in time: they lie in lines far apart.
+template <index_t Taps, class T>
+void prefetch_weights(const Filters<const T>& filters, WeightUse use, index_t first_output,
+                      index_t first_depth, index_t count) noexcept {
+  constexpr index_t k_width = simd::KernelShape<simd::Batch<T>>::width;
+  constexpr index_t k_plane = Taps * Taps;
+  constexpr index_t k_line = 64 / static_cast<index_t>(sizeof(T));
+  const index_t outputs = std::min(k_width, outputs_of(filters, use) - first_output);
+  const bool forward = use == WeightUse::forward;
+  const index_t first_row = forward ? first_output : first_depth;
+  const index_t rows = forward ? outputs : count;
+  const index_t first_channel = forward ? first_depth : first_output;
+  const index_t channels = forward ? count : outputs;
+  const bool nhwc = filters.layout == Layout::nhwc;
+  const index_t pieces = nhwc ? k_plane : 1;
+  const index_t length = nhwc ? channels : channels * k_plane;
+  for (index_t i = 0; i < rows; ++i) {
+    const T* row = filters.matrix.row(first_row + i) + first_channel * (nhwc ? 1 : k_plane);
+    for (index_t piece = 0; piece < pieces; ++piece) {
+      for (index_t j = 0; j < length; j += k_line) {
+        __builtin_prefetch(row + piece * filters.channels + j);
+      }
+    }
+  }
+}
+
 template <class Algorithm, class T, class B>
 void transform_gathered(const GatheredWeights<T, Algorithm::taps>& gathered, index_t count,
                         T* panel, index_t frequency_stride) noexcept {
@@ -156,6 +182,11 @@ void transform_weights(const Filters<const T>& filters, WeightUse use, index_t f
   for (index_t depth = 0; depth < count; depth += detail::k_gathered) {
     detail::GatheredWeights<T, Algorithm::taps> gathered;
     const index_t some = std::min(detail::k_gathered, count - depth);
+    const index_t next = depth + some;
+    if (next < count) {
+      detail::prefetch_weights<Algorithm::taps>(filters, use, first_output, first_depth + next,
+                                                std::min(detail::k_gathered, count - next));
+    }
     detail::gather_weights<Algorithm::taps>(filters, use, first_output, first_depth + depth, some,
                                             gathered);
     detail::transform_gathered<Algorithm, T, B>(gathered, some, panel + depth * k_width,

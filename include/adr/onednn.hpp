@@ -145,7 +145,8 @@ class OneDnnConvolution final : public DenseConvolution<float> {
            const VectorView<const float>& bias, const TensorView<const float>& y) {
     if (x.batch == 0) return;
     const ThreadLimit limit(threads_);
-    const Key key = {x.batch, x.image_stride, w.row_stride, y.image_stride, !bias.empty()};
+    const Key key = {x.batch, plain_stride(x).image_stride, plain_stride(w).row_stride,
+                     plain_stride(y).image_stride, !bias.empty()};
     const OneDnnPointers pointers = {x.data, w.data, y.data, bias.data};
     Plans& plans = plans_[static_cast<std::size_t>(pass)];
     OneDnnPlan* plan = plans.find(key);

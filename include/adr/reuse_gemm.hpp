@@ -125,11 +125,11 @@ using NonDeduced = typename NonDeducedType<T>::type;
 ///
 /// Math: c = a b, or with clusters c[n,:] = sum over slices s of (C_s b_s)[id_s(n),:].
 /// Shapes: a N x K (the input, clustered), b K x M (the weights), c N x M. Units: strides in
-/// elements. Errors: std::invalid_argument for wrong shapes, strides below the row length, null
-/// pointers, a c that overlaps a or b, a sub_vector_length above K, or non-finite elements with
-/// check_finite; nothing is written then. Cost: dense N K M; with reuse N K H + r_c N K M + N M K/L
-/// multiply-adds. Thread-safety: distinct ReuseGemm objects and contexts. Source: Ning et al., ICDE
-/// 2019.
+/// elements, that of a single row any. Errors: std::invalid_argument for wrong shapes, strides
+/// below the row length, null pointers, a c that overlaps a or b, a sub_vector_length above K, or
+/// non-finite elements with check_finite; nothing is written then. Cost: dense N K M; with reuse N
+/// K H + r_c N K M + N M K/L multiply-adds. Thread-safety: distinct ReuseGemm objects and contexts.
+/// Source: Ning et al., ICDE 2019.
 template <class T>
 void reuse_gemm(const detail::NonDeduced<MatrixView<const T>>& a,
                 const detail::NonDeduced<MatrixView<const T>>& b,
@@ -144,8 +144,8 @@ void reuse_gemm(const detail::NonDeduced<MatrixView<const T>>& a,
     require_finite("b", b);
   }
   reuse.product(a.cols, b.cols)
-      .forward(MatrixOperand<const T>{a}, as_is(b), VectorView<const T>(), MatrixOperand<T>{c},
-               reuse.context());
+      .forward(MatrixOperand<const T>{plain_stride(a)}, as_is(plain_stride(b)),
+               VectorView<const T>(), MatrixOperand<T>{plain_stride(c)}, reuse.context());
 }
 
 /// Computes the gradient of the last reuse_gemm with respect to b.
@@ -167,8 +167,9 @@ void reuse_gemm_weight_gradient(const detail::NonDeduced<MatrixView<const T>>& a
   if (reuse.config().check_finite) require_finite("d_c", d_c);
   // The weights take no part in their own gradient.
   const GemmFactor<T> no_weights{};
-  product.backward(MatrixOperand<const T>{a}, no_weights, MatrixOperand<const T>{d_c},
-                   GemmResult<T>{d_b, false}, NoOperand{}, reuse.context());
+  product.backward(MatrixOperand<const T>{plain_stride(a)}, no_weights,
+                   MatrixOperand<const T>{plain_stride(d_c)},
+                   GemmResult<T>{plain_stride(d_b), false}, NoOperand{}, reuse.context());
 }
 
 /// Computes the gradient of the last reuse_gemm with respect to a.
@@ -192,9 +193,9 @@ void reuse_gemm_input_gradient(const detail::NonDeduced<MatrixView<const T>>& d_
     require_finite("b", b);
   }
   for (index_t i = 0; i < d_a.rows; ++i) std::fill_n(d_a.row(i), d_a.cols, T(0));
-  const MatrixOperand<T> d_input{d_a};
-  product.backward(d_input, as_is(b), MatrixOperand<const T>{d_c}, GemmResult<T>{}, d_input,
-                   reuse.context());
+  const MatrixOperand<T> d_input{plain_stride(d_a)};
+  product.backward(d_input, as_is(plain_stride(b)), MatrixOperand<const T>{plain_stride(d_c)},
+                   GemmResult<T>{}, d_input, reuse.context());
 }
 
 ADR_NAMESPACE_END

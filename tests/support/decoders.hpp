@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <utility>
@@ -60,22 +61,35 @@ inline adr::VectorCodes random_codes(const adr::Decoder& decoder, index_t vector
   return codes;
 }
 
-/// The vectors that ids stand for, by the definition of Decoder.
-inline adr::reference::Matrix decoded(const adr::Decoder& decoder, const adr::VectorCodes& codes) {
+/// What ids stand for, by the definition of Decoder, each part of a vector as `part` makes it.
+template <class Part>
+adr::reference::Matrix decoded(const adr::Decoder& decoder, const adr::VectorCodes& codes,
+                               const Part& part) {
   adr::reference::Matrix result(codes.vectors, decoder.length);
   for (index_t v = 0; v < codes.vectors; ++v) {
     for (index_t e = 0; e < decoder.length; ++e) {
-      result(v, e) = static_cast<double>(decoder.mean[e]);
+      result(v, e) = part(static_cast<double>(decoder.mean[e]));
     }
     for (index_t b = 0; b < codes.books; ++b) {
       const adr::DecodingBook& book = decoder.books[static_cast<std::size_t>(b)];
+      const float* entry = book.entries.data() + codes.plane(b)[v] * book.stride;
       for (index_t e = 0; e < book.length; ++e) {
-        result(v, book.first_element + e) +=
-            static_cast<double>(book.entries[codes.plane(b)[v] * book.stride + e]);
+        result(v, book.first_element + e) += part(static_cast<double>(entry[e]));
       }
     }
   }
   return result;
+}
+
+/// The vectors that ids stand for.
+inline adr::reference::Matrix decoded(const adr::Decoder& decoder, const adr::VectorCodes& codes) {
+  return decoded(decoder, codes, [](double part) { return part; });
+}
+
+/// The sums of the absolute values of what the vectors are made of.
+inline adr::reference::Matrix decoded_sizes(const adr::Decoder& decoder,
+                                            const adr::VectorCodes& codes) {
+  return decoded(decoder, codes, [](double part) { return std::abs(part); });
 }
 
 }  // namespace adr_test

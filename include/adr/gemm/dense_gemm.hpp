@@ -5,10 +5,12 @@
 #pragma once
 
 #include <Eigen/Core>
+#include <cstdint>
 #include <functional>
 #include <type_traits>
 #include <utility>
 
+#include "adr/core/fingerprint.hpp"
 #include "adr/core/one_eigen_thread.hpp"
 #include "adr/core/types.hpp"
 
@@ -42,6 +44,14 @@ GemmFactor<std::remove_const_t<T>> as_is(const MatrixView<T>& matrix) noexcept {
 template <class T>
 GemmFactor<std::remove_const_t<T>> transposed(const MatrixView<T>& matrix) noexcept {
   return {matrix, true};
+}
+
+/// The fingerprint of a factor: the same elements in memory taken the other way round are another
+/// matrix.
+template <class T>
+std::uint64_t fingerprint(const GemmFactor<T>& factor) noexcept {
+  constexpr std::uint64_t k_as_is = 0x452821e638d01377u;
+  return fingerprint<T>(factor.matrix) ^ (factor.transposed ? 0 : k_as_is);
 }
 
 /// The result of a product: a row-major matrix, written as it is or transposed.

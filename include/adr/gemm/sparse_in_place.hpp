@@ -2,7 +2,8 @@
 // are read once, and their gradient is written once, where it lies.
 //
 // The products of gemm/sparse_gradient.hpp copy all weights into strips and sums out of them, which
-// for a fully connected layer takes as long as the dense product.
+// for a fully connected layer takes as long as the dense product. Weights may have a row per output
+// or a row per element: a strip of the former is a run in memory, of the latter a column.
 #pragma once
 
 #include <algorithm>
@@ -15,10 +16,12 @@
 #include "adr/core/vector_map.hpp"
 #include "adr/core/workspace.hpp"
 #include "adr/gemm/channel_blocks.hpp"
+#include "adr/gemm/dense_gemm.hpp"
 #include "adr/gemm/sparse_rows.hpp"
 #include "adr/gemm/sparse_tiles.hpp"
 #include "adr/simd/batch.hpp"
 #include "adr/simd/sparse_kernels.hpp"
+#include "adr/simd/transpose.hpp"
 
 ADR_NAMESPACE_BEGIN
 namespace detail {
@@ -90,14 +93,13 @@ class StripBlock {
     });
   }
 
-  /// Calls use(output, strip) in the order that k_strips_in_block and k_rows_in_block explain.
+  /// Calls use(outputs, strip) for at most k_rows_in_block outputs at a time, in the order that
+  /// k_strips_in_block and k_rows_in_block explain.
   template <class Use>
   void for_each_strip(IndexRange outputs, const Use& use) const noexcept {
     for (index_t first = outputs.first; first < outputs.last; first += k_rows_in_block) {
-      const index_t last = std::min(outputs.last, first + k_rows_in_block);
-      for (index_t s = 0; s < strips_; ++s) {
-        for (index_t m = first; m < last; ++m) use(m, s);
-      }
+      const IndexRange some{first, std::min(outputs.last, first + k_rows_in_block)};
+      for (index_t s = 0; s < strips_; ++s) use(some, s);
     }
   }
 
@@ -108,6 +110,38 @@ class StripBlock {
   index_t cols_;
   index_t strips_;
 };
+
+/// Copies weights of at most k_wide_strip elements, elements x outputs, to one strip per output;
+/// what the elements leave of a strip becomes zero.
+template <class T>
+void load_strips(const GemmFactor<T>& weights, T* strips) noexcept {
+  const index_t elements = weights.rows();
+  const index_t outputs = weights.cols();
+  if (weights.transposed) {
+    for (index_t m = 0; m < outputs; ++m) {
+      std::copy_n(weights.matrix.row(m), elements, strips + m * k_wide_strip<T>);
+    }
+  } else {
+    simd::transpose(weights.matrix.data, weights.matrix.row_stride, elements, outputs, strips,
+                    k_wide_strip<T>);
+  }
+  for (index_t m = 0; elements < k_wide_strip<T> && m < outputs; ++m) {
+    std::fill_n(strips + m * k_wide_strip<T> + elements, k_wide_strip<T> - elements, T(0));
+  }
+}
+
+/// The way back.
+template <class T>
+void store_strips(const T* strips, const GemmResult<T>& weights) noexcept {
+  if (weights.transposed) {
+    for (index_t m = 0; m < weights.cols(); ++m) {
+      std::copy_n(strips + m * k_wide_strip<T>, weights.rows(), weights.matrix.row(m));
+    }
+  } else {
+    simd::transpose(strips, k_wide_strip<T>, weights.cols(), weights.rows(), weights.matrix.data,
+                    weights.matrix.row_stride);
+  }
+}
 
 /// Calls use(block, channels, thread) for the blocks that weights of that length are cut into and
 /// the ranges that `cut_channels` are, each a task; cut_channels is 0 where a task needs them all.
@@ -181,39 +215,45 @@ std::size_t sparse_input_gradient_in_place_workspace_bytes(const VectorMap& map,
 
 /// Computes the gradient with respect to the weights over the listed non-zeros.
 ///
-/// Math: d_weights[m, e] = sum over n of d_y[n, m] X[n, e]. Shapes: X N x K, d_weights M x K, every
+/// Math: d_weights[e, m] = sum over n of X[n, e] d_y[n, m]. Shapes: X N x K, d_weights K x M, every
 /// element overwritten. Requires: rows listed for the weight gradient of input.map() and
 /// input.length(), offsets() == 1, scratch reserved (callers check). Cost: one multiply-add per
-/// non-zero and element, one pass over the weights per tile. Thread-safety: as Context.
+/// non-zero and element, one pass over the weights per tile. The bits do not depend on the order of
+/// the weights in memory. Thread-safety: as Context.
 template <class T, class Vectors>
 void sparse_weight_gradient_in_place(const SparseRows<T>& rows, const Vectors& input,
-                                     const MatrixView<T>& d_weights, Context& context) {
+                                     const GemmResult<T>& d_weights, Context& context) {
+  constexpr index_t k_strip = detail::k_wide_strip<T>;
   const SparseTiles& tiles = rows.tiles();
   const auto work = [&](const detail::StripBlock<T>& block, IndexRange channels, int /*thread*/) {
     block.clear();
-    T last[detail::k_wide_strip<T>] = {};
+    T copies[detail::k_rows_in_block * k_strip];
     for (index_t t = 0; t < tiles.count(); ++t) {
       block.for_each_run(t, [&](index_t vector, index_t element, const MatrixView<T>& plane) {
         input.load_rows(vector, element, plane);
       });
       const auto list = rows.by_channel(t);
-      block.for_each_strip(channels, [&](index_t m, index_t s) {
-        T* to = d_weights.row(m) + block.first_column() + s * detail::k_wide_strip<T>;
-        const std::int32_t first = list.starts[m];
-        const simd::NonZeros<T> non_zeros{list.indices + first, list.values + first,
-                                          list.starts[m + 1] - first};
-        const index_t cols = block.cols(s);
-        if (cols == detail::k_wide_strip<T>) {
-          simd::wide_sum(non_zeros, 0, block.plane(s), t > 0, to);
-        } else {
-          if (t > 0) std::copy_n(to, cols, last);
-          simd::wide_sum(non_zeros, 0, block.plane(s), t > 0, last);
-          std::copy_n(last, cols, to);
+      block.for_each_strip(channels, [&](IndexRange outputs, index_t s) {
+        const GemmResult<T> to = d_weights.block(block.first_column() + s * k_strip, outputs.first,
+                                                 block.cols(s), outputs.size());
+        // A strip is summed where it lies only if all of it lies there, in one run.
+        const bool in_run = to.transposed && to.rows() == k_strip;
+        if (!in_run && t > 0) detail::load_strips(GemmFactor<T>{to.matrix, to.transposed}, copies);
+        for (index_t m = 0; m < outputs.size(); ++m) {
+          const std::int32_t first = list.starts[outputs.first + m];
+          const simd::NonZeros<T> non_zeros{list.indices + first, list.values + first,
+                                            list.starts[outputs.first + m + 1] - first};
+          simd::wide_sum(non_zeros, 0, block.plane(s), t > 0,
+                         in_run ? to.matrix.row(m) : copies + m * k_strip);
         }
+        if (!in_run) detail::store_strips(copies, to);
       });
     }
-    for (index_t m = channels.first; tiles.count() == 0 && m < channels.last; ++m) {
-      std::fill_n(d_weights.row(m) + block.first_column(), block.cols(), T(0));
+    if (tiles.count() == 0) {
+      const MatrixView<T> none =
+          d_weights.block(block.first_column(), channels.first, block.cols(), channels.size())
+              .matrix;
+      for (index_t i = 0; i < none.rows; ++i) std::fill_n(none.row(i), none.cols, T(0));
     }
   };
   detail::for_each_block<T>(tiles, input.length(), rows.channels(), context, work);
@@ -221,12 +261,12 @@ void sparse_weight_gradient_in_place(const SparseRows<T>& rows, const Vectors& i
 
 /// Adds the gradient with respect to the input over the listed non-zeros.
 ///
-/// Math: d_X[n, e] += sum over m of d_y[n, m] weights[m, e]. Shapes, cost and thread-safety: as
+/// Math: d_X[n, e] += sum over m of d_y[n, m] weights[e, m]. Shapes, cost and thread-safety: as
 /// sparse_weight_gradient_in_place. Requires: rows listed for the input gradient, scratch reserved;
 /// d_input is a source of vectors with add_rows, whose elements different threads may add to at
 /// once.
 template <class T, class Vectors>
-void sparse_input_gradient_in_place(const SparseRows<T>& rows, const MatrixView<const T>& weights,
+void sparse_input_gradient_in_place(const SparseRows<T>& rows, const GemmFactor<T>& weights,
                                     const Vectors& d_input, Context& context) {
   constexpr index_t k_channels = ChannelBlocks::k_channels;
   constexpr index_t k_strip = detail::k_wide_strip<T>;
@@ -242,12 +282,9 @@ void sparse_input_gradient_in_place(const SparseRows<T>& rows, const MatrixView<
         const index_t first = b * k_channels;
         const index_t channels = std::min(k_channels, rows.channels() - first);
         for (index_t s = 0; s < block.strips(); ++s) {
-          for (index_t m = 0; m < channels; ++m) {
-            const T* row = weights.row(first + m) + block.first_column() + s * k_strip;
-            T* copy = packed + m * k_strip;
-            std::copy_n(row, block.cols(s), copy);
-            std::fill_n(copy + block.cols(s), k_strip - block.cols(s), T(0));
-          }
+          detail::load_strips(
+              weights.block(block.first_column() + s * k_strip, first, block.cols(s), channels),
+              packed);
           detail::add_strip_products(rows, t, b, packed, block.plane(s));
         }
       }

@@ -129,7 +129,8 @@ class LayerProduct {
     state_->rows.set_dense_gemm(gemm_);
   }
   /// Computes the dense passes, but not those that take the place of others; null: DenseGemm does.
-  /// Requires: operands that are the images of a convolution of one group.
+  /// Requires: operands that are the images of a convolution of one group, weights with a row per
+  /// output (asserted), which is the only order that a DenseConvolution knows.
   void set_dense_convolution(std::shared_ptr<DenseConvolution<T>> convolution) noexcept {
     dense_convolution_ = std::move(convolution);
   }
@@ -231,6 +232,7 @@ class LayerProduct {
       if (DenseConvolution<T>* convolution = dense_convolution(map_)) {
         stats_.reset();
         StageClock clock(config_.time_stages ? &stats_.forward_times : nullptr);
+        ADR_ASSERT(weights.transposed, "a convolution's weights have a row per output");
         convolution->forward(input.images, weights.matrix, bias, output.images);
         clock.finish(Stage::dense);
         stats_.forward = {shape_.dense_work(map_.rows()), shape_.dense_work(map_.rows())};

@@ -273,6 +273,7 @@ class ProductGradients {
     if (forward.dense == nullptr) return;
     StageClock clock(times);
     if (forms.weights == WeightGradient::exact) {
+      ADR_ASSERT(d_weights.transposed, "a convolution's weights have a row per output");
       forward.dense->weight_gradient(input.images, d_output.images, d_weights.matrix);
       clock.finish(Stage::dense);
       stats.weight_gradient.multiply_adds_done = forward.shape.dense_work(forward.map.rows());
@@ -280,6 +281,7 @@ class ProductGradients {
     }
     if constexpr (!std::is_same_v<InputOperand, NoOperand>) {
       if (forms.input == InputGradient::exact) {
+        ADR_ASSERT(weights.transposed, "a convolution's weights have a row per output");
         forward.dense->input_gradient(d_output.images, weights.matrix, d_input.images);
         clock.finish(Stage::dense);
         stats.input_gradient.multiply_adds_done = forward.shape.dense_work(forward.map.rows());

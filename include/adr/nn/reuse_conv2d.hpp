@@ -180,9 +180,9 @@ class ReuseConv2d final : public AdaptiveLayer {
       require_finite("bias", bias);
     }
     for (index_t g = 0; g < geometry_.groups; ++g) {
-      groups_[static_cast<std::size_t>(g)].forward(ConvInput<const T>{geometry_, x, g},
-                                                   group_weights(w, g), group_bias(bias, g),
-                                                   ConvOutput<T>{geometry_, y, g}, *context_);
+      groups_[static_cast<std::size_t>(g)].forward(
+          ConvInput<const T>{geometry_, plain_stride(x), g}, group_weights(w, g),
+          group_bias(bias, g), ConvOutput<T>{geometry_, plain_stride(y), g}, *context_);
     }
     collect_stats();
   }
@@ -203,13 +203,15 @@ class ReuseConv2d final : public AdaptiveLayer {
     const index_t outputs = geometry_.group_out_channels();
     for (index_t g = 0; g < geometry_.groups; ++g) {
       auto& group = groups_[static_cast<std::size_t>(g)];
-      const ConvInput<const T> input{geometry_, x, g};
-      const ConvOutput<const T> d_output{geometry_, d_y, g};
-      const GemmResult<T> d_weights{
-          d_w.data != nullptr ? d_w.middle_rows(g * outputs, outputs) : MatrixView<T>(), true};
+      const ConvInput<const T> input{geometry_, plain_stride(x), g};
+      const ConvOutput<const T> d_output{geometry_, plain_stride(d_y), g};
+      const GemmResult<T> d_weights{d_w.data != nullptr
+                                        ? plain_stride(d_w.middle_rows(g * outputs, outputs))
+                                        : MatrixView<T>(),
+                                    true};
       if (d_x.data != nullptr) {
         group.backward(input, group_weights(w, g), d_output, d_weights,
-                       ConvInput<T>{geometry_, d_x, g}, *context_);
+                       ConvInput<T>{geometry_, plain_stride(d_x), g}, *context_);
       } else {
         group.backward(input, group_weights(w, g), d_output, d_weights, NoOperand{}, *context_);
       }
@@ -259,7 +261,7 @@ class ReuseConv2d final : public AdaptiveLayer {
   [[nodiscard]] GemmFactor<T> group_weights(const MatrixView<const T>& w,
                                             index_t g) const noexcept {
     const index_t outputs = geometry_.group_out_channels();
-    return transposed(w.middle_rows(g * outputs, outputs));
+    return transposed(plain_stride(w.middle_rows(g * outputs, outputs)));
   }
   [[nodiscard]] VectorView<const T> group_bias(const VectorView<const T>& bias,
                                                index_t g) const noexcept {

@@ -100,8 +100,8 @@ class ReuseLinear final : public AdaptiveLayer {
       require_finite("w", w);
       require_finite("bias", bias);
     }
-    product_.forward(MatrixOperand<const T>{x}, transposed(w), bias, MatrixOperand<T>{y},
-                     *context_);
+    product_.forward(MatrixOperand<const T>{plain_stride(x)}, transposed(plain_stride(w)), bias,
+                     MatrixOperand<T>{plain_stride(y)}, *context_);
   }
 
   /// Computes the gradients from the clusters of the last forward pass, which must have had this x.
@@ -122,15 +122,16 @@ class ReuseLinear final : public AdaptiveLayer {
       require_finite("w", w);
       require_finite("d_y", d_y);
     }
-    const MatrixOperand<const T> input{x};
-    const MatrixOperand<const T> d_output{d_y};
-    const GemmResult<T> d_weights{d_w, true};
+    const MatrixOperand<const T> input{plain_stride(x)};
+    const MatrixOperand<const T> d_output{plain_stride(d_y)};
+    const GemmFactor<T> weights = transposed(plain_stride(w));
+    const GemmResult<T> d_weights{plain_stride(d_w), true};
     if (d_x.data != nullptr) {
       for (index_t i = 0; i < d_x.rows; ++i) std::fill_n(d_x.row(i), d_x.cols, T(0));
-      product_.backward(input, transposed(w), d_output, d_weights, MatrixOperand<T>{d_x},
+      product_.backward(input, weights, d_output, d_weights, MatrixOperand<T>{plain_stride(d_x)},
                         *context_);
     } else {
-      product_.backward(input, transposed(w), d_output, d_weights, NoOperand{}, *context_);
+      product_.backward(input, weights, d_output, d_weights, NoOperand{}, *context_);
     }
     if (!d_bias.empty()) channel_sums(d_output.pixels(), d_bias.data, context_->threads());
   }

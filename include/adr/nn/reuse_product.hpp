@@ -17,7 +17,6 @@
 #include "adr/cluster/clustering.hpp"
 #include "adr/cluster/sign_hash.hpp"
 #include "adr/core/context.hpp"
-#include "adr/core/fingerprint.hpp"
 #include "adr/core/state_fields.hpp"
 #include "adr/core/types.hpp"
 #include "adr/gemm/centroid_gemm.hpp"
@@ -295,7 +294,7 @@ class ReuseProduct {
   void recall_clusters(const GemmFactor<T>& weights, Context& context, StageTimes* times) {
     StageClock clock(times);
     const auto slice_count = static_cast<index_t>(clustering_.slices.size());
-    cache_->set_weights(fingerprint<T>(weights.matrix));
+    cache_->set_weights(fingerprint(weights));
     cache_->prepare(slice_count);
     known_per_slice_.assign(slice_count, 0);
     parallel_for(slice_count, context.threads(), [&](index_t s, int) {

@@ -71,29 +71,26 @@ class SparseGradients {
 
   [[nodiscard]] double listed() const noexcept { return static_cast<double>(rows_.non_zeros()); }
 
-  /// Computes d_weights over what is listed. Requires: d_weights transposed, one row per output.
-  /// Scratch is the caller's to reserve.
+  /// Computes d_weights, K x M, over what is listed. Scratch is the caller's to reserve.
   template <class Vectors>
   void weight_gradient(const Vectors& input, const index_t* columns, const GemmResult<T>& d_weights,
                        Context& context, StageTimes* times) const {
     StageClock clock(times);
     if (in_place_) {
-      ADR_ASSERT(d_weights.transposed, "the gradient of the weights must have a row per output");
-      sparse_weight_gradient_in_place(rows_, input, d_weights.matrix, context);
+      sparse_weight_gradient_in_place(rows_, input, d_weights, context);
     } else {
       sparse_weight_gradient(rows_, input, columns, d_weights, context);
     }
     clock.finish(Stage::sparse_weight_gradient);
   }
 
-  /// Adds to d_input over what is listed. Requires: as weight_gradient.
+  /// Adds to d_input over what is listed; likewise.
   template <class Vectors>
   void input_gradient(const GemmFactor<T>& weights, const index_t* columns, const Vectors& d_input,
                       Context& context, StageTimes* times) const {
     StageClock clock(times);
     if (in_place_) {
-      ADR_ASSERT(weights.transposed, "the weights must have a row per output");
-      sparse_input_gradient_in_place(rows_, weights.matrix, d_input, context);
+      sparse_input_gradient_in_place(rows_, weights, d_input, context);
     } else {
       sparse_input_gradient(rows_, weights, columns, d_input, context);
     }

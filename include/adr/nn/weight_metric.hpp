@@ -8,7 +8,6 @@
 
 #include "adr/core/aligned_buffer.hpp"
 #include "adr/core/context.hpp"
-#include "adr/core/fingerprint.hpp"
 #include "adr/core/types.hpp"
 #include "adr/gemm/dense_gemm.hpp"
 #include "adr/gemm/product_tables.hpp"
@@ -23,7 +22,7 @@ class WeightMetric {
  public:
   /// Packs the weights unless they are those packed already. Returns whether they had changed.
   bool pack(const GemmFactor<T>& weights, const index_t* columns, Context& context) {
-    const std::uint64_t version = fingerprint<T>(weights.matrix);
+    const std::uint64_t version = fingerprint(weights);
     if (packed_.size() > 0 && version == version_) return false;
     pack_weights(weights, columns, context, packed_);
     return std::exchange(version_, version) != version;

@@ -1,7 +1,10 @@
+#include <algorithm>
 #include <limits>
+#include <vector>
 
 #include "adr/core/view_checks.hpp"
 #include "support/catch.hpp"
+#include "support/data.hpp"
 #include "support/refusal.hpp"
 
 namespace {
@@ -12,6 +15,7 @@ using adr::MatrixView;
 using adr::TensorView;
 using adr::VectorView;
 using adr_test::contains;
+using adr_test::Data;
 using adr_test::message_of;
 using adr_test::refusal;
 
@@ -44,6 +48,23 @@ TEST_CASE("require_shape accepts matrices of the shape") {
   CHECK(matrix_refusal({nullptr, 0, 4}, 0, 4) == "(no error)");
   CHECK(matrix_refusal({nullptr, 4, 0}, 4, 0) == "(no error)");
   CHECK(matrix_refusal({}, 0, 0) == "(no error)");
+}
+
+TEST_CASE("require_shape takes any stride of a single row or image") {
+  float memory[24] = {};
+  for (const index_t stride : {index_t{0}, index_t{1}, index_t{-7}, index_t{9}, k_largest}) {
+    INFO("stride " << stride);
+    CHECK(matrix_refusal({memory, 1, 4, stride}, 1, 4) == "(no error)");
+    CHECK(matrix_refusal({memory, 0, 4, stride}, 0, 4) == "(no error)");
+    CHECK(adr::plain_stride(MatrixView<float>(memory, 1, 4, stride)).row_stride == 4);
+    CHECK(tensor_refusal({memory, 1, 3, 2, 4, Layout::nhwc, stride}, 1, 3, 2, 4, Layout::nhwc) ==
+          "(no error)");
+    CHECK(adr::plain_stride(TensorView<float>(memory, 1, 3, 2, 4, Layout::nhwc, stride))
+              .image_stride == 24);
+  }
+  CHECK(adr::plain_stride(MatrixView<float>(memory, 2, 4, 9)).row_stride == 9);
+  CHECK(adr::plain_stride(TensorView<float>(memory, 2, 1, 2, 4, Layout::nhwc, 11)).image_stride ==
+        11);
 }
 
 TEST_CASE("require_shape names the rule and both values for matrices") {
@@ -157,6 +178,65 @@ TEST_CASE("require_disjoint names both operands and both address ranges") {
   CHECK(overlap(VectorView<float>(memory, 10), VectorView<float>(memory + 5, 10)) ==
         adr::detail::message("dst must not overlap src: dst spans [", first, ", ", last,
                              "), src spans [", middle, ", ", end, ")"));
+}
+
+TEST_CASE("require_disjoint takes blocks of one matrix that have no element in common") {
+  float memory[64] = {};
+  const MatrixView<float> matrix(memory, 6, 10);
+  const MatrixView<float> left = matrix.block(0, 0, 6, 4);
+  const MatrixView<float> right = matrix.block(0, 4, 6, 6);
+  CHECK(overlap(left, right) == "(no error)");
+  CHECK(overlap(right, left) == "(no error)");
+  CHECK(overlap(matrix.block(1, 7, 5, 3), matrix.block(0, 2, 3, 5)) == "(no error)");
+  CHECK(overlap(left, matrix.block(5, 4, 1, 6)) == "(no error)");
+  CHECK(overlap(matrix.block(5, 4, 1, 6), left) == "(no error)");
+  // A vector or an image in the gap behind a row.
+  CHECK(overlap(left, VectorView<float>(memory + 24, 6)) == "(no error)");
+  CHECK(overlap(left, TensorView<float>(memory + 4, 2, 3, 1, 2, Layout::nchw, 30)) == "(no error)");
+  CHECK_THAT(overlap(left, matrix.block(0, 3, 6, 7)), contains("must not overlap"));
+  CHECK_THAT(overlap(matrix.block(0, 3, 6, 7), left), contains("must not overlap"));
+  CHECK_THAT(overlap(left, VectorView<float>(memory + 24, 7)), contains("must not overlap"));
+  CHECK_THAT(overlap(left, VectorView<float>(memory + 23, 6)), contains("must not overlap"));
+  CHECK_THAT(overlap(matrix, matrix.block(2, 3, 1, 1)), contains("must not overlap"));
+}
+
+TEST_CASE("require_disjoint agrees with a look at every element") {
+  Data data;
+  INFO(data);
+  std::vector<double> memory(200);
+  const auto mark = [&](const MatrixView<double>& view, double value) {
+    bool free = true;
+    for (index_t i = 0; i < view.rows; ++i) {
+      for (index_t j = 0; j < view.cols; ++j) {
+        free = free && view(i, j) == 0;
+        view(i, j) = value;
+      }
+    }
+    return free;
+  };
+  int apart = 0;
+  constexpr int k_cases = 4000;
+  for (int i = 0; i < k_cases; ++i) {
+    const auto any_view = [&] {
+      const index_t cols = data.between(0, 5);
+      const index_t rows = data.between(0, 6);
+      // Few strides, so that many are alike.
+      const index_t stride = rows > 1 ? cols + 2 * data.between(0, 3) : data.between(-3, 20);
+      return MatrixView<double>(memory.data() + data.between(0, 90), rows, cols, stride);
+    };
+    const MatrixView<double> a = any_view();
+    const MatrixView<double> b = any_view();
+    INFO(a.rows << " x " << a.cols << " by " << a.row_stride << ", " << b.rows << " x " << b.cols
+                << " by " << b.row_stride << ", " << b.data - a.data << " behind");
+    mark(a, 1);
+    const bool disjoint = mark(b, 2);
+    CHECK((overlap(a, b) == "(no error)") == disjoint);
+    CHECK((overlap(b, a) == "(no error)") == disjoint);
+    std::fill(memory.begin(), memory.end(), 0.0);
+    apart += disjoint ? 1 : 0;
+  }
+  CHECK(apart > k_cases / 10);
+  CHECK(apart < k_cases * 9 / 10);
 }
 
 TEST_CASE("require_disjoint lets empty operands be anywhere") {

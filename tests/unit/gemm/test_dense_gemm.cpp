@@ -206,3 +206,11 @@ TEST_CASE("DenseGemm leaves Eigen's number of threads as it was", "") {
   CHECK(Eigen::nbThreads() == by_default);
 #endif
 }
+
+TEST_CASE("the fingerprint of a factor tells which way round it is taken") {
+  const float elements[9] = {1, 2, 3, 4, 5, 6, 7, 8, 9};
+  const adr::MatrixView<const float> matrix(elements, 3, 3);
+  CHECK(adr::fingerprint(adr::as_is(matrix)) == adr::fingerprint(adr::as_is(matrix)));
+  CHECK(adr::fingerprint(adr::transposed(matrix)) == adr::fingerprint<float>(matrix));
+  CHECK(adr::fingerprint(adr::as_is(matrix)) != adr::fingerprint(adr::transposed(matrix)));
+}

@@ -11,12 +11,15 @@
 #include "property/layer_cases.hpp"
 #include "support/catch.hpp"
 #include "support/data.hpp"
+#include "support/elements.hpp"
 #include "support/guarded_buffer.hpp"
 #include "support/tolerance.hpp"
 
 namespace {
 
 using adr::Context;
+using adr::GemmFactor;
+using adr::GemmResult;
 using adr::index_t;
 using adr::MatrixVectors;
 using adr::MatrixView;
@@ -45,6 +48,8 @@ template <class T>
 struct Case {
   Shape shape;
   GuardedBuffer<T> x, d_x, d_y, w, d_w;
+  /// The same with a row of weights per element.
+  GuardedBuffer<T> d_x_of_elements, w_of_elements, d_w_of_elements;
 
   Case(const Shape& s, Data& data, double density)
       : shape(s),
@@ -52,9 +57,15 @@ struct Case {
         d_x(s.rows, s.columns, s.columns + 3),
         d_y(s.rows, s.outputs, s.outputs + 2, Start::misaligned),
         w(s.outputs, s.columns, s.columns + 1, Start::misaligned),
-        d_w(s.outputs, s.columns, s.columns + 2) {
+        d_w(s.outputs, s.columns, s.columns + 2),
+        d_x_of_elements(s.rows, s.columns, s.columns),
+        w_of_elements(s.columns, s.outputs, s.outputs + 3),
+        d_w_of_elements(s.columns, s.outputs, s.outputs + 1, Start::misaligned) {
     data.fill_normal(x.view());
     data.fill_normal(w.view());
+    for (index_t m = 0; m < s.outputs; ++m) {
+      for (index_t e = 0; e < s.columns; ++e) w_of_elements(e, m) = w(m, e);
+    }
     for (index_t n = 0; n < s.rows; ++n) {
       for (index_t m = 0; m < s.outputs; ++m) {
         const bool zero = static_cast<double>(data.between(0, 999)) >= density * 1000;
@@ -70,8 +81,10 @@ struct Case {
         std::fill_n(buffer.view().row(i), buffer.view().cols, value);
       }
     };
-    fill(d_w, std::numeric_limits<T>::quiet_NaN());
-    fill(d_x, T(1));
+    for (auto* gradient : {&d_w, &d_w_of_elements}) {
+      fill(*gradient, std::numeric_limits<T>::quiet_NaN());
+    }
+    for (auto* gradient : {&d_x, &d_x_of_elements}) fill(*gradient, T(1));
     const adr::VectorMap map = adr::row_map(shape.rows);
     const MatrixView<const T> gradient = d_y.view();
     const PixelView<const T> pixels{
@@ -81,16 +94,23 @@ struct Case {
     rows.measure(pixels, map, shape.columns, listing);
     rows.list(pixels, 0.0, 1, SparseUse::both, listing);
 
+    compute(rows, threads, adr::transposed(w.view()), {d_w.view(), true}, d_x);
+    compute(rows, threads, adr::as_is(w_of_elements.view()), {d_w_of_elements.view(), false},
+            d_x_of_elements);
+  }
+
+  void compute(const SparseRows<T>& rows, int threads, const GemmFactor<T>& weights,
+               const GemmResult<T>& d_weights, GuardedBuffer<T>& d_to) {
+    const adr::VectorMap map = adr::row_map(shape.rows);
     const MatrixVectors<const T> input(MatrixView<const T>(x.view()));
-    const MatrixVectors<T> d_input(d_x.view());
+    const MatrixVectors<T> d_input(d_to.view());
     in_just(adr::sparse_weight_gradient_in_place_workspace_bytes<T>(map, shape.columns, threads),
             threads, [&](Context& context) {
-              adr::sparse_weight_gradient_in_place(rows, input, d_w.view(), context);
+              adr::sparse_weight_gradient_in_place(rows, input, d_weights, context);
             });
     in_just(adr::sparse_input_gradient_in_place_workspace_bytes<T>(map, shape.columns, threads),
             threads, [&](Context& context) {
-              adr::sparse_input_gradient_in_place(rows, MatrixView<const T>(w.view()), d_input,
-                                                  context);
+              adr::sparse_input_gradient_in_place(rows, weights, d_input, context);
             });
   }
 
@@ -100,6 +120,16 @@ struct Case {
     context.workspace().reserve(bytes);
     run(context);
     CHECK(context.workspace().peak_bytes() == bytes);
+  }
+
+  /// Whether the order of the weights in memory makes no difference.
+  [[nodiscard]] bool orders_agree() const {
+    std::vector<T> gradient;
+    for (index_t m = 0; m < shape.outputs; ++m) {
+      for (index_t e = 0; e < shape.columns; ++e) gradient.push_back(d_w_of_elements(e, m));
+    }
+    return adr_test::same_bits(gradient, adr_test::elements_of(d_w)) &&
+           adr_test::same_bits(adr_test::elements_of(d_x_of_elements), adr_test::elements_of(d_x));
   }
 
   [[nodiscard]] std::string fault() const {
@@ -147,14 +177,17 @@ TEMPLATE_TEST_CASE("gradients beside weights in place equal the plain sums", "",
       Case<T> c(s, data, density);
       c.run(1);
       CHECK(c.fault() == "");
+      CHECK(c.orders_agree());
       const std::vector<T> d_w = adr_test::elements_of(c.d_w);
       const std::vector<T> d_x = adr_test::elements_of(c.d_x);
       for (const int threads : {2, 3, 16}) {
         c.run(threads);
         CHECK(adr_test::same_bits(adr_test::elements_of(c.d_w), d_w));
         CHECK(adr_test::same_bits(adr_test::elements_of(c.d_x), d_x));
+        CHECK(c.orders_agree());
       }
-      for (const auto* buffer : {&c.x, &c.d_x, &c.d_y, &c.w, &c.d_w}) {
+      for (const auto* buffer : {&c.x, &c.d_x, &c.d_y, &c.w, &c.d_w, &c.d_x_of_elements,
+                                 &c.w_of_elements, &c.d_w_of_elements}) {
         CHECK(buffer->damage() == "");
       }
     }

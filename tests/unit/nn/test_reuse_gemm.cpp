@@ -1,4 +1,5 @@
 // The drop-in functions: product and gradients against the reference, and every refusal.
+#include <algorithm>
 #include <functional>
 #include <limits>
 #include <string>
@@ -157,6 +158,89 @@ TEST_CASE("reuse_gemm takes another number of rows in every call") {
       c.input_gradient(reuse);
       c.weight_gradient(reuse);
       CHECK(adr_test::same_bits(c.results(), bits));
+    }
+  }
+}
+
+TEST_CASE("reuse_gemm and its gradients work on blocks of columns of one matrix") {
+  Data data;
+  INFO(data);
+  const index_t rows = 20;
+  const index_t columns = 9;
+  const index_t outputs = 5;
+  for (const ReuseConfig& config : {dense(), hyperplane(4, 4)}) {
+    INFO(to_string(config.method));
+    GemmCase<float> c(rows, columns, outputs, data);
+    ReuseGemm<float> reuse(config);
+    c.all(reuse);
+    // a, d_a, d_c and c side by side, then b and d_b.
+    GuardedBuffer<float> wide(rows, 2 * (columns + outputs), 2 * (columns + outputs));
+    const MatrixView<float> a = wide.view().block(0, 0, rows, columns);
+    const MatrixView<float> d_a = wide.view().block(0, columns, rows, columns);
+    const MatrixView<float> d_c = wide.view().block(0, 2 * columns, rows, outputs);
+    const MatrixView<float> out = wide.view().block(0, 2 * columns + outputs, rows, outputs);
+    GuardedBuffer<float> weights(columns, 2 * outputs, 2 * outputs);
+    const MatrixView<float> b = weights.view().block(0, 0, columns, outputs);
+    const MatrixView<float> d_b = weights.view().block(0, outputs, columns, outputs);
+    const auto copy = [](const GuardedBuffer<float>& from, const MatrixView<float>& to) {
+      for (index_t i = 0; i < to.rows; ++i) std::copy_n(from.view().row(i), to.cols, to.row(i));
+    };
+    copy(c.a, a);
+    copy(c.b, b);
+    copy(c.d_c, d_c);
+    ReuseGemm<float> blocks(config);
+    adr::reuse_gemm<float>(a, b, out, blocks);
+    adr::reuse_gemm_weight_gradient<float>(a, d_c, d_b, blocks);
+    adr::reuse_gemm_input_gradient<float>(d_c, b, d_a, blocks);
+    std::vector<float> results;
+    for (const MatrixView<float>& part : {out, d_a, d_b}) {
+      const std::vector<float> elements = adr_test::elements_of<float>(part);
+      results.insert(results.end(), elements.begin(), elements.end());
+    }
+    CHECK(adr_test::same_bits(results, c.results()));
+    CHECK(wide.damage() + weights.damage() == "");
+  }
+}
+
+TEST_CASE("reuse_gemm takes a single row with any stride") {
+  Data data;
+  INFO(data);
+  ReuseConfig subspace;
+  subspace.method = Method::subspace;
+  for (const ReuseConfig& config : {dense(), hyperplane(1, 4), subspace}) {
+    for (const index_t columns : {1, 9}) {
+      GemmCase<float> c(1, columns, 5, data);
+      ReuseGemm<float> plain(config);
+      c.all(plain);
+      const std::vector<float> bits = c.results();
+      for (const index_t stride :
+           {index_t{0}, index_t{1}, index_t{-4}, index_t{3}, std::numeric_limits<index_t>::max()}) {
+        INFO(to_string(config.method) << ", " << columns << " columns, stride " << stride);
+        const auto row = [&](GuardedBuffer<float>& buffer) {
+          MatrixView<float> view = buffer.view();
+          if (view.rows == 1) view.row_stride = stride;
+          return view;
+        };
+        // Products of the user's are handed strides that a matrix can have.
+        bool strides_fit = true;
+        ReuseGemm<float> reuse(config);
+        reuse.set_dense_gemm(adr::DenseGemm<float>(
+            [&](const adr::GemmFactor<float>& x, const adr::GemmFactor<float>& y,
+                adr::Update update, const MatrixView<float>& result) {
+              for (const index_t gap :
+                   {x.matrix.row_stride - x.matrix.cols, y.matrix.row_stride - y.matrix.cols,
+                    result.row_stride - result.cols}) {
+                strides_fit = strides_fit && gap >= 0 && gap < 1000;
+              }
+              adr::DenseGemm<float>()(x, y, update, result);
+            }));
+        adr::reuse_gemm<float>(row(c.a), row(c.b), row(c.c), reuse);
+        adr::reuse_gemm_weight_gradient<float>(row(c.a), row(c.d_c), row(c.d_b), reuse);
+        adr::reuse_gemm_input_gradient<float>(row(c.d_c), row(c.b), row(c.d_a), reuse);
+        CHECK(adr_test::same_bits(c.results(), bits));
+        CHECK(strides_fit);
+        CHECK(c.damage() == "");
+      }
     }
   }
 }

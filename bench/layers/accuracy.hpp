@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "bench/layers/layer_engines.hpp"
-#include "bench/layers/layer_pass.hpp"
 #include "bench/support/layer_data.hpp"
+#include "bench/support/layer_pass.hpp"
 #include "bench/support/layer_tensors.hpp"
 #include "bench/support/matrix.hpp"
 

@@ -13,9 +13,9 @@
 
 #include "bench/layers/accuracy.hpp"
 #include "bench/layers/layer_engines.hpp"
-#include "bench/layers/layer_pass.hpp"
 #include "bench/support/conv_layers.hpp"
 #include "bench/support/layer_data.hpp"
+#include "bench/support/layer_pass.hpp"
 #include "bench/support/layer_tensors.hpp"
 #include "bench/support/paired_rounds.hpp"
 #include "bench/support/statistics.hpp"

@@ -8,11 +8,11 @@
 #include <utility>
 #include <vector>
 
-#include "bench/layers/convolution.hpp"
-#include "bench/layers/onednn_convolution.hpp"
+#include "bench/layers/library_convolution.hpp"
 #include "bench/layers/settings.hpp"
 #include "bench/support/engines.hpp"
 #include "bench/support/layer_tensors.hpp"
+#include "bench/support/onednn_convolution.hpp"
 
 namespace adr_bench {
 

@@ -9,7 +9,7 @@
 
 #include "bench/layers/comparison.hpp"
 #include "bench/layers/layer_engines.hpp"
-#include "bench/layers/layer_pass.hpp"
+#include "bench/support/layer_pass.hpp"
 #include "bench/support/statistics.hpp"
 #include "bench/support/text_table.hpp"
 

@@ -22,11 +22,22 @@ struct Contender {
   int threads = 1;
 };
 
-/// Runs every contender once to warm up, then `rounds` times in turn. Returns the seconds of every
-/// round, one list per contender.
+/// How often contenders are compared: at least `least` times, then on until `seconds` have passed
+/// or there are `most` rounds.
+struct Rounds {
+  int least = 1;
+  int most = 1;
+  double seconds = 0;
+};
+
+/// Runs every contender once to warm up, then in turn, round after round. Returns the seconds of
+/// every round, one list per contender.
 inline std::vector<std::vector<double>> paired_rounds(const std::vector<Contender>& contenders,
-                                                      int rounds) {
+                                                      const Rounds& rounds) {
   using Clock = std::chrono::steady_clock;
+  const auto seconds_since = [](Clock::time_point start) {
+    return std::chrono::duration<double>(Clock::now() - start).count();
+  };
   constexpr std::chrono::milliseconds k_pause(50);
   std::vector<std::vector<double>> seconds(contenders.size());
   bool others_spin = false;
@@ -36,7 +47,10 @@ inline std::vector<std::vector<double>> paired_rounds(const std::vector<Contende
     if (contender.inspect) contender.inspect();
     others_spin = contender.threads > 1;
   }
-  for (int round = 0; round < rounds; ++round) {
+  const Clock::time_point first_round = Clock::now();
+  for (int round = 0;
+       round < rounds.least || (round < rounds.most && seconds_since(first_round) < rounds.seconds);
+       ++round) {
     for (std::size_t i = 0; i < contenders.size(); ++i) {
       // Another one begins in every round, so that none always follows the same neighbour's caches.
       const std::size_t turn = (i + static_cast<std::size_t>(round)) % contenders.size();
@@ -47,10 +61,16 @@ inline std::vector<std::vector<double>> paired_rounds(const std::vector<Contende
       others_spin = contender.threads > 1;
       const Clock::time_point start = Clock::now();
       contender.run();
-      seconds[turn].push_back(std::chrono::duration<double>(Clock::now() - start).count());
+      seconds[turn].push_back(seconds_since(start));
     }
   }
   return seconds;
+}
+
+/// The same with a fixed number of rounds.
+inline std::vector<std::vector<double>> paired_rounds(const std::vector<Contender>& contenders,
+                                                      int rounds) {
+  return paired_rounds(contenders, Rounds{rounds, rounds, 0});
 }
 
 }  // namespace adr_bench

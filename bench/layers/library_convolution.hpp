@@ -1,5 +1,4 @@
-// What all contenders offer: the passes of one layer on the same tensors. Here is the library's own
-// layer, dense (im2col and the product of a rival) or with reuse.
+// The library's own layer as a contender, dense (im2col and the product of a rival) or with reuse.
 #pragma once
 
 #include <adr/adapt/config_label.hpp>
@@ -9,30 +8,11 @@
 #include <string>
 #include <utility>
 
-#include "bench/layers/layer_pass.hpp"
+#include "bench/support/convolution.hpp"
 #include "bench/support/engines.hpp"
 #include "bench/support/layer_tensors.hpp"
 
 namespace adr_bench {
-
-class Convolution {
- public:
-  Convolution() = default;
-  Convolution(const Convolution&) = delete;
-  Convolution& operator=(const Convolution&) = delete;
-  virtual ~Convolution() = default;
-
-  /// False when the engine has no kernel for one of the parts.
-  [[nodiscard]] virtual bool has(const PassParts& parts) const = 0;
-  /// Before every run, not timed: tells the rivals how many threads to use.
-  virtual void prepare() = 0;
-  virtual void run(const PassParts& parts) = 0;
-  /// After a run, not timed: writes its results to the tensors in their layout.
-  virtual void deliver(const PassParts& parts) = 0;
-  [[nodiscard]] virtual std::size_t workspace_bytes(const PassParts& parts) const = 0;
-  /// What runs, in a few words.
-  [[nodiscard]] virtual std::string config(const PassParts& parts) const = 0;
-};
 
 /// Gradients use the clusters of the last forward pass, so that one must run first. The tensors
 /// must outlive the object.

@@ -1,13 +1,13 @@
 // Which neuron vectors a product can share: the same numbers for convolutions and plain products.
 #pragma once
 
-#include <utility>
 #include <vector>
 
 #include "adr/core/errors.hpp"
 #include "adr/core/types.hpp"
 #include "adr/core/vector_map.hpp"
 #include "adr/unfold/conv_geometry.hpp"
+#include "adr/unfold/flipped_convolution.hpp"
 #include "adr/unfold/matrix_vectors.hpp"
 #include "adr/unfold/neuron_vectors.hpp"
 
@@ -43,30 +43,6 @@ inline VectorShape vector_shape(index_t columns) {
   shape.pointwise = true;
   shape.columns = weight_columns(columns);
   return shape;
-}
-
-/// Whether the gradient with respect to the input is a convolution of the output gradient with the
-/// flipped kernel.
-inline bool has_flipped_convolution(const ConvGeometry& g) noexcept {
-  const index_t reach_y = g.dilation_height * (g.kernel_height - 1);
-  const index_t reach_x = g.dilation_width * (g.kernel_width - 1);
-  return g.stride_height == 1 && g.stride_width == 1 && g.pad_top <= reach_y &&
-         g.pad_bottom <= reach_y && g.pad_left <= reach_x && g.pad_right <= reach_x;
-}
-
-/// The convolution that carries an output gradient back. Requires: has_flipped_convolution.
-inline ConvGeometry flipped_convolution(const ConvGeometry& g) noexcept {
-  ConvGeometry flipped = g;
-  std::swap(flipped.in_channels, flipped.out_channels);
-  flipped.in_height = g.out_height();
-  flipped.in_width = g.out_width();
-  const index_t reach_y = g.dilation_height * (g.kernel_height - 1);
-  const index_t reach_x = g.dilation_width * (g.kernel_width - 1);
-  flipped.pad_top = reach_y - g.pad_top;
-  flipped.pad_bottom = reach_y - g.pad_bottom;
-  flipped.pad_left = reach_x - g.pad_left;
-  flipped.pad_right = reach_x - g.pad_right;
-  return flipped;
 }
 
 /// The shapes of a product and of its operands' neuron vectors.

@@ -1,0 +1,264 @@
+// The direct form of a convolution: windows are gathered block by block and meet weights that are
+// packed once per call. The unfolded matrix is never stored whole.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+
+#include "adr/core/context.hpp"
+#include "adr/core/parallel.hpp"
+#include "adr/core/types.hpp"
+#include "adr/core/workspace.hpp"
+#include "adr/exact/direct_blocks.hpp"
+#include "adr/exact/direct_weights.hpp"
+#include "adr/exact/linear_form.hpp"
+#include "adr/exact/panels.hpp"
+#include "adr/exact/plane_windows.hpp"
+#include "adr/unfold/conv_geometry.hpp"
+#include "adr/unfold/im2col.hpp"
+
+ADR_NAMESPACE_BEGIN
+namespace detail {
+
+/// One block of rows of layout nhwc with one part of the weights.
+template <class T>
+struct PixelTask {
+  const ConvGeometry& geometry;
+  const TensorView<const T>& x;
+  const TensorView<T>& y;
+  const WeightParts<T>& parts;
+  bool in_place;
+  Finish<T> finish;
+
+  void run(index_t part, const T* packed, const IndexRange& rows, T* windows) const noexcept {
+    const ConvGeometry& g = geometry;
+    constexpr index_t k_width = k_panel_width<T>;
+    const index_t group = parts.group(part);
+    const IndexRange filters = parts.part_outputs(part);
+    const index_t channel = group * g.group_out_channels() + filters.first;
+    const index_t pixels = g.out_pixels();
+    const index_t count = rows.size();
+    T* result = y.image(rows.first / pixels) + rows.first % pixels * g.out_channels + channel;
+    const index_t stride = window_stride(parts.depth);
+    for (index_t b = 0; b < parts.blocks(); ++b) {
+      const index_t k = parts.block_terms(b).first;
+      const index_t depth = parts.block_terms(b).size();
+      LeftRows<T> left{windows, stride};
+      if (in_place) {
+        left = {x.image(rows.first / pixels) + rows.first % pixels * g.in_channels +
+                    group * g.group_in_channels() + k,
+                g.in_channels};
+      } else {
+        im2col<T>(g, x, group, rows.first, k, MatrixView<T>(windows, count, depth, stride));
+      }
+      const T* panel = packed + parts.block_place(b);
+      const index_t panel_step = panel_stride(depth, k_width);
+      for (index_t f = 0; f < filters.size(); f += k_width, panel += panel_step) {
+        const index_t cols = std::min(k_width, filters.size() - f);
+        multiply_by_panels<Orientation::as_is>(left, count, panel, panel_step, depth, cols,
+                                               result + f, g.out_channels,
+                                               b == 0 ? simd::Sums::start : simd::Sums::add);
+        if (b + 1 == parts.blocks()) {
+          finish_columns(finish, channel + f, result + f, g.out_channels, count, cols);
+        }
+      }
+    }
+  }
+};
+
+template <class T>
+void forward_pixels(const ConvGeometry& g, const TensorView<const T>& x,
+                    const MatrixView<const T>& w, Filters way, const Finish<T>& finish,
+                    const TensorView<T>& y, Context& context) {
+  const WeightParts<T> parts(g.columns(), g.group_out_channels(), g.groups);
+  const bool in_place = is_pointwise(g);
+  const RowBlocks rows(x.batch, g.out_pixels(), images_touch(y) && (!in_place || images_touch(x)),
+                       k_block_rows);
+  const PixelTask<T> pixels{g, x, y, parts, in_place, finish};
+  const Workspace::Frame frame(context.workspace());
+  T* packed = context.workspace().template take<T>(parts.together * parts.part_size);
+  const index_t window_size = in_place ? 0 : k_block_rows * window_stride(parts.depth);
+  T* windows = context.workspace().template take<T>(context.threads() * window_size);
+  for (index_t first = 0; first < parts.count; first += parts.together) {
+    const index_t count = std::min(parts.together, parts.count - first);
+    parts.pack(first, count, packed, context.threads(),
+               [&](index_t group, const IndexRange& filters, const IndexRange& columns, T* to) {
+                 pack_filter_panels(GroupFilters<T>::of(g, w, way, group), filters.first,
+                                    filters.size(), columns.first, columns.size(), to);
+               });
+    parallel_for(rows.count() * count, context.threads(), [&](index_t task, int thread) {
+      const index_t part = task % count;
+      pixels.run(first + part, packed + part * parts.part_size, rows.block(task / count),
+                 windows + thread * window_size);
+    });
+  }
+}
+
+/// One block of pixels of layout nchw: panels of windows, with the filters as the left factor.
+template <class T>
+struct PlaneTask {
+  const ConvGeometry& geometry;
+  const TensorView<const T>& x;
+  const TensorView<T>& y;
+  Finish<T> finish;
+
+  void run(index_t group, const MatrixView<const T>& filters, const IndexRange& pixels,
+           T* panels) const noexcept {
+    const ConvGeometry& g = geometry;
+    constexpr index_t k_width = k_panel_width<T>;
+    const index_t columns = g.columns();
+    const index_t most = depth_block(columns);
+    for (index_t k = 0; k < columns; k += most) {
+      const index_t depth = std::min(most, columns - k);
+      const index_t step = panel_stride(depth, k_width);
+      gather_plane_panels(g, x, group, pixels.first, pixels.size(), k, depth, panels, step);
+      for (index_t f = 0; f < filters.rows; f += k_block_rows) {
+        const index_t rows = std::min(k_block_rows, filters.rows - f);
+        const LeftRows<T> left{filters.row(f) + k, filters.row_stride};
+        const index_t channel = group * g.group_out_channels() + f;
+        for (index_t p = pixels.first; p < pixels.last; p += k_width) {
+          const T* panel = panels + (p - pixels.first) / k_width * step;
+          write(left, rows, panel, depth, channel, {p, std::min(p + k_width, pixels.last)},
+                k == 0 ? simd::Sums::start : simd::Sums::add, k + depth == columns);
+        }
+      }
+    }
+  }
+
+ private:
+  void write(const LeftRows<T>& left, index_t rows, const T* panel, index_t depth, index_t channel,
+             const IndexRange& pixels, simd::Sums sums, bool last) const noexcept {
+    constexpr index_t k_width = k_panel_width<T>;
+    const index_t plane = geometry.out_pixels();
+    const index_t image = pixels.first / plane;
+    const index_t pixel = pixels.first - image * plane;
+    if (pixels.size() == k_width && pixel + k_width <= plane) {
+      T* to = y.image(image) + channel * plane + pixel;
+      multiply_by_panel(left, rows, panel, depth, to, plane, sums);
+      if (last) finish_rows(channel, to, plane, rows, k_width);
+      return;
+    }
+    // A panel that ends early or spans images.
+    ResultTile<T> tile;
+    multiply_by_panel(left, rows, panel, depth, tile.element, k_width, simd::Sums::start);
+    for (index_t p = pixels.first; p < pixels.last;) {
+      const index_t n = p / plane;
+      const index_t count = std::min(pixels.last, (n + 1) * plane) - p;
+      T* to = y.image(n) + channel * plane + (p - n * plane);
+      for (index_t i = 0; i < rows; ++i) {
+        const T* from = tile.element + i * k_width + (p - pixels.first);
+        for (index_t j = 0; j < count; ++j) {
+          T& place = to[i * plane + j];
+          place = sums == simd::Sums::start ? from[j] : place + from[j];
+        }
+      }
+      if (last) finish_rows(channel, to, plane, rows, count);
+      p += count;
+    }
+  }
+
+  void finish_rows(index_t channel, T* result, index_t stride, index_t rows,
+                   index_t cols) const noexcept {
+    using B = simd::Batch<T>;
+    if (finish.bias == nullptr && !finish.relu) return;
+    const B zero = B::broadcast(T(0));
+    for (index_t i = 0; i < rows; ++i, result += stride) {
+      const T bias = finish.bias != nullptr ? finish.bias[channel + i] : T(0);
+      const B many = B::broadcast(bias);
+      index_t j = 0;
+      for (; j + B::size <= cols; j += B::size) {
+        B value = B::load(result + j) + many;
+        if (finish.relu) value = select_less(value, zero, zero, value);
+        value.store(result + j);
+      }
+      for (; j < cols; ++j) result[j] = finished(result[j], bias, finish.relu);
+    }
+  }
+};
+
+template <class T>
+void forward_planes(const ConvGeometry& g, const TensorView<const T>& x,
+                    const MatrixView<const T>& w, Filters way, const Finish<T>& finish,
+                    const TensorView<T>& y, Context& context) {
+  const PlaneTask<T> planes{g, x, y, finish};
+  const index_t panel_size = k_block_rows * (depth_block(g.columns()) + 1);
+  const Workspace::Frame frame(context.workspace());
+  T* memory = context.workspace().template take<T>(filter_rows_size<T>(g, way));
+  T* panels = context.workspace().template take<T>(context.threads() * panel_size);
+  const RowBlocks blocks(x.batch, g.out_pixels(), true, k_block_rows);
+  for (index_t group = 0; group < g.groups; ++group) {
+    const auto filters = filter_rows(GroupFilters<T>::of(g, w, way, group), memory);
+    parallel_for(blocks.blocks, context.threads(), [&](index_t task, int thread) {
+      // Whole panels, so that only the last one of all is cut short.
+      const index_t first = task * k_block_rows;
+      planes.run(group, filters, {first, std::min(first + k_block_rows, blocks.rows)},
+                 panels + thread * panel_size);
+    });
+  }
+}
+
+template <class T>
+std::size_t window_product_workspace_bytes(const ConvGeometry& g, Filters way, int threads) {
+  if (g.layout == Layout::nchw) {
+    return WorkspaceSize()
+        .template add<T>(filter_rows_size<T>(g, way))
+        .template add<T>(
+            checked_product("windows", threads, k_block_rows, depth_block(g.columns()) + 1))
+        .bytes();
+  }
+  const WeightParts<T> parts(g.columns(), g.group_out_channels(), g.groups);
+  return WorkspaceSize()
+      .template add<T>(checked_product("packed weights", parts.together, parts.part_size))
+      .template add<T>(
+          checked_product("windows", threads, k_block_rows, window_stride(parts.depth)))
+      .bytes();
+}
+
+/// y = windows of x times filters, in either layout.
+template <class T>
+void window_product(const ConvGeometry& g, const TensorView<const T>& x,
+                    const MatrixView<const T>& w, Filters way, const Finish<T>& finish,
+                    const TensorView<T>& y, Context& context) {
+  if (x.batch == 0) return;
+  if (g.layout == Layout::nchw) {
+    forward_planes(g, x, w, way, finish, y, context);
+  } else {
+    forward_pixels(g, x, w, way, finish, y, context);
+  }
+}
+
+}  // namespace detail
+
+/// Bytes of scratch that direct_forward takes: at most 8 MB of floats of packed weights for all
+/// threads together (more where one panel of them is larger), and 0.1 MB of windows per thread.
+template <class T>
+std::size_t direct_forward_workspace_bytes(const ConvGeometry& geometry, index_t /*batch*/,
+                                           int threads) {
+  if (detail::is_linear(geometry)) return 0;
+  return detail::window_product_workspace_bytes<T>(geometry, detail::Filters::as_is, threads);
+}
+
+/// Convolves without Winograd.
+///
+/// Math: y = x * w + bias, or its positive part with relu. Shapes: x and y as the geometry says, of
+/// its layout, any batch; w one filter per row, columns in the order of ConvGeometry; bias
+/// out_channels or empty. Requires: a valid geometry, matching shapes, y overlapping nothing,
+/// scratch reserved in the context (direct_forward_workspace_bytes); callers check. Sums: blocks of
+/// at most 256 terms in the order of columns, added up in order; the bits follow from shape and
+/// instruction set, not from the number of threads. Cost: N K M multiply-adds, and copies of the
+/// windows. Errors: std::bad_alloc from packing where the layer is fully connected. Thread-safety:
+/// reentrant with contexts of their own. Source: im2col as in Caffe, block by block.
+template <class T>
+void direct_forward(const ConvGeometry& geometry, const TensorView<const T>& x,
+                    const MatrixView<const T>& w, const VectorView<const T>& bias,
+                    const TensorView<T>& y, Context& context, bool relu = false) {
+  const detail::Finish<T> finish{bias.empty() ? nullptr : bias.data, relu};
+  if (detail::is_linear(geometry)) {
+    detail::linear_forward(detail::image_rows(x), w, finish, detail::image_rows(y),
+                           context.threads());
+  } else {
+    detail::window_product(geometry, x, w, detail::Filters::as_is, finish, y, context);
+  }
+}
+
+ADR_NAMESPACE_END

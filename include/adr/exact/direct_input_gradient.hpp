@@ -1,0 +1,159 @@
+// The input gradient of the direct form: a convolution with flipped filters where the stride is 1,
+// else products that are added back onto the images.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+
+#include "adr/core/context.hpp"
+#include "adr/core/parallel.hpp"
+#include "adr/core/types.hpp"
+#include "adr/core/workspace.hpp"
+#include "adr/exact/direct_blocks.hpp"
+#include "adr/exact/direct_forward.hpp"
+#include "adr/exact/linear_form.hpp"
+#include "adr/exact/panels.hpp"
+#include "adr/unfold/col2im.hpp"
+#include "adr/unfold/conv_geometry.hpp"
+#include "adr/unfold/flipped_convolution.hpp"
+
+ADR_NAMESPACE_BEGIN
+namespace detail {
+
+/// Columns of the unfolded gradient that are added back at once.
+inline constexpr index_t k_folded_columns = 256;
+
+/// The unfolded gradients of the windows of one image, a block at a time.
+template <class T>
+struct FoldTask {
+  const ConvGeometry& geometry;
+  const TensorView<const T>& d_y;
+  const TensorView<T>& d_x;
+  const WeightParts<T>& parts;
+
+  /// Elements of a block of results.
+  static constexpr index_t k_block_size = k_block_rows * k_folded_columns;
+  /// Elements of a block of output gradients that are packed, in layout nchw.
+  [[nodiscard]] static index_t left_size(Layout layout, index_t depth) noexcept {
+    return layout == Layout::nchw ? k_block_rows * (depth + 1) : 0;
+  }
+
+  void run(index_t part, const T* packed, index_t image, T* block, T* memory) const noexcept {
+    constexpr index_t k_width = k_panel_width<T>;
+    constexpr index_t k_columns = k_folded_columns / k_width * k_width;
+    const index_t pixels = geometry.out_pixels();
+    const index_t group = parts.group(part);
+    const IndexRange columns = parts.part_outputs(part);
+    for (index_t first = 0; first < pixels; first += k_block_rows) {
+      const index_t rows = std::min(k_block_rows, pixels - first);
+      for (index_t c = 0; c < columns.size(); c += k_columns) {
+        const index_t cols = std::min(k_columns, columns.size() - c);
+        const MatrixView<T> result(block, rows, cols, k_columns);
+        for (index_t b = 0; b < parts.blocks(); ++b) {
+          const IndexRange terms = parts.block_terms(b);
+          const index_t step = panel_stride(terms.size(), k_width);
+          multiply_by_panels<Orientation::as_is>(
+              gradients(image, first, rows, group, terms, memory), rows,
+              packed + parts.block_place(b) + c / k_width * step, step, terms.size(), cols,
+              result.data, result.row_stride, b == 0 ? simd::Sums::start : simd::Sums::add);
+        }
+        col2im_add<T>(geometry, result, group, image * pixels + first, columns.first + c, d_x);
+      }
+    }
+  }
+
+ private:
+  [[nodiscard]] LeftRows<T> gradients(index_t image, index_t first, index_t rows, index_t group,
+                                      const IndexRange& terms, T* memory) const noexcept {
+    const index_t channel = group * geometry.group_out_channels() + terms.first;
+    if (geometry.layout == Layout::nhwc) {
+      return {d_y.image(image) + first * geometry.out_channels + channel, geometry.out_channels};
+    }
+    const index_t plane = geometry.out_pixels();
+    const index_t stride = panel_stride(terms.size(), simd::k_chunk);
+    pack_rows<simd::k_chunk>(d_y.image(image) + channel * plane + first, plane, terms.size(), rows,
+                             memory, stride);
+    return {memory, stride, true};
+  }
+};
+
+template <class T>
+std::size_t folded_gradient_workspace_bytes(const ConvGeometry& g, int threads) {
+  const WeightParts<T> parts(g.group_out_channels(), g.columns(), g.groups);
+  return WorkspaceSize()
+      .template add<T>(checked_product("packed weights", parts.together, parts.part_size))
+      .template add<T>(checked_product("gradients", threads, FoldTask<T>::k_block_size))
+      .template add<T>(
+          checked_product("gradients", threads, FoldTask<T>::left_size(g.layout, parts.depth)))
+      .bytes();
+}
+
+template <class T>
+void folded_input_gradient(const ConvGeometry& g, const TensorView<const T>& d_y,
+                           const MatrixView<const T>& w, const TensorView<T>& d_x,
+                           Context& context) {
+  const WeightParts<T> parts(g.group_out_channels(), g.columns(), g.groups);
+  const FoldTask<T> fold{g, d_y, d_x, parts};
+  const Workspace::Frame frame(context.workspace());
+  const index_t left_size = FoldTask<T>::left_size(g.layout, parts.depth);
+  T* packed = context.workspace().template take<T>(parts.together * parts.part_size);
+  T* blocks = context.workspace().template take<T>(context.threads() * FoldTask<T>::k_block_size);
+  T* lefts = context.workspace().template take<T>(context.threads() * left_size);
+  for (index_t first = 0; first < parts.count; first += parts.together) {
+    const index_t count = std::min(parts.together, parts.count - first);
+    parts.pack(first, count, packed, context.threads(),
+               [&](index_t group, const IndexRange& columns, const IndexRange& terms, T* to) {
+                 const MatrixView<const T> block =
+                     w.block(group * g.group_out_channels() + terms.first, columns.first,
+                             terms.size(), columns.size());
+                 pack_right(as_is(block), to);
+               });
+    parallel_for(d_x.batch, context.threads(), [&](index_t image, int thread) {
+      if (first == 0) std::fill_n(d_x.image(image), d_x.image_size(), T(0));
+      for (index_t part = 0; part < count; ++part) {
+        fold.run(first + part, packed + part * parts.part_size, image,
+                 blocks + thread * FoldTask<T>::k_block_size, lefts + thread * left_size);
+      }
+    });
+  }
+}
+
+}  // namespace detail
+
+/// Bytes of scratch that direct_input_gradient takes: those of direct_forward, or 8 MB of floats of
+/// packed weights for all threads together (more where one panel of them is larger) and 0.2 MB per
+/// thread; in layout nchw with stride 1 the flipped weights.
+template <class T>
+std::size_t direct_input_gradient_workspace_bytes(const ConvGeometry& geometry, index_t /*batch*/,
+                                                  int threads) {
+  if (detail::is_linear(geometry)) return 0;
+  if (has_flipped_convolution(geometry)) {
+    return detail::window_product_workspace_bytes<T>(flipped_convolution(geometry),
+                                                     detail::Filters::flipped, threads);
+  }
+  return detail::folded_gradient_workspace_bytes<T>(geometry, threads);
+}
+
+/// Computes the gradient with respect to the input without Winograd.
+///
+/// Math: d_x = d_y w, added up over the windows that hold an input. Shapes, requirements, errors,
+/// thread-safety: those of direct_forward; d_x is replaced. Cost: with stride 1 a convolution of
+/// d_y with flipped weights, which takes as many multiply-adds as the forward pass (and those of
+/// the padding); else N K M multiply-adds and as many additions as windows have elements, threads
+/// working on images of their own. Source: as direct_forward, and col2im.
+template <class T>
+void direct_input_gradient(const ConvGeometry& geometry, const TensorView<const T>& d_y,
+                           const MatrixView<const T>& w, const TensorView<T>& d_x,
+                           Context& context) {
+  if (detail::is_linear(geometry)) {
+    detail::linear_input_gradient(detail::image_rows(d_y), w, detail::image_rows(d_x),
+                                  context.threads());
+  } else if (has_flipped_convolution(geometry)) {
+    detail::window_product(flipped_convolution(geometry), d_y, w, detail::Filters::flipped, {}, d_x,
+                           context);
+  } else {
+    detail::folded_input_gradient(geometry, d_y, w, d_x, context);
+  }
+}
+
+ADR_NAMESPACE_END

@@ -1,0 +1,195 @@
+// Products with a handful of rows, such as fully connected layers at batch 1 to 8: every weight is
+// used a few times only, so nothing is packed and the weights are read once, where they lie.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <utility>
+
+#include "adr/core/types.hpp"
+#include "adr/simd/batch.hpp"
+
+ADR_NAMESPACE_BEGIN
+namespace detail {
+
+// ---- Both factors lie along the common dimension
+// -----------------------------------------------------
+
+template <class B, std::size_t Rights>
+using DotSums = std::array<B, Rights>;
+
+template <class T, class B, std::size_t... R>
+[[gnu::always_inline]] inline void load_rights(const T* right, index_t stride,
+                                               DotSums<B, sizeof...(R)>& to,
+                                               std::index_sequence<R...> /*rights*/) noexcept {
+  ((to[R] = B::load(right + static_cast<index_t>(R) * stride)), ...);
+}
+template <class B, std::size_t... R>
+[[gnu::always_inline]] inline void multiply_rights(B left, const DotSums<B, sizeof...(R)>& right,
+                                                   DotSums<B, sizeof...(R)>& sums,
+                                                   std::index_sequence<R...> /*rights*/) noexcept {
+  ((sums[R] = multiply_add(left, right[R], sums[R])), ...);
+}
+
+/// Where dot products of left row l and right row r go: to[l * left_step + r * right_step].
+template <class T>
+struct DotResult {
+  T* to;
+  index_t left_step;
+  index_t right_step;
+  bool add;
+};
+
+/// The dot products of sizeof...(L) left rows with Rights right rows: one register of sums each.
+template <std::size_t Rights, class T, std::size_t... L>
+void dot_block(const T* left, index_t left_stride, const T* right, index_t right_stride,
+               index_t depth, const DotResult<T>& result,
+               std::index_sequence<L...> /*lefts*/) noexcept {
+  using B = simd::Batch<T>;
+  constexpr auto rights = std::make_index_sequence<Rights>();
+  std::array<DotSums<B, Rights>, sizeof...(L)> sums;
+  (sums[L].fill(B::broadcast(T(0))), ...);
+  index_t k = 0;
+  for (; k + B::size <= depth; k += B::size) {
+    DotSums<B, Rights> right_values;
+    load_rights<T, B>(right + k, right_stride, right_values, rights);
+    (multiply_rights<B>(B::load(left + static_cast<index_t>(L) * left_stride + k), right_values,
+                        sums[L], rights),
+     ...);
+  }
+  for (std::size_t l = 0; l < sizeof...(L); ++l) {
+    for (std::size_t r = 0; r < Rights; ++r) {
+      T total = sum(sums[l][r]);
+      const T* x = left + static_cast<index_t>(l) * left_stride;
+      const T* y = right + static_cast<index_t>(r) * right_stride;
+      for (index_t i = k; i < depth; ++i) total += x[i] * y[i];
+      T& place = result.to[static_cast<index_t>(l) * result.left_step +
+                           static_cast<index_t>(r) * result.right_step];
+      place = result.add ? place + total : total;
+    }
+  }
+}
+
+/// All right rows with sizeof...(L) left rows, Rights at a time.
+template <std::size_t Lefts, std::size_t Rights, class T>
+void dot_rows(const T* left, index_t left_stride, const T* right, index_t right_stride,
+              index_t right_rows, index_t depth, const DotResult<T>& result) noexcept {
+  constexpr auto k_rights = static_cast<index_t>(Rights);
+  constexpr auto lefts = std::make_index_sequence<Lefts>();
+  const auto at = [&](index_t r) {
+    return DotResult<T>{result.to + r * result.right_step, result.left_step, result.right_step,
+                        result.add};
+  };
+  index_t r = 0;
+  for (; r + k_rights <= right_rows; r += k_rights) {
+    dot_block<Rights>(left, left_stride, right + r * right_stride, right_stride, depth, at(r),
+                      lefts);
+  }
+  for (; r < right_rows; ++r) {
+    dot_block<1>(left, left_stride, right + r * right_stride, right_stride, depth, at(r), lefts);
+  }
+}
+
+/// result(l, r) = or += left row l . right row r.
+///
+/// Both along the common dimension. The left rows are few: blocks of 3 x 4 sums, 2 x 4 or 1 x 8
+/// hide the latency of their multiply-adds and read each right row once from memory, again from the
+/// first or second cache for further left rows.
+template <class T>
+void multiply_by_dots(const MatrixView<const T>& left, const MatrixView<const T>& right,
+                      DotResult<T> result) noexcept {
+  constexpr index_t k_together = 8;  // right rows that all left rows see before the next ones
+  constexpr index_t k_depth = 2048;  // 64 KB of floats of them
+  for (index_t k = 0; k < left.cols; k += k_depth) {
+    const index_t depth = std::min(k_depth, left.cols - k);
+    for (index_t r = 0; r < right.rows; r += k_together) {
+      const index_t rights = std::min(k_together, right.rows - r);
+      const T* rows = right.row(r) + k;
+      for (index_t l = 0; l < left.rows;) {
+        // 4 rows are two twos and not three and one.
+        const index_t left_over = left.rows - l;
+        const index_t lefts = left_over == 1 ? 1 : left_over == 2 || left_over == 4 ? 2 : 3;
+        const T* x = left.row(l) + k;
+        const DotResult<T> to{result.to + l * result.left_step + r * result.right_step,
+                              result.left_step, result.right_step, result.add};
+        if (lefts == 3) {
+          dot_rows<3, 4>(x, left.row_stride, rows, right.row_stride, rights, depth, to);
+        } else if (lefts == 2) {
+          dot_rows<2, 4>(x, left.row_stride, rows, right.row_stride, rights, depth, to);
+        } else {
+          dot_rows<1, 8>(x, left.row_stride, rows, right.row_stride, rights, depth, to);
+        }
+        l += lefts;
+      }
+    }
+    result.add = true;
+  }
+}
+
+// ---- The right factor lies along its columns
+// ---------------------------------------------------------
+
+/// Elements of a small left factor: element (i, k) is data[i * row_step + k * depth_step].
+template <class T>
+struct LeftElements {
+  const T* data;
+  index_t row_step;
+  index_t depth_step;
+  [[nodiscard]] T operator()(index_t i, index_t k) const noexcept {
+    return data[i * row_step + k * depth_step];
+  }
+};
+
+/// result[0, :] += sum of left(0, k) right[k, :] over sizeof...(K) rows.
+template <class T, std::size_t... K>
+void add_scaled_rows(const LeftElements<T>& left, const T* right, index_t right_stride,
+                     index_t cols, T* result, std::index_sequence<K...> /*depth*/) noexcept {
+  using B = simd::Batch<T>;
+  const std::array<B, sizeof...(K)> factor = {B::broadcast(left(0, static_cast<index_t>(K)))...};
+  index_t j = 0;
+  for (; j + B::size <= cols; j += B::size) {
+    B sums = B::load(result + j);
+    ((sums = multiply_add(factor[K], B::load(right + static_cast<index_t>(K) * right_stride + j),
+                          sums)),
+     ...);
+    sums.store(result + j);
+  }
+  for (; j < cols; ++j) {
+    T total = result[j];
+    ((total +=
+      left(0, static_cast<index_t>(K)) * right[static_cast<index_t>(K) * right_stride + j]),
+     ...);
+    result[j] = total;
+  }
+}
+
+/// result += left right, with the rows of the right factor streaming past once.
+template <class T>
+void multiply_by_streaming(const LeftElements<T>& left, index_t rows,
+                           const MatrixView<const T>& right, const MatrixView<T>& result) noexcept {
+  constexpr index_t k_group = 8;    // rows of the right factor for each load of a sum
+  constexpr index_t k_cols = 1024;  // 32 KB of floats of them, for the next row of the result
+  for (index_t j = 0; j < right.cols; j += k_cols) {
+    const index_t cols = std::min(k_cols, right.cols - j);
+    for (index_t k = 0; k < right.rows;) {
+      const bool whole = k + k_group <= right.rows;
+      for (index_t i = 0; i < rows; ++i) {
+        const LeftElements<T> x{&left.data[i * left.row_step + k * left.depth_step], left.row_step,
+                                left.depth_step};
+        const T* from = right.row(k) + j;
+        T* to = result.row(i) + j;
+        if (whole) {
+          add_scaled_rows(x, from, right.row_stride, cols, to,
+                          std::make_index_sequence<static_cast<std::size_t>(k_group)>());
+        } else {
+          add_scaled_rows(x, from, right.row_stride, cols, to, std::make_index_sequence<1>());
+        }
+      }
+      k += whole ? k_group : 1;
+    }
+  }
+}
+
+}  // namespace detail
+ADR_NAMESPACE_END

@@ -1,0 +1,118 @@
+// Convolutions that are plain matrix products: the kernel covers the whole image, as in fully
+// connected layers over images of one pixel, so that images and filters are rows of matrices in the
+// same order.
+#pragma once
+
+#include <algorithm>
+
+#include "adr/core/context.hpp"
+#include "adr/core/parallel.hpp"
+#include "adr/core/types.hpp"
+#include "adr/exact/packed_gemm.hpp"
+#include "adr/simd/kernels.hpp"
+#include "adr/unfold/conv_geometry.hpp"
+
+ADR_NAMESPACE_BEGIN
+namespace detail {
+
+/// What happens to results when their sums are complete.
+template <class T>
+struct Finish {
+  const T* bias = nullptr;  ///< one per output channel, or none
+  bool relu = false;
+};
+
+template <class T>
+T finished(T value, T bias, bool relu) noexcept {
+  value += bias;
+  // NaN stays NaN.
+  return relu && value < T(0) ? T(0) : value;
+}
+
+/// Finishes results with one column per output channel; bias begins at the first of them.
+template <class T>
+void finish_columns(const Finish<T>& finish, index_t first_channel, T* result, index_t stride,
+                    index_t rows, index_t cols) noexcept {
+  using B = simd::Batch<T>;
+  if (finish.bias == nullptr && !finish.relu) return;
+  const B zero = B::broadcast(T(0));
+  index_t j = 0;
+  for (; j + B::size <= cols; j += B::size) {
+    const B bias = finish.bias != nullptr ? B::load(finish.bias + first_channel + j) : zero;
+    for (index_t i = 0; i < rows; ++i) {
+      T* place = result + i * stride + j;
+      B value = B::load(place) + bias;
+      if (finish.relu) value = select_less(value, zero, zero, value);
+      value.store(place);
+    }
+  }
+  for (; j < cols; ++j) {
+    const T bias = finish.bias != nullptr ? finish.bias[first_channel + j] : T(0);
+    for (index_t i = 0; i < rows; ++i) {
+      T& place = result[i * stride + j];
+      place = finished(place, bias, finish.relu);
+    }
+  }
+}
+
+/// Whether windows are whole images.
+inline bool is_linear(const ConvGeometry& g) noexcept {
+  return g.groups == 1 && g.out_pixels() == 1 && g.pad_top == 0 && g.pad_left == 0 &&
+         g.kernel_height == g.in_height && g.kernel_width == g.in_width;
+}
+
+/// Images as rows of a matrix.
+template <class T>
+MatrixView<T> image_rows(const TensorView<T>& images) noexcept {
+  return {images.data, images.batch, images.image_size(), images.image_stride};
+}
+
+/// Parts of the weights that different threads work on.
+inline index_t linear_parts(index_t size) noexcept {
+  return std::clamp<index_t>(size / 512, 1, 16);
+}
+/// Rows that a thread multiplies at once.
+inline constexpr index_t k_linear_rows = 512;
+
+template <class T>
+void linear_forward(const MatrixView<const T>& x, const MatrixView<const T>& w,
+                    const Finish<T>& finish, const MatrixView<T>& y, int threads) {
+  const index_t parts = linear_parts(y.cols);
+  const index_t row_parts = std::max<index_t>((y.rows + k_linear_rows - 1) / k_linear_rows, 1);
+  parallel_for(parts * row_parts, threads, [&](index_t task, int) {
+    const IndexRange outputs = partition(y.cols, parts, task % parts);
+    const IndexRange rows = partition(y.rows, row_parts, task / parts);
+    const MatrixView<T> to = y.block(rows.first, outputs.first, rows.size(), outputs.size());
+    packed_gemm(as_is(x.middle_rows(rows.first, rows.size())),
+                transposed(w.middle_rows(outputs.first, outputs.size())), Update::replace, to);
+    finish_columns(finish, outputs.first, to.data, to.row_stride, to.rows, to.cols);
+  });
+}
+
+template <class T>
+void linear_weight_gradient(const MatrixView<const T>& x, const MatrixView<const T>& d_y,
+                            const MatrixView<T>& d_w, int threads) {
+  const index_t parts = linear_parts(d_w.rows);
+  parallel_for(parts, threads, [&](index_t task, int) {
+    const IndexRange outputs = partition(d_w.rows, parts, task);
+    packed_gemm(transposed(d_y.block(0, outputs.first, d_y.rows, outputs.size())), as_is(x),
+                Update::replace, d_w.middle_rows(outputs.first, outputs.size()));
+  });
+}
+
+template <class T>
+void linear_input_gradient(const MatrixView<const T>& d_y, const MatrixView<const T>& w,
+                           const MatrixView<T>& d_x, int threads) {
+  const index_t parts = linear_parts(d_x.cols);
+  const index_t row_parts = std::max<index_t>((d_x.rows + k_linear_rows - 1) / k_linear_rows, 1);
+  parallel_for(parts * row_parts, threads, [&](index_t task, int) {
+    const IndexRange cols = partition(d_x.cols, parts, task % parts);
+    const IndexRange rows = partition(d_x.rows, row_parts, task / parts);
+    packed_gemm(as_is(d_y.middle_rows(rows.first, rows.size())),
+                as_is(w.block(0, cols.first, w.rows, cols.size())), Update::replace,
+                d_x.block(rows.first, cols.first, rows.size(), cols.size()));
+  });
+}
+
+}  // namespace detail
+ADR_NAMESPACE_END

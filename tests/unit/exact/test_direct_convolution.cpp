@@ -1,0 +1,270 @@
+// The direct forms of a convolution against the definition in double precision, for geometries of
+// every kind.
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "adr/exact/direct_forward.hpp"
+#include "adr/exact/direct_input_gradient.hpp"
+#include "adr/exact/direct_weight_gradient.hpp"
+#include "adr/reference/convolution.hpp"
+#include "property/layer_cases.hpp"
+#include "support/allocation_counter.hpp"
+#include "support/catch.hpp"
+#include "support/conv_cases.hpp"
+#include "support/data.hpp"
+#include "support/elements.hpp"
+
+using adr::Context;
+using adr::ConvGeometry;
+using adr::index_t;
+using adr::Layout;
+using adr::MatrixView;
+using adr::TensorView;
+using adr::VectorView;
+using adr_test::ConvCase;
+using adr_test::Data;
+using adr_test::Matrix;
+using adr_test::Placement;
+using adr_test::Shown;
+using adr_test::Start;
+
+namespace {
+
+ConvGeometry layer(index_t in_channels, index_t size, index_t out_channels, index_t kernel,
+                   index_t padding, index_t stride = 1) {
+  ConvGeometry g;
+  g.in_channels = in_channels;
+  g.in_height = size;
+  g.in_width = size + 1;
+  g.out_channels = out_channels;
+  g.set_kernel(kernel);
+  g.set_padding(padding);
+  g.set_stride(stride);
+  return g;
+}
+
+/// What conv_cases leaves out: sums and filters of several blocks, panels that span images, layers
+/// that are plain products, many groups, enough pixels for partial sums.
+std::vector<ConvGeometry> larger_geometries() {
+  std::vector<ConvGeometry> shapes = {
+      layer(3, 21, 33, 5, 2),     layer(3, 19, 17, 3, 1, 2), layer(70, 4, 40, 3, 1),
+      layer(37, 5, 50, 1, 0),     layer(300, 3, 35, 1, 0),   layer(35, 2, 20, 3, 1),
+      layer(2, 45, 3, 3, 1),      layer(3, 3, 600, 1, 0),    layer(35, 6, 40, 1, 0, 2),
+      layer(40, 7, 300, 3, 1, 2), layer(3, 40, 24, 11, 2, 4)};
+  ConvGeometry whole = layer(30, 3, 70, 3, 0);
+  whole.kernel_width = whole.in_width;
+  ConvGeometry pixel = layer(290, 1, 75, 1, 0);
+  pixel.in_width = 1;
+  ConvGeometry padded_whole = layer(20, 3, 18, 4, 1);
+  padded_whole.kernel_width = padded_whole.in_width + 2;
+  padded_whole.kernel_height = padded_whole.in_height + 2;
+  ConvGeometry line = layer(9, 8, 33, 1, 0);
+  line.kernel_width = 7;
+  line.pad_left = 3;
+  line.pad_right = 2;
+  ConvGeometry depthwise = layer(18, 6, 18, 3, 1);
+  depthwise.groups = 18;
+  ConvGeometry grouped = layer(34, 6, 54, 3, 1, 2);
+  grouped.groups = 2;
+  ConvGeometry dilated = layer(20, 9, 19, 3, 2);
+  dilated.set_dilation(2);
+  for (const auto& g : {whole, pixel, padded_whole, line, depthwise, grouped, dilated}) {
+    shapes.push_back(g);
+  }
+  std::vector<ConvGeometry> all;
+  for (ConvGeometry g : shapes) {
+    for (const Layout layout : {Layout::nchw, Layout::nhwc}) {
+      g.layout = layout;
+      all.push_back(g);
+    }
+  }
+  return all;
+}
+
+template <class T>
+void run(ConvCase<T>& c, bool with_bias, Context& context, bool relu = false) {
+  const ConvGeometry& g = c.geometry;
+  context.workspace().reserve(
+      std::max({adr::direct_forward_workspace_bytes<T>(g, c.batch, context.threads()),
+                adr::direct_weight_gradient_workspace_bytes<T>(g, c.batch, context.threads()),
+                adr::direct_input_gradient_workspace_bytes<T>(g, c.batch, context.threads())}));
+  const VectorView<const T> bias = with_bias ? c.bias.vector() : VectorView<T>();
+  adr::direct_forward<T>(g, c.x_view(), c.w_view(), bias, c.y_view(), context, relu);
+  adr::direct_weight_gradient<T>(g, c.x_view(), c.d_y_view(), c.d_w.view(), context);
+  adr::direct_input_gradient<T>(g, c.d_y_view(), c.w_view(), c.d_x_view(), context);
+}
+
+/// A tensor of doubles like another one, dense.
+template <class T>
+struct Doubles {
+  std::vector<double> elements;
+  TensorView<double> view;
+  explicit Doubles(const TensorView<T>& like)
+      : elements(static_cast<std::size_t>(like.batch * like.image_size())),
+        view(elements.data(), like.batch, like.channels, like.height, like.width, like.layout) {}
+};
+
+template <class T>
+Doubles<T> absolute(const TensorView<T>& tensor) {
+  Doubles<T> result(tensor);
+  for (index_t n = 0; n < tensor.batch; ++n) {
+    for (index_t i = 0; i < tensor.image_size(); ++i) {
+      result.view.image(n)[i] = std::abs(static_cast<double>(tensor.image(n)[i]));
+    }
+  }
+  return result;
+}
+
+template <class T>
+std::string compare(const TensorView<T>& actual, const Doubles<T>& expected,
+                    const Doubles<T>& magnitude, index_t terms, bool relu = false) {
+  adr_test::Comparison comparison;
+  for (index_t n = 0; n < actual.batch; ++n) {
+    for (index_t i = 0; i < actual.image_size(); ++i) {
+      const double value = expected.view.image(n)[i];
+      comparison.expect(static_cast<double>(actual.image(n)[i]),
+                        relu ? std::max(value, 0.0) : value,
+                        adr_test::sum_tolerance<T>(terms, magnitude.view.image(n)[i]));
+    }
+  }
+  return comparison.fault();
+}
+
+template <class T>
+void check(ConvCase<T>& c, bool with_bias, bool relu = false) {
+  namespace reference = adr::reference;
+  const ConvGeometry& g = c.geometry;
+  const Matrix w(c.w.view());
+  const Matrix w_size = adr_test::absolute(w);
+  const auto x_size = absolute<T>(c.input_like(c.x));
+  const auto d_y_size = absolute<T>(c.output_like(c.d_y));
+  const auto constant = [](const TensorView<double>& t) { return TensorView<const double>(t); };
+  std::vector<double> bias = with_bias ? Matrix(c.bias.view()).elements : std::vector<double>();
+
+  Doubles<T> y(c.y_view());
+  Doubles<T> y_size(c.y_view());
+  reference::convolution(g, c.x_view(), w, bias, y.view);
+  for (double& element : bias) element = std::abs(element);
+  reference::convolution(g, constant(x_size.view), w_size, bias, y_size.view);
+  CHECK(compare<T>(c.y_view(), y, y_size, g.columns() + 1, relu) == "");
+
+  Doubles<T> d_x(c.d_x_view());
+  Doubles<T> d_x_size(c.d_x_view());
+  reference::convolution_input_gradient(g, c.d_y_view(), w, d_x.view);
+  reference::convolution_input_gradient(g, constant(d_y_size.view), w_size, d_x_size.view);
+  CHECK(compare<T>(c.d_x_view(), d_x, d_x_size,
+                   g.kernel_height * g.kernel_width * g.group_out_channels()) == "");
+
+  const Matrix d_w = reference::convolution_weight_gradient(g, c.x_view(), c.d_y_view());
+  const Matrix d_w_size =
+      reference::convolution_weight_gradient(g, constant(x_size.view), constant(d_y_size.view));
+  CHECK(adr_test::fault<T>(c.d_w.view(), {d_w, d_w_size, g.rows(c.batch)}) == "");
+  CHECK(c.damage() == "");
+}
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("The direct forms are the convolution and its gradients", "",
+                   ADR_TEST_ELEMENTS) {
+  using T = TestType;
+  Data data;
+  INFO(data);
+  Context context;
+  for (const ConvGeometry& g : adr_test::conv_cases()) {
+    ConvCase<T> c(g, 3, data, {5, Start::misaligned});
+    INFO(Shown{g} << ", " << g.out_channels << " filters");
+    run(c, true, context);
+    check(c, true);
+  }
+  for (const ConvGeometry& g : larger_geometries()) {
+    for (const index_t batch : {4, 1}) {
+      const bool with_bias = batch == 4;
+      ConvCase<T> c(g, batch, data, with_bias ? Placement{} : Placement{5, Start::misaligned});
+      INFO(Shown{g} << ", " << g.out_channels << " filters, batch " << batch);
+      run(c, with_bias, context);
+      check(c, with_bias);
+    }
+  }
+}
+
+TEST_CASE("Layers over images of one pixel at every kind of batch", "") {
+  Data data;
+  INFO(data);
+  Context context;
+  for (const index_t batch : {1, 2, 3, 4, 5, 7, 8, 9, 16, 33, 70, 600}) {
+    for (const index_t outputs : {1, 10, 65, 530}) {
+      ConvGeometry g = layer(131, 1, outputs, 1, 0);
+      g.in_width = 1;
+      ConvCase<float> c(g, batch, data, {batch % 2 == 0 ? 3 : 0, Start::misaligned});
+      INFO("batch " << batch << ", " << outputs << " outputs");
+      run(c, true, context);
+      check(c, true);
+    }
+  }
+}
+
+TEST_CASE("A rectified convolution is the positive part, and keeps NaN", "") {
+  Data data;
+  INFO(data);
+  Context context;
+  for (const Layout layout : {Layout::nchw, Layout::nhwc}) {
+    for (ConvGeometry g : {layer(3, 9, 33, 3, 1), layer(40, 2, 19, 3, 1), layer(7, 2, 20, 2, 0)}) {
+      g.layout = layout;
+      for (const bool with_bias : {true, false}) {
+        ConvCase<float> c(g, 3, data);
+        INFO(Shown{g});
+        run(c, with_bias, context, true);
+        check(c, with_bias, true);
+        c.input_like(c.x).image(1)[0] = std::nanf("");
+        run(c, with_bias, context, true);
+        const auto y = c.y_view();
+        CHECK(std::any_of(y.image(1), y.image(1) + y.image_size(),
+                          [](float value) { return std::isnan(value); }));
+      }
+    }
+  }
+}
+
+TEST_CASE("No image is no work, and a gradient of zero", "") {
+  Data data;
+  Context context;
+  for (const ConvGeometry& g : larger_geometries()) {
+    ConvCase<float> c(g, 0, data);
+    INFO(Shown{g});
+    run(c, true, context);
+    for (const float element : adr_test::elements_of(c.d_w)) REQUIRE(element == 0);
+    CHECK(c.damage() == "");
+  }
+}
+
+TEST_CASE("The direct forms have the same bits for any number of threads", "") {
+  Data data;
+  INFO(data);
+  for (const ConvGeometry& g : larger_geometries()) {
+    ConvCase<float> c(g, 4, data);
+    INFO(Shown{g});
+    std::vector<float> bits;
+    for (const int threads : {1, 2, 3}) {
+      Context context(threads);
+      run(c, true, context);
+      if (threads == 1) bits = c.results();
+      CHECK(adr_test::same_bits(c.results(), bits));
+    }
+  }
+}
+
+TEST_CASE("The direct forms allocate nothing in the steady state", "") {
+  Data data;
+  Context context;
+  for (const ConvGeometry& g : larger_geometries()) {
+    ConvCase<float> c(g, 2, data);
+    run(c, true, context);
+    const long before = adr_test::allocations;
+    run(c, true, context);
+    const long after = adr_test::allocations;
+    INFO(Shown{g});
+    CHECK(after == before);
+  }
+}

@@ -1,0 +1,102 @@
+// Which algorithm computes a pass of a convolution exactly. It follows from the shape alone, so the
+// bits of a result do as well.
+#pragma once
+
+#include <type_traits>
+
+#include "adr/core/errors.hpp"
+#include "adr/core/types.hpp"
+#include "adr/exact/tile_algorithms.hpp"
+#include "adr/exact/tile_grid.hpp"
+#include "adr/unfold/conv_geometry.hpp"
+
+ADR_NAMESPACE_BEGIN
+namespace exact {
+
+/// How a pass is computed.
+enum class Form {
+  direct,    ///< every multiplication of the definition
+  tile_4x3,  ///< Winograd F(4x4,3x3)
+  tile_2x3,  ///< Winograd F(2x2,3x3)
+  map_2x3,   ///< nine products for a map of 2 x 2 pixels with padding 1
+  tile_4x5,  ///< Winograd F(4x4,5x5)
+};
+
+/// Whether tiles are used for numbers of that type; doubles are asked for where rounding matters.
+template <class T>
+inline constexpr bool k_has_tiles = std::is_same_v<T, float>;
+
+/// Calls use(algorithm) with an object of the algorithm of a form other than direct.
+template <class T, class Use>
+void with_algorithm(Form form, const Use& use) {
+  if constexpr (k_has_tiles<T>) {
+    switch (form) {
+      case Form::direct:
+        return;
+      case Form::tile_4x3:
+        return use(Tile4x3());
+      case Form::tile_2x3:
+        return use(Tile2x3());
+      case Form::map_2x3:
+        return use(Map2x3());
+      case Form::tile_4x5:
+        return use(Tile4x5());
+    }
+  }
+}
+
+/// The name of a form as it appears in reports.
+inline const char* to_string(Form form) noexcept {
+  constexpr const char* names[] = {"direct", Tile4x3::name, Tile2x3::name, Map2x3::name,
+                                   Tile4x5::name};
+  return names[static_cast<int>(form)];
+}
+
+namespace detail {
+
+/// Multiplications of one image per pair of channels.
+template <class Algorithm>
+index_t tile_products(const ConvGeometry& geometry) noexcept {
+  return tile_grid<Algorithm>(geometry).per_image() * Algorithm::products * Algorithm::products;
+}
+
+inline bool is_padded_map_of_two(const ConvGeometry& g) noexcept {
+  return g.in_height == 2 && g.in_width == 2 && g.pad_top == 1 && g.pad_bottom == 1 &&
+         g.pad_left == 1 && g.pad_right == 1;
+}
+
+}  // namespace detail
+
+/// The form of a forward pass, and of the weight gradient of the same geometry: that with the
+/// fewest multiplications, direct where tiles do not pay for their transforms or are not allowed.
+/// The form of an input gradient is that of the convolution which carries it back
+/// (flipped_convolution).
+template <class T>
+Form choose_form(const ConvGeometry& g, bool allow_winograd) noexcept {
+  // Transforms cost as much as a few channels.
+  constexpr index_t k_fewest_channels = 8;
+  if (!k_has_tiles<T> || !allow_winograd) return Form::direct;
+  if (g.kernel_height != g.kernel_width || g.stride_height != 1 || g.stride_width != 1 ||
+      g.dilation_height != 1 || g.dilation_width != 1) {
+    return Form::direct;
+  }
+  if (g.group_in_channels() < k_fewest_channels || g.group_out_channels() < k_fewest_channels) {
+    return Form::direct;
+  }
+  const index_t direct = g.kernel_height * g.kernel_width * g.out_pixels();
+  // Direct products run nearer to the peak than tiles with their transforms.
+  const auto pays = [&](index_t products) { return 3 * products <= 2 * direct; };
+  if (g.kernel_height == 5) {
+    return pays(detail::tile_products<Tile4x5>(g)) ? Form::tile_4x5 : Form::direct;
+  }
+  if (g.kernel_height != 3) return Form::direct;
+  if (detail::is_padded_map_of_two(g)) return Form::map_2x3;
+  const index_t large = detail::tile_products<Tile4x3>(g);
+  const index_t small = detail::tile_products<Tile2x3>(g);
+  // At the same number of products the small tiles round less and their transforms are shorter.
+  if (small <= large) return pays(small) ? Form::tile_2x3 : Form::direct;
+  return pays(large) ? Form::tile_4x3 : Form::direct;
+}
+
+}  // namespace exact
+ADR_NAMESPACE_END

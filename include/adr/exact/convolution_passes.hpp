@@ -1,0 +1,231 @@
+// The exact passes of a convolution: tiles where they pay, direct products elsewhere.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+#include "adr/core/context.hpp"
+#include "adr/core/types.hpp"
+#include "adr/exact/convolution_form.hpp"
+#include "adr/exact/direct_forward.hpp"
+#include "adr/exact/direct_input_gradient.hpp"
+#include "adr/exact/direct_weight_gradient.hpp"
+#include "adr/exact/tile_forward.hpp"
+#include "adr/exact/tile_weight_gradient.hpp"
+#include "adr/unfold/conv_geometry.hpp"
+
+ADR_NAMESPACE_BEGIN
+namespace exact {
+
+/// The three passes of one convolution, exact up to rounding of floats.
+///
+/// Math: y = x * w + bias (and its positive part with relu), d_w and d_x its gradients; results are
+/// replaced. Shapes, layouts: those of DenseConvolution, any number of groups, any batch. Forms:
+/// those of choose_form; allow_winograd = false keeps to direct products. Errors: F(4x4, ...)
+/// rounds to about 1e-6 to 5e-6 of the root mean square of the result, other forms less
+/// (docs/numerics.md); with tiles an input that is not finite spoils all outputs of its tiles.
+/// Requires: a valid geometry, matching shapes, results that overlap no operand. Scratch: at most
+/// 16 MB per thread for tiles, reserved in the context by each pass. Determinism: the bits follow
+/// from shape and instruction set, not from threads. Thread-safety: reentrant with contexts of
+/// their own. Source: this library; Lavin and Gray, CVPR 2016.
+template <class T>
+class ConvolutionPasses {
+ public:
+  explicit ConvolutionPasses(const ConvGeometry& geometry, bool allow_winograd = true)
+      : geometry_(geometry),
+        forward_(choose_form<T>(geometry, allow_winograd)),
+        input_gradient_(has_flipped_convolution(geometry)
+                            ? choose_form<T>(flipped_convolution(geometry), allow_winograd)
+                            : Form::direct) {}
+
+  [[nodiscard]] const ConvGeometry& geometry() const noexcept { return geometry_; }
+  [[nodiscard]] Form forward_form() const noexcept { return forward_; }
+  [[nodiscard]] Form weight_gradient_form() const noexcept { return forward_; }
+  [[nodiscard]] Form input_gradient_form() const noexcept { return input_gradient_; }
+
+  /// kept: weights that keep_weights has transformed, or null; they take the place of w.
+  void forward(const TensorView<const T>& x, const MatrixView<const T>& w,
+               const VectorView<const T>& bias, bool relu, const TensorView<T>& y, Context& context,
+               const T* kept = nullptr) const {
+    if (forward_ == Form::direct) {
+      context.workspace().reserve(
+          direct_forward_workspace_bytes<T>(geometry_, x.batch, context.threads()));
+      direct_forward(geometry_, x, w, bias, y, context, relu);
+      return;
+    }
+    for_each_forward(x, w, y, bias, relu, context.threads(), [&](const auto& pass, index_t group) {
+      context.workspace().reserve(pass.workspace_bytes(kept != nullptr));
+      pass.run(context, kept != nullptr ? kept + group * pass.kept_size() : nullptr);
+    });
+  }
+
+  void weight_gradient(const TensorView<const T>& x, const TensorView<const T>& d_y,
+                       const MatrixView<T>& d_w, Context& context) const {
+    if (forward_ == Form::direct || x.batch == 0) {
+      context.workspace().reserve(
+          direct_weight_gradient_workspace_bytes<T>(geometry_, x.batch, context.threads()));
+      direct_weight_gradient(geometry_, x, d_y, d_w, context);
+      return;
+    }
+    for_each_weight_gradient(x, d_y, d_w, [&](const auto& pass) {
+      context.workspace().reserve(pass.workspace_bytes(context.threads()));
+      pass.run(context);
+    });
+  }
+
+  void input_gradient(const TensorView<const T>& d_y, const MatrixView<const T>& w,
+                      const TensorView<T>& d_x, Context& context) const {
+    if (input_gradient_ == Form::direct) {
+      context.workspace().reserve(
+          direct_input_gradient_workspace_bytes<T>(geometry_, d_y.batch, context.threads()));
+      direct_input_gradient(geometry_, d_y, w, d_x, context);
+      return;
+    }
+    for_each_input_gradient(d_y, w, d_x, context.threads(), [&](const auto& pass, index_t) {
+      context.workspace().reserve(pass.workspace_bytes(false));
+      pass.run(context);
+    });
+  }
+
+  /// Elements of the transformed weights of all groups; 0 for the direct form, which keeps none.
+  [[nodiscard]] index_t kept_size() const {
+    index_t size = 0;
+    if (forward_ != Form::direct) {
+      for_each_forward(no_images<const T>(), no_weights(), no_images<T>(), {}, false, 1,
+                       [&](const auto& pass, index_t) { size += pass.kept_size(); });
+    }
+    return size;
+  }
+  /// Transforms the weights for forward passes to come into kept[0 ... kept_size()).
+  void keep_weights(const MatrixView<const T>& w, T* kept, int threads) const {
+    if (forward_ == Form::direct) return;
+    for_each_forward(no_images<const T>(), w, no_images<T>(), {}, false, threads,
+                     [&](const auto& pass, index_t group) {
+                       pass.keep_weights(kept + group * pass.kept_size());
+                     });
+  }
+
+  /// Bytes of scratch that the most demanding pass takes.
+  [[nodiscard]] std::size_t workspace_bytes(index_t batch, int threads) const {
+    std::size_t bytes = 0;
+    const auto count = [&](std::size_t more) { bytes = std::max(bytes, more); };
+    const TensorView<const T> x = no_images<const T>(batch);
+    const TensorView<const T> y = no_outputs(batch);
+    const TensorView<T> x_result(nullptr, batch, x.channels, x.height, x.width, x.layout);
+    const TensorView<T> y_result(nullptr, batch, y.channels, y.height, y.width, y.layout);
+    if (forward_ == Form::direct) {
+      count(direct_forward_workspace_bytes<T>(geometry_, batch, threads));
+      count(direct_weight_gradient_workspace_bytes<T>(geometry_, batch, threads));
+    } else {
+      for_each_forward(x, no_weights(), y_result, {}, false, threads,
+                       [&](const auto& pass, index_t) { count(pass.workspace_bytes(false)); });
+      for_each_weight_gradient(x, y,
+                               MatrixView<T>(nullptr, geometry_.out_channels, geometry_.columns()),
+                               [&](const auto& pass) { count(pass.workspace_bytes(threads)); });
+    }
+    if (input_gradient_ == Form::direct) {
+      count(direct_input_gradient_workspace_bytes<T>(geometry_, batch, threads));
+    } else {
+      for_each_input_gradient(y, no_weights(), x_result, threads, [&](const auto& pass, index_t) {
+        count(pass.workspace_bytes(false));
+      });
+    }
+    return bytes;
+  }
+
+ private:
+  template <class Element>
+  [[nodiscard]] TensorView<Element> no_images(index_t batch = 0) const {
+    return {nullptr,         batch, geometry_.in_channels, geometry_.in_height, geometry_.in_width,
+            geometry_.layout};
+  }
+  [[nodiscard]] TensorView<const T> no_outputs(index_t batch) const {
+    return {nullptr,
+            batch,
+            geometry_.out_channels,
+            geometry_.out_height(),
+            geometry_.out_width(),
+            geometry_.layout};
+  }
+  [[nodiscard]] MatrixView<const T> no_weights() const noexcept {
+    return {nullptr, geometry_.out_channels, geometry_.columns()};
+  }
+
+  /// The channels of one group of an input or output.
+  template <class Element>
+  [[nodiscard]] GroupImages<Element> group_of(const TensorView<Element>& images,
+                                              index_t group) const noexcept {
+    const index_t channels = images.channels / geometry_.groups;
+    return {images, group * channels, channels};
+  }
+  template <class Element>
+  [[nodiscard]] Filters<Element> filters_of(const MatrixView<Element>& w,
+                                            index_t group) const noexcept {
+    const index_t filters = geometry_.group_out_channels();
+    const MatrixView<Element> rows(w.data == nullptr ? nullptr : w.row(group * filters), filters,
+                                   w.cols, w.row_stride);
+    return {rows, geometry_.group_in_channels(), geometry_.layout};
+  }
+
+  /// Results of that size are not read soon and would only drive out what is.
+  static bool is_streamed(const TensorView<T>& y, index_t group_channels) noexcept {
+    constexpr index_t k_bytes = index_t{8} << 20;
+    constexpr index_t k_register = simd::Batch<T>::size;
+    constexpr auto k_register_bytes = static_cast<std::uintptr_t>(k_register * index_t{sizeof(T)});
+    return y.layout == Layout::nhwc && y.channels % k_register == 0 &&
+           group_channels % k_register == 0 && y.image_stride % k_register == 0 &&
+           reinterpret_cast<std::uintptr_t>(y.data) % k_register_bytes == 0 &&
+           y.batch * y.image_size() * index_t{sizeof(T)} > k_bytes;
+  }
+
+  template <class Use>
+  void for_each_tile_pass(Form form, const ConvGeometry& geometry, WeightUse weight_use,
+                          const TensorView<const T>& x, const MatrixView<const T>& w,
+                          const TensorView<T>& y, const VectorView<const T>& bias, bool relu,
+                          int threads, const Use& use) const {
+    with_algorithm<T>(form, [&](auto algorithm) {
+      using Algorithm = decltype(algorithm);
+      const TileGrid grid = tile_grid<Algorithm>(geometry);
+      for (index_t group = 0; group < geometry.groups; ++group) {
+        const GroupImages<T> target = group_of(y, group);
+        const Finish<T> finish = {bias.empty() ? nullptr : bias.data + target.first_channel, relu,
+                                  is_streamed(y, target.channels)};
+        use(TileForward<Algorithm, T>(grid, {nullptr, x.batch * grid.per_image()},
+                                      group_of(x, group), filters_of(w, group), weight_use, finish,
+                                      target, threads),
+            group);
+      }
+    });
+  }
+  template <class Use>
+  void for_each_forward(const TensorView<const T>& x, const MatrixView<const T>& w,
+                        const TensorView<T>& y, const VectorView<const T>& bias, bool relu,
+                        int threads, const Use& use) const {
+    for_each_tile_pass(forward_, geometry_, WeightUse::forward, x, w, y, bias, relu, threads, use);
+  }
+  template <class Use>
+  void for_each_input_gradient(const TensorView<const T>& d_y, const MatrixView<const T>& w,
+                               const TensorView<T>& d_x, int threads, const Use& use) const {
+    for_each_tile_pass(input_gradient_, flipped_convolution(geometry_), WeightUse::input_gradient,
+                       d_y, w, d_x, {}, false, threads, use);
+  }
+  template <class Use>
+  void for_each_weight_gradient(const TensorView<const T>& x, const TensorView<const T>& d_y,
+                                const MatrixView<T>& d_w, const Use& use) const {
+    with_algorithm<T>(forward_, [&](auto algorithm) {
+      using Algorithm = decltype(algorithm);
+      for (index_t group = 0; group < geometry_.groups; ++group) {
+        use(TileWeightGradient<Algorithm, T>(tile_grid<Algorithm>(geometry_), group_of(x, group),
+                                             group_of(d_y, group), filters_of(d_w, group)));
+      }
+    });
+  }
+
+  ConvGeometry geometry_;
+  Form forward_;
+  Form input_gradient_;
+};
+
+}  // namespace exact
+ADR_NAMESPACE_END

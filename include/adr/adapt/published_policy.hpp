@@ -113,6 +113,7 @@ class PublishedPolicy final : public LayerPolicy {
         continue;
       }
       rung.config.seed = base_.seed;
+      rung.config.winograd = base_.winograd;
       rung.config.check_finite = base_.check_finite;
       rung.config.time_stages = base_.time_stages;
     }

@@ -131,6 +131,10 @@ struct ReuseConfig {
   /// variation that may be lost. Above 0 and below 1.
   double subspace_error = 0.05;
 
+  /// Whether exact passes of convolutions may use Winograd's algorithms, which are faster and round
+  /// more (docs/numerics.md); false keeps to the multiplications of the definition.
+  bool winograd = true;
+
   std::uint64_t seed = 1;
 
   /// After how many forward passes the true error of the output is measured on a few rows, each at
@@ -230,8 +234,8 @@ struct ReuseConfig {
   friend bool operator==(const ReuseConfig& a, const ReuseConfig& b) noexcept {
     return a.clusters_as(b) && a.input_gradient == b.input_gradient &&
            a.weight_gradient == b.weight_gradient && a.rounding_step == b.rounding_step &&
-           a.meter_interval == b.meter_interval && a.check_finite == b.check_finite &&
-           a.time_stages == b.time_stages;
+           a.winograd == b.winograd && a.meter_interval == b.meter_interval &&
+           a.check_finite == b.check_finite && a.time_stages == b.time_stages;
   }
   friend bool operator!=(const ReuseConfig& a, const ReuseConfig& b) noexcept { return !(a == b); }
 };

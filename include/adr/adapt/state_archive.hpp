@@ -104,6 +104,7 @@ class StateArchive {
     (*this)("subspace_error", config.subspace_error);
     (*this)("seed", config.seed);
     (*this)("meter_interval", config.meter_interval);
+    (*this)("winograd", config.winograd);
     (*this)("check_finite", config.check_finite);
     (*this)("time_stages", config.time_stages);
     if (is_reading()) {

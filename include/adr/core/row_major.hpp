@@ -28,14 +28,14 @@ auto row_major(const Rows& rows, Context& context) {
   using View = decltype(rows.view(index_t{0}, index_t{0}, nullptr));
   using Element = std::remove_const_t<std::remove_pointer_t<decltype(View::data)>>;
   if (rows.in_place()) return rows.view(0, rows.rows(), nullptr);
-  constexpr index_t k_block_rows = 256;
+  constexpr index_t k_rows_at_once = 256;
   const MatrixView<Element> copy(
       context.workspace().template take<Element>(rows.rows() * rows.cols()), rows.rows(),
       rows.cols());
   parallel_for(
-      (copy.rows + k_block_rows - 1) / k_block_rows, context.threads(), [&](index_t b, int) {
-        const index_t first = b * k_block_rows;
-        rows.load(first, 0, copy.middle_rows(first, std::min(k_block_rows, copy.rows - first)));
+      (copy.rows + k_rows_at_once - 1) / k_rows_at_once, context.threads(), [&](index_t b, int) {
+        const index_t first = b * k_rows_at_once;
+        rows.load(first, 0, copy.middle_rows(first, std::min(k_rows_at_once, copy.rows - first)));
       });
   return View(copy);
 }

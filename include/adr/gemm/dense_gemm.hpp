@@ -33,6 +33,9 @@ class DenseGemm {
   /// Multiplies with the given callable.
   explicit DenseGemm(GemmFunction<T> function) : function_(std::move(function)) {}
 
+  /// Whether the user brought the product.
+  [[nodiscard]] bool is_users_own() const noexcept { return static_cast<bool>(function_); }
+
   void operator()(const GemmFactor<T>& a, const GemmFactor<T>& b, Update update,
                   const GemmResult<T>& result) const {
     if (result.transposed) {

@@ -24,6 +24,7 @@
 #include "adr/core/vector_map.hpp"
 #include "adr/gemm/dense_convolution.hpp"
 #include "adr/gemm/dense_gemm.hpp"
+#include "adr/nn/dense_passes.hpp"
 #include "adr/nn/operands.hpp"
 #include "adr/nn/output_error_meter.hpp"
 #include "adr/nn/pass_timer.hpp"
@@ -82,6 +83,7 @@ class LayerProduct {
     const std::string problem = config.validate(shape.columns);
     detail::require(problem.empty(), "ReuseConfig: ", problem);
     if (state_ && config == config_) return;
+    if (!state_ || config.winograd != config_.winograd) allow_winograd(shape, config.winograd);
     if (can_change_in_place(config)) {
       config_ = config;
       state_->gradients.set_config(config);
@@ -124,20 +126,22 @@ class LayerProduct {
     return shape;
   }
 
+  /// Other products than the library's own are used for convolutions too, which are unfolded then.
   void set_dense_gemm(DenseGemm<T> gemm) {
     gemm_ = std::move(gemm);
+    dense_.set_own_products(gemm_.is_users_own());
     state_->rows.set_dense_gemm(gemm_);
   }
-  /// Computes the dense passes, but not those that take the place of others; null: DenseGemm does.
+  /// Computes the dense passes in the place of the library's own exact ones, but not those that
+  /// take the place of reusing ones that could not be used; null: the library's own again.
   /// Requires: operands that are the images of a convolution of one group, weights with a row per
   /// output (asserted), which is the only order that a DenseConvolution knows.
   void set_dense_convolution(std::shared_ptr<DenseConvolution<T>> convolution) noexcept {
-    dense_convolution_ = std::move(convolution);
+    convolution_ = std::move(convolution);
+    dense_.set_convolution(convolution_);
   }
   /// Whether `backward` makes d_input zero itself, where it has to be.
-  [[nodiscard]] bool clears_input_gradient() const noexcept {
-    return dense_convolution_ != nullptr;
-  }
+  [[nodiscard]] bool clears_input_gradient() const noexcept { return dense_.takes_images(); }
 
   /// Forgets what earlier batches left behind: the cluster cache, the estimated mean, and learned
   /// clusters, which the next pass fits anew unless they are frozen.
@@ -177,7 +181,8 @@ class LayerProduct {
     if (state_->shared) {
       bytes = std::max(bytes, state_->shared->forward_workspace_bytes(map, thread_count));
     }
-    const bool by_rows = config_.method != Method::dense || dense_convolution(map) == nullptr;
+    bytes = std::max(bytes, dense_.workspace_bytes(map.rows(), thread_count));
+    const bool by_rows = config_.method != Method::dense || !dense_.take_images(map.rows());
     if ((!state_->shared || !clusters_usable_) && by_rows) {
       bytes = std::max(bytes, state_->rows.forward_workspace_bytes(thread_count));
     }
@@ -216,24 +221,25 @@ class LayerProduct {
     return {shape_,
             state_->shared ? &*state_->shared : nullptr,
             gemm_,
-            dense_convolution(map),
+            dense_.take_images(map.rows()) ? &dense_ : nullptr,
             clusters_usable_,
             map};
   }
-  /// Null also for an empty batch, which an implementation need not know.
-  [[nodiscard]] DenseConvolution<T>* dense_convolution(const VectorMap& map) const noexcept {
-    return map.rows() > 0 ? dense_convolution_.get() : nullptr;
+  void allow_winograd(const ProductShape& shape, bool allowed) {
+    dense_ = DensePasses<T>(shape.convolution, allowed);
+    dense_.set_convolution(convolution_);
+    dense_.set_own_products(gemm_.is_users_own());
   }
 
   template <class Input, class Output>
   void forward_dense(const Input& input, const GemmFactor<T>& weights,
                      const VectorView<const T>& bias, const Output& output, Context& context) {
     if constexpr (k_is_images<Input>) {
-      if (DenseConvolution<T>* convolution = dense_convolution(map_)) {
+      if (dense_.take_images(map_.rows())) {
         stats_.reset();
         StageClock clock(config_.time_stages ? &stats_.forward_times : nullptr);
         ADR_ASSERT(weights.transposed, "a convolution's weights have a row per output");
-        convolution->forward(input.images, weights.matrix, bias, output.images);
+        dense_.forward(input, weights.matrix, bias, output, context);
         clock.finish(Stage::dense);
         stats_.forward = {shape_.dense_work(map_.rows()), shape_.dense_work(map_.rows())};
         return;
@@ -265,7 +271,8 @@ class LayerProduct {
   ProductShape shape_;
   ReuseConfig config_;
   DenseGemm<T> gemm_;
-  std::shared_ptr<DenseConvolution<T>> dense_convolution_;
+  std::shared_ptr<DenseConvolution<T>> convolution_;  ///< the user's, if any
+  DensePasses<T> dense_;
   std::optional<ProductState<T>> state_;
   VectorMap map_;
   bool has_forward_ = false;

@@ -16,8 +16,8 @@
 #include "adr/core/types.hpp"
 #include "adr/core/vector_map.hpp"
 #include "adr/gemm/centroid_gemm.hpp"
-#include "adr/gemm/dense_convolution.hpp"
 #include "adr/gemm/dense_gemm.hpp"
+#include "adr/nn/dense_passes.hpp"
 #include "adr/nn/gradient_forms.hpp"
 #include "adr/nn/operands.hpp"
 #include "adr/nn/own_cluster_gradient.hpp"
@@ -35,7 +35,7 @@ struct ForwardState {
   const ProductShape& shape;
   const SharedProduct<T>* shared;  ///< null for the methods that work on unfolded rows
   const DenseGemm<T>& gemm;
-  DenseConvolution<T>* dense;  ///< null: exact gradients by rows
+  const DensePasses<T>* dense;  ///< null: exact gradients by rows
   bool clusters_usable;
   VectorMap map;
 };
@@ -98,7 +98,7 @@ class ProductGradients {
   }
 
   /// Computes d_weights (unless empty) and adds to d_input (unless NoOperand), which must be zero
-  /// unless there is a DenseConvolution. Errors: std::bad_alloc, and those of a DenseConvolution.
+  /// unless there are DensePasses. Errors: std::bad_alloc, and those of a DenseConvolution.
   template <class Input, class Output, class InputOperand>
   void compute(const ForwardState<T>& forward, ReuseProduct<T>& rows, const Input& input,
                const GemmFactor<T>& weights, const Output& d_output, const GemmResult<T>& d_weights,
@@ -137,8 +137,8 @@ class ProductGradients {
     compute_by_rows(forms, forward, rows, input, weights, d_output.rows(), d_weights, d_input,
                     context, stats, timer);
     if constexpr (k_is_images<Input>) {
-      compute_by_convolution(forms, forward, input, weights, d_output, d_weights, d_input, stats,
-                             times, timer);
+      compute_by_convolution(forms, forward, input, weights, d_output, d_weights, d_input, context,
+                             stats, times, timer);
     }
     if (forward.shared != nullptr && forms.weights == WeightGradient::clusters) {
       forward.shared->weight_gradient(pixels, d_weights, forward.gemm, context, times);
@@ -268,13 +268,13 @@ class ProductGradients {
   static void compute_by_convolution(const GradientForms& forms, const ForwardState<T>& forward,
                                      const Input& input, const GemmFactor<T>& weights,
                                      const Output& d_output, const GemmResult<T>& d_weights,
-                                     const InputOperand& d_input, ReuseStats& stats,
-                                     StageTimes* times, PassTimer& timer) {
+                                     const InputOperand& d_input, Context& context,
+                                     ReuseStats& stats, StageTimes* times, PassTimer& timer) {
     if (forward.dense == nullptr) return;
     StageClock clock(times);
     if (forms.weights == WeightGradient::exact) {
       ADR_ASSERT(d_weights.transposed, "a convolution's weights have a row per output");
-      forward.dense->weight_gradient(input.images, d_output.images, d_weights.matrix);
+      forward.dense->weight_gradient(input, d_output, d_weights.matrix, context);
       clock.finish(Stage::dense);
       stats.weight_gradient.multiply_adds_done = forward.shape.dense_work(forward.map.rows());
       stats.seconds.weight_gradient += timer.lap();
@@ -282,7 +282,7 @@ class ProductGradients {
     if constexpr (!std::is_same_v<InputOperand, NoOperand>) {
       if (forms.input == InputGradient::exact) {
         ADR_ASSERT(weights.transposed, "a convolution's weights have a row per output");
-        forward.dense->input_gradient(d_output.images, weights.matrix, d_input.images);
+        forward.dense->input_gradient(d_output, weights.matrix, d_input, context);
         clock.finish(Stage::dense);
         stats.input_gradient.multiply_adds_done = forward.shape.dense_work(forward.map.rows());
         stats.seconds.input_gradient += timer.lap();

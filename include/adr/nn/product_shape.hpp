@@ -1,6 +1,8 @@
 // Which neuron vectors a product can share: the same numbers for convolutions and plain products.
 #pragma once
 
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include "adr/core/errors.hpp"
@@ -54,6 +56,8 @@ struct ProductShape {
   /// columns where there is no flipped convolution.
   VectorShape pixels;
   VectorShape flipped;
+  /// The convolution, where one group is all of it.
+  std::optional<ConvGeometry> convolution;
 
   /// Multiply-adds of the dense product.
   [[nodiscard]] double dense_work(index_t rows) const noexcept {
@@ -67,6 +71,7 @@ inline ProductShape product_shape(const ConvGeometry& geometry, NeuronVectorKind
   shape.columns = geometry.columns();
   shape.outputs = geometry.group_out_channels();
   shape.input = vector_shape(geometry, wanted);
+  if (geometry.groups == 1) shape.convolution = geometry;
   if (has_flipped_convolution(geometry)) {
     shape.pixels = vector_shape(geometry, NeuronVectorKind::pixel);
     shape.flipped = vector_shape(flipped_convolution(geometry), NeuronVectorKind::pixel);

@@ -106,13 +106,15 @@ class ReuseConv2d final : public AdaptiveLayer {
     shape.channels_last = geometry_.layout == Layout::nhwc;
     return shape;
   }
+  /// Other products than the library's own; convolutions are unfolded for them.
   void set_dense_gemm(const DenseGemm<T>& gemm) {
     for (auto& group : groups_) group.set_dense_gemm(gemm);
   }
   /// Lets the given implementation compute the dense passes of a convolution of one group: those of
   /// Method::dense, and with any method the gradients that are dense (InputGradient::exact,
-  /// WeightGradient::exact). Null: unfolding and DenseGemm, as at first; so it stays with several
-  /// groups, for an empty batch, and where a forward pass falls back to the dense product.
+  /// WeightGradient::exact). Null: the library's own exact convolution, as at first. With several
+  /// groups, for an empty batch, and where a forward pass falls back to the dense product, images
+  /// are unfolded.
   void set_dense_convolution(std::shared_ptr<DenseConvolution<T>> convolution) {
     if (geometry_.groups == 1) groups_.front().set_dense_convolution(std::move(convolution));
   }

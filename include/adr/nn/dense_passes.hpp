@@ -1,0 +1,78 @@
+// What computes the passes of a convolution in which nothing is reused: the user's own
+// implementation, or the library's exact one.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "adr/core/context.hpp"
+#include "adr/core/types.hpp"
+#include "adr/exact/convolution_passes.hpp"
+#include "adr/gemm/dense_convolution.hpp"
+#include "adr/nn/operands.hpp"
+#include "adr/unfold/conv_geometry.hpp"
+
+ADR_NAMESPACE_BEGIN
+
+/// The dense passes over images. Where there are none (matrices, several groups, a DenseGemm of the
+/// user's own), the product works on rows. Thread-safety: none.
+template <class T>
+class DensePasses {
+ public:
+  DensePasses() = default;
+  /// geometry: null for matrices and for several groups.
+  DensePasses(const std::optional<ConvGeometry>& geometry, bool allow_winograd) {
+    if (geometry) exact_.emplace(*geometry, allow_winograd);
+  }
+
+  /// Null: the library's own.
+  void set_convolution(std::shared_ptr<DenseConvolution<T>> convolution) noexcept {
+    user_ = std::move(convolution);
+  }
+  /// Whether the user has products of his own, for which images are unfolded.
+  void set_own_products(bool own) noexcept { own_products_ = own; }
+
+  /// Whether images are convolved as they are. An empty batch never is, because an implementation
+  /// need not know it.
+  [[nodiscard]] bool take_images(index_t rows) const noexcept { return rows > 0 && takes_images(); }
+  [[nodiscard]] bool takes_images() const noexcept {
+    return user_ != nullptr || (exact_ && !own_products_);
+  }
+
+  /// Bytes of scratch of the context that a pass of `rows` rows may take.
+  [[nodiscard]] std::size_t workspace_bytes(index_t rows, int threads) const {
+    if (user_ != nullptr || !take_images(rows)) return 0;
+    return exact_->workspace_bytes(rows / exact_->geometry().out_pixels(), threads);
+  }
+
+  /// Requires, for all passes: take_images.
+  void forward(const ConvInput<const T>& input, const MatrixView<const T>& weights,
+               const VectorView<const T>& bias, const ConvOutput<T>& output,
+               Context& context) const {
+    if (user_ != nullptr) return user_->forward(input.images, weights, bias, output.images);
+    exact_->forward(input.images, weights, bias, false, output.images, context);
+  }
+  void weight_gradient(const ConvInput<const T>& input, const ConvOutput<const T>& d_output,
+                       const MatrixView<T>& d_weights, Context& context) const {
+    if (user_ != nullptr) {
+      return user_->weight_gradient(input.images, d_output.images, d_weights);
+    }
+    exact_->weight_gradient(input.images, d_output.images, d_weights, context);
+  }
+  void input_gradient(const ConvOutput<const T>& d_output, const MatrixView<const T>& weights,
+                      const ConvInput<T>& d_input, Context& context) const {
+    if (user_ != nullptr) {
+      return user_->input_gradient(d_output.images, weights, d_input.images);
+    }
+    exact_->input_gradient(d_output.images, weights, d_input.images, context);
+  }
+
+ private:
+  std::shared_ptr<DenseConvolution<T>> user_;
+  std::optional<exact::ConvolutionPasses<T>> exact_;
+  bool own_products_ = false;
+};
+
+ADR_NAMESPACE_END

@@ -1,6 +1,6 @@
 // What everything dense is computed with, strongest first: what this build has decides.
 // "fastest" takes, layer by layer and pass by pass, the fastest of oneDNN's convolutions and
-// unfolding with a product.
+// unfolding with a product, and of the products the fastest for each shape.
 #pragma once
 
 #include <functional>
@@ -11,6 +11,7 @@
 
 #include "adr/gemm/dense_convolution.hpp"
 #include "adr/gemm/dense_gemm.hpp"
+#include "adr/gemm/fastest_gemm.hpp"
 #include "adr/nn/fastest_convolution.hpp"
 #include "adr/nn/unfolded_convolution.hpp"
 #include "adr/unfold/conv_geometry.hpp"
@@ -20,6 +21,7 @@
 #include "adr/gemm/cblas_gemm.hpp"
 #endif
 #if defined(TRAINING_HAS_ONEDNN)
+#include "adr/gemm/onednn_gemm.hpp"
 #include "adr/onednn.hpp"
 #endif
 
@@ -37,20 +39,33 @@ inline std::vector<std::string> dense_backends() {
   };
 }
 
+/// All products of this build, Eigen's first and the one that is the strongest on most machines
+/// last.
+template <class T>
+std::vector<adr::DenseGemm<T>> dense_products() {
+  std::vector<adr::DenseGemm<T>> products(1);
+#if defined(TRAINING_HAS_ONEDNN)
+  if constexpr (std::is_same_v<T, float>) products.push_back(adr::onednn_gemm());
+#endif
+#if defined(TRAINING_HAS_OPENBLAS)
+  // The library runs one product per thread; threads inside each product would fight over the
+  // cores.
+  openblas_set_num_threads(1);
+  products.push_back(adr::cblas_gemm<T>());
+#endif
+  return products;
+}
+
 /// The product of everything that is no convolution, and of convolutions where the backend has none
-/// of its own: the backend's, or the strongest there is.
+/// of its own: of "fastest" the fastest for each shape, else the backend's or the strongest.
 template <class T>
 adr::DenseGemm<T> dense_gemm(const std::string& backend) {
-#if defined(TRAINING_HAS_OPENBLAS)
-  if (backend != "eigen") {
-    // The library runs one product per thread; threads inside each product would fight over the
-    // cores.
-    openblas_set_num_threads(1);
-    return adr::cblas_gemm<T>();
-  }
-#endif
+  if (backend == "eigen") return {};
+#if !defined(TRAINING_HAS_OPENBLAS)
   require(backend != "openblas", "--dense-backend is not part of this build: ", backend);
-  return {};
+#endif
+  const std::vector<adr::DenseGemm<T>> products = dense_products<T>();
+  return backend == "fastest" ? adr::fastest_gemm<T>(products) : products.back();
 }
 
 /// Makes the dense convolution of a layer; null where unfolding and the product do.

@@ -37,7 +37,7 @@ RESTRICTED = {
         "cluster/leading_axes.hpp", "cluster/principal_axes.hpp", "cluster/product_metric.hpp",
         "core/one_eigen_thread.hpp", "eigen.hpp"},
     r"cblas": {"gemm/cblas_gemm.hpp"},
-    r"(oneapi/dnnl/)?dnnl": {"onednn.hpp", "gemm/onednn_plan.hpp"},
+    r"(oneapi/dnnl/)?dnnl": {"onednn.hpp", "gemm/onednn_plan.hpp", "gemm/onednn_gemm.hpp"},
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 

@@ -23,7 +23,8 @@ inline double measure_fma_peak() {
   double best = 0;
   for (int run = 0; run < k_runs; ++run) {
     Batch chains[k_chains];
-    for (Batch& chain : chains) chain = summand;
+    // Of different values, or the compiler would compute one for all.
+    for (int i = 0; i < k_chains; ++i) chains[i] = Batch::broadcast(0.25F * static_cast<float>(i));
     const Clock::time_point start = Clock::now();
     for (int i = 0; i < k_repetitions; ++i) {
       for (Batch& chain : chains) chain = multiply_add(chain, factor, summand);

@@ -18,11 +18,8 @@
 #include "adr/gemm/dense_convolution.hpp"
 #include "adr/gemm/dense_gemm.hpp"
 #include "adr/gemm/dense_product.hpp"
-<<<<<<< HEAD
-#include "adr/nn/exact_convolution.hpp"
-=======
 #include "adr/gemm/fastest_gemm.hpp"
->>>>>>> wt-bench
+#include "adr/nn/exact_convolution.hpp"
 #include "adr/nn/fastest_convolution.hpp"
 #include "adr/nn/reuse_conv2d.hpp"
 #include "adr/nn/reuse_linear.hpp"

@@ -1,6 +1,7 @@
-// What everything dense is computed with, strongest first: what this build has decides.
-// "fastest" takes, layer by layer and pass by pass, the fastest of oneDNN's convolutions and
-// unfolding with a product, and of the products the fastest for each shape.
+// What everything dense is computed with. "exact" is the library itself, "direct" the same without
+// Winograd's algorithms; the others are packages, as this build has them. "fastest" takes, layer by
+// layer and pass by pass, the fastest package: oneDNN's convolutions or unfolding with a product,
+// and of the products the fastest for each shape.
 #pragma once
 
 #include <functional>
@@ -29,21 +30,23 @@ namespace training {
 
 inline std::vector<std::string> dense_backends() {
   return {
+    "exact", "direct",
 #if defined(TRAINING_HAS_ONEDNN)
-    "fastest", "onednn",
+        "fastest", "onednn",
 #endif
 #if defined(TRAINING_HAS_OPENBLAS)
-        "openblas",
+        "openblas"
 #endif
-        "eigen"
   };
 }
 
-/// All products of this build, Eigen's first and the one that is the strongest on most machines
-/// last.
+/// Whether exact convolutions may use Winograd's algorithms.
+inline bool allows_winograd(const std::string& backend) { return backend != "direct"; }
+
+/// The products of the packages of this build, the one that is the strongest on most machines last.
 template <class T>
-std::vector<adr::DenseGemm<T>> dense_products() {
-  std::vector<adr::DenseGemm<T>> products(1);
+std::vector<adr::DenseGemm<T>> package_products() {
+  std::vector<adr::DenseGemm<T>> products;
 #if defined(TRAINING_HAS_ONEDNN)
   if constexpr (std::is_same_v<T, float>) products.push_back(adr::onednn_gemm());
 #endif
@@ -60,15 +63,13 @@ std::vector<adr::DenseGemm<T>> dense_products() {
 /// of its own: of "fastest" the fastest for each shape, else the backend's or the strongest.
 template <class T>
 adr::DenseGemm<T> dense_gemm(const std::string& backend) {
-  if (backend == "eigen") return {};
-#if !defined(TRAINING_HAS_OPENBLAS)
-  require(backend != "openblas", "--dense-backend is not part of this build: ", backend);
-#endif
-  const std::vector<adr::DenseGemm<T>> products = dense_products<T>();
+  if (backend == "exact" || backend == "direct") return {};
+  const std::vector<adr::DenseGemm<T>> products = package_products<T>();
+  require(!products.empty(), "--dense-backend is not part of this build: ", backend);
   return backend == "fastest" ? adr::fastest_gemm<T>(products) : products.back();
 }
 
-/// Makes the dense convolution of a layer; null where unfolding and the product do.
+/// Makes the dense convolution of a layer; null where the library or its unfolding does.
 template <class T>
 using ConvolutionMaker =
     std::function<std::shared_ptr<adr::DenseConvolution<T>>(const adr::ConvGeometry&)>;

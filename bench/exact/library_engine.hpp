@@ -36,8 +36,8 @@ class LibraryEngine : public Convolution {
   [[nodiscard]] std::string config(const PassParts& parts) const override {
     const auto& passes = convolution_.passes();
     return adr::exact::to_string(parts.input_gradient && !parts.forward
-                                     ? passes.input_gradient_form()
-                                     : passes.forward_form());
+                                     ? passes.input_gradient_form(tensors_.batch())
+                                     : passes.forward_form(tensors_.batch()));
   }
 
  private:

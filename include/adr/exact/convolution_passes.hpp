@@ -22,7 +22,7 @@ namespace exact {
 ///
 /// Math: y = x * w + bias (and its positive part with relu), d_w and d_x its gradients; results are
 /// replaced. Shapes, layouts: those of DenseConvolution, any number of groups, any batch. Forms:
-/// those of choose_form; allow_winograd = false keeps to direct products. Errors: F(4x4, ...)
+/// those of choose_form; Winograd::never keeps to direct products. Errors: F(4x4, ...)
 /// rounds to about 1e-6 to 5e-6 of the root mean square of the result, other forms less
 /// (docs/numerics.md); with tiles an input that is not finite spoils all outputs of its tiles.
 /// Requires: a valid geometry, matching shapes, results that overlap no operand. Scratch: at most
@@ -32,23 +32,29 @@ namespace exact {
 template <class T>
 class ConvolutionPasses {
  public:
-  explicit ConvolutionPasses(const ConvGeometry& geometry, bool allow_winograd = true)
-      : geometry_(geometry),
-        forward_(choose_form<T>(geometry, allow_winograd)),
-        input_gradient_(has_flipped_convolution(geometry)
-                            ? choose_form<T>(flipped_convolution(geometry), allow_winograd)
-                            : Form::direct) {}
+  explicit ConvolutionPasses(const ConvGeometry& geometry,
+                             Winograd winograd = Winograd::where_it_pays)
+      : geometry_(geometry), winograd_(winograd) {}
 
   [[nodiscard]] const ConvGeometry& geometry() const noexcept { return geometry_; }
-  [[nodiscard]] Form forward_form() const noexcept { return forward_; }
-  [[nodiscard]] Form weight_gradient_form() const noexcept { return forward_; }
-  [[nodiscard]] Form input_gradient_form() const noexcept { return input_gradient_; }
+  [[nodiscard]] Form forward_form(index_t batch) const noexcept {
+    return choose_form<T>(geometry_, winograd_, batch);
+  }
+  [[nodiscard]] Form weight_gradient_form(index_t batch) const noexcept {
+    return forward_form(batch);
+  }
+  [[nodiscard]] Form input_gradient_form(index_t batch) const noexcept {
+    return has_flipped_convolution(geometry_)
+               ? choose_form<T>(flipped_convolution(geometry_), winograd_, batch)
+               : Form::direct;
+  }
 
-  /// kept: weights that keep_weights has transformed, or null; they take the place of w.
+  /// kept: weights that keep_weights has transformed, or null; they take the place of w where the
+  /// form is not direct.
   void forward(const TensorView<const T>& x, const MatrixView<const T>& w,
                const VectorView<const T>& bias, bool relu, const TensorView<T>& y, Context& context,
                const T* kept = nullptr) const {
-    if (forward_ == Form::direct) {
+    if (forward_form(x.batch) == Form::direct) {
       context.workspace().reserve(
           direct_forward_workspace_bytes<T>(geometry_, x.batch, context.threads()));
       direct_forward(geometry_, x, w, bias, y, context, relu);
@@ -62,7 +68,7 @@ class ConvolutionPasses {
 
   void weight_gradient(const TensorView<const T>& x, const TensorView<const T>& d_y,
                        const MatrixView<T>& d_w, Context& context) const {
-    if (forward_ == Form::direct || x.batch == 0) {
+    if (weight_gradient_form(x.batch) == Form::direct || x.batch == 0) {
       context.workspace().reserve(
           direct_weight_gradient_workspace_bytes<T>(geometry_, x.batch, context.threads()));
       direct_weight_gradient(geometry_, x, d_y, d_w, context);
@@ -76,7 +82,7 @@ class ConvolutionPasses {
 
   void input_gradient(const TensorView<const T>& d_y, const MatrixView<const T>& w,
                       const TensorView<T>& d_x, Context& context) const {
-    if (input_gradient_ == Form::direct) {
+    if (input_gradient_form(d_y.batch) == Form::direct) {
       context.workspace().reserve(
           direct_input_gradient_workspace_bytes<T>(geometry_, d_y.batch, context.threads()));
       direct_input_gradient(geometry_, d_y, w, d_x, context);
@@ -88,50 +94,58 @@ class ConvolutionPasses {
     });
   }
 
-  /// Elements of the transformed weights of all groups; 0 for the direct form, which keeps none.
+  /// Elements of the transformed weights of all groups; 0 where every batch is direct, which keeps
+  /// none.
   [[nodiscard]] index_t kept_size() const {
     index_t size = 0;
-    if (forward_ != Form::direct) {
-      for_each_forward(no_images<const T>(), no_weights(), no_images<T>(), {}, false, 1,
-                       [&](const auto& pass, index_t) { size += pass.kept_size(); });
-    }
+    for_each_kept(no_weights(), 1, [&](const auto& pass, index_t) { size += pass.kept_size(); });
     return size;
   }
   /// Transforms the weights for forward passes to come into kept[0 ... kept_size()).
   void keep_weights(const MatrixView<const T>& w, T* kept, int threads) const {
-    if (forward_ == Form::direct) return;
-    for_each_forward(no_images<const T>(), w, no_images<T>(), {}, false, threads,
-                     [&](const auto& pass, index_t group) {
-                       pass.keep_weights(kept + group * pass.kept_size());
-                     });
+    for_each_kept(w, threads, [&](const auto& pass, index_t group) {
+      pass.keep_weights(kept + group * pass.kept_size());
+    });
   }
 
-  /// Bytes of scratch that the most demanding pass takes.
-  [[nodiscard]] std::size_t workspace_bytes(index_t batch, int threads) const {
+  /// Bytes of scratch of the context that each pass takes.
+  [[nodiscard]] std::size_t forward_workspace_bytes(index_t batch, int threads,
+                                                    bool kept = false) const {
+    if (forward_form(batch) == Form::direct) {
+      return direct_forward_workspace_bytes<T>(geometry_, batch, threads);
+    }
     std::size_t bytes = 0;
-    const auto count = [&](std::size_t more) { bytes = std::max(bytes, more); };
-    const TensorView<const T> x = no_images<const T>(batch);
-    const TensorView<const T> y = no_outputs(batch);
-    const TensorView<T> x_result(nullptr, batch, x.channels, x.height, x.width, x.layout);
-    const TensorView<T> y_result(nullptr, batch, y.channels, y.height, y.width, y.layout);
-    if (forward_ == Form::direct) {
-      count(direct_forward_workspace_bytes<T>(geometry_, batch, threads));
-      count(direct_weight_gradient_workspace_bytes<T>(geometry_, batch, threads));
-    } else {
-      for_each_forward(x, no_weights(), y_result, {}, false, threads,
-                       [&](const auto& pass, index_t) { count(pass.workspace_bytes(false)); });
-      for_each_weight_gradient(x, y,
-                               MatrixView<T>(nullptr, geometry_.out_channels, geometry_.columns()),
-                               [&](const auto& pass) { count(pass.workspace_bytes(threads)); });
-    }
-    if (input_gradient_ == Form::direct) {
-      count(direct_input_gradient_workspace_bytes<T>(geometry_, batch, threads));
-    } else {
-      for_each_input_gradient(y, no_weights(), x_result, threads, [&](const auto& pass, index_t) {
-        count(pass.workspace_bytes(false));
-      });
-    }
+    for_each_forward(
+        no_images<const T>(batch), no_weights(), no_outputs<T>(batch), {}, false, threads,
+        [&](const auto& pass, index_t) { bytes = std::max(bytes, pass.workspace_bytes(kept)); });
     return bytes;
+  }
+  [[nodiscard]] std::size_t weight_gradient_workspace_bytes(index_t batch, int threads) const {
+    if (weight_gradient_form(batch) == Form::direct) {
+      return direct_weight_gradient_workspace_bytes<T>(geometry_, batch, threads);
+    }
+    std::size_t bytes = 0;
+    const MatrixView<T> no_gradient(nullptr, geometry_.out_channels, geometry_.columns());
+    for_each_weight_gradient(
+        no_images<const T>(batch), no_outputs<const T>(batch), no_gradient,
+        [&](const auto& pass) { bytes = std::max(bytes, pass.workspace_bytes(threads)); });
+    return bytes;
+  }
+  [[nodiscard]] std::size_t input_gradient_workspace_bytes(index_t batch, int threads) const {
+    if (input_gradient_form(batch) == Form::direct) {
+      return direct_input_gradient_workspace_bytes<T>(geometry_, batch, threads);
+    }
+    std::size_t bytes = 0;
+    for_each_input_gradient(
+        no_outputs<const T>(batch), no_weights(), no_images<T>(batch), threads,
+        [&](const auto& pass, index_t) { bytes = std::max(bytes, pass.workspace_bytes(false)); });
+    return bytes;
+  }
+  /// That of the most demanding one.
+  [[nodiscard]] std::size_t workspace_bytes(index_t batch, int threads) const {
+    return std::max({forward_workspace_bytes(batch, threads),
+                     weight_gradient_workspace_bytes(batch, threads),
+                     input_gradient_workspace_bytes(batch, threads)});
   }
 
  private:
@@ -140,7 +154,8 @@ class ConvolutionPasses {
     return {nullptr,         batch, geometry_.in_channels, geometry_.in_height, geometry_.in_width,
             geometry_.layout};
   }
-  [[nodiscard]] TensorView<const T> no_outputs(index_t batch) const {
+  template <class Element>
+  [[nodiscard]] TensorView<Element> no_outputs(index_t batch) const {
     return {nullptr,
             batch,
             geometry_.out_channels,
@@ -202,18 +217,26 @@ class ConvolutionPasses {
   void for_each_forward(const TensorView<const T>& x, const MatrixView<const T>& w,
                         const TensorView<T>& y, const VectorView<const T>& bias, bool relu,
                         int threads, const Use& use) const {
-    for_each_tile_pass(forward_, geometry_, WeightUse::forward, x, w, y, bias, relu, threads, use);
+    for_each_tile_pass(forward_form(x.batch), geometry_, WeightUse::forward, x, w, y, bias, relu,
+                       threads, use);
+  }
+  /// The form of kept weights is that of large batches.
+  template <class Use>
+  void for_each_kept(const MatrixView<const T>& w, int threads, const Use& use) const {
+    constexpr index_t k_large_batch = 1024;
+    for_each_forward(no_images<const T>(k_large_batch), w, no_outputs<T>(k_large_batch), {}, false,
+                     threads, use);
   }
   template <class Use>
   void for_each_input_gradient(const TensorView<const T>& d_y, const MatrixView<const T>& w,
                                const TensorView<T>& d_x, int threads, const Use& use) const {
-    for_each_tile_pass(input_gradient_, flipped_convolution(geometry_), WeightUse::input_gradient,
-                       d_y, w, d_x, {}, false, threads, use);
+    for_each_tile_pass(input_gradient_form(d_y.batch), flipped_convolution(geometry_),
+                       WeightUse::input_gradient, d_y, w, d_x, {}, false, threads, use);
   }
   template <class Use>
   void for_each_weight_gradient(const TensorView<const T>& x, const TensorView<const T>& d_y,
                                 const MatrixView<T>& d_w, const Use& use) const {
-    with_algorithm<T>(forward_, [&](auto algorithm) {
+    with_algorithm<T>(weight_gradient_form(x.batch), [&](auto algorithm) {
       using Algorithm = decltype(algorithm);
       for (index_t group = 0; group < geometry_.groups; ++group) {
         use(TileWeightGradient<Algorithm, T>(tile_grid<Algorithm>(geometry_), group_of(x, group),
@@ -223,8 +246,7 @@ class ConvolutionPasses {
   }
 
   ConvGeometry geometry_;
-  Form forward_;
-  Form input_gradient_;
+  Winograd winograd_;
 };
 
 }  // namespace exact

@@ -181,8 +181,10 @@ class LayerProduct {
     if (state_->shared) {
       bytes = std::max(bytes, state_->shared->forward_workspace_bytes(map, thread_count));
     }
-    bytes = std::max(bytes, dense_.workspace_bytes(map.rows(), thread_count));
     const bool by_rows = config_.method != Method::dense || !dense_.take_images(map.rows());
+    if (!by_rows) {
+      bytes = std::max(bytes, dense_.forward_workspace_bytes(map.rows(), thread_count));
+    }
     if ((!state_->shared || !clusters_usable_) && by_rows) {
       bytes = std::max(bytes, state_->rows.forward_workspace_bytes(thread_count));
     }

@@ -217,6 +217,15 @@ class ProductGradients {
     if (forward.shared != nullptr && forms.weights == WeightGradient::clusters) {
       bytes = std::max(bytes, forward.shared->weight_gradient_workspace_bytes(thread_count));
     }
+    const index_t row_count = forward.map.rows();
+    if (forward.dense != nullptr && forms.weights == WeightGradient::exact) {
+      bytes =
+          std::max(bytes, forward.dense->weight_gradient_workspace_bytes(row_count, thread_count));
+    }
+    if (forward.dense != nullptr && forms.input == InputGradient::exact) {
+      bytes =
+          std::max(bytes, forward.dense->input_gradient_workspace_bytes(row_count, thread_count));
+    }
     if (forms.sparse_weights()) {
       bytes = std::max(bytes, SparseGradients<T>::weight_gradient_workspace_bytes(
                                   forward.map, shape, thread_count));

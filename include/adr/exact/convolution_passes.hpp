@@ -48,6 +48,7 @@ class ConvolutionPasses {
   void forward(const TensorView<const T>& x, const MatrixView<const T>& w,
                const VectorView<const T>& bias, bool relu, const TensorView<T>& y, Context& context,
                const T* kept = nullptr) const {
+    if (x.batch == 0) return;
     if (forward_ == Form::direct) {
       context.workspace().reserve(
           direct_forward_workspace_bytes<T>(geometry_, x.batch, context.threads()));
@@ -62,7 +63,11 @@ class ConvolutionPasses {
 
   void weight_gradient(const TensorView<const T>& x, const TensorView<const T>& d_y,
                        const MatrixView<T>& d_w, Context& context) const {
-    if (forward_ == Form::direct || x.batch == 0) {
+    if (x.batch == 0) {
+      for (index_t m = 0; m < d_w.rows; ++m) std::fill_n(d_w.row(m), d_w.cols, T(0));
+      return;
+    }
+    if (forward_ == Form::direct) {
       context.workspace().reserve(
           direct_weight_gradient_workspace_bytes<T>(geometry_, x.batch, context.threads()));
       direct_weight_gradient(geometry_, x, d_y, d_w, context);
@@ -76,6 +81,7 @@ class ConvolutionPasses {
 
   void input_gradient(const TensorView<const T>& d_y, const MatrixView<const T>& w,
                       const TensorView<T>& d_x, Context& context) const {
+    if (d_y.batch == 0) return;
     if (input_gradient_ == Form::direct) {
       context.workspace().reserve(
           direct_input_gradient_workspace_bytes<T>(geometry_, d_y.batch, context.threads()));
@@ -109,6 +115,7 @@ class ConvolutionPasses {
   /// Bytes of scratch that the most demanding pass takes.
   [[nodiscard]] std::size_t workspace_bytes(index_t batch, int threads) const {
     std::size_t bytes = 0;
+    if (batch == 0) return bytes;
     const auto count = [&](std::size_t more) { bytes = std::max(bytes, more); };
     const TensorView<const T> x = no_images<const T>(batch);
     const TensorView<const T> y = no_outputs(batch);

@@ -6,10 +6,12 @@
 #include <iterator>
 #include <map>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "adr/exact/convolution_form.hpp"
 #include "adr/exact/tile_algorithms.hpp"
+#include "adr/exact/tile_forward.hpp"
 #include "adr/nn/exact_convolution.hpp"
 #include "support/catch.hpp"
 #include "support/conv_cases.hpp"
@@ -359,5 +361,69 @@ TEST_CASE("Weights are read where they lie, whatever their rows' stride", "") {
     CHECK(adr_test::same_bits(adr_test::elements_of(narrow.y), adr_test::elements_of(wide.y)));
     CHECK(adr_test::same_bits(adr_test::elements_of(narrow.d_w), adr_test::elements_of(wide.d_w)));
     CHECK(adr_test::same_bits(adr_test::elements_of(narrow.d_x), adr_test::elements_of(wide.d_x)));
+  }
+}
+
+TEST_CASE("A pass over a list of tiles writes those tiles and no others", "") {
+  Data data;
+  INFO(data);
+  namespace exact = adr::exact;
+  for (const Layout layout : {Layout::nchw, Layout::nhwc}) {
+    for (const auto& [form, size, taps] :
+         {std::tuple<Form, index_t, index_t>{Form::tile_4x3, 22, 3},
+          {Form::tile_2x3, 6, 3},
+          {Form::map_2x3, 2, 3},
+          {Form::tile_4x5, 19, 5}}) {
+      const ConvGeometry g = layer(9, size, size, 20, taps, taps / 2, layout);
+      REQUIRE(choose_form<float>(g, true) == form);
+      ConvCase<float> c(g, 40, data, {3, Start::misaligned});
+      ExactConvolution<float> convolution(g);
+      convolution.forward(c.x_view(), c.w_view(), c.bias.vector(), c.y_view());
+      const std::vector<float> whole = adr_test::elements_of(c.y);
+      constexpr float k_untouched = 12345;
+      for (const int threads : {1, 3}) {
+        INFO(Shown{g} << ", threads " << threads);
+        for (index_t n = 0; n < c.batch; ++n) {
+          std::fill_n(c.y.view().row(n), c.y.view().cols, k_untouched);
+        }
+        exact::with_algorithm<float>(form, [&](auto algorithm) {
+          using Algorithm = decltype(algorithm);
+          const auto grid = exact::tile_grid<Algorithm>(g);
+          std::vector<index_t> tiles;
+          for (index_t tile = 0; tile < 40 * grid.per_image(); ++tile) {
+            if (data.between(0, 2) > 0) tiles.push_back(tile);
+          }
+          const exact::GroupImages<const float> x = {c.x_view(), 0, g.in_channels};
+          const exact::GroupImages<float> y = {c.y_view(), 0, g.out_channels};
+          const exact::Filters<const float> filters = {c.w_view(), g.in_channels, layout};
+          const exact::Finish<float> finish = {c.bias.data(), false, false};
+          const exact::TileForward<Algorithm, float> pass(
+              grid, {tiles.data(), static_cast<index_t>(tiles.size())}, x, filters,
+              exact::WeightUse::forward, finish, y, threads);
+          adr::Context context(threads);
+          context.workspace().reserve(pass.workspace_bytes(false));
+          pass.run(context);
+          const TensorView<const float> all(whole.data(), c.batch, g.out_channels, g.out_height(),
+                                            g.out_width(), layout);
+          index_t wrong = 0;
+          for (index_t n = 0; n < c.batch; ++n) {
+            for (index_t m = 0; m < g.out_channels; ++m) {
+              for (index_t oy = 0; oy < g.out_height(); ++oy) {
+                for (index_t ox = 0; ox < g.out_width(); ++ox) {
+                  const index_t tile =
+                      (n * grid.rows + oy / grid.step) * grid.columns + ox / grid.step;
+                  const bool listed = std::binary_search(tiles.begin(), tiles.end(), tile);
+                  const float expected =
+                      listed ? adr::reference::element(all, n, m, oy, ox) : k_untouched;
+                  wrong += adr::reference::element(c.y_view(), n, m, oy, ox) != expected;
+                }
+              }
+            }
+          }
+          CHECK(wrong == 0);
+        });
+        CHECK(c.damage() == "");
+      }
+    }
   }
 }

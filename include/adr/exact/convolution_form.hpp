@@ -75,12 +75,16 @@ enum class Winograd {
   wherever_possible,  ///< for any batch and any number of channels: to compare, and for tests
 };
 
+/// A batch that has tiles enough for any form.
+inline constexpr index_t k_large_batch = 1024;
+
 /// The form of a forward pass over so many images, and of the weight gradient of the same geometry:
 /// that with the fewest multiplications, direct where tiles do not pay for their transforms. The
 /// form of an input gradient is that of the convolution which carries it back
 /// (flipped_convolution).
 template <class T>
-Form choose_form(const ConvGeometry& g, Winograd winograd, index_t batch) noexcept {
+Form choose_form(const ConvGeometry& g, Winograd winograd,
+                 index_t batch = k_large_batch) noexcept {
   if (!k_has_tiles<T> || winograd == Winograd::never) return Form::direct;
   if (g.kernel_height != g.kernel_width || g.stride_height != 1 || g.stride_width != 1 ||
       g.dilation_height != 1 || g.dilation_width != 1) {

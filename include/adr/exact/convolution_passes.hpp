@@ -37,13 +37,13 @@ class ConvolutionPasses {
       : geometry_(geometry), winograd_(winograd) {}
 
   [[nodiscard]] const ConvGeometry& geometry() const noexcept { return geometry_; }
-  [[nodiscard]] Form forward_form(index_t batch) const noexcept {
+  [[nodiscard]] Form forward_form(index_t batch = k_large_batch) const noexcept {
     return choose_form<T>(geometry_, winograd_, batch);
   }
-  [[nodiscard]] Form weight_gradient_form(index_t batch) const noexcept {
+  [[nodiscard]] Form weight_gradient_form(index_t batch = k_large_batch) const noexcept {
     return forward_form(batch);
   }
-  [[nodiscard]] Form input_gradient_form(index_t batch) const noexcept {
+  [[nodiscard]] Form input_gradient_form(index_t batch = k_large_batch) const noexcept {
     return has_flipped_convolution(geometry_)
                ? choose_form<T>(flipped_convolution(geometry_), winograd_, batch)
                : Form::direct;
@@ -54,6 +54,7 @@ class ConvolutionPasses {
   void forward(const TensorView<const T>& x, const MatrixView<const T>& w,
                const VectorView<const T>& bias, bool relu, const TensorView<T>& y, Context& context,
                const T* kept = nullptr) const {
+    if (x.batch == 0) return;
     if (forward_form(x.batch) == Form::direct) {
       context.workspace().reserve(
           direct_forward_workspace_bytes<T>(geometry_, x.batch, context.threads()));
@@ -68,7 +69,11 @@ class ConvolutionPasses {
 
   void weight_gradient(const TensorView<const T>& x, const TensorView<const T>& d_y,
                        const MatrixView<T>& d_w, Context& context) const {
-    if (weight_gradient_form(x.batch) == Form::direct || x.batch == 0) {
+    if (x.batch == 0) {
+      for (index_t m = 0; m < d_w.rows; ++m) std::fill_n(d_w.row(m), d_w.cols, T(0));
+      return;
+    }
+    if (weight_gradient_form(x.batch) == Form::direct) {
       context.workspace().reserve(
           direct_weight_gradient_workspace_bytes<T>(geometry_, x.batch, context.threads()));
       direct_weight_gradient(geometry_, x, d_y, d_w, context);
@@ -82,6 +87,7 @@ class ConvolutionPasses {
 
   void input_gradient(const TensorView<const T>& d_y, const MatrixView<const T>& w,
                       const TensorView<T>& d_x, Context& context) const {
+    if (d_y.batch == 0) return;
     if (input_gradient_form(d_y.batch) == Form::direct) {
       context.workspace().reserve(
           direct_input_gradient_workspace_bytes<T>(geometry_, d_y.batch, context.threads()));
@@ -111,6 +117,7 @@ class ConvolutionPasses {
   /// Bytes of scratch of the context that each pass takes.
   [[nodiscard]] std::size_t forward_workspace_bytes(index_t batch, int threads,
                                                     bool kept = false) const {
+    if (batch == 0) return 0;
     if (forward_form(batch) == Form::direct) {
       return direct_forward_workspace_bytes<T>(geometry_, batch, threads);
     }
@@ -121,6 +128,7 @@ class ConvolutionPasses {
     return bytes;
   }
   [[nodiscard]] std::size_t weight_gradient_workspace_bytes(index_t batch, int threads) const {
+    if (batch == 0) return 0;
     if (weight_gradient_form(batch) == Form::direct) {
       return direct_weight_gradient_workspace_bytes<T>(geometry_, batch, threads);
     }
@@ -132,6 +140,7 @@ class ConvolutionPasses {
     return bytes;
   }
   [[nodiscard]] std::size_t input_gradient_workspace_bytes(index_t batch, int threads) const {
+    if (batch == 0) return 0;
     if (input_gradient_form(batch) == Form::direct) {
       return direct_input_gradient_workspace_bytes<T>(geometry_, batch, threads);
     }
@@ -223,7 +232,6 @@ class ConvolutionPasses {
   /// The form of kept weights is that of large batches.
   template <class Use>
   void for_each_kept(const MatrixView<const T>& w, int threads, const Use& use) const {
-    constexpr index_t k_large_batch = 1024;
     for_each_forward(no_images<const T>(k_large_batch), w, no_outputs<T>(k_large_batch), {}, false,
                      threads, use);
   }

@@ -29,7 +29,7 @@ class ExactConvolution final : public DenseConvolution<T> {
 
   [[nodiscard]] const exact::ConvolutionPasses<T>& passes() const noexcept { return passes_; }
 
-  /// Whether forward passes end in y = max(y, 0), NaN included.
+  /// Whether forward passes end in y = y < 0 ? 0 : y, so that a NaN stays one.
   void set_relu(bool relu) noexcept { relu_ = relu; }
 
   /// Transforms the weights once: until forget_weights, forward passes use what they were then and

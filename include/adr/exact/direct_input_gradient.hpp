@@ -52,10 +52,10 @@ struct FoldTask {
         for (index_t b = 0; b < parts.blocks(); ++b) {
           const IndexRange terms = parts.block_terms(b);
           const index_t step = panel_stride(terms.size(), k_width);
-          multiply_by_panels<Orientation::as_is>(
-              gradients(image, first, rows, group, terms, memory), rows,
-              packed + parts.block_place(b) + c / k_width * step, step, terms.size(), cols,
-              result.data, result.row_stride, b == 0 ? simd::Sums::start : simd::Sums::add);
+          multiply_by_panels(gradients(image, first, rows, group, terms, memory), rows,
+                             packed + parts.block_place(b) + c / k_width * step, step, terms.size(),
+                             cols, result.data, result.row_stride,
+                             b == 0 ? simd::Sums::start : simd::Sums::add);
         }
         col2im_add<T>(geometry, result, group, image * pixels + first, columns.first + c, d_x);
       }
@@ -73,7 +73,7 @@ struct FoldTask {
     const index_t stride = panel_stride(terms.size(), simd::k_chunk);
     pack_rows<simd::k_chunk>(d_y.image(image) + channel * plane + first, plane, terms.size(), rows,
                              memory, stride);
-    return {memory, stride, true};
+    return {memory, stride, LeftForm::groups};
   }
 };
 

@@ -50,8 +50,8 @@ class PackedFactor {
       const index_t count = std::min(k_block_rows, result.rows - first);
       for (index_t k = 0; k < rows_; k += depth_) {
         const index_t depth = std::min(depth_, rows_ - k);
-        multiply_by_panels<Orientation::as_is>(
-            left_rows(a, first, count, k, depth, memory), count, block(k),
+        multiply_by_panels(
+            left_rows(a, first, count, k, depth, cols_, memory), count, block(k),
             panel_stride(depth, k_panel_width<T>), depth, cols_, result.row(first),
             result.row_stride,
             k == 0 && update == Update::replace ? simd::Sums::start : simd::Sums::add);

@@ -12,6 +12,7 @@
 #include "adr/exact/direct_input_gradient.hpp"
 #include "adr/exact/direct_weight_gradient.hpp"
 #include "adr/exact/tile_forward.hpp"
+#include "adr/exact/tile_reuse.hpp"
 #include "adr/exact/tile_weight_gradient.hpp"
 #include "adr/unfold/conv_geometry.hpp"
 
@@ -44,20 +45,29 @@ class ConvolutionPasses {
   [[nodiscard]] Form weight_gradient_form() const noexcept { return forward_; }
   [[nodiscard]] Form input_gradient_form() const noexcept { return input_gradient_; }
 
-  /// kept: weights that keep_weights has transformed, or null; they take the place of w.
-  void forward(const TensorView<const T>& x, const MatrixView<const T>& w,
-               const VectorView<const T>& bias, bool relu, const TensorView<T>& y, Context& context,
-               const T* kept = nullptr) const {
+  /// Whether forward passes over tiles look for tiles with the same inputs, which they compute once
+  /// (tile_reuse.hpp): where a sample promises a gain, unless this says otherwise.
+  void set_look(Look look) noexcept { look_ = look; }
+
+  /// kept: weights that keep_weights has transformed, or null; they take the place of w. Returns
+  /// the share of the results that was computed; the others are copies of equal ones.
+  double forward(const TensorView<const T>& x, const MatrixView<const T>& w,
+                 const VectorView<const T>& bias, bool relu, const TensorView<T>& y,
+                 Context& context, const T* kept = nullptr) const {
     if (forward_ == Form::direct) {
       context.workspace().reserve(
           direct_forward_workspace_bytes<T>(geometry_, x.batch, context.threads()));
       direct_forward(geometry_, x, w, bias, y, context, relu);
-      return;
+      return 1;
     }
+    double computed = 0;
     for_each_forward(x, w, y, bias, relu, context.threads(), [&](const auto& pass, index_t group) {
-      context.workspace().reserve(pass.workspace_bytes(kept != nullptr));
-      pass.run(context, kept != nullptr ? kept + group * pass.kept_size() : nullptr);
+      context.workspace().reserve(
+          run_tiles_workspace_bytes(pass, look_, kept != nullptr, context.threads()));
+      computed += run_tiles(pass, look_, context,
+                            kept != nullptr ? kept + group * pass.kept_size() : nullptr);
     });
+    return computed / static_cast<double>(geometry_.groups);
   }
 
   void weight_gradient(const TensorView<const T>& x, const TensorView<const T>& d_y,
@@ -119,7 +129,9 @@ class ConvolutionPasses {
       count(direct_weight_gradient_workspace_bytes<T>(geometry_, batch, threads));
     } else {
       for_each_forward(x, no_weights(), y_result, {}, false, threads,
-                       [&](const auto& pass, index_t) { count(pass.workspace_bytes(false)); });
+                       [&](const auto& pass, index_t) {
+                         count(run_tiles_workspace_bytes(pass, look_, false, threads));
+                       });
       for_each_weight_gradient(x, y,
                                MatrixView<T>(nullptr, geometry_.out_channels, geometry_.columns()),
                                [&](const auto& pass) { count(pass.workspace_bytes(threads)); });
@@ -225,6 +237,7 @@ class ConvolutionPasses {
   ConvGeometry geometry_;
   Form forward_;
   Form input_gradient_;
+  Look look_ = Look::sampled;
 };
 
 }  // namespace exact

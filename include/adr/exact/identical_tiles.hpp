@@ -1,0 +1,218 @@
+// Which tiles of a batch have the same inputs: hashes propose, comparisons decide, so what is
+// computed once and copied is what would have been computed.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+#include "adr/core/context.hpp"
+#include "adr/core/parallel.hpp"
+#include "adr/core/types.hpp"
+#include "adr/core/workspace.hpp"
+#include "adr/exact/tile_grid.hpp"
+#include "adr/exact/tile_inputs.hpp"
+#include "adr/simd/word_sums.hpp"
+
+ADR_NAMESPACE_BEGIN
+namespace exact {
+
+/// What becomes of the hash of a tile before it is looked up: nothing. Tests have others, under
+/// which hashes collide.
+struct WholeHash {
+  std::uint64_t operator()(std::uint64_t hash) const noexcept { return hash; }
+};
+
+namespace detail {
+
+/// Slots of a table that is at most half full.
+inline index_t table_slots(index_t count) noexcept {
+  index_t slots = 16;
+  while (slots < 2 * count) slots *= 2;
+  return slots;
+}
+
+/// Finds for each of the hashes the first that is the same, in a table that `slots` is memory for;
+/// skips(i): i is not looked up and keeps what first[i] was.
+template <class Skip>
+void find_first(const std::uint64_t* hashes, index_t count, index_t* slots, index_t slot_count,
+                index_t* first, const Skip& skips) noexcept {
+  const auto mask = static_cast<std::uint64_t>(slot_count - 1);
+  std::fill_n(slots, slot_count, index_t{-1});
+  for (index_t i = 0; i < count; ++i) {
+    if (skips(i)) continue;
+    std::uint64_t slot = hashes[i] & mask;
+    while (slots[slot] >= 0 && hashes[slots[slot]] != hashes[i]) slot = (slot + 1) & mask;
+    if (slots[slot] < 0) slots[slot] = i;
+    first[i] = slots[slot];
+  }
+}
+
+}  // namespace detail
+
+/// Finds tiles with the same inputs.
+///
+/// Result: first()[t], for every tile t of the batch, is a tile at or before it with the same
+/// inputs bit for bit (0.0 and -0.0 differ, a NaN is equal to itself; zero beyond the image) and as
+/// many outputs in the map; distinct() lists the tiles with first()[t] == t, ascending. first()[t]
+/// is the very first such tile, unless hashes of different tiles collide (a chance of about
+/// tiles^2 / 2^61): a tile that is not what its hash promised counts as distinct. Cost: one read of
+/// the inputs, and one more of the windows that repeat, except beside their like. Memory:
+/// workspace_bytes, taken from the context when it is made and held while it lives: per tile 58
+/// bytes at most, per thread what one row of tiles needs. Thread-safety: reentrant with contexts of
+/// their own; results do not depend on the number of threads. Source: this library.
+template <class FoldHash = WholeHash>
+class IdenticalTiles {
+ public:
+  /// Requires: workspace_bytes reserved.
+  IdenticalTiles(const TileInputs& tiles, Context& context)
+      : tiles_(tiles),
+        count_(tiles.tiles()),
+        slot_count_(detail::table_slots(count_)),
+        threads_(context.threads()),
+        frame_(context.workspace()) {
+    Workspace& workspace = context.workspace();
+    first_ = workspace.template take<index_t>(count_);
+    distinct_ = workspace.template take<index_t>(count_);
+    hashes_ = workspace.template take<std::uint64_t>(count_);
+    like_left_ = workspace.template take<unsigned char>(count_);
+    slots_ = workspace.template take<index_t>(slot_count_);
+    keys_ = workspace.template take<std::uint32_t>(2 * key_places(tiles));
+    row_hashes_ = workspace.template take<std::uint64_t>(threads_ * row_elements(tiles));
+    row_starts_ = workspace.template take<index_t>(threads_ * row_elements(tiles));
+    find();
+  }
+
+  [[nodiscard]] static std::size_t workspace_bytes(const TileInputs& tiles, int threads) {
+    const index_t count = tiles.tiles();
+    return WorkspaceSize()
+        .add<index_t>(count)
+        .add<index_t>(count)
+        .add<std::uint64_t>(count)
+        .add<unsigned char>(count)
+        .add<index_t>(detail::table_slots(count))
+        .add<std::uint32_t>(2 * key_places(tiles))
+        .add<std::uint64_t>(threads * row_elements(tiles))
+        .add<index_t>(threads * row_elements(tiles))
+        .bytes();
+  }
+
+  [[nodiscard]] const index_t* first() const noexcept { return first_; }
+  [[nodiscard]] TileList distinct() const noexcept { return {distinct_, distinct_count_}; }
+  [[nodiscard]] index_t count() const noexcept { return count_; }
+
+ private:
+  /// Rows of tiles that one task hashes: the rows of pixels that it shares with its neighbour are
+  /// hashed twice.
+  static constexpr index_t k_task_rows = 16;
+
+  static index_t key_places(const TileInputs& tiles) noexcept {
+    return (tiles.x.channels + simd::k_hash_words - 1) / simd::k_hash_words * simd::k_hash_words;
+  }
+  /// Of a thread: the pixels of one row, and the tiles of `inputs` rows.
+  static index_t row_elements(const TileInputs& tiles) noexcept {
+    return tiles.padded_columns() + tiles.inputs * tiles.grid.columns;
+  }
+
+  void find() noexcept {
+    simd::fill_hash_keys(keys_, key_places(tiles_));
+    const index_t parts = (tiles_.grid.rows + k_task_rows - 1) / k_task_rows;
+    parallel_for(tiles_.x.images.batch * parts, threads_, [&](index_t task, int thread) {
+      hash_tiles(task / parts, partition(tiles_.grid.rows, parts, task % parts), thread);
+    });
+    detail::find_first(hashes_, count_, slots_, slot_count_, first_,
+                       [&](index_t tile) { return like_left_[tile] != 0; });
+    constexpr index_t k_compared_at_once = 64;
+    const index_t pieces = (count_ + k_compared_at_once - 1) / k_compared_at_once;
+    parallel_for(pieces, threads_, [&](index_t piece, int) {
+      const IndexRange range = partition(count_, pieces, piece);
+      for (index_t tile = range.first; tile < range.last; ++tile) {
+        if (like_left_[tile] == 0 && first_[tile] != tile &&
+            !same_tiles(tiles_, tile, first_[tile])) {
+          first_[tile] = tile;
+        }
+      }
+    });
+    distinct_count_ = 0;
+    for (index_t tile = 0; tile < count_; ++tile) {
+      if (like_left_[tile] != 0) first_[tile] = first_[tile - 1];
+      if (first_[tile] == tile) distinct_[distinct_count_++] = tile;
+    }
+  }
+
+  /// Hashes the windows of some rows of tiles of an image, and finds those that are like the one at
+  /// their left because every row of theirs is one run of the same pixel.
+  void hash_tiles(index_t image, const IndexRange& rows, int thread) noexcept {
+    const TileGrid& grid = tiles_.grid;
+    const index_t inputs = tiles_.inputs;
+    const index_t elements = row_elements(tiles_);
+    std::uint64_t* pixel_hashes = row_hashes_ + thread * elements;
+    index_t* pixel_starts = row_starts_ + thread * elements;
+    std::uint64_t* sums = pixel_hashes + tiles_.padded_columns();
+    index_t* runs = pixel_starts + tiles_.padded_columns();
+    index_t next_y = rows.first * grid.step;
+    for (index_t row = rows.first; row < rows.last; ++row) {
+      for (; next_y < row * grid.step + inputs; ++next_y) {
+        hash_pixel_row(tiles_, image, next_y - grid.before_y, keys_, key_places(tiles_),
+                       pixel_hashes, pixel_starts);
+        sum_row(pixel_hashes, pixel_starts, sums + next_y % inputs * grid.columns,
+                runs + next_y % inputs * grid.columns);
+      }
+      const index_t height = std::min(grid.step, grid.out_height - row * grid.step);
+      const index_t first_tile = image * grid.per_image() + row * grid.columns;
+      for (index_t column = 0; column < grid.columns; ++column) {
+        const index_t width = std::min(grid.step, grid.out_width - column * grid.step);
+        auto sum = static_cast<std::uint64_t>(height * grid.step + width);
+        bool like_left = column > 0 && width == grid.step;
+        for (index_t i = 0; i < inputs; ++i) {
+          const index_t at = (row * grid.step + i) % inputs * grid.columns + column;
+          sum = (sum ^ sums[at]) * 0x9fb21c651e98df25u;
+          sum ^= sum >> 31;
+          like_left = like_left && runs[at] != 0;
+        }
+        hashes_[first_tile + column] = FoldHash()(sum ^ (sum >> 29));
+        like_left_[first_tile + column] = like_left ? 1 : 0;
+      }
+    }
+  }
+
+  /// One row of pixels of every tile of a row: its hash, and whether it is one run that began in
+  /// the tile at the left.
+  void sum_row(const std::uint64_t* hashes, const index_t* starts, std::uint64_t* sums,
+               index_t* runs) const noexcept {
+    const index_t inputs = tiles_.inputs;
+    for (index_t column = 0; column < tiles_.grid.columns; ++column) {
+      const index_t first = column * tiles_.grid.step;
+      runs[column] = column > 0 && starts[first + inputs - 1] <= first - tiles_.grid.step ? 1 : 0;
+      if (runs[column] != 0) {
+        sums[column] = sums[column - 1];
+        continue;
+      }
+      std::uint64_t sum = 0;
+      for (index_t j = 0; j < inputs; ++j) {
+        sum = (sum ^ hashes[first + j]) * 0xd6e8feb86659fd93u;
+        sum ^= sum >> 32;
+      }
+      sums[column] = sum;
+    }
+  }
+
+  TileInputs tiles_;
+  index_t count_;
+  index_t slot_count_;
+  int threads_;
+  Workspace::Frame frame_;
+  index_t* first_ = nullptr;
+  index_t* distinct_ = nullptr;
+  std::uint64_t* hashes_ = nullptr;
+  unsigned char* like_left_ = nullptr;
+  index_t* slots_ = nullptr;
+  std::uint32_t* keys_ = nullptr;
+  std::uint64_t* row_hashes_ = nullptr;
+  index_t* row_starts_ = nullptr;
+  index_t distinct_count_ = 0;
+};
+
+}  // namespace exact
+ADR_NAMESPACE_END

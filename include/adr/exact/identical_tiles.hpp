@@ -81,6 +81,8 @@ class IdenticalTiles {
     keys_ = workspace.template take<std::uint32_t>(2 * key_places(tiles));
     row_hashes_ = workspace.template take<std::uint64_t>(threads_ * row_elements(tiles));
     row_starts_ = workspace.template take<index_t>(threads_ * row_elements(tiles));
+    pixel_hashes_ = workspace.template take<std::uint64_t>(threads_ * pixels_at_once(tiles));
+    differs_ = workspace.template take<unsigned char>(threads_ * pixels_at_once(tiles));
     find();
   }
 
@@ -95,6 +97,8 @@ class IdenticalTiles {
         .add<std::uint32_t>(2 * key_places(tiles))
         .add<std::uint64_t>(threads * row_elements(tiles))
         .add<index_t>(threads * row_elements(tiles))
+        .add<std::uint64_t>(threads * pixels_at_once(tiles))
+        .add<unsigned char>(threads * pixels_at_once(tiles))
         .bytes();
   }
 
@@ -113,6 +117,11 @@ class IdenticalTiles {
   /// Of a thread: the pixels of one row, and the tiles of `inputs` rows.
   static index_t row_elements(const TileInputs& tiles) noexcept {
     return tiles.padded_columns() + tiles.inputs * tiles.grid.columns;
+  }
+
+  /// Rows of pixels that are hashed together, in the order of memory.
+  static index_t pixels_at_once(const TileInputs& tiles) noexcept {
+    return tiles.grid.step * tiles.grid.in_width;
   }
 
   void find() noexcept {
@@ -147,17 +156,30 @@ class IdenticalTiles {
     const TileGrid& grid = tiles_.grid;
     const index_t inputs = tiles_.inputs;
     const index_t elements = row_elements(tiles_);
-    std::uint64_t* pixel_hashes = row_hashes_ + thread * elements;
-    index_t* pixel_starts = row_starts_ + thread * elements;
-    std::uint64_t* sums = pixel_hashes + tiles_.padded_columns();
-    index_t* runs = pixel_starts + tiles_.padded_columns();
-    index_t next_y = rows.first * grid.step;
+    std::uint64_t* padded = row_hashes_ + thread * elements;
+    index_t* starts = row_starts_ + thread * elements;
+    std::uint64_t* sums = padded + tiles_.padded_columns();
+    index_t* runs = starts + tiles_.padded_columns();
+    std::uint64_t* hashes = pixel_hashes_ + thread * pixels_at_once(tiles_);
+    unsigned char* differs = differs_ + thread * pixels_at_once(tiles_);
+    index_t hashed = 0;  // rows of pixels before this one are hashed, padding aside
+    index_t kept = 0;    // from this one on they still are
+    index_t next_y = rows.first * grid.step - grid.before_y;
     for (index_t row = rows.first; row < rows.last; ++row) {
-      for (; next_y < row * grid.step + inputs; ++next_y) {
-        hash_pixel_row(tiles_, image, next_y - grid.before_y, keys_, key_places(tiles_),
-                       pixel_hashes, pixel_starts);
-        sum_row(pixel_hashes, pixel_starts, sums + next_y % inputs * grid.columns,
-                runs + next_y % inputs * grid.columns);
+      const index_t end_y = row * grid.step - grid.before_y + inputs;
+      for (; next_y < end_y; ++next_y) {
+        const bool inside = next_y >= 0 && next_y < grid.in_height;
+        if (inside && next_y >= hashed) {
+          kept = next_y;
+          hashed = std::min({next_y + grid.step, end_y, grid.in_height});
+          hash_pixels(tiles_, image, kept * grid.in_width, (hashed - kept) * grid.in_width, keys_,
+                      key_places(tiles_), hashes, differs);
+        }
+        const index_t at = (next_y - kept) * grid.in_width;
+        pad_pixel_row(tiles_, image, next_y, inside ? hashes + at : nullptr,
+                      inside ? differs + at : nullptr, padded, starts);
+        const index_t slot = (next_y + grid.before_y) % inputs * grid.columns;
+        sum_row(padded, starts, sums + slot, runs + slot);
       }
       const index_t height = std::min(grid.step, grid.out_height - row * grid.step);
       const index_t first_tile = image * grid.per_image() + row * grid.columns;
@@ -211,6 +233,8 @@ class IdenticalTiles {
   std::uint32_t* keys_ = nullptr;
   std::uint64_t* row_hashes_ = nullptr;
   index_t* row_starts_ = nullptr;
+  std::uint64_t* pixel_hashes_ = nullptr;
+  unsigned char* differs_ = nullptr;
   index_t distinct_count_ = 0;
 };
 

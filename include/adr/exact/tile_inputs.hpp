@@ -61,79 +61,95 @@ inline bool same_pixels(const float* a, const float* b, index_t channels, index_
   return true;
 }
 
-/// The same for pixels inside the image whose channels lie side by side.
-inline bool same_neighbours(const float* a, const float* b, index_t channels) noexcept {
-  // Most pixels of noise differ in the first element, for which a call is dear.
-  return std::memcmp(a, b, sizeof(float)) == 0 &&
-         std::memcmp(a, b, static_cast<std::size_t>(channels) * sizeof(float)) == 0;
+/// How many of up to `most` pixels with their channels side by side are the same as the one before
+/// them, from `pixel` on.
+inline index_t equal_run(const float* pixel, index_t stride, index_t channels,
+                         index_t most) noexcept {
+  // Many at once, where nothing lies between them; most pixels of noise differ in the first
+  // element, for which a call is dear.
+  const index_t at_once = stride == channels ? 8 : 1;
+  const auto equal = [&](const float* from, index_t count) {
+    return std::memcmp(from, from - stride, sizeof(float)) == 0 &&
+           std::memcmp(from, from - stride,
+                       static_cast<std::size_t>(count * channels) * sizeof(float)) == 0;
+  };
+  index_t run = 0;
+  while (run + at_once <= most && equal(pixel + run * stride, at_once)) run += at_once;
+  while (run < most && equal(pixel + run * stride, 1)) ++run;
+  return run;
 }
 
 }  // namespace detail
 
-/// Hashes the padded pixels of row y of an image and finds runs of the same pixel.
+/// Hashes `count` pixels of an image, in the order of memory from `first` on, and compares each
+/// with the one before it.
 ///
-/// hashes, run_starts: padded_columns() elements. hashes[i] is that of the pixel at x = i -
-/// before_x; run_starts[i] is the first pixel of the run of equal ones, bit for bit, that i ends or
-/// goes through. keys: fill_hash_keys for `places` channels. Cost: one read.
-inline void hash_pixel_row(const TileInputs& tiles, index_t image, index_t y,
-                           const std::uint32_t* keys, index_t places, std::uint64_t* hashes,
-                           index_t* run_starts) noexcept {
-  const index_t columns = tiles.padded_columns();
+/// hashes, differs: count elements; differs[i] is 0 where pixel first + i has the bits of pixel
+/// first + i - 1, and 1 elsewhere and for the first pixel of the image. keys: fill_hash_keys for
+/// `places` channels. Cost: one read.
+inline void hash_pixels(const TileInputs& tiles, index_t image, index_t first, index_t count,
+                        const std::uint32_t* keys, index_t places, std::uint64_t* hashes,
+                        unsigned char* differs) noexcept {
   const index_t channels = tiles.x.channels;
+  const index_t stride = tiles.pixel_stride();
+  const float* pixels = tiles.pixel(image, 0, 0) + first * stride;
+  if (!tiles.x.channels_last()) {
+    for (index_t i = 0; i < count; i += simd::k_hash_columns) {
+      simd::hash_columns(pixels + i, tiles.channel_stride(), channels,
+                         std::min(simd::k_hash_columns, count - i), first + i > 0, keys, places,
+                         hashes + i, differs + i);
+    }
+    return;
+  }
+  for (index_t i = 0; i < count;) {
+    hashes[i] = simd::hash_words(pixels + i * stride, channels, keys, places);
+    differs[i] = 1;
+    // The first one may repeat what lies before it, but has no hash to take over.
+    if (i == 0 && first > 0) {
+      differs[0] = detail::equal_run(pixels, stride, channels, 1) == 1 ? 0 : 1;
+    }
+    const index_t run =
+        detail::equal_run(pixels + (i + 1) * stride, stride, channels, count - i - 1);
+    std::fill_n(hashes + i + 1, run, hashes[i]);
+    std::fill_n(differs + i + 1, run, static_cast<unsigned char>(0));
+    i += run + 1;
+  }
+}
+
+/// One row of pixels as its tiles see it, with the padding around it: hashes, and where runs of the
+/// same pixel begin.
+///
+/// hashes, differs: what hash_pixels has made of the row, null for a row of padding. padded,
+/// run_starts: padded_columns() elements. padded[i] is the hash of the pixel at x = i - before_x;
+/// run_starts[i] is the first pixel of the run that i belongs to.
+inline void pad_pixel_row(const TileInputs& tiles, index_t image, index_t y,
+                          const std::uint64_t* hashes, const unsigned char* differs,
+                          std::uint64_t* padded, index_t* run_starts) noexcept {
+  const index_t columns = tiles.padded_columns();
   const std::uint64_t zero = simd::hash_of_sums(0, 0);
-  const float* first = tiles.pixel(image, y, 0);
-  if (first == nullptr) {
-    std::fill_n(hashes, columns, zero);
+  if (hashes == nullptr) {
+    std::fill_n(padded, columns, zero);
     std::fill_n(run_starts, columns, index_t{0});
     return;
   }
   const index_t before = tiles.grid.before_x;
   const index_t width = tiles.grid.in_width;
-  const index_t stride = tiles.channel_stride();
-  std::fill_n(hashes, before, zero);
-  std::fill_n(run_starts, before, index_t{0});
-  const auto starts_as = [&](index_t i, bool same) {
-    run_starts[i] = same && i > 0 ? run_starts[i - 1] : i;
+  const auto is_zero = [&](index_t x) {
+    return hashes[x] == zero && detail::same_pixels(tiles.pixel(image, y, x), nullptr,
+                                                    tiles.x.channels, tiles.channel_stride());
   };
-  if (tiles.x.channels_last()) {
-    hashes[before] = simd::hash_words(first, channels, keys, places);
-    for (index_t i = 1; i < width; ++i) {
-      const float* pixel = first + i * tiles.pixel_stride();
-      const bool same = detail::same_neighbours(pixel, pixel - tiles.pixel_stride(), channels);
-      hashes[before + i] =
-          same ? hashes[before + i - 1] : simd::hash_words(pixel, channels, keys, places);
-      run_starts[before + i] = same ? 0 : before + i;
-    }
-  } else {
-    // The first alone: there may be nothing before it to compare with.
-    std::uint32_t sums[2] = {0, 0};
-    for (index_t c = 0; c < channels; ++c) {
-      std::uint32_t bits = 0;
-      std::memcpy(&bits, first + c * stride, sizeof(bits));
-      bits ^= bits >> 16;
-      sums[0] += bits * keys[c];
-      sums[1] += bits * keys[places + c];
-    }
-    hashes[before] = simd::hash_of_sums(sums[0], sums[1]);
-    for (index_t i = 1; i < width; i += simd::k_hash_words) {
-      // The last ones overlap those before, where there are as many.
-      const index_t at = std::max<index_t>(std::min(i, width - simd::k_hash_words), 1);
-      const index_t count = std::min(simd::k_hash_words, width - at);
-      const std::uint32_t differs = simd::hash_columns(first + at, stride, channels, count, keys,
-                                                       places, hashes + before + at);
-      for (index_t v = 0; v < count; ++v) {
-        run_starts[before + at + v] = (differs >> v & 1U) == 0 ? 0 : before + at + v;
-      }
-    }
+  std::fill_n(padded, before, zero);
+  std::fill_n(run_starts, before, index_t{0});
+  std::copy_n(hashes, width, padded + before);
+  index_t start = before > 0 && is_zero(0) ? 0 : before;
+  run_starts[before] = start;
+  for (index_t x = 1; x < width; ++x) {
+    if (differs[x] != 0) start = before + x;
+    run_starts[before + x] = start;
   }
-  // Now run_starts[i] is 0 where a pixel goes on, and i where one begins.
-  starts_as(before, detail::same_pixels(first, nullptr, channels, stride));
-  for (index_t i = before + 1; i < before + width; ++i) starts_as(i, run_starts[i] == 0);
-  const float* last = first + (width - 1) * tiles.pixel_stride();
-  for (index_t i = before + width; i < columns; ++i) {
-    hashes[i] = zero;
-    starts_as(i, i > before + width || detail::same_pixels(last, nullptr, channels, stride));
-  }
+  if (before + width < columns && !is_zero(width - 1)) start = before + width;
+  std::fill_n(padded + before + width, columns - before - width, zero);
+  std::fill_n(run_starts + before + width, columns - before - width, start);
 }
 
 /// Whether two tiles have the same inputs, bit for bit, and as many outputs in the map.

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstring>
 
@@ -11,6 +12,7 @@
 #include "adr/core/types.hpp"
 #include "adr/exact/identical_sample.hpp"
 #include "adr/exact/identical_tiles.hpp"
+#include "adr/exact/tile_forward.hpp"
 #include "adr/exact/tile_grid.hpp"
 #include "adr/exact/tile_images.hpp"
 #include "adr/simd/batch.hpp"
@@ -92,7 +94,7 @@ void copy_results(const T* from, index_t count, bool stream, T* to) noexcept {
   for (index_t i = 0; i < count; i += B::size) B::load(from + i).stream(to + i);
 }
 
-/// Copies the results of a tile to another that has as many.
+/// The results of a tile, which lie in an image with its channels side by side, to another tile.
 template <class T>
 void copy_tile(const TileGrid& grid, const GroupImages<T>& y, index_t from, index_t to,
                bool stream) noexcept {
@@ -100,31 +102,56 @@ void copy_tile(const TileGrid& grid, const GroupImages<T>& y, index_t from, inde
   const TilePlace target = grid.place(to);
   const index_t height = std::min(grid.step, grid.out_height - target.y);
   const index_t width = std::min(grid.step, grid.out_width - target.x);
-  if (y.channels_last()) {
-    const PixelWindow<T> source_image = y.in_place(source.image);
-    const PixelWindow<T> target_image = y.in_place(target.image);
-    const bool one_run = y.channels == target_image.pixel_stride;
-    for (index_t i = 0; i < height; ++i) {
-      const T* read = source_image.at(source.y + i, source.x);
-      T* written = target_image.at(target.y + i, target.x);
-      if (one_run) {
-        copy_results(read, width * y.channels, stream, written);
-        continue;
-      }
-      for (index_t j = 0; j < width; ++j) {
-        copy_results(read + j * target_image.pixel_stride, y.channels, stream,
-                     written + j * target_image.pixel_stride);
-      }
+  const PixelWindow<T> source_image = y.in_place(source.image);
+  const PixelWindow<T> target_image = y.in_place(target.image);
+  const index_t pixel = target_image.pixel_stride;
+  const bool one_run = y.channels == pixel;
+  for (index_t i = 0; i < height; ++i) {
+    const T* read = source_image.at(source.y + i, source.x);
+    T* written = target_image.at(target.y + i, target.x);
+    if (one_run) {
+      copy_results(read, width * pixel, stream, written);
+      continue;
     }
-    return;
+    for (index_t j = 0; j < width; ++j) {
+      copy_results(read + j * pixel, y.channels, stream, written + j * pixel);
+    }
   }
+}
+
+/// Tiles that are copied plane by plane, so that writes are neighbours.
+inline constexpr index_t k_copied_at_once = 64;
+
+/// The same for the tiles `range` of one row of tiles where channels are planes.
+template <class T>
+void copy_tiles_of_planes(const TileGrid& grid, const GroupImages<T>& y, const index_t* first,
+                          const IndexRange& range) noexcept {
+  std::array<std::array<index_t, 2>, static_cast<std::size_t>(k_copied_at_once)> copies;
+  index_t count = 0;
+  const TilePlace place = grid.place(range.first);
+  // Offsets of the first result of a tile from the first plane of the row's image.
+  const auto offset = [&](const TilePlace& at) {
+    return (at.image - place.image) * y.images.image_stride + at.y * grid.out_width + at.x;
+  };
+  for (index_t tile = range.first; tile < range.last; ++tile) {
+    if (first[tile] == tile) continue;
+    copies[static_cast<std::size_t>(count++)] = {offset(grid.place(first[tile])),
+                                                 offset(grid.place(tile))};
+  }
+  if (count == 0) return;
+  const index_t height = std::min(grid.step, grid.out_height - place.y);
   for (index_t c = 0; c < y.channels; ++c) {
-    const T* read = y.plane(source.image, c) + source.y * grid.out_width + source.x;
-    T* written = y.plane(target.image, c) + target.y * grid.out_width + target.x;
     for (index_t i = 0; i < height; ++i) {
-      for (index_t j = 0; j < width; ++j) written[j] = read[j];
-      read += grid.out_width;
-      written += grid.out_width;
+      T* row = y.plane(place.image, c) + i * grid.out_width;
+      for (index_t k = 0; k < count; ++k) {
+        const auto& [from, to] = copies[static_cast<std::size_t>(k)];
+        const index_t width = std::min(grid.step, grid.out_width - to % grid.out_width);
+        if (width == 4) {
+          std::memcpy(row + to, row + from, 4 * sizeof(T));
+        } else {
+          for (index_t j = 0; j < width; ++j) row[to + j] = row[from + j];
+        }
+      }
     }
   }
 }
@@ -133,10 +160,17 @@ void copy_tile(const TileGrid& grid, const GroupImages<T>& y, index_t from, inde
 template <class T>
 void copy_repeats(const TileGrid& grid, const GroupImages<T>& y, const index_t* first,
                   index_t count, bool stream, int threads) {
-  constexpr index_t k_copied_at_once = 64;
-  const index_t pieces = (count + k_copied_at_once - 1) / k_copied_at_once;
+  const TileList all = {nullptr, count};
+  const index_t pieces = parts_of(count, k_copied_at_once);
   parallel_for(pieces, threads, [&](index_t piece, int) {
     const IndexRange range = partition(count, pieces, piece);
+    if (!y.channels_last()) {
+      for_each_tile_row(all, grid, range.first, range.last,
+                        [&](index_t from, index_t to, const TilePlace& /*place*/) {
+                          copy_tiles_of_planes(grid, y, first, {from, to});
+                        });
+      return;
+    }
     for (index_t tile = range.first; tile < range.last; ++tile) {
       if (first[tile] != tile) copy_tile(grid, y, first[tile], tile, stream);
     }

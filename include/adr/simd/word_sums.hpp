@@ -95,35 +95,64 @@ inline std::uint64_t hash_words(const void* words, index_t count, const std::uin
   return hash_of_sums(first, second);
 }
 
-/// The hashes of up to 16 vectors whose words of one place lie side by side: word i of vector v is
-/// at words + (i * stride + v) * 4 bytes. Equal to hash_words of each. Also tells which vectors
-/// differ from the one before them: bit v is set where they do, vector 0 from the one at v = -1,
-/// which is read.
-inline std::uint32_t hash_columns(const float* words, index_t stride, index_t count,
-                                  index_t vectors, const std::uint32_t* keys, index_t places,
-                                  std::uint64_t* hashes) noexcept {
-  WordSums sums;
-  HashWords differs = {};
-  HashWords some = {};
-  HashWords before = {};
-  const std::size_t bytes = static_cast<std::size_t>(vectors) * 4;
+/// Vectors that hash_columns takes at most.
+inline constexpr index_t k_hash_columns = 1024;
+
+/// The hashes of neighbouring vectors whose words of one place lie side by side: word i of vector v
+/// is words[i * stride + v].
+///
+/// Equal to hash_words of each. differs[v]: whether vector v differs from the one at v - 1; for
+/// vector 0 that is words[i * stride - 1], which is read if reads_before, else 1. Requires: at most
+/// k_hash_columns vectors. Cost: one read, in the order of memory. Memory: 12 KB of stack.
+inline void hash_columns(const float* words, index_t stride, index_t count, index_t vectors,
+                         bool reads_before, const std::uint32_t* keys, index_t places,
+                         std::uint64_t* hashes, unsigned char* differs) noexcept {
+  constexpr auto k_size = static_cast<std::size_t>(k_hash_columns);
+  alignas(64) std::uint32_t first[k_size];
+  alignas(64) std::uint32_t second[k_size];
+  alignas(64) std::uint32_t other[k_size];
+  const index_t padded = (vectors + k_hash_words - 1) / k_hash_words * k_hash_words;
+  std::fill_n(first, padded, 0U);
+  std::fill_n(second, padded, 0U);
+  std::fill_n(other, padded, 0U);
   for (index_t i = 0; i < count; ++i, words += stride) {
-    if (vectors == k_hash_words) {
-      detail::load_words(words, some);
-      detail::load_words(words - 1, before);
-    } else {
-      std::memcpy(&some, words, bytes);
-      std::memcpy(&before, words - 1, bytes);
+    const std::uint32_t first_key = keys[i];
+    const std::uint32_t second_key = keys[places + i];
+    const auto add_one = [&](index_t v, bool compares) {
+      std::uint32_t word = 0;
+      std::uint32_t before = 0;
+      std::memcpy(&word, words + v, sizeof(word));
+      if (compares) std::memcpy(&before, words + v - 1, sizeof(before));
+      other[v] |= word ^ before;
+      word ^= word >> 16;
+      first[v] += word * first_key;
+      second[v] += word * second_key;
+    };
+    index_t v = 0;
+    if (!reads_before) add_one(v++, false);
+    for (; v + k_hash_words <= vectors; v += k_hash_words) {
+      HashWords some;
+      HashWords before;
+      HashWords difference;
+      WordSums sums;
+      detail::load_words(words + v, some);
+      detail::load_words(words + v - 1, before);
+      detail::load_words(first + v, sums.first);
+      detail::load_words(second + v, sums.second);
+      detail::load_words(other + v, difference);
+      sums.add(some, first_key, second_key);
+      difference |= some ^ before;
+      std::memcpy(first + v, &sums.first, sizeof(HashWords));
+      std::memcpy(second + v, &sums.second, sizeof(HashWords));
+      std::memcpy(other + v, &difference, sizeof(HashWords));
     }
-    sums.add(some, keys[i], keys[places + i]);
-    differs |= some ^ before;
+    for (; v < vectors; ++v) add_one(v, true);
   }
-  std::uint32_t bits = 0;
   for (index_t v = 0; v < vectors; ++v) {
-    hashes[v] = hash_of_sums(sums.first[v], sums.second[v]);
-    bits |= static_cast<std::uint32_t>(differs[v] != 0) << v;
+    hashes[v] = hash_of_sums(first[v], second[v]);
+    differs[v] = other[v] != 0 ? 1 : 0;
   }
-  return bits;
+  if (!reads_before) differs[0] = 1;
 }
 
 }  // namespace simd

@@ -18,7 +18,7 @@ namespace exact {
 
 namespace detail {
 
-inline constexpr index_t k_most_sampled = 256;
+inline constexpr index_t k_most_sampled = 96;
 
 /// A few elements of a window: different ones tell that tiles differ, the same ones little.
 inline std::uint64_t glance(const TileInputs& tiles, index_t tile) noexcept {
@@ -81,7 +81,7 @@ class SampledPairs {
   [[nodiscard]] index_t count() const noexcept { return count_; }
   /// The share of a few of them that is.
   [[nodiscard]] double confirmed(const TileInputs& tiles) const noexcept {
-    constexpr index_t k_most_compared = 16;
+    constexpr index_t k_most_compared = 8;
     const index_t compared = std::min(count_, k_most_compared);
     index_t same = 0;
     for (index_t i = 0; i < compared; ++i) {
@@ -108,9 +108,9 @@ inline index_t sampled_lines(const TileInputs& tiles) noexcept {
 ///
 /// Math: the larger of two shares, that of sampled tiles which are like their neighbour and that of
 /// those which are like an earlier one of the sample, judged by 8 to 32 elements of a window and,
-/// if that is more than `worth`, by whole windows of 16 pairs. Repetitions that neither finds
+/// if that is more than `worth`, by whole windows of 8 pairs. Repetitions that neither finds
 /// (tiles far apart, each met a few times) go unnoticed. Requires: 0 < count <= tiles.
-/// Deterministic. Memory: 10 KB of stack. Thread-safety: reentrant. Source: this library.
+/// Deterministic. Memory: 4 KB of stack. Thread-safety: reentrant. Source: this library.
 inline double sampled_repeats(const TileInputs& tiles, index_t count, double worth) noexcept {
   constexpr auto k_most = static_cast<std::size_t>(detail::k_most_sampled);
   count = std::min(count, detail::k_most_sampled);

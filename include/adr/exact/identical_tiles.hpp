@@ -3,11 +3,12 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
-#include <utility>
 
 #include "adr/core/context.hpp"
+#include "adr/core/errors.hpp"
 #include "adr/core/parallel.hpp"
 #include "adr/core/types.hpp"
 #include "adr/core/workspace.hpp"
@@ -110,6 +111,11 @@ class IdenticalTiles {
   /// Rows of tiles that one task hashes: the rows of pixels that it shares with its neighbour are
   /// hashed twice.
   static constexpr index_t k_task_rows = 16;
+  static constexpr index_t k_most_inputs = 8;
+  /// An odd factor for the pixels, or the rows, at one place of their windows.
+  [[nodiscard]] std::uint64_t place_key(index_t place) const noexcept {
+    return place_keys_[static_cast<std::size_t>(place)];
+  }
 
   static index_t key_places(const TileInputs& tiles) noexcept {
     return (tiles.x.channels + simd::k_hash_words - 1) / simd::k_hash_words * simd::k_hash_words;
@@ -125,6 +131,8 @@ class IdenticalTiles {
   }
 
   void find() noexcept {
+    ADR_ASSERT(tiles_.inputs <= k_most_inputs, "a window is larger than that of any algorithm");
+    for (std::size_t i = 0; i < place_keys_.size(); ++i) place_keys_[i] = simd::mixed_bits(~i) | 1U;
     simd::fill_hash_keys(keys_, key_places(tiles_));
     const index_t parts = (tiles_.grid.rows + k_task_rows - 1) / k_task_rows;
     parallel_for(tiles_.x.images.batch * parts, threads_, [&](index_t task, int thread) {
@@ -189,11 +197,10 @@ class IdenticalTiles {
         bool like_left = column > 0 && width == grid.step;
         for (index_t i = 0; i < inputs; ++i) {
           const index_t at = (row * grid.step + i) % inputs * grid.columns + column;
-          sum = (sum ^ sums[at]) * 0x9fb21c651e98df25u;
-          sum ^= sum >> 31;
+          sum += (sums[at] ^ sums[at] >> 32) * place_key(i);
           like_left = like_left && runs[at] != 0;
         }
-        hashes_[first_tile + column] = FoldHash()(sum ^ (sum >> 29));
+        hashes_[first_tile + column] = FoldHash()(simd::mixed_bits(sum));
         like_left_[first_tile + column] = like_left ? 1 : 0;
       }
     }
@@ -211,11 +218,9 @@ class IdenticalTiles {
         sums[column] = sums[column - 1];
         continue;
       }
+      // A polynomial in one key would be a chain of multiplications, each waiting for the last.
       std::uint64_t sum = 0;
-      for (index_t j = 0; j < inputs; ++j) {
-        sum = (sum ^ hashes[first + j]) * 0xd6e8feb86659fd93u;
-        sum ^= sum >> 32;
-      }
+      for (index_t j = 0; j < inputs; ++j) sum += hashes[first + j] * place_key(j);
       sums[column] = sum;
     }
   }
@@ -225,6 +230,7 @@ class IdenticalTiles {
   index_t slot_count_;
   int threads_;
   Workspace::Frame frame_;
+  std::array<std::uint64_t, static_cast<std::size_t>(k_most_inputs)> place_keys_;
   index_t* first_ = nullptr;
   index_t* distinct_ = nullptr;
   std::uint64_t* hashes_ = nullptr;

@@ -6,7 +6,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
+#include "adr/core/parallel.hpp"
 #include "adr/core/types.hpp"
 #include "adr/exact/tile_grid.hpp"
 #include "adr/exact/tile_images.hpp"
@@ -77,6 +79,24 @@ inline index_t equal_run(const float* pixel, index_t stride, index_t channels,
   while (run + at_once <= most && equal(pixel + run * stride, at_once)) run += at_once;
   while (run < most && equal(pixel + run * stride, 1)) ++run;
   return run;
+}
+
+/// Whether two rows of pixels inside the image have the same bits, in as few pieces as memory has.
+inline bool same_rows(const TileInputs& tiles, const float* a, const float* b,
+                      index_t pixels) noexcept {
+  const bool last = tiles.x.channels_last();
+  const index_t channels = tiles.x.channels;
+  const bool one_run = last && channels == tiles.pixel_stride();
+  const index_t pieces = one_run ? 1 : last ? pixels : channels;
+  const index_t size = one_run ? pixels * channels : last ? channels : pixels;
+  const index_t stride = last ? tiles.pixel_stride() : tiles.channel_stride();
+  for (index_t piece = 0; piece < pieces; ++piece) {
+    if (std::memcmp(a + piece * stride, b + piece * stride,
+                    static_cast<std::size_t>(size) * sizeof(float)) != 0) {
+      return false;
+    }
+  }
+  return true;
 }
 
 }  // namespace detail
@@ -162,37 +182,29 @@ inline bool same_tiles(const TileInputs& tiles, index_t a, index_t b) noexcept {
       written(first.x, grid.out_width) != written(second.x, grid.out_width)) {
     return false;
   }
+  // Columns of the windows that lie inside the image.
   const auto inside = [&](const TilePlace& place) {
-    return place.x >= grid.before_x && place.x - grid.before_x + tiles.inputs <= grid.in_width;
+    const index_t x = place.x - grid.before_x;
+    return IndexRange{std::clamp<index_t>(-x, 0, tiles.inputs),
+                      std::clamp<index_t>(grid.in_width - x, 0, tiles.inputs)};
   };
-  const bool whole_rows = inside(first) && inside(second);
-  const bool one_run = tiles.x.channels_last() && tiles.x.channels == tiles.x.images.channels;
-  const index_t channels = tiles.x.channels;
+  const IndexRange columns = inside(first);
+  const IndexRange other_columns = inside(second);
+  const bool alike = columns.first == other_columns.first && columns.last == other_columns.last;
+  if (alike && columns.size() <= 0) return true;
   for (index_t i = 0; i < tiles.inputs; ++i) {
     const index_t y = i - grid.before_y;
-    const float* row = tiles.pixel(first.image, first.y + y, first.x - grid.before_x);
-    const float* other = tiles.pixel(second.image, second.y + y, second.x - grid.before_x);
-    if (whole_rows && row == nullptr && other == nullptr) continue;
-    if (whole_rows && row != nullptr && other != nullptr) {
-      // In as few pieces as memory has.
-      const index_t pieces = one_run ? 1 : tiles.x.channels_last() ? tiles.inputs : channels;
-      const index_t size = one_run                   ? tiles.inputs * channels
-                           : tiles.x.channels_last() ? channels
-                                                     : tiles.inputs;
-      const index_t stride =
-          tiles.x.channels_last() ? tiles.pixel_stride() : tiles.channel_stride();
-      for (index_t piece = 0; piece < pieces; ++piece) {
-        if (std::memcmp(row + piece * stride, other + piece * stride,
-                        static_cast<std::size_t>(size) * sizeof(float)) != 0) {
-          return false;
-        }
-      }
+    const auto at = [&](const TilePlace& place, index_t j) {
+      return tiles.pixel(place.image, place.y + y, place.x - grid.before_x + j);
+    };
+    const float* row = at(first, columns.first);
+    const float* other = at(second, columns.first);
+    if (alike && (row == nullptr) == (other == nullptr)) {
+      if (row != nullptr && !detail::same_rows(tiles, row, other, columns.size())) return false;
       continue;
     }
     for (index_t j = 0; j < tiles.inputs; ++j) {
-      const index_t x = j - grid.before_x;
-      if (!detail::same_pixels(tiles.pixel(first.image, first.y + y, first.x + x),
-                               tiles.pixel(second.image, second.y + y, second.x + x), channels,
+      if (!detail::same_pixels(at(first, j), at(second, j), tiles.x.channels,
                                tiles.channel_stride())) {
         return false;
       }

@@ -191,7 +191,7 @@ std::size_t run_tiles_workspace_bytes(const Pass& pass, Look look, bool kept, in
 /// that the pass has without, but for which of several NaN an output is.
 ///
 /// A tile's results depend on its inputs and on nothing else, so equal tiles may be copied. Returns
-/// the share of tiles that was computed. Cost: where nothing repeats, a sample of at most 256
+/// the share of tiles that was computed. Cost: where nothing repeats, a sample of at most 96
 /// tiles, less than 1 % of the pass; else IdenticalTiles and one write of what is copied. Requires:
 /// run_tiles_workspace_bytes reserved. Thread-safety, determinism: those of the pass.
 template <class Pass, class T>

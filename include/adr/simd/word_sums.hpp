@@ -12,9 +12,15 @@
 ADR_NAMESPACE_BEGIN
 namespace simd {
 
-/// Words that are hashed at once, one cache line; the compiler cuts it into registers.
+/// Words that are hashed at once: those of a register. (Compilers make poor code of more.)
+#if defined(__AVX512F__)
 inline constexpr index_t k_hash_words = 16;
-using HashWords [[gnu::vector_size(64)]] = std::uint32_t;
+#elif defined(__AVX2__)
+inline constexpr index_t k_hash_words = 8;
+#else
+inline constexpr index_t k_hash_words = 4;
+#endif
+using HashWords [[gnu::vector_size(k_hash_words * 4)]] = std::uint32_t;
 
 /// A well mixed word for every 64-bit word, different for different ones.
 inline std::uint64_t mixed_bits(std::uint64_t value) noexcept {
@@ -44,7 +50,7 @@ struct WordSums {
   HashWords first = {};
   HashWords second = {};
 
-  /// Adds 16 words times their keys (a vector), or one key of each row (a number).
+  /// Adds words times their keys (a vector), or one key of each row (a number).
   template <class Key>
   [[gnu::always_inline]] void add(const HashWords& words, const Key& first_key,
                                   const Key& second_key) noexcept {
@@ -65,7 +71,8 @@ namespace detail {
 /// The hash of `count` words side by side.
 ///
 /// Math: mix(sum of s(w_i) key_i, sum of s(w_i) key'_i) modulo 2^32, s(w) = w ^ w >> 16. keys:
-/// fill_hash_keys for `places` >= count words, a multiple of 16. Vectors that differ collide with a
+/// fill_hash_keys for
+/// `places` >= count words, a multiple of k_hash_words. Vectors that differ collide with a
 /// chance of about 2^-60, but by design a foe finds some: hash to propose, compare to decide.
 /// Thread-safety: reentrant. Source: multilinear hashing (Carter and Wegman 1979).
 inline std::uint64_t hash_words(const void* words, index_t count, const std::uint32_t* keys,

@@ -12,6 +12,7 @@
 #include "adr/exact/direct_input_gradient.hpp"
 #include "adr/exact/direct_weight_gradient.hpp"
 #include "adr/exact/tile_forward.hpp"
+#include "adr/exact/tile_reuse.hpp"
 #include "adr/exact/tile_weight_gradient.hpp"
 #include "adr/unfold/conv_geometry.hpp"
 
@@ -49,22 +50,31 @@ class ConvolutionPasses {
                : Form::direct;
   }
 
+  /// Whether forward passes over tiles look for tiles with the same inputs, which they compute once
+  /// (tile_reuse.hpp): where a sample promises a gain, unless this says otherwise.
+  void set_look(Look look) noexcept { look_ = look; }
+
   /// kept: weights that keep_weights has transformed, or null; they take the place of w where the
-  /// form is not direct.
-  void forward(const TensorView<const T>& x, const MatrixView<const T>& w,
-               const VectorView<const T>& bias, bool relu, const TensorView<T>& y, Context& context,
-               const T* kept = nullptr) const {
-    if (x.batch == 0) return;
+  /// form is not direct. Returns the share of the results that was computed; the others are copies
+  /// of equal ones.
+  double forward(const TensorView<const T>& x, const MatrixView<const T>& w,
+                 const VectorView<const T>& bias, bool relu, const TensorView<T>& y,
+                 Context& context, const T* kept = nullptr) const {
+    if (x.batch == 0) return 1;
     if (forward_form(x.batch) == Form::direct) {
       context.workspace().reserve(
           direct_forward_workspace_bytes<T>(geometry_, x.batch, context.threads()));
       direct_forward(geometry_, x, w, bias, y, context, relu);
-      return;
+      return 1;
     }
+    double computed = 0;
     for_each_forward(x, w, y, bias, relu, context.threads(), [&](const auto& pass, index_t group) {
-      context.workspace().reserve(pass.workspace_bytes(kept != nullptr));
-      pass.run(context, kept != nullptr ? kept + group * pass.kept_size() : nullptr);
+      context.workspace().reserve(
+          run_tiles_workspace_bytes(pass, look_, kept != nullptr, context.threads()));
+      computed += run_tiles(pass, look_, context,
+                            kept != nullptr ? kept + group * pass.kept_size() : nullptr);
     });
+    return computed / static_cast<double>(geometry_.groups);
   }
 
   void weight_gradient(const TensorView<const T>& x, const TensorView<const T>& d_y,
@@ -122,9 +132,11 @@ class ConvolutionPasses {
       return direct_forward_workspace_bytes<T>(geometry_, batch, threads);
     }
     std::size_t bytes = 0;
-    for_each_forward(
-        no_images<const T>(batch), no_weights(), no_outputs<T>(batch), {}, false, threads,
-        [&](const auto& pass, index_t) { bytes = std::max(bytes, pass.workspace_bytes(kept)); });
+    for_each_forward(no_images<const T>(batch), no_weights(), no_outputs<T>(batch), {}, false,
+                     threads, [&](const auto& pass, index_t) {
+                       bytes =
+                           std::max(bytes, run_tiles_workspace_bytes(pass, look_, kept, threads));
+                     });
     return bytes;
   }
   [[nodiscard]] std::size_t weight_gradient_workspace_bytes(index_t batch, int threads) const {
@@ -255,6 +267,7 @@ class ConvolutionPasses {
 
   ConvGeometry geometry_;
   Winograd winograd_;
+  Look look_ = Look::sampled;
 };
 
 }  // namespace exact

@@ -18,6 +18,7 @@
 #include "adr/core/workspace.hpp"
 #include "adr/exact/tile_grid.hpp"
 #include "adr/exact/tile_images.hpp"
+#include "adr/exact/tile_inputs.hpp"
 #include "adr/exact/tile_transforms.hpp"
 #include "adr/exact/tile_weights.hpp"
 #include "adr/simd/micro_kernel.hpp"
@@ -78,11 +79,25 @@ class TileForward {
     // Panels are shared out where there are enough of them, else blocks.
     shares_blocks_ = threads > 1 && panels_ < 2 * threads && tiles >= 16 * threads;
     if (shares_blocks_) most = std::min(most, detail::parts_of(tiles, threads));
-    blocks_ = detail::parts_of(tiles, most);
-    if (shares_blocks_) blocks_ = detail::round_up(blocks_, threads);
-    const index_t block = detail::parts_of(tiles, blocks_);
-    input_stride_ = frequency_stride(channels * Panels::places(block));
-    product_stride_ = frequency_stride(k_width * block);
+    blocks_ = blocks_of(tiles, most);
+    block_ = detail::parts_of(tiles, blocks_);
+    input_stride_ = frequency_stride(channels * Panels::places(block_));
+    product_stride_ = frequency_stride(k_width * block_);
+  }
+
+  /// The same pass over fewer tiles, an ascending list, in the scratch of this one.
+  [[nodiscard]] TileForward over(const TileList& list) const noexcept {
+    TileForward pass = *this;
+    pass.list_ = list;
+    pass.blocks_ = blocks_of(std::max<index_t>(list.count, 1), block_);
+    return pass;
+  }
+  [[nodiscard]] TileInputs inputs() const noexcept { return {grid_, x_, Algorithm::inputs}; }
+  [[nodiscard]] const GroupImages<T>& results() const noexcept { return y_; }
+  [[nodiscard]] bool streams() const noexcept { return finish_.stream; }
+  [[nodiscard]] double multiply_adds() const noexcept {
+    return static_cast<double>(list_.count) * static_cast<double>(k_plane) *
+           static_cast<double>(depths_) * static_cast<double>(outputs_);
   }
 
   /// Bytes of scratch for a pass; kept: with weights that were transformed in advance.
@@ -140,6 +155,10 @@ class TileForward {
   }
 
  private:
+  [[nodiscard]] index_t blocks_of(index_t tiles, index_t most) const noexcept {
+    const index_t blocks = detail::parts_of(tiles, most);
+    return shares_blocks_ ? detail::round_up(blocks, threads_) : blocks;
+  }
   [[nodiscard]] int copies(std::size_t i) const noexcept {
     return i == 0 && !shares_blocks_ ? 1 : threads_;
   }
@@ -252,6 +271,7 @@ class TileForward {
   index_t weight_stride_;
   bool shares_blocks_ = false;
   index_t blocks_ = 0;
+  index_t block_ = 0;
   index_t input_stride_ = 0;
   index_t product_stride_ = 0;
 };

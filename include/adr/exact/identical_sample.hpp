@@ -1,0 +1,148 @@
+// A glance at a few tiles of a batch: what share of them may repeat, at a small part of the cost of
+// finding out.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <numeric>
+
+#include "adr/core/types.hpp"
+#include "adr/exact/tile_inputs.hpp"
+#include "adr/simd/word_sums.hpp"
+
+ADR_NAMESPACE_BEGIN
+namespace exact {
+
+namespace detail {
+
+inline constexpr index_t k_most_sampled = 96;
+
+/// A few elements of a window: different ones tell that tiles differ, the same ones little.
+inline std::uint64_t glance(const TileInputs& tiles, index_t tile) noexcept {
+  // One pixel of every quarter; every one with channels of its own, because some are always zero.
+  constexpr index_t k_pixels = 4;
+  const index_t most = tiles.x.channels_last() ? 8 : 2;
+  const index_t channels = std::min(most, tiles.x.channels);
+  const index_t last = tiles.inputs - 1;
+  const index_t rows[k_pixels] = {0, last / 3, last - last / 3, last};
+  const index_t columns[k_pixels] = {last / 3, last, 0, last - last / 3};
+  const TilePlace place = tiles.grid.place(tile);
+  std::uint64_t hash = 0;
+  for (index_t i = 0; i < k_pixels; ++i) {
+    const index_t first = (tiles.x.channels - channels) * i / (k_pixels - 1);
+    const float* pixel = tiles.pixel(place.image, place.y - tiles.grid.before_y + rows[i],
+                                     place.x - tiles.grid.before_x + columns[i]);
+    std::uint64_t sum = 0;
+    for (index_t c = 0; c < channels; ++c) {
+      std::uint32_t bits = 0;
+      if (pixel != nullptr) {
+        std::memcpy(&bits, pixel + (first + c) * tiles.channel_stride(), sizeof(bits));
+      }
+      sum = (sum ^ bits) * 0x9fb21c651e98df25u;
+      sum ^= sum >> 31;
+    }
+    hash = simd::mixed_bits(hash ^ sum);
+  }
+  return hash;
+}
+
+/// The tiles of a sample: the same places in many images, so that images which repeat are noticed,
+/// spread over the map without repeating one.
+class SampledTiles {
+ public:
+  SampledTiles(index_t images, index_t per_image, index_t count) noexcept
+      : images_(images), per_image_(per_image) {
+    used_ =
+        std::clamp<index_t>(std::max(count / 8, (count + per_image - 1) / per_image), 1, images);
+    step_ = std::max<index_t>(per_image * 5 / 8, 1);
+    while (std::gcd(step_, per_image) != 1) ++step_;
+  }
+  [[nodiscard]] index_t operator[](index_t i) const noexcept {
+    const index_t place = (per_image_ / 3 + i / used_ % per_image_ * step_) % per_image_;
+    return i % used_ * images_ / used_ * per_image_ + place;
+  }
+
+ private:
+  index_t images_;
+  index_t per_image_;
+  index_t used_;
+  index_t step_;
+};
+
+/// Pairs of tiles that may be the same.
+class SampledPairs {
+ public:
+  void add(index_t tile, index_t other) noexcept {
+    pairs_[static_cast<std::size_t>(count_++)] = {tile, other};
+  }
+  [[nodiscard]] index_t count() const noexcept { return count_; }
+  /// The share of a few of them that is.
+  [[nodiscard]] double confirmed(const TileInputs& tiles) const noexcept {
+    constexpr index_t k_most_compared = 8;
+    const index_t compared = std::min(count_, k_most_compared);
+    index_t same = 0;
+    for (index_t i = 0; i < compared; ++i) {
+      const auto& pair = pairs_[static_cast<std::size_t>(i * count_ / compared)];
+      same += same_tiles(tiles, pair[0], pair[1]) ? 1 : 0;
+    }
+    return compared > 0 ? static_cast<double>(same) / static_cast<double>(compared) : 0.0;
+  }
+
+ private:
+  std::array<std::array<index_t, 2>, static_cast<std::size_t>(k_most_sampled)> pairs_;
+  index_t count_ = 0;
+};
+
+}  // namespace detail
+
+/// Cache lines that sampling one tile and its neighbour reads.
+inline index_t sampled_lines(const TileInputs& tiles) noexcept {
+  return tiles.x.channels_last() ? 8 : 16;
+}
+
+/// Estimates the share of tiles that repeat others, from a sample of `count` and their neighbours;
+/// 0 where it seems to be below `worth`.
+///
+/// Math: the larger of two shares, that of sampled tiles which are like their neighbour and that of
+/// those which are like an earlier one of the sample, judged by 8 to 32 elements of a window and,
+/// if that is more than `worth`, by whole windows of 8 pairs. Repetitions that neither finds
+/// (tiles far apart, each met a few times) go unnoticed. Requires: 0 < count <= tiles.
+/// Deterministic. Memory: 4 KB of stack. Thread-safety: reentrant. Source: this library.
+inline double sampled_repeats(const TileInputs& tiles, index_t count, double worth) noexcept {
+  constexpr auto k_most = static_cast<std::size_t>(detail::k_most_sampled);
+  count = std::min(count, detail::k_most_sampled);
+  const TileGrid& grid = tiles.grid;
+  const detail::SampledTiles sampled(tiles.x.images.batch, grid.per_image(), count);
+  std::array<std::uint64_t, k_most> seen;
+  std::array<std::int16_t, 2 * k_most> slots;
+  slots.fill(-1);
+  detail::SampledPairs neighbours;
+  detail::SampledPairs repeats;
+  for (index_t i = 0; i < count; ++i) {
+    const index_t tile = sampled[i];
+    const std::uint64_t hash = detail::glance(tiles, tile);
+    seen[static_cast<std::size_t>(i)] = hash;
+    std::size_t slot = hash % slots.size();
+    while (slots[slot] >= 0 && seen[static_cast<std::size_t>(slots[slot])] != hash) {
+      slot = (slot + 1) % slots.size();
+    }
+    if (slots[slot] >= 0) {
+      repeats.add(tile, sampled[slots[slot]]);
+    } else {
+      slots[slot] = static_cast<std::int16_t>(i);
+    }
+    if (grid.columns > 1) {
+      const index_t other = tile % grid.columns > 0 ? tile - 1 : tile + 1;
+      if (detail::glance(tiles, other) == hash) neighbours.add(tile, other);
+    }
+  }
+  const detail::SampledPairs& more = neighbours.count() > repeats.count() ? neighbours : repeats;
+  const double share = static_cast<double>(more.count()) / static_cast<double>(count);
+  return share > worth ? share * more.confirmed(tiles) : 0.0;
+}
+
+}  // namespace exact
+ADR_NAMESPACE_END

@@ -181,11 +181,10 @@ class LayerProduct {
     if (state_->shared) {
       bytes = std::max(bytes, state_->shared->forward_workspace_bytes(map, thread_count));
     }
-    const bool by_rows = config_.method != Method::dense || !dense_.take_images(map.rows());
-    if (!by_rows) {
+    const bool densely = config_.method == Method::dense || (state_->shared && !clusters_usable_);
+    if (densely && dense_.take_images(map.rows())) {
       bytes = std::max(bytes, dense_.forward_workspace_bytes(map.rows(), thread_count));
-    }
-    if ((!state_->shared || !clusters_usable_) && by_rows) {
+    } else if (densely || !state_->shared) {
       bytes = std::max(bytes, state_->rows.forward_workspace_bytes(thread_count));
     }
     if (config_.meter_interval > 0 && config_.method != Method::dense) {
@@ -233,22 +232,24 @@ class LayerProduct {
     dense_.set_own_products(gemm_.is_users_own());
   }
 
+  /// Multiplies without clusters; the work and its time are added to the statistics.
   template <class Input, class Output>
-  void forward_dense(const Input& input, const GemmFactor<T>& weights,
-                     const VectorView<const T>& bias, const Output& output, Context& context) {
+  void multiply_densely(const Input& input, const GemmFactor<T>& weights,
+                        const VectorView<const T>& bias, const Output& output, Context& context) {
+    stats_.forward.multiply_adds_dense = shape_.dense_work(map_.rows());
     if constexpr (k_is_images<Input>) {
       if (dense_.take_images(map_.rows())) {
-        stats_.reset();
         StageClock clock(config_.time_stages ? &stats_.forward_times : nullptr);
         ADR_ASSERT(weights.transposed, "a convolution's weights have a row per output");
         dense_.forward(input, weights.matrix, bias, output, context);
         clock.finish(Stage::dense);
-        stats_.forward = {shape_.dense_work(map_.rows()), shape_.dense_work(map_.rows())};
+        stats_.forward.multiply_adds_done = stats_.forward.multiply_adds_dense;
         return;
       }
     }
     state_->rows.forward(input.rows(), weights, bias, output.rows(), context);
-    stats_ = state_->rows.stats();
+    stats_.forward.multiply_adds_done = state_->rows.stats().forward.multiply_adds_done;
+    stats_.forward_times.add(state_->rows.stats().forward_times);
   }
 
   template <class Input, class Output>
@@ -260,9 +261,7 @@ class LayerProduct {
     clusters_usable_ = state_->shared->forward(input.vectors(shape_.input.kind), weights, bias,
                                                output.pixels(), gemm_, context, stats_, times);
     if (!clusters_usable_) {
-      state_->rows.forward(input.rows(), weights, bias, output.rows(), context);
-      stats_.forward.multiply_adds_done = state_->rows.stats().forward.multiply_adds_done;
-      stats_.forward_times.add(state_->rows.stats().forward_times);
+      multiply_densely(input, weights, bias, output, context);
       // An empty batch that nothing can be learned from is no fallback.
       stats_.dense_fallbacks = map_.rows() > 0 ? 1 : 0;
     }
@@ -309,7 +308,8 @@ void LayerProduct<T>::forward(const Input& input, const GemmFactor<T>& weights,
   if (state_->shared) {
     forward_shared(input, weights, bias, output, context);
   } else if (config_.method == Method::dense) {
-    forward_dense(input, weights, bias, output, context);
+    stats_.reset();
+    multiply_densely(input, weights, bias, output, context);
   } else {
     state_->rows.forward(input.rows(), weights, bias, output.rows(), context);
     stats_ = state_->rows.stats();

@@ -209,13 +209,14 @@ void multiply_few_dotted(const GemmFactor<T>& left, const MatrixView<const T>& r
 /// Multiplies two matrices on the calling thread.
 ///
 /// Math: result = a b or result += a b. Shapes: a n x k, b k x m, result n x m, any of them 0.
-/// Requires: matching shapes; result overlaps no factor. Cost: n k m multiply-adds; up to 4 rows,
+/// Requires: matching shapes; result overlaps no factor. Cost: n k m multiply-adds. Up to 4 rows,
 /// and up to half a panel (8 with AVX2) where both factors lie along k, read b once and pack
-/// nothing. Sums: blocks of at most 320 terms (2048 with few rows) in order, added up in order;
-/// the bits follow from shapes, orientations and instruction set. Memory: packed blocks of at most
-/// 1.2 MB of floats, kept per thread, so that the steady state allocates nothing. Errors:
-/// std::bad_alloc. Thread-safety: reentrant. Source: the loops of GotoBLAS around the micro-kernel
-/// of simd/micro_kernel.hpp.
+/// nothing; else one factor is packed, and the other one too where it lies across k and many panels
+/// pass over it. Sums: blocks of at most 256 terms (2048 with few rows) in order, added up in
+/// order; the bits follow from shapes, orientations and instruction set. Memory: at most 2.4 MB of
+/// floats, or one panel over the whole depth where that is more, kept per thread, so that the
+/// steady state allocates nothing. Errors: std::bad_alloc. Thread-safety: reentrant. Source: the
+/// loops of GotoBLAS around the micro-kernel of simd/micro_kernel.hpp.
 template <class T>
 void packed_gemm(const GemmFactor<T>& a, const GemmFactor<T>& b, Update update,
                  const MatrixView<T>& result) {

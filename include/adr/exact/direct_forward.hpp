@@ -89,11 +89,11 @@ void forward_pixels(const ConvGeometry& g, const TensorView<const T>& x,
   const WeightParts<T> parts(g.columns(), g.group_out_channels(), g.groups);
   const bool in_place = is_pointwise(g);
   const RowBlocks rows(x.batch, g.out_pixels(), images_touch(y) && (!in_place || images_touch(x)),
-                       k_block_rows);
+                       k_most_left_rows);
   const PixelTask<T> pixels{g, x, y, parts, in_place, finish};
   const Workspace::Frame frame(context.workspace());
   T* packed = context.workspace().template take<T>(parts.together * parts.part_size);
-  const index_t window_size = in_place ? 0 : k_block_rows * window_stride(parts.depth);
+  const index_t window_size = in_place ? 0 : k_most_left_rows * window_stride(parts.depth);
   T* windows = context.workspace().template take<T>(context.threads() * window_size);
   T* bias = context.workspace().template take<T>(parts.together * parts.width);
   for (index_t first = 0; first < parts.count; first += parts.together) {
@@ -142,8 +142,8 @@ struct PlaneTask {
       const index_t depth = std::min(most, columns - k);
       const index_t step = panel_stride(depth, k_width);
       gather_plane_panels(g, x, group, pixels.first, pixels.size(), k, depth, panels, step);
-      for (index_t f = 0; f < filters.rows; f += k_block_rows) {
-        const index_t rows = std::min(k_block_rows, filters.rows - f);
+      for (index_t f = 0; f < filters.rows; f += k_most_left_rows) {
+        const index_t rows = std::min(k_most_left_rows, filters.rows - f);
         const LeftRows<T> left{filters.row(f) + k, filters.row_stride};
         const index_t channel = group * g.group_out_channels() + f;
         for (index_t p = pixels.first; p < pixels.last; p += k_width) {
@@ -211,17 +211,17 @@ void forward_planes(const ConvGeometry& g, const TensorView<const T>& x,
                     const MatrixView<const T>& w, Filters way, const Finish<T>& finish,
                     const TensorView<T>& y, Context& context) {
   const PlaneTask<T> planes{g, x, y, finish};
-  const index_t panel_size = k_block_rows * (depth_block(g.columns()) + 1);
+  const index_t panel_size = k_most_left_rows * (depth_block(g.columns()) + 1);
   const Workspace::Frame frame(context.workspace());
   T* memory = context.workspace().template take<T>(filter_rows_size<T>(g, way));
   T* panels = context.workspace().template take<T>(context.threads() * panel_size);
-  const RowBlocks blocks(x.batch, g.out_pixels(), true, k_block_rows);
+  const RowBlocks blocks(x.batch, g.out_pixels(), true, k_most_left_rows);
   for (index_t group = 0; group < g.groups; ++group) {
     const auto filters = filter_rows(GroupFilters<T>::of(g, w, way, group), memory);
     parallel_for(blocks.blocks, context.threads(), [&](index_t task, int thread) {
       // Whole panels, so that only the last one of all is cut short.
-      const index_t first = task * k_block_rows;
-      planes.run(group, filters, {first, std::min(first + k_block_rows, blocks.rows)},
+      const index_t first = task * k_most_left_rows;
+      planes.run(group, filters, {first, std::min(first + k_most_left_rows, blocks.rows)},
                  panels + thread * panel_size);
     });
   }
@@ -233,14 +233,14 @@ std::size_t window_product_workspace_bytes(const ConvGeometry& g, Filters way, i
     return WorkspaceSize()
         .template add<T>(filter_rows_size<T>(g, way))
         .template add<T>(
-            checked_product("windows", threads, k_block_rows, depth_block(g.columns()) + 1))
+            checked_product("windows", threads, k_most_left_rows, depth_block(g.columns()) + 1))
         .bytes();
   }
   const WeightParts<T> parts(g.columns(), g.group_out_channels(), g.groups);
   return WorkspaceSize()
       .template add<T>(checked_product("packed weights", parts.together, parts.part_size))
       .template add<T>(
-          checked_product("windows", threads, k_block_rows, window_stride(parts.depth)))
+          checked_product("windows", threads, k_most_left_rows, window_stride(parts.depth)))
       .template add<T>(parts.together * parts.width)
       .bytes();
 }

@@ -32,13 +32,13 @@ struct GemmBlocks {
     // Packed columns that only one block of rows meets are used up at once. They are short and
     // wide, so that whole pages of the source are read, and leave the second cache room for what
     // is packed next.
-    const bool once = rows <= k_block_rows;
+    const bool once = rows <= k_most_left_rows;
     blocks.depth = depth_block(depth, once ? k_short_depth : k_most_depth);
     const index_t room = (once ? k_short_room : k_room) / blocks.depth;
     blocks.cols = std::min(panel_cols<T>(cols),
                            std::max<index_t>(room / k_panel_width<T>, 1) * k_panel_width<T>);
     // A large result of few terms is written row by row, not in columns of one panel.
-    blocks.rows = depth <= k_short_depth ? k_written_rows : k_block_rows;
+    blocks.rows = depth <= k_short_depth ? k_written_rows : k_most_left_rows;
     return blocks;
   }
 
@@ -82,7 +82,7 @@ void multiply_in_blocks(const GemmFactor<T>& left, const GemmFactor<T>& right, U
   const index_t cols = right.cols();
   const GemmBlocks blocks = GemmBlocks::of<T>(rows, depth, cols);
   const index_t right_size = blocks.cols * (blocks.depth + 1);
-  T* panels = packing_memory<T>(right_size + k_block_rows * (blocks.depth + 1));
+  T* panels = packing_memory<T>(right_size + k_most_left_rows * (blocks.depth + 1));
   for (index_t j = 0; j < cols; j += blocks.cols) {
     const index_t col_count = std::min(blocks.cols, cols - j);
     for (index_t k = 0; k < depth; k += blocks.depth) {
@@ -98,7 +98,7 @@ void multiply_in_blocks(const GemmFactor<T>& left, const GemmFactor<T>& right, U
         const bool last = i + row_count == rows;
         ahead.left = left_ahead(left, last ? 0 : i + row_count, blocks.rows,
                                 last ? k + term_count : k, blocks.depth);
-        if (rows <= k_block_rows && last && !right.transposed) {
+        if (rows <= k_most_left_rows && last && !right.transposed) {
           // What is packed next, below or beside.
           const bool below = k + term_count < depth;
           const index_t col = below ? j : j + col_count;
@@ -134,8 +134,8 @@ void multiply_transposed(const GemmFactor<T>& left, const GemmFactor<T>& right, 
       std::clamp<index_t>(k_room / (depth + depth_blocks) / k_width, 1, 16) * k_width;
   const index_t block_cols = std::min(panel_cols<T>(right.cols()), most_cols);
   const index_t right_size = block_cols * (depth + depth_blocks);
-  const index_t left_size = k_block_rows * (block_depth + 1);
-  T* panels = packing_memory<T>(right_size + left_size + k_block_rows * block_cols);
+  const index_t left_size = k_most_left_rows * (block_depth + 1);
+  T* panels = packing_memory<T>(right_size + left_size + k_most_left_rows * block_cols);
   T* sums = panels + right_size + left_size;
   for (index_t j = 0; j < right.cols(); j += block_cols) {
     const index_t cols = std::min(block_cols, right.cols() - j);
@@ -146,15 +146,15 @@ void multiply_transposed(const GemmFactor<T>& left, const GemmFactor<T>& right, 
     for (index_t k = 0; k < depth; k += block_depth) {
       pack_right(right.block(k, j, std::min(block_depth, depth - k), cols), packed(k));
     }
-    for (index_t i = 0; i < rows; i += k_block_rows) {
-      const index_t row_count = std::min(k_block_rows, rows - i);
+    for (index_t i = 0; i < rows; i += k_most_left_rows) {
+      const index_t row_count = std::min(k_most_left_rows, rows - i);
       for (index_t k = 0; k < depth; k += block_depth) {
         const index_t terms = std::min(block_depth, depth - k);
         const LeftRows<T> x = left_rows(left, i, row_count, k, terms, cols, panels + right_size);
         Ahead ahead;
         const bool last = k + terms == depth;
-        ahead.left = left_ahead(left, last ? i + row_count : i, k_block_rows, last ? 0 : k + terms,
-                                block_depth);
+        ahead.left = left_ahead(left, last ? i + row_count : i, k_most_left_rows,
+                                last ? 0 : k + terms, block_depth);
         ahead.plan(panel_count<T>(cols) * step_count<T>(x.form, row_count));
         multiply_by_panels(x, row_count, packed(k), panel_stride(terms, k_width), terms, sum_stride,
                            sums, sum_stride, k == 0 ? simd::Sums::start : simd::Sums::add, ahead);
@@ -209,13 +209,14 @@ void multiply_few_dotted(const GemmFactor<T>& left, const MatrixView<const T>& r
 /// Multiplies two matrices on the calling thread.
 ///
 /// Math: result = a b or result += a b. Shapes: a n x k, b k x m, result n x m, any of them 0.
-/// Requires: matching shapes; result overlaps no factor. Cost: n k m multiply-adds; up to 4 rows,
+/// Requires: matching shapes; result overlaps no factor. Cost: n k m multiply-adds. Up to 4 rows,
 /// and up to half a panel (8 with AVX2) where both factors lie along k, read b once and pack
-/// nothing. Sums: blocks of at most 320 terms (2048 with few rows) in order, added up in order;
-/// the bits follow from shapes, orientations and instruction set. Memory: packed blocks of at most
-/// 1.2 MB of floats, kept per thread, so that the steady state allocates nothing. Errors:
-/// std::bad_alloc. Thread-safety: reentrant. Source: the loops of GotoBLAS around the micro-kernel
-/// of simd/micro_kernel.hpp.
+/// nothing; else one factor is packed, and the other one too where it lies across k and many panels
+/// pass over it. Sums: blocks of at most 256 terms (2048 with few rows) in order, added up in
+/// order; the bits follow from shapes, orientations and instruction set. Memory: at most 2.4 MB of
+/// floats, or one panel over the whole depth where that is more, kept per thread, so that the
+/// steady state allocates nothing. Errors: std::bad_alloc. Thread-safety: reentrant. Source: the
+/// loops of GotoBLAS around the micro-kernel of simd/micro_kernel.hpp.
 template <class T>
 void packed_gemm(const GemmFactor<T>& a, const GemmFactor<T>& b, Update update,
                  const MatrixView<T>& result) {

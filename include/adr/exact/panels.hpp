@@ -24,7 +24,7 @@ inline constexpr index_t k_panel_width = simd::KernelShape<simd::Batch<T>>::widt
 
 /// Most rows of a left block: with k_most_depth columns of floats 96 KB, which stay in the second
 /// cache while panels pass through the first.
-inline constexpr index_t k_block_rows = 96;
+inline constexpr index_t k_most_left_rows = 96;
 /// Most terms of a sum before it is added to the result: a panel of 16 KB with AVX2 leaves room for
 /// rows of the left block in a first cache of 32 KB.
 inline constexpr index_t k_most_depth = 256;
@@ -262,10 +262,10 @@ IndexRange step_rows(LeftForm form, index_t rows, index_t step) noexcept {
 /// Results that are no whole panel wide pass through here.
 template <class T>
 struct alignas(64) ResultTile {
-  T element[k_block_rows * k_panel_width<T>];
+  T element[k_most_left_rows * k_panel_width<T>];
 };
 
-/// result = or += left panels, for at most k_block_rows rows and any number of columns.
+/// result = or += left panels, for at most k_most_left_rows rows and any number of columns.
 /// Sums::continue_ is not for results that are no whole panels wide. first_row: panel_cols(cols)
 /// elements that the sums of Sums::start begin with, if anything. Calls done(first_row, rows,
 /// first_col, cols) for every part that is written.

@@ -184,7 +184,8 @@ class LayerProduct {
     bytes = std::max(bytes, dense_.workspace_bytes(map.rows(), thread_count));
     const bool by_rows = config_.method != Method::dense || !dense_.take_images(map.rows());
     if ((!state_->shared || !clusters_usable_) && by_rows) {
-      bytes = std::max(bytes, state_->rows.forward_workspace_bytes(thread_count));
+      bytes = std::max(bytes, state_->rows.forward_workspace_bytes(
+                                  shape_.is_matrix ? map.rows() : 0, thread_count));
     }
     if (config_.meter_interval > 0 && config_.method != Method::dense) {
       bytes = std::max(
@@ -239,9 +240,9 @@ class LayerProduct {
         stats_.reset();
         StageClock clock(config_.time_stages ? &stats_.forward_times : nullptr);
         ADR_ASSERT(weights.transposed, "a convolution's weights have a row per output");
-        dense_.forward(input, weights.matrix, bias, output, context);
+        const double computed = dense_.forward(input, weights.matrix, bias, output, context);
         clock.finish(Stage::dense);
-        stats_.forward = {shape_.dense_work(map_.rows()), shape_.dense_work(map_.rows())};
+        stats_.set_exact_forward(shape_.dense_work(map_.rows()), computed);
         return;
       }
     }

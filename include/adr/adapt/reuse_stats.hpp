@@ -78,6 +78,9 @@ struct ReuseStats {
   /// Forward passes that were computed densely because the input holds a NaN or an infinity, which
   /// no learned cluster can stand for.
   int dense_fallbacks = 0;
+  /// Multiply-adds of exact forward passes that were left out because their results are copies of
+  /// those of equal inputs.
+  double copied_multiply_adds = 0;
   /// What rounding the tables adds, relative to the part of the output that varies; the largest.
   double table_rounding_error = 0;
 
@@ -105,6 +108,12 @@ struct ReuseStats {
   StageTimes forward_times;
   StageTimes backward_times;
 
+  /// The share of an exact forward pass that was computed, and not copied from the results of equal
+  /// inputs; 1 for passes that approximate.
+  [[nodiscard]] double computed_share() const noexcept {
+    return copied_multiply_adds > 0 ? 1.0 - copied_multiply_adds / forward.multiply_adds_dense
+                                    : 1.0;
+  }
   /// r_c in the papers: clusters / rows, averaged over slices; 1 for dense.
   [[nodiscard]] double remaining_ratio() const noexcept {
     return neuron_vectors > 0 ? clusters / neuron_vectors : 1.0;
@@ -129,6 +138,12 @@ struct ReuseStats {
     return clusters > 0 ? reused_products / clusters : 0.0;
   }
 
+  /// The work of an exact forward pass of which that share was computed.
+  void set_exact_forward(double dense_work, double computed) noexcept {
+    copied_multiply_adds = dense_work * (1.0 - computed);
+    forward = {dense_work - copied_multiply_adds, dense_work};
+  }
+
   /// Empties everything and keeps the memory, so that a steady state allocates nothing.
   void reset() {
     std::vector<double> ratios = std::move(remaining_ratio_per_slice);
@@ -149,6 +164,7 @@ struct ReuseStats {
     within_cluster_energy += other.within_cluster_energy;
     fits += other.fits;
     dense_fallbacks += other.dense_fallbacks;
+    copied_multiply_adds += other.copied_multiply_adds;
     table_rounding_error = std::max(table_rounding_error, other.table_rounding_error);
     weight_gradient_form = other.weight_gradient_form;
     input_gradient_form = other.input_gradient_form;

@@ -3,13 +3,12 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
-#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <numeric>
 
 #include "adr/core/types.hpp"
+#include "adr/exact/first_equal.hpp"
 #include "adr/exact/tile_inputs.hpp"
 #include "adr/simd/word_sums.hpp"
 
@@ -17,8 +16,6 @@ ADR_NAMESPACE_BEGIN
 namespace exact {
 
 namespace detail {
-
-inline constexpr index_t k_most_sampled = 96;
 
 /// A few elements of a window: different ones tell that tiles differ, the same ones little.
 inline std::uint64_t glance(const TileInputs& tiles, index_t tile) noexcept {
@@ -72,30 +69,6 @@ class SampledTiles {
   index_t step_;
 };
 
-/// Pairs of tiles that may be the same.
-class SampledPairs {
- public:
-  void add(index_t tile, index_t other) noexcept {
-    pairs_[static_cast<std::size_t>(count_++)] = {tile, other};
-  }
-  [[nodiscard]] index_t count() const noexcept { return count_; }
-  /// The share of a few of them that is.
-  [[nodiscard]] double confirmed(const TileInputs& tiles) const noexcept {
-    constexpr index_t k_most_compared = 8;
-    const index_t compared = std::min(count_, k_most_compared);
-    index_t same = 0;
-    for (index_t i = 0; i < compared; ++i) {
-      const auto& pair = pairs_[static_cast<std::size_t>(i * count_ / compared)];
-      same += same_tiles(tiles, pair[0], pair[1]) ? 1 : 0;
-    }
-    return compared > 0 ? static_cast<double>(same) / static_cast<double>(compared) : 0.0;
-  }
-
- private:
-  std::array<std::array<index_t, 2>, static_cast<std::size_t>(k_most_sampled)> pairs_;
-  index_t count_ = 0;
-};
-
 }  // namespace detail
 
 /// Cache lines that sampling one tile and its neighbour reads.
@@ -106,42 +79,20 @@ inline index_t sampled_lines(const TileInputs& tiles) noexcept {
 /// Estimates the share of tiles that repeat others, from a sample of `count` and their neighbours;
 /// 0 where it seems to be below `worth`.
 ///
-/// Math: the larger of two shares, that of sampled tiles which are like their neighbour and that of
-/// those which are like an earlier one of the sample, judged by 8 to 32 elements of a window and,
-/// if that is more than `worth`, by whole windows of 8 pairs. Repetitions that neither finds
-/// (tiles far apart, each met a few times) go unnoticed. Requires: 0 < count <= tiles.
+/// Math: estimate_repeats, by 8 to 32 elements of a window first. Requires: 0 < count <= tiles.
 /// Deterministic. Memory: 4 KB of stack. Thread-safety: reentrant. Source: this library.
 inline double sampled_repeats(const TileInputs& tiles, index_t count, double worth) noexcept {
-  constexpr auto k_most = static_cast<std::size_t>(detail::k_most_sampled);
   count = std::min(count, detail::k_most_sampled);
-  const TileGrid& grid = tiles.grid;
-  const detail::SampledTiles sampled(tiles.x.images.batch, grid.per_image(), count);
-  std::array<std::uint64_t, k_most> seen;
-  std::array<std::int16_t, 2 * k_most> slots;
-  slots.fill(-1);
-  detail::SampledPairs neighbours;
-  detail::SampledPairs repeats;
-  for (index_t i = 0; i < count; ++i) {
-    const index_t tile = sampled[i];
-    const std::uint64_t hash = detail::glance(tiles, tile);
-    seen[static_cast<std::size_t>(i)] = hash;
-    std::size_t slot = hash % slots.size();
-    while (slots[slot] >= 0 && seen[static_cast<std::size_t>(slots[slot])] != hash) {
-      slot = (slot + 1) % slots.size();
-    }
-    if (slots[slot] >= 0) {
-      repeats.add(tile, sampled[slots[slot]]);
-    } else {
-      slots[slot] = static_cast<std::int16_t>(i);
-    }
-    if (grid.columns > 1) {
-      const index_t other = tile % grid.columns > 0 ? tile - 1 : tile + 1;
-      if (detail::glance(tiles, other) == hash) neighbours.add(tile, other);
-    }
-  }
-  const detail::SampledPairs& more = neighbours.count() > repeats.count() ? neighbours : repeats;
-  const double share = static_cast<double>(more.count()) / static_cast<double>(count);
-  return share > worth ? share * more.confirmed(tiles) : 0.0;
+  const index_t columns = tiles.grid.columns;
+  const detail::SampledTiles sampled(tiles.x.images.batch, tiles.grid.per_image(), count);
+  return estimate_repeats(
+      count, worth, [&](index_t i) { return sampled[i]; },
+      [&](index_t tile) {
+        if (columns == 1) return index_t{-1};
+        return tile % columns > 0 ? tile - 1 : tile + 1;
+      },
+      [&](index_t tile) { return detail::glance(tiles, tile); },
+      [&](index_t a, index_t b) { return same_tiles(tiles, a, b); });
 }
 
 }  // namespace exact

@@ -12,6 +12,7 @@
 #include "adr/core/parallel.hpp"
 #include "adr/core/types.hpp"
 #include "adr/core/workspace.hpp"
+#include "adr/exact/first_equal.hpp"
 #include "adr/exact/tile_grid.hpp"
 #include "adr/exact/tile_inputs.hpp"
 #include "adr/simd/word_sums.hpp"
@@ -24,33 +25,6 @@ namespace exact {
 struct WholeHash {
   std::uint64_t operator()(std::uint64_t hash) const noexcept { return hash; }
 };
-
-namespace detail {
-
-/// Slots of a table that is at most half full.
-inline index_t table_slots(index_t count) noexcept {
-  index_t slots = 16;
-  while (slots < 2 * count) slots *= 2;
-  return slots;
-}
-
-/// Finds for each of the hashes the first that is the same, in a table that `slots` is memory for;
-/// skips(i): i is not looked up and keeps what first[i] was.
-template <class Skip>
-void find_first(const std::uint64_t* hashes, index_t count, index_t* slots, index_t slot_count,
-                index_t* first, const Skip& skips) noexcept {
-  const auto mask = static_cast<std::uint64_t>(slot_count - 1);
-  std::fill_n(slots, slot_count, index_t{-1});
-  for (index_t i = 0; i < count; ++i) {
-    if (skips(i)) continue;
-    std::uint64_t slot = hashes[i] & mask;
-    while (slots[slot] >= 0 && hashes[slots[slot]] != hashes[i]) slot = (slot + 1) & mask;
-    if (slots[slot] < 0) slots[slot] = i;
-    first[i] = slots[slot];
-  }
-}
-
-}  // namespace detail
 
 /// Finds tiles with the same inputs.
 ///

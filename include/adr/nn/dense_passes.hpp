@@ -59,12 +59,16 @@ class DensePasses {
     });
   }
 
-  /// Requires, for all passes: take_images.
-  void forward(const ConvInput<const T>& input, const MatrixView<const T>& weights,
-               const VectorView<const T>& bias, const ConvOutput<T>& output,
-               Context& context) const {
-    if (user_ != nullptr) return user_->forward(input.images, weights, bias, output.images);
-    exact_->forward(input.images, weights, bias, false, output.images, context);
+  /// Requires, for all passes: take_images. Returns the share of the results that was computed, and
+  /// not copied from those of equal inputs.
+  double forward(const ConvInput<const T>& input, const MatrixView<const T>& weights,
+                 const VectorView<const T>& bias, const ConvOutput<T>& output,
+                 Context& context) const {
+    if (user_ != nullptr) {
+      user_->forward(input.images, weights, bias, output.images);
+      return 1;
+    }
+    return exact_->forward(input.images, weights, bias, false, output.images, context);
   }
   void weight_gradient(const ConvInput<const T>& input, const ConvOutput<const T>& d_output,
                        const MatrixView<T>& d_weights, Context& context) const {

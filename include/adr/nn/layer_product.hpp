@@ -185,7 +185,8 @@ class LayerProduct {
     if (densely && dense_.take_images(map.rows())) {
       bytes = std::max(bytes, dense_.forward_workspace_bytes(map.rows(), thread_count));
     } else if (densely || !state_->shared) {
-      bytes = std::max(bytes, state_->rows.forward_workspace_bytes(thread_count));
+      bytes = std::max(bytes, state_->rows.forward_workspace_bytes(
+                                  shape_.is_matrix ? map.rows() : 0, thread_count));
     }
     if (config_.meter_interval > 0 && config_.method != Method::dense) {
       bytes = std::max(
@@ -236,19 +237,21 @@ class LayerProduct {
   template <class Input, class Output>
   void multiply_densely(const Input& input, const GemmFactor<T>& weights,
                         const VectorView<const T>& bias, const Output& output, Context& context) {
-    stats_.forward.multiply_adds_dense = shape_.dense_work(map_.rows());
+    const double work = shape_.dense_work(map_.rows());
+    stats_.forward.multiply_adds_dense = work;
     if constexpr (k_is_images<Input>) {
       if (dense_.take_images(map_.rows())) {
         StageClock clock(config_.time_stages ? &stats_.forward_times : nullptr);
         ADR_ASSERT(weights.transposed, "a convolution's weights have a row per output");
-        dense_.forward(input, weights.matrix, bias, output, context);
+        const double computed = dense_.forward(input, weights.matrix, bias, output, context);
         clock.finish(Stage::dense);
-        stats_.forward.multiply_adds_done = stats_.forward.multiply_adds_dense;
+        stats_.set_exact_forward(work, computed);
         return;
       }
     }
     state_->rows.forward(input.rows(), weights, bias, output.rows(), context);
     stats_.forward.multiply_adds_done = state_->rows.stats().forward.multiply_adds_done;
+    stats_.copied_multiply_adds = state_->rows.stats().copied_multiply_adds;
     stats_.forward_times.add(state_->rows.stats().forward_times);
   }
 

@@ -58,6 +58,7 @@ struct ProductShape {
   VectorShape flipped;
   /// The convolution, where one group is all of it.
   std::optional<ConvGeometry> convolution;
+  bool is_matrix = false;  ///< a plain product: its input is no image
 
   /// Multiply-adds of the dense product.
   [[nodiscard]] double dense_work(index_t rows) const noexcept {
@@ -88,6 +89,7 @@ inline ProductShape product_shape(index_t columns, index_t outputs) {
   shape.outputs = outputs;
   shape.input = shape.pixels = vector_shape(columns);
   shape.flipped = vector_shape(outputs);
+  shape.is_matrix = true;
   return shape;
 }
 

@@ -22,6 +22,7 @@
 #include "adr/gemm/centroid_gemm.hpp"
 #include "adr/gemm/dense_gemm.hpp"
 #include "adr/gemm/dense_product.hpp"
+#include "adr/gemm/identical_rows.hpp"
 #include "adr/nn/cached_products.hpp"
 #include "adr/nn/sampled_mean.hpp"
 
@@ -113,9 +114,10 @@ class ReuseProduct {
   }
 
   /// Bytes of scratch that the last forward pass needed and that a backward pass on it would need.
-  [[nodiscard]] std::size_t forward_workspace_bytes(int thread_count) const {
+  /// rows: of the input where it is a plain matrix, else 0.
+  [[nodiscard]] std::size_t forward_workspace_bytes(index_t rows, int thread_count) const {
     if (config_.method == Method::dense) {
-      return dense_forward_workspace_bytes<T>(columns_, outputs_, thread_count);
+      return dense_forward_once_workspace_bytes<T>(rows, columns_, outputs_, thread_count);
     }
     return std::max(RowClusterer<T>::workspace_bytes(*hash_, thread_count),
                     centroid_forward_workspace_bytes(clustering_, outputs_, thread_count));
@@ -150,10 +152,8 @@ class ReuseProduct {
     const double dense_work = dense_multiply_adds(input.rows());
     stats_.forward.multiply_adds_dense = dense_work;
     if (config_.method == Method::dense) {
-      stats_.forward.multiply_adds_done = dense_work;
-      context.workspace().reserve(forward_workspace_bytes(context.threads()));
       StageClock clock(times);
-      dense_forward(input, weights, bias, output, gemm_, context);
+      stats_.set_exact_forward(dense_work, forward_dense(input, weights, bias, output, context));
       clock.finish(Stage::dense);
       return;
     }
@@ -239,6 +239,23 @@ class ReuseProduct {
   }
 
  private:
+  /// Returns the share of the rows that was computed, and not copied from those of equal inputs.
+  template <class Input, class Output>
+  double forward_dense(const Input& input, const GemmFactor<T>& weights,
+                       const VectorView<const T>& bias, const Output& output, Context& context) {
+    constexpr bool k_matrices =
+        std::is_same_v<Input, MatrixRows<const T>> && std::is_same_v<Output, MatrixRows<T>>;
+    const index_t rows = input.rows();
+    context.workspace().reserve(forward_workspace_bytes(k_matrices ? rows : 0, context.threads()));
+    if constexpr (k_matrices) {
+      return dense_forward_once(input.view(0, rows, nullptr), weights, bias,
+                                output.target(0, rows, nullptr, Keep::nothing), gemm_, context);
+    } else {
+      dense_forward(input, weights, bias, output, gemm_, context);
+      return 1;
+    }
+  }
+
   [[nodiscard]] bool clusters_weight_gradient() const noexcept {
     return config_.method == Method::hyperplane && config_.weight_gradient != WeightGradient::exact;
   }

@@ -106,32 +106,48 @@ class ConvolutionPasses {
                      });
   }
 
-  /// Bytes of scratch that the most demanding pass takes.
-  [[nodiscard]] std::size_t workspace_bytes(index_t batch, int threads) const {
-    std::size_t bytes = 0;
-    const auto count = [&](std::size_t more) { bytes = std::max(bytes, more); };
-    const TensorView<const T> x = no_images<const T>(batch);
-    const TensorView<const T> y = no_outputs(batch);
-    const TensorView<T> x_result(nullptr, batch, x.channels, x.height, x.width, x.layout);
-    const TensorView<T> y_result(nullptr, batch, y.channels, y.height, y.width, y.layout);
+  /// Bytes of scratch that a forward pass takes; kept: with weights that were transformed.
+  [[nodiscard]] std::size_t forward_workspace_bytes(index_t batch, int threads, bool kept) const {
     if (forward_ == Form::direct) {
-      count(direct_forward_workspace_bytes<T>(geometry_, batch, threads));
-      count(direct_weight_gradient_workspace_bytes<T>(geometry_, batch, threads));
-    } else {
-      for_each_forward(x, no_weights(), y_result, {}, false, threads,
-                       [&](const auto& pass, index_t) { count(pass.workspace_bytes(false)); });
-      for_each_weight_gradient(x, y,
-                               MatrixView<T>(nullptr, geometry_.out_channels, geometry_.columns()),
-                               [&](const auto& pass) { count(pass.workspace_bytes(threads)); });
+      return direct_forward_workspace_bytes<T>(geometry_, batch, threads);
     }
-    if (input_gradient_ == Form::direct) {
-      count(direct_input_gradient_workspace_bytes<T>(geometry_, batch, threads));
-    } else {
-      for_each_input_gradient(y, no_weights(), x_result, threads, [&](const auto& pass, index_t) {
-        count(pass.workspace_bytes(false));
-      });
-    }
+    std::size_t bytes = 0;
+    for_each_forward(no_images<const T>(batch), no_weights(), no_outputs<T>(batch), {}, false,
+                     threads, [&](const auto& pass, index_t) {
+                       bytes = std::max(bytes, pass.workspace_bytes(kept));
+                     });
     return bytes;
+  }
+  /// The same of a weight gradient.
+  [[nodiscard]] std::size_t weight_gradient_workspace_bytes(index_t batch, int threads) const {
+    if (forward_ == Form::direct || batch == 0) {
+      return direct_weight_gradient_workspace_bytes<T>(geometry_, batch, threads);
+    }
+    std::size_t bytes = 0;
+    for_each_weight_gradient(no_images<const T>(batch), no_outputs<const T>(batch),
+                             MatrixView<T>(nullptr, geometry_.out_channels, geometry_.columns()),
+                             [&](const auto& pass) {
+                               bytes = std::max(bytes, pass.workspace_bytes(threads));
+                             });
+    return bytes;
+  }
+  /// The same of an input gradient.
+  [[nodiscard]] std::size_t input_gradient_workspace_bytes(index_t batch, int threads) const {
+    if (input_gradient_ == Form::direct) {
+      return direct_input_gradient_workspace_bytes<T>(geometry_, batch, threads);
+    }
+    std::size_t bytes = 0;
+    for_each_input_gradient(no_outputs<const T>(batch), no_weights(), no_images<T>(batch), threads,
+                            [&](const auto& pass, index_t) {
+                              bytes = std::max(bytes, pass.workspace_bytes(false));
+                            });
+    return bytes;
+  }
+  /// The same of the most demanding pass.
+  [[nodiscard]] std::size_t workspace_bytes(index_t batch, int threads) const {
+    return std::max({forward_workspace_bytes(batch, threads, false),
+                     weight_gradient_workspace_bytes(batch, threads),
+                     input_gradient_workspace_bytes(batch, threads)});
   }
 
  private:
@@ -140,7 +156,8 @@ class ConvolutionPasses {
     return {nullptr,         batch, geometry_.in_channels, geometry_.in_height, geometry_.in_width,
             geometry_.layout};
   }
-  [[nodiscard]] TensorView<const T> no_outputs(index_t batch) const {
+  template <class Element>
+  [[nodiscard]] TensorView<Element> no_outputs(index_t batch) const {
     return {nullptr,
             batch,
             geometry_.out_channels,

@@ -112,10 +112,9 @@ class ConvolutionPasses {
       return direct_forward_workspace_bytes<T>(geometry_, batch, threads);
     }
     std::size_t bytes = 0;
-    for_each_forward(no_images<const T>(batch), no_weights(), no_outputs<T>(batch), {}, false,
-                     threads, [&](const auto& pass, index_t) {
-                       bytes = std::max(bytes, pass.workspace_bytes(kept));
-                     });
+    for_each_forward(
+        no_images<const T>(batch), no_weights(), no_outputs<T>(batch), {}, false, threads,
+        [&](const auto& pass, index_t) { bytes = std::max(bytes, pass.workspace_bytes(kept)); });
     return bytes;
   }
   /// The same of a weight gradient.
@@ -124,11 +123,10 @@ class ConvolutionPasses {
       return direct_weight_gradient_workspace_bytes<T>(geometry_, batch, threads);
     }
     std::size_t bytes = 0;
-    for_each_weight_gradient(no_images<const T>(batch), no_outputs<const T>(batch),
-                             MatrixView<T>(nullptr, geometry_.out_channels, geometry_.columns()),
-                             [&](const auto& pass) {
-                               bytes = std::max(bytes, pass.workspace_bytes(threads));
-                             });
+    for_each_weight_gradient(
+        no_images<const T>(batch), no_outputs<const T>(batch),
+        MatrixView<T>(nullptr, geometry_.out_channels, geometry_.columns()),
+        [&](const auto& pass) { bytes = std::max(bytes, pass.workspace_bytes(threads)); });
     return bytes;
   }
   /// The same of an input gradient.
@@ -137,10 +135,9 @@ class ConvolutionPasses {
       return direct_input_gradient_workspace_bytes<T>(geometry_, batch, threads);
     }
     std::size_t bytes = 0;
-    for_each_input_gradient(no_outputs<const T>(batch), no_weights(), no_images<T>(batch), threads,
-                            [&](const auto& pass, index_t) {
-                              bytes = std::max(bytes, pass.workspace_bytes(false));
-                            });
+    for_each_input_gradient(
+        no_outputs<const T>(batch), no_weights(), no_images<T>(batch), threads,
+        [&](const auto& pass, index_t) { bytes = std::max(bytes, pass.workspace_bytes(false)); });
     return bytes;
   }
   /// The same of the most demanding pass.

@@ -2,20 +2,18 @@
 // kept only where it helps on images that it did not see.
 #pragma once
 
-#include <Eigen/Cholesky>
-#include <Eigen/Core>
 #include <algorithm>
 #include <cstdint>
 #include <type_traits>
 
+#include "adr/cluster/ridge_solver.hpp"
 #include "adr/cluster/vector_sample.hpp"
 #include "adr/core/aligned_buffer.hpp"
 #include "adr/core/gemm_factor.hpp"
-#include "adr/core/one_eigen_thread.hpp"
 #include "adr/core/types.hpp"
 #include "adr/exact/packed_factor.hpp"
 #include "adr/exact/packed_gemm.hpp"
-#include "adr/gemm/pixel_projection.hpp"
+#include "adr/nn/pixel_projection.hpp"
 #include "adr/unfold/conv_geometry.hpp"
 #include "adr/unfold/im2col.hpp"
 
@@ -44,7 +42,6 @@ struct RidgeRefit {
   /// the use of it is this library's.
   bool fit(AlignedBuffer<T>& correction) const {
     if (unfitted.cols > k_most_columns || images.batch < k_apart) return false;
-    const detail::OneEigenThread guard;
     const index_t count = std::min(images.batch, k_most_images);
     const index_t apart = count / k_apart;
     const index_t wanted = (k_rows_per_column * unfitted.cols + count - 1) / count;
@@ -138,22 +135,17 @@ struct RidgeRefit {
   }
 
   void solve(Sample& learned, AlignedBuffer<T>& correction) const {
-    using Matrix = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic>;
-    constexpr T k_ridge = T(1e-2);
+    constexpr double k_ridge = 1e-2;
     const index_t columns = learned.columns;
     const MatrixView<const T> a = learned.unfolded_rows(0, learned.rows);
-    const MatrixView<const T> e = learned.left_rows(0, learned.rows);
-    Matrix gram(columns, columns);  // symmetric, so its order does not matter
-    Matrix right(columns, learned.outputs);
-    packed_gemm(transposed(a), as_is(a), Update::replace,
-                MatrixView<T>(gram.data(), columns, columns));
-    packed_gemm(transposed(e), as_is(a), Update::replace,
-                MatrixView<T>(right.data(), learned.outputs, columns));
-    gram.diagonal().array() += k_ridge * gram.trace() / static_cast<T>(columns);
-    const Eigen::LLT<Matrix> factor(gram);
-    factor.solveInPlace(right);
-    correction.resize(right.size());
-    std::copy_n(right.data(), right.size(), correction.data());
+    const MatrixView<const T> left = learned.left_rows(0, learned.rows);
+    AlignedBuffer<T> memory(columns * columns);
+    correction.resize(learned.outputs * columns);
+    const MatrixView<T> gram(memory.data(), columns, columns);
+    const MatrixView<T> solutions(correction.data(), learned.outputs, columns);
+    packed_gemm(transposed(a), as_is(a), Update::replace, gram);
+    packed_gemm(transposed(left), as_is(a), Update::replace, solutions);
+    solve_ridge(gram, k_ridge, solutions);
   }
 };
 

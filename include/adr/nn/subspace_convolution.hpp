@@ -20,7 +20,7 @@
 #include "adr/core/workspace.hpp"
 #include "adr/exact/convolution_passes.hpp"
 #include "adr/gemm/dense_gemm.hpp"
-#include "adr/gemm/pixel_projection.hpp"
+#include "adr/nn/pixel_projection.hpp"
 #include "adr/nn/reduced_weights.hpp"
 #include "adr/nn/refit_policy.hpp"
 #include "adr/nn/ridge_refit.hpp"

@@ -35,7 +35,7 @@ RESTRICTED = {
     r"xsimd\b": {"simd/batch.hpp"},
     r"(unsupported/)?Eigen\b": {
         "cluster/leading_axes.hpp", "cluster/principal_axes.hpp", "cluster/product_metric.hpp",
-        "core/one_eigen_thread.hpp", "eigen.hpp"},
+        "cluster/ridge_solver.hpp", "core/one_eigen_thread.hpp", "eigen.hpp"},
     r"cblas": {"gemm/cblas_gemm.hpp"},
     r"(oneapi/dnnl/)?dnnl": {"onednn.hpp", "gemm/onednn_plan.hpp", "gemm/onednn_gemm.hpp"},
 }

@@ -212,6 +212,7 @@ class LayerProduct {
   /// The published method reads its gradients' setting where it makes its clusters.
   [[nodiscard]] bool can_change_in_place(const ReuseConfig& config) const noexcept {
     return state_ && config.clusters_as(config_) && config.method != Method::hyperplane &&
+           (config.winograd == config_.winograd || config.method != Method::subspace) &&
            config.time_stages == config_.time_stages &&
            config.check_finite == config_.check_finite &&
            config.input_gradient != InputGradient::own_clusters &&

@@ -141,7 +141,8 @@ class ProductGradients {
                              stats, times, timer);
     }
     if (forward.shared != nullptr && forms.weights == WeightGradient::clusters) {
-      forward.shared->weight_gradient(pixels, d_weights, forward.gemm, context, times);
+      forward.shared->weight_gradient(input.vectors(forward.shape.input.kind), pixels, d_weights,
+                                      forward.gemm, context, times);
       stats.weight_gradient.multiply_adds_done = forward.shared->weight_gradient_multiply_adds();
       seconds.weight_gradient += timer.lap();
     }

@@ -27,7 +27,7 @@ struct GemmBlocks {
   index_t rows;   ///< rows of the left factor that a panel meets one after the other
 
   template <class T>
-  static GemmBlocks of(index_t rows, index_t depth, index_t cols) noexcept {
+  static GemmBlocks of(index_t rows, index_t depth, index_t cols, bool transposed) noexcept {
     GemmBlocks blocks{};
     // Packed columns that only one block of rows meets are used up at once. They are short and
     // wide, so that whole pages of the source are read, and leave the second cache room for what
@@ -37,14 +37,17 @@ struct GemmBlocks {
     const index_t room = (once ? k_short_room : k_room) / blocks.depth;
     blocks.cols = std::min(panel_cols<T>(cols),
                            std::max<index_t>(room / k_panel_width<T>, 1) * k_panel_width<T>);
-    // A large result of few terms is written row by row, not in columns of one panel.
-    blocks.rows = depth <= k_short_depth ? k_written_rows : k_most_left_rows;
+    // A large result of few terms is written row by row, not in columns of one panel; a transposed
+    // left factor is packed in groups of 16 rows.
+    blocks.rows = depth > k_short_depth ? k_most_left_rows
+                  : transposed          ? simd::k_chunk
+                                        : k_written_rows;
     return blocks;
   }
 
  private:
   static constexpr index_t k_short_depth = 128;
-  static constexpr index_t k_written_rows = 2 * simd::k_chunk;
+  static constexpr index_t k_written_rows = 48;
   static constexpr index_t k_short_room = index_t{1} << 15;
   static constexpr index_t k_room = index_t{1} << 16;
 };
@@ -80,7 +83,7 @@ void multiply_in_blocks(const GemmFactor<T>& left, const GemmFactor<T>& right, U
   const index_t rows = left.rows();
   const index_t depth = left.cols();
   const index_t cols = right.cols();
-  const GemmBlocks blocks = GemmBlocks::of<T>(rows, depth, cols);
+  const GemmBlocks blocks = GemmBlocks::of<T>(rows, depth, cols, left.transposed);
   const index_t right_size = blocks.cols * (blocks.depth + 1);
   T* panels = packing_memory<T>(right_size + k_most_left_rows * (blocks.depth + 1));
   for (index_t j = 0; j < cols; j += blocks.cols) {

@@ -75,6 +75,11 @@ enum class Winograd {
   wherever_possible,  ///< for any batch and any number of channels: to compare, and for tests
 };
 
+/// What ReuseConfig::winograd says.
+inline Winograd winograd_of(bool allowed) noexcept {
+  return allowed ? Winograd::where_it_pays : Winograd::never;
+}
+
 /// A batch that has tiles enough for any form.
 inline constexpr index_t k_large_batch = 1024;
 
@@ -83,8 +88,7 @@ inline constexpr index_t k_large_batch = 1024;
 /// form of an input gradient is that of the convolution which carries it back
 /// (flipped_convolution).
 template <class T>
-Form choose_form(const ConvGeometry& g, Winograd winograd,
-                 index_t batch = k_large_batch) noexcept {
+Form choose_form(const ConvGeometry& g, Winograd winograd, index_t batch = k_large_batch) noexcept {
   if (!k_has_tiles<T> || winograd == Winograd::never) return Form::direct;
   if (g.kernel_height != g.kernel_width || g.stride_height != 1 || g.stride_width != 1 ||
       g.dilation_height != 1 || g.dilation_width != 1) {

@@ -23,10 +23,11 @@ class DensePasses {
  public:
   DensePasses() = default;
   /// geometry: null for matrices and for several groups.
-  DensePasses(const std::optional<ConvGeometry>& geometry, bool allow_winograd) {
+  DensePasses(const std::optional<ConvGeometry>& geometry, bool allow_winograd,
+              std::shared_ptr<DenseConvolution<T>> users)
+      : user_(std::move(users)) {
     if (!geometry) return;
-    exact_.emplace(*geometry,
-                   allow_winograd ? exact::Winograd::where_it_pays : exact::Winograd::never);
+    exact_.emplace(*geometry, exact::winograd_of(allow_winograd));
   }
 
   /// Null: the library's own.

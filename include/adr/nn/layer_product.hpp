@@ -229,8 +229,7 @@ class LayerProduct {
             map};
   }
   void allow_winograd(const ProductShape& shape, bool allowed) {
-    dense_ = DensePasses<T>(shape.convolution, allowed);
-    dense_.set_convolution(convolution_);
+    dense_ = DensePasses<T>(shape.convolution, allowed, convolution_);
     dense_.set_own_products(gemm_.is_users_own());
   }
 

@@ -79,7 +79,7 @@ class PixelProjection {
 
  private:
   /// Pixels of a task: whole blocks of rows of the packed product.
-  static constexpr index_t k_task_pixels = 10 * detail::k_block_rows;
+  static constexpr index_t k_task_pixels = 10 * detail::k_most_left_rows;
 
   bool project_rows(const float* x, index_t count, float* z) const {
     columns_.multiply(as_is(MatrixView<const float>(x, count, channels_)), Update::replace,

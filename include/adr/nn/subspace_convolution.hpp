@@ -249,7 +249,7 @@ class SubspaceConvolution {
   void follow_axes() {
     ConvGeometry reduced = geometry_;
     reduced.in_channels = subspace_.kept();
-    passes_.emplace(reduced, winograd_);
+    passes_.emplace(reduced, exact::winograd_of(winograd_));
     projection_.set(subspace_.axes());
   }
   void keep_weights(const Context& context) {

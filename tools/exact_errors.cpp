@@ -102,8 +102,8 @@ void print_row(const Operands& o, const char* pass, Form form, const Errors& til
 }
 
 void print_rows(const Operands& o) {
-  ExactConvolution<float> tiles(o.geometry);
-  ExactConvolution<float> direct(o.geometry, 1, false);
+  ExactConvolution<float> tiles(o.geometry, 1, adr::exact::Winograd::wherever_possible);
+  ExactConvolution<float> direct(o.geometry, 1, adr::exact::Winograd::never);
   // Doubles are computed by direct forms.
   ExactConvolution<double> reference(o.geometry);
   const Results<double> expected = passes(reference, o);

@@ -124,7 +124,8 @@ void check_same(const Results<T>& actual, const Results<T>& expected) {
 }
 
 bool has_tiles(const ConvGeometry& g) {
-  return adr::exact::choose_form<float>(g, true) != Form::direct;
+  return adr::exact::choose_form<float>(g, adr::exact::Winograd::where_it_pays, k_batch) !=
+         Form::direct;
 }
 
 }  // namespace
@@ -173,7 +174,7 @@ TEST_CASE("A layer whose winograd changes goes on as one that was made so", "") 
     INFO(Shown{g});
     ConvCase<float> c(g, k_batch, data);
     ExactConvolution<float> with(g);
-    ExactConvolution<float> without(g, 1, false);
+    ExactConvolution<float> without(g, 1, adr::exact::Winograd::never);
     const Results<float> tiles = run(with, c);
     const Results<float> products = run(without, c);
     ReuseConv2d<float> conv(g, config_of(Method::dense));

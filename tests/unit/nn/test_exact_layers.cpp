@@ -157,7 +157,7 @@ TEMPLATE_TEST_CASE("Without Winograd layers keep to the direct forms, to the bit
     INFO(Shown{g});
     ConvCase<T> c(g, k_batch, data);
     ReuseConv2d<T> conv(g, config_of(Method::dense, false));
-    ExactConvolution<T> exact(g, 1, false);
+    ExactConvolution<T> exact(g, 1, adr::exact::Winograd::never);
     const Results<T> expected = direct(c);
     check_same(run(conv, c), expected);
     check_same(run(exact, c), expected);
@@ -231,7 +231,7 @@ TEST_CASE("Exact gradients of every method come from the exact convolution", "")
   for (const ConvGeometry& g : geometries()) {
     for (const bool winograd : {true, false}) {
       ConvCase<float> c(g, k_batch, data);
-      ExactConvolution<float> exact(g, 1, winograd);
+      ExactConvolution<float> exact(g, 1, adr::exact::winograd_of(winograd));
       const Results<float> expected = run(exact, c);
       for (const Method method :
            {Method::hyperplane, Method::principal, Method::codebook, Method::subspace}) {

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "adr/core/context.hpp"
+#include "adr/core/fingerprint.hpp"
 #include "adr/core/matrix_rows.hpp"
 #include "adr/core/parallel.hpp"
 #include "adr/core/types.hpp"

@@ -1,5 +1,6 @@
 // Is this library's exact convolution faster than every package? All passes of layers and of whole
 // networks in sequence, beside oneDNN, OpenBLAS and Eigen by their own calls, and the goals.
+#include <adr/core/context.hpp>
 #include <cstdio>
 #include <list>
 #include <optional>
@@ -72,9 +73,10 @@ class ExactSession {
       std::printf("%s %s, batch %td", sequence.network.c_str(), sequence.name.c_str(),
                   sequence.batch);
       std::fflush(stdout);
+      const double start = adr::steady_seconds();
       summaries_[s].emplace(sequence, contenders_,
                             compare_contenders(sequence, contenders_, threads_));
-      std::printf(": %zu rounds\n", summaries_[s]->rounds());
+      std::printf(": %zu rounds, %.1f s\n", summaries_[s]->rounds(), adr::steady_seconds() - start);
       std::fflush(stdout);
     }
     return *summaries_[s];
@@ -93,6 +95,13 @@ void print_header(const nlohmann::json& header, double peak) {
       "fp32 package of\nevery pass, %% the share of the limit: %.0f GF/s of multiply-adds, times "
       "the multiplications that the form saves\n\n",
       to_text(header).c_str(), 1e-9 * peak);
+#if defined(ADR_BENCH_HAS_ONEDNN) && !defined(__AVX512F__)
+  if (onednn_has(dnnl_cpu_isa_avx512_core)) {
+    std::printf(
+        "oneDNN uses AVX-512 and this program does not: for goals among equals, set "
+        "DNNL_MAX_CPU_ISA=AVX2\nand OPENBLAS_CORETYPE=Haswell\n\n");
+  }
+#endif
   std::fflush(stdout);
 }
 
@@ -117,13 +126,13 @@ void run(const std::vector<std::string>& networks, const CommonOptions& common) 
   }
   std::printf("\n");
   const std::vector<Goal> goals = exact_goals(summaries, session.has_winograd());
-  print_goals(goals);
+  print_goals(goals, !common.quick);
   std::vector<Row> rows;
   for (const SequenceSummary& summary : summaries) {
     add_rows(summary, session.contenders(), common.threads, rows);
   }
   nlohmann::json report = make_report(header, rows);
-  report["goals"] = to_json(goals);
+  if (!common.quick) report["goals"] = to_json(goals);
   file.write(report);
 }
 

@@ -21,11 +21,13 @@ import sys
 # What is compared: the dense rivals first, the published strategies, and this library's schedule.
 RUNS = {
     "dense": ["--mode", "dense", "--dense-backend", "fastest"],
+    "exact": ["--mode", "dense", "--dense-backend", "exact"],
+    "exact-direct": ["--mode", "dense", "--dense-backend", "direct"],
     "dense-openblas": ["--mode", "dense", "--dense-backend", "openblas"],
-    "auto": ["--mode", "auto", "--strategy", "error_budget", "--dense-backend", "fastest"],
-    "published-fixed": ["--mode", "hyperplane", "--dense-backend", "fastest"],
-    "published-plateau": ["--mode", "auto", "--strategy", "plateau_ladder", "--dense-backend", "fastest"],
-    "published-reuse": ["--mode", "auto", "--strategy", "cluster_reuse_first", "--dense-backend", "fastest"],
+    "auto": ["--mode", "auto", "--strategy", "error_budget", "--dense-backend", "exact"],
+    "published-fixed": ["--mode", "hyperplane", "--dense-backend", "exact"],
+    "published-plateau": ["--mode", "auto", "--strategy", "plateau_ladder", "--dense-backend", "exact"],
+    "published-reuse": ["--mode", "auto", "--strategy", "cluster_reuse_first", "--dense-backend", "exact"],
 }
 DIVERGED = 3  # the program's exit status
 DENSE = "dense"

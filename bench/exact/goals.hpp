@@ -141,15 +141,16 @@ inline nlohmann::json to_json(const std::vector<Goal>& goals) {
   return rows;
 }
 
-/// Leaves out what was not measured.
-inline void print_goals(const std::vector<Goal>& goals) {
+/// Leaves out what was not measured. judged: false where the shapes are not those of the goals.
+inline void print_goals(const std::vector<Goal>& goals, bool judged) {
   TextTable table;
   table.add({"over the fastest fp32 packages", "goal", "result", ""});
   for (const Goal& goal : goals) {
     if (!goal.result) continue;
     const std::optional<double> figure = figure_of_build(goal.figures);
+    const bool has_verdict = judged && figure;
     table.add({goal.what, figure ? text("%.2f", *figure) : "-", text("%.2f", *goal.result),
-               !figure                   ? ""
+               !has_verdict              ? ""
                : *goal.result >= *figure ? "met"
                                          : "missed"});
   }

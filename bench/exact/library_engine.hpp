@@ -2,12 +2,11 @@
 // it makes of the weights is made in every pass, as in training.
 #pragma once
 
-#include <adr/nn/unfolded_convolution.hpp>
+#include <adr/nn/exact_convolution.hpp>
 #include <cstddef>
 #include <string>
 
 #include "bench/support/convolution.hpp"
-#include "bench/support/engines.hpp"
 #include "bench/support/layer_tensors.hpp"
 
 namespace adr_bench {
@@ -16,12 +15,10 @@ namespace adr_bench {
 class LibraryEngine : public Convolution {
  public:
   LibraryEngine(LayerTensors& tensors, int threads)
-      : tensors_(tensors),
-        product_(dense_engine(default_product())),
-        convolution_(tensors.geometry(), product_.multiply, threads) {}
+      : tensors_(tensors), convolution_(tensors.geometry(), threads) {}
 
   [[nodiscard]] bool has(const PassParts& /*parts*/) const override { return true; }
-  void prepare() override { product_.set_threads(1); }
+  void prepare() override {}
   void run(const PassParts& parts) override {
     LayerTensors& t = tensors_;
     if (parts.forward) convolution_.forward(t.input(), t.weights(), {}, t.output());
@@ -33,15 +30,19 @@ class LibraryEngine : public Convolution {
     }
   }
   void deliver(const PassParts& /*parts*/) override {}
-  [[nodiscard]] std::size_t workspace_bytes(const PassParts& /*parts*/) const override { return 0; }
-  [[nodiscard]] std::string config(const PassParts& /*parts*/) const override {
-    return "im2col, products by " + product_.name;
+  [[nodiscard]] std::size_t workspace_bytes(const PassParts& /*parts*/) const override {
+    return convolution_.workspace_bytes(tensors_.batch());
+  }
+  [[nodiscard]] std::string config(const PassParts& parts) const override {
+    const auto& passes = convolution_.passes();
+    return adr::exact::to_string(parts.input_gradient && !parts.forward
+                                     ? passes.input_gradient_form(tensors_.batch())
+                                     : passes.forward_form(tensors_.batch()));
   }
 
  private:
   LayerTensors& tensors_;
-  DenseEngine product_;
-  adr::UnfoldedConvolution<float> convolution_;
+  adr::ExactConvolution<float> convolution_;
 };
 
 }  // namespace adr_bench

@@ -84,7 +84,8 @@ enum class SettingsAmount {
 
 namespace detail {
 
-/// The published method, then rising budgets of codebooks, one of them with other gradients too.
+/// The published method, then rising budgets of codebooks, one of them with other gradients too,
+/// and of coordinates.
 inline std::vector<LayerSetting> many_settings(const ConvLayer& layer, SettingsAmount amount) {
   using adr::InputGradient;
   using adr::WeightGradient;
@@ -100,7 +101,11 @@ inline std::vector<LayerSetting> many_settings(const ConvLayer& layer, SettingsA
     settings.push_back(with_gradients(setting, "sparsified dW dX", WeightGradient::sparsified,
                                       InputGradient::sparsified));
   }
-  settings.push_back(subspace_setting(16));
+  constexpr index_t k_in_smoke = 16;
+  for (const index_t kept : {8, 12, 16, 24, 32}) {
+    if (amount == SettingsAmount::smoke && kept != k_in_smoke) continue;
+    settings.push_back(subspace_setting(kept));
+  }
   return settings;
 }
 

@@ -82,14 +82,6 @@ inline std::string onednn_instruction_set() {
 }
 #endif
 
-#if defined(ADR_BENCH_HAS_ONEDNN)
-/// Whether oneDNN uses these instructions and all that they build on.
-inline bool onednn_has(dnnl_cpu_isa_t isa) {
-  const auto bits = static_cast<unsigned>(isa);
-  return (static_cast<unsigned>(dnnl_get_effective_cpu_isa()) & bits) == bits;
-}
-#endif
-
 inline nlohmann::json libraries() {
   nlohmann::json versions;
   versions["adr"] = message(ADR_VERSION_MAJOR, '.', ADR_VERSION_MINOR, '.', ADR_VERSION_PATCH);
@@ -117,6 +109,14 @@ inline std::string utc_now() {
 }
 
 }  // namespace detail
+
+#if defined(ADR_BENCH_HAS_ONEDNN)
+/// Whether oneDNN uses these instructions and all that they build on.
+inline bool onednn_has(dnnl_cpu_isa_t isa) {
+  const auto bits = static_cast<unsigned>(isa);
+  return (static_cast<unsigned>(dnnl_get_effective_cpu_isa()) & bits) == bits;
+}
+#endif
 
 /// Processor, compiler, flags, library versions and the instruction sets they chose, threads (a
 /// number or a list), date, and how busy the machine was.

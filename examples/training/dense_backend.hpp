@@ -1,6 +1,7 @@
-// What everything dense is computed with, strongest first: what this build has decides.
-// "fastest" takes, layer by layer and pass by pass, the fastest of oneDNN's convolutions and
-// unfolding with a product.
+// What everything dense is computed with. "exact" is the library itself, "direct" the same without
+// Winograd's algorithms; the others are packages, as this build has them. "fastest" takes, layer by
+// layer and pass by pass, the fastest package: oneDNN's convolutions or unfolding with a product,
+// and of the products the fastest for each shape.
 #pragma once
 
 #include <functional>
@@ -11,6 +12,7 @@
 
 #include "adr/gemm/dense_convolution.hpp"
 #include "adr/gemm/dense_gemm.hpp"
+#include "adr/gemm/fastest_gemm.hpp"
 #include "adr/nn/fastest_convolution.hpp"
 #include "adr/nn/unfolded_convolution.hpp"
 #include "adr/unfold/conv_geometry.hpp"
@@ -20,6 +22,7 @@
 #include "adr/gemm/cblas_gemm.hpp"
 #endif
 #if defined(TRAINING_HAS_ONEDNN)
+#include "adr/gemm/onednn_gemm.hpp"
 #include "adr/onednn.hpp"
 #endif
 
@@ -27,33 +30,46 @@ namespace training {
 
 inline std::vector<std::string> dense_backends() {
   return {
+    "exact", "direct",
 #if defined(TRAINING_HAS_ONEDNN)
-    "fastest", "onednn",
+        "fastest", "onednn",
 #endif
 #if defined(TRAINING_HAS_OPENBLAS)
-        "openblas",
+        "openblas"
 #endif
-        "eigen"
   };
 }
 
-/// The product of everything that is no convolution, and of convolutions where the backend has none
-/// of its own: the backend's, or the strongest there is.
+/// Whether exact convolutions may use Winograd's algorithms.
+inline bool allows_winograd(const std::string& backend) { return backend != "direct"; }
+
+/// The products of the packages of this build, the one that is the strongest on most machines last.
 template <class T>
-adr::DenseGemm<T> dense_gemm(const std::string& backend) {
-#if defined(TRAINING_HAS_OPENBLAS)
-  if (backend != "eigen") {
-    // The library runs one product per thread; threads inside each product would fight over the
-    // cores.
-    openblas_set_num_threads(1);
-    return adr::cblas_gemm<T>();
-  }
+std::vector<adr::DenseGemm<T>> package_products() {
+  std::vector<adr::DenseGemm<T>> products;
+#if defined(TRAINING_HAS_ONEDNN)
+  if constexpr (std::is_same_v<T, float>) products.push_back(adr::onednn_gemm());
 #endif
-  require(backend != "openblas", "--dense-backend is not part of this build: ", backend);
-  return {};
+#if defined(TRAINING_HAS_OPENBLAS)
+  // The library runs one product per thread; threads inside each product would fight over the
+  // cores.
+  openblas_set_num_threads(1);
+  products.push_back(adr::cblas_gemm<T>());
+#endif
+  return products;
 }
 
-/// Makes the dense convolution of a layer; null where unfolding and the product do.
+/// The product of everything that is no convolution, and of convolutions where the backend has none
+/// of its own: of "fastest" the fastest for each shape, else the backend's or the strongest.
+template <class T>
+adr::DenseGemm<T> dense_gemm(const std::string& backend) {
+  if (backend == "exact" || backend == "direct") return {};
+  const std::vector<adr::DenseGemm<T>> products = package_products<T>();
+  require(!products.empty(), "--dense-backend is not part of this build: ", backend);
+  return backend == "fastest" ? adr::fastest_gemm<T>(products) : products.back();
+}
+
+/// Makes the dense convolution of a layer; null where the library or its unfolding does.
 template <class T>
 using ConvolutionMaker =
     std::function<std::shared_ptr<adr::DenseConvolution<T>>(const adr::ConvGeometry&)>;

@@ -181,7 +181,8 @@ inline void add_reuse_options(CLI::App& app, Options& options) {
 
 inline void add_machine_options(CLI::App& app, Options& options) {
   app.add_option("--dense-backend", options.dense_backend,
-                 "What computes everything dense; fastest: each convolution by the fastest of all")
+                 "What computes everything dense; exact: this library, direct: without Winograd, "
+                 "fastest: each convolution and product by the fastest package")
       ->check(one_of(dense_backends()))
       ->capture_default_str();
   app.add_option("--batch", options.plan.batch, "Images per step")
@@ -258,6 +259,7 @@ inline bool parse_options(int argc, char** argv, Options& options, int& exit_cod
     return false;
   }
   options.reuse.seed = options.plan.seed;
+  options.reuse.winograd = allows_winograd(options.dense_backend);
   return true;
 }
 

@@ -36,6 +36,7 @@ struct ReuseOptions {
   adr::WeightGradient weight_gradient = adr::WeightGradient::automatic;
   bool cluster_reuse = false;
   index_t max_product_age = 0;
+  bool winograd = true;
   std::uint64_t seed = 1;
 };
 
@@ -95,6 +96,7 @@ inline std::vector<adr::ReuseConfig> reuse_configs(const NetworkDescription& net
     config.weight_gradient = options.weight_gradient;
     config.cluster_reuse = options.cluster_reuse;
     config.max_product_age = options.max_product_age;
+    config.winograd = options.winograd;
     config.seed = options.seed * count + i;
     configs.push_back(config);
   }

@@ -18,6 +18,7 @@
 #include "adr/gemm/dense_convolution.hpp"
 #include "adr/gemm/dense_gemm.hpp"
 #include "adr/gemm/dense_product.hpp"
+#include "adr/gemm/fastest_gemm.hpp"
 #include "adr/nn/exact_convolution.hpp"
 #include "adr/nn/fastest_convolution.hpp"
 #include "adr/nn/reuse_conv2d.hpp"

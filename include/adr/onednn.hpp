@@ -11,10 +11,6 @@
 #include <utility>
 #include <vector>
 
-#if defined(ADR_OPENMP)
-#include <omp.h>
-#endif
-
 #include "adr/core/aligned_buffer.hpp"
 #include "adr/core/context.hpp"
 #include "adr/core/errors.hpp"
@@ -24,6 +20,7 @@
 #include "adr/core/view_checks.hpp"
 #include "adr/gemm/dense_convolution.hpp"
 #include "adr/gemm/onednn_plan.hpp"
+#include "adr/gemm/onednn_threads.hpp"
 #include "adr/unfold/conv_geometry.hpp"
 
 ADR_NAMESPACE_BEGIN
@@ -102,7 +99,7 @@ class OneDnnConvolution final : public DenseConvolution<float> {
              y_stride == other.y_stride && with_bias == other.with_bias;
     }
   };
-  /// Which tensors may have any format; the others lie as the user's do.
+  /// Which tensors may have any format; the others lie as the user's do, but without gaps.
   struct FreeFormats {
     bool x;
     bool y;
@@ -110,27 +107,6 @@ class OneDnnConvolution final : public DenseConvolution<float> {
   /// The plans of a pass. Training has four: for a batch and what is left over at the end, and the
   /// same for tests.
   using Plans = detail::RecentlyUsed<Key, OneDnnPlan, 4>;
-
-  /// While it lives, OpenMP starts the given number of threads in oneDNN.
-  class ThreadLimit {
-   public:
-#if defined(ADR_OPENMP)
-    explicit ThreadLimit(int threads) : before_(omp_get_max_threads()) {
-      omp_set_num_threads(threads);
-    }
-    ~ThreadLimit() { omp_set_num_threads(before_); }
-#else
-    explicit ThreadLimit(int /*threads*/) {}
-    ~ThreadLimit() = default;
-#endif
-    ThreadLimit(const ThreadLimit&) = delete;
-    ThreadLimit& operator=(const ThreadLimit&) = delete;
-
-#if defined(ADR_OPENMP)
-   private:
-    int before_;
-#endif
-  };
 
   void require_operands(std::string_view x_name, const TensorView<const float>& x,
                         std::string_view w_name, const MatrixView<const float>& w,
@@ -144,7 +120,7 @@ class OneDnnConvolution final : public DenseConvolution<float> {
   void run(ConvolutionPass pass, const TensorView<const float>& x, const MatrixView<const float>& w,
            const VectorView<const float>& bias, const TensorView<const float>& y) {
     if (x.batch == 0) return;
-    const ThreadLimit limit(threads_);
+    const detail::OneDnnThreads limit(threads_);
     const Key key = {x.batch, plain_stride(x).image_stride, plain_stride(w).row_stride,
                      plain_stride(y).image_stride, !bias.empty()};
     const OneDnnPointers pointers = {x.data, w.data, y.data, bias.data};
@@ -206,6 +182,14 @@ class OneDnnConvolution final : public DenseConvolution<float> {
                              : Dims{image_stride, 1, width * channels, channels};
     return {Dims{batch, channels, height, width}, dnnl::memory::data_type::f32, strides};
   }
+  [[nodiscard]] Desc input_desc(index_t batch, index_t image_stride) const {
+    const ConvGeometry& g = geometry_;
+    return image_desc(batch, g.in_channels, g.in_height, g.in_width, image_stride);
+  }
+  [[nodiscard]] Desc output_desc(index_t batch, index_t image_stride) const {
+    const ConvGeometry& g = geometry_;
+    return image_desc(batch, g.out_channels, g.out_height(), g.out_width(), image_stride);
+  }
   [[nodiscard]] Desc weights_desc(index_t row_stride) const {
     const ConvGeometry& g = geometry_;
     const index_t channels = g.group_in_channels();
@@ -252,13 +236,15 @@ class OneDnnConvolution final : public DenseConvolution<float> {
   [[nodiscard]] OneDnnPlan make_plan(ConvolutionPass pass, const Key& key,
                                      dnnl::algorithm algorithm, FreeFormats free) const {
     const ConvGeometry& g = geometry_;
-    const OneDnnFormats plain = {
-        image_desc(key.batch, g.in_channels, g.in_height, g.in_width, key.x_stride),
-        weights_desc(key.w_stride),
-        image_desc(key.batch, g.out_channels, g.out_height(), g.out_width(), key.y_stride)};
-    const Desc x = free.x ? free_format(plain.x) : plain.x;
+    const OneDnnFormats plain = {input_desc(key.batch, key.x_stride), weights_desc(key.w_stride),
+                                 output_desc(key.batch, key.y_stride)};
+    // Kernels of version 3.7 (x64:gemm:jit, brgconv_strided) accept images with gaps between them
+    // and read and write them as if there were none: images with gaps are always copied.
+    const Desc dense_x = input_desc(key.batch, g.in_channels * g.in_height * g.in_width);
+    const Desc dense_y = output_desc(key.batch, g.out_channels * g.out_pixels());
+    const Desc x = free.x ? free_format(dense_x) : dense_x;
     const Desc w = free_format(plain.w);
-    const Desc y = free.y ? free_format(plain.y) : plain.y;
+    const Desc y = free.y ? free_format(dense_y) : dense_y;
     const Desc bias =
         key.with_bias ? Desc(Dims{g.out_channels}, dnnl::memory::data_type::f32, Dims{1}) : Desc();
     const Dims stride = {g.stride_height, g.stride_width};

@@ -38,7 +38,7 @@ class Run {
         network_(small_network(), settings(plan), context_),
         trainer_(
             network_, data, plan,
-            run_settings(small_network(), adr::Layout::nhwc, reuse, configs_, "eigen", plan, data),
+            run_settings(small_network(), adr::Layout::nhwc, reuse, configs_, "exact", plan, data),
             context_, schedule(reuse, plan, data)) {}
 
   EpochReport run() { return trainer_.run(); }

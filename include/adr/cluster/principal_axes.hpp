@@ -58,6 +58,12 @@ struct KeptCoordinates {
   double error = 0.1;
 };
 
+/// Where the axes of a fit cross.
+enum class AxesOrigin {
+  mean,  ///< of the sample: the axes of its variance
+  zero,  ///< a vector of zeros has coordinates of zero, as padding needs it; the mean is 0
+};
+
 /// Fits principal axes to a sample of vectors in the metric of the products that they enter.
 ///
 /// Math: with G = R R^T the gram matrix (sum over kernel offsets of W_o W_o^T; identity if empty),
@@ -73,7 +79,8 @@ struct KeptCoordinates {
 /// seconds, is compiled only by those who fit.
 template <class T>
 PrincipalAxes fit_principal_axes(const MatrixView<T>& sample, const MatrixView<const float>& gram,
-                                 const KeptCoordinates& kept) {
+                                 const KeptCoordinates& kept,
+                                 AxesOrigin origin = AxesOrigin::mean) {
   using Scalar = std::remove_const_t<T>;
   static_assert(std::is_same_v<Scalar, float>, "axes are fitted to floats");
   using Matrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic>;
@@ -84,8 +91,11 @@ PrincipalAxes fit_principal_axes(const MatrixView<T>& sample, const MatrixView<c
   const index_t length = sample.cols;
   const Eigen::Map<const RowMajor, Eigen::Unaligned, Stride> x(sample.data, n, length,
                                                                Stride(sample.row_stride));
-  const Eigen::Matrix<Scalar, 1, Eigen::Dynamic> mean =
-      x.template cast<double>().colwise().mean().template cast<Scalar>();
+  using Row = Eigen::Matrix<Scalar, 1, Eigen::Dynamic>;
+  Row mean = Row::Zero(length);
+  if (origin == AxesOrigin::mean) {
+    mean = x.template cast<double>().colwise().mean().template cast<Scalar>();
+  }
   detail::ProductMetric<Matrix> metric;
   if (gram.data != nullptr) {
     const Eigen::Map<const RowMajor, Eigen::Unaligned, Stride> g(gram.data, length, length,

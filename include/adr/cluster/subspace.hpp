@@ -25,6 +25,7 @@ struct SubspaceShape {
   index_t length = 0;    ///< elements of a neuron vector
   KeptCoordinates kept;  ///< besides the mean; more than `length` are as good as `length`
   std::uint64_t seed = 1;
+  AxesOrigin origin = AxesOrigin::mean;
 };
 
 /// The subspace of one layer.
@@ -76,7 +77,7 @@ class Subspace {
                                     simd::padded(shape_.length));
     KeptCoordinates kept = shape_.kept;
     kept.count = std::min(kept.count, shape_.length);
-    PrincipalAxes axes = fit_principal_axes(x, gram, kept);
+    PrincipalAxes axes = fit_principal_axes(x, gram, kept, shape_.origin);
     if (!axes.is_finite()) return false;
     axes_ = std::move(axes);
     prepare_basis();
@@ -138,35 +139,32 @@ class Subspace {
         .bytes();
   }
 
-  /// Measures what the coordinates leave out of a sample of the vectors that they are of.
-  /// Cost: k_measure_sample * length * (kept + 1) multiply-adds.
+  /// Measures what the coordinates leave out of a sample of the vectors.
+  /// Cost: k_measure_sample * length * (2 kept + 1) multiply-adds.
   template <class Vectors>
-  SampledEnergy measure(const Vectors& vectors, const SubspaceCoordinates& coordinates) {
+  SampledEnergy measure(const Vectors& vectors) {
     const index_t count = vectors.map().vectors();
-    const index_t width = basis_.coordinates;
     SampledEnergy energy;
     prepare_tiles();
     index_t sampled = 0;
     index_t filled = 0;
+    const auto add_tile = [&] {
+      start_coordinates(z_.data());
+      add_coordinates(0, shape_.length, x_.data(), z_.data() + k_tile);
+      clear_behind(filled);
+      add_energy(energy);
+      filled = 0;
+    };
     sample_.choose(count, k_measure_sample, shape_.seed);
     for (const index_t first : sample_.runs()) {
       const index_t run = std::min(k_sample_run, count - first);
       vectors.load_columns(first, 0,
                            MatrixView<float>(x_.data() + filled, shape_.length, run, k_tile));
-      simd::transpose(coordinates.values.data() + first * width, width, run, width,
-                      z_.data() + filled, k_tile);
       filled += run;
       sampled += run;
-      if (filled + k_sample_run > k_tile) {
-        clear_behind(filled);
-        add_energy(energy);
-        filled = 0;
-      }
+      if (filled + k_sample_run > k_tile) add_tile();
     }
-    if (filled > 0) {
-      clear_behind(filled);
-      add_energy(energy);
-    }
+    if (filled > 0) add_tile();
     if (sampled > 0) {
       const double scale = static_cast<double>(count) / static_cast<double>(sampled);
       energy.total *= scale;
@@ -216,7 +214,7 @@ class Subspace {
 
   // What measuring works on: a tile of vectors and of their coordinates, element by element.
   void prepare_tiles() {
-    x_.resize(shape_.length * k_tile);
+    x_.assign(shape_.length * k_tile, 0.0F);
     z_.resize(basis_.coordinates * k_tile);
   }
   /// Zeroes the places of the tiles that no vector has been put in.

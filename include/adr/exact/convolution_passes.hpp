@@ -23,7 +23,7 @@ namespace exact {
 ///
 /// Math: y = x * w + bias (and its positive part with relu), d_w and d_x its gradients; results are
 /// replaced. Shapes, layouts: those of DenseConvolution, any number of groups, any batch. Forms:
-/// those of choose_form; allow_winograd = false keeps to direct products. Errors: F(4x4, ...)
+/// those of choose_form; Winograd::never keeps to direct products. Errors: F(4x4, ...)
 /// rounds to about 1e-6 to 5e-6 of the root mean square of the result, other forms less
 /// (docs/numerics.md); with tiles an input that is not finite spoils all outputs of its tiles.
 /// Requires: a valid geometry, matching shapes, results that overlap no operand. Scratch: at most
@@ -33,28 +33,35 @@ namespace exact {
 template <class T>
 class ConvolutionPasses {
  public:
-  explicit ConvolutionPasses(const ConvGeometry& geometry, bool allow_winograd = true)
-      : geometry_(geometry),
-        forward_(choose_form<T>(geometry, allow_winograd)),
-        input_gradient_(has_flipped_convolution(geometry)
-                            ? choose_form<T>(flipped_convolution(geometry), allow_winograd)
-                            : Form::direct) {}
+  explicit ConvolutionPasses(const ConvGeometry& geometry,
+                             Winograd winograd = Winograd::where_it_pays)
+      : geometry_(geometry), winograd_(winograd) {}
 
   [[nodiscard]] const ConvGeometry& geometry() const noexcept { return geometry_; }
-  [[nodiscard]] Form forward_form() const noexcept { return forward_; }
-  [[nodiscard]] Form weight_gradient_form() const noexcept { return forward_; }
-  [[nodiscard]] Form input_gradient_form() const noexcept { return input_gradient_; }
+  [[nodiscard]] Form forward_form(index_t batch = k_large_batch) const noexcept {
+    return choose_form<T>(geometry_, winograd_, batch);
+  }
+  [[nodiscard]] Form weight_gradient_form(index_t batch = k_large_batch) const noexcept {
+    return forward_form(batch);
+  }
+  [[nodiscard]] Form input_gradient_form(index_t batch = k_large_batch) const noexcept {
+    return has_flipped_convolution(geometry_)
+               ? choose_form<T>(flipped_convolution(geometry_), winograd_, batch)
+               : Form::direct;
+  }
 
   /// Whether forward passes over tiles look for tiles with the same inputs, which they compute once
   /// (tile_reuse.hpp): where a sample promises a gain, unless this says otherwise.
   void set_look(Look look) noexcept { look_ = look; }
 
-  /// kept: weights that keep_weights has transformed, or null; they take the place of w. Returns
-  /// the share of the results that was computed; the others are copies of equal ones.
+  /// kept: weights that keep_weights has transformed, or null; they take the place of w where the
+  /// form is not direct. Returns the share of the results that was computed; the others are copies
+  /// of equal ones.
   double forward(const TensorView<const T>& x, const MatrixView<const T>& w,
                  const VectorView<const T>& bias, bool relu, const TensorView<T>& y,
                  Context& context, const T* kept = nullptr) const {
-    if (forward_ == Form::direct) {
+    if (x.batch == 0) return 1;
+    if (forward_form(x.batch) == Form::direct) {
       context.workspace().reserve(
           direct_forward_workspace_bytes<T>(geometry_, x.batch, context.threads()));
       direct_forward(geometry_, x, w, bias, y, context, relu);
@@ -72,7 +79,11 @@ class ConvolutionPasses {
 
   void weight_gradient(const TensorView<const T>& x, const TensorView<const T>& d_y,
                        const MatrixView<T>& d_w, Context& context) const {
-    if (forward_ == Form::direct || x.batch == 0) {
+    if (x.batch == 0) {
+      for (index_t m = 0; m < d_w.rows; ++m) std::fill_n(d_w.row(m), d_w.cols, T(0));
+      return;
+    }
+    if (weight_gradient_form(x.batch) == Form::direct) {
       context.workspace().reserve(
           direct_weight_gradient_workspace_bytes<T>(geometry_, x.batch, context.threads()));
       direct_weight_gradient(geometry_, x, d_y, d_w, context);
@@ -86,7 +97,8 @@ class ConvolutionPasses {
 
   void input_gradient(const TensorView<const T>& d_y, const MatrixView<const T>& w,
                       const TensorView<T>& d_x, Context& context) const {
-    if (input_gradient_ == Form::direct) {
+    if (d_y.batch == 0) return;
+    if (input_gradient_form(d_y.batch) == Form::direct) {
       context.workspace().reserve(
           direct_input_gradient_workspace_bytes<T>(geometry_, d_y.batch, context.threads()));
       direct_input_gradient(geometry_, d_y, w, d_x, context);
@@ -98,52 +110,63 @@ class ConvolutionPasses {
     });
   }
 
-  /// Elements of the transformed weights of all groups; 0 for the direct form, which keeps none.
+  /// Elements of the transformed weights of all groups; 0 where every batch is direct, which keeps
+  /// none.
   [[nodiscard]] index_t kept_size() const {
     index_t size = 0;
-    if (forward_ != Form::direct) {
-      for_each_forward(no_images<const T>(), no_weights(), no_images<T>(), {}, false, 1,
-                       [&](const auto& pass, index_t) { size += pass.kept_size(); });
-    }
+    for_each_kept(no_weights(), 1, [&](const auto& pass, index_t) { size += pass.kept_size(); });
     return size;
   }
   /// Transforms the weights for forward passes to come into kept[0 ... kept_size()).
   void keep_weights(const MatrixView<const T>& w, T* kept, int threads) const {
-    if (forward_ == Form::direct) return;
-    for_each_forward(no_images<const T>(), w, no_images<T>(), {}, false, threads,
-                     [&](const auto& pass, index_t group) {
-                       pass.keep_weights(kept + group * pass.kept_size());
-                     });
+    for_each_kept(w, threads, [&](const auto& pass, index_t group) {
+      pass.keep_weights(kept + group * pass.kept_size());
+    });
   }
 
-  /// Bytes of scratch that the most demanding pass takes.
-  [[nodiscard]] std::size_t workspace_bytes(index_t batch, int threads) const {
+  /// Bytes of scratch of the context that each pass takes.
+  [[nodiscard]] std::size_t forward_workspace_bytes(index_t batch, int threads,
+                                                    bool kept = false) const {
+    if (batch == 0) return 0;
+    if (forward_form(batch) == Form::direct) {
+      return direct_forward_workspace_bytes<T>(geometry_, batch, threads);
+    }
     std::size_t bytes = 0;
-    const auto count = [&](std::size_t more) { bytes = std::max(bytes, more); };
-    const TensorView<const T> x = no_images<const T>(batch);
-    const TensorView<const T> y = no_outputs(batch);
-    const TensorView<T> x_result(nullptr, batch, x.channels, x.height, x.width, x.layout);
-    const TensorView<T> y_result(nullptr, batch, y.channels, y.height, y.width, y.layout);
-    if (forward_ == Form::direct) {
-      count(direct_forward_workspace_bytes<T>(geometry_, batch, threads));
-      count(direct_weight_gradient_workspace_bytes<T>(geometry_, batch, threads));
-    } else {
-      for_each_forward(x, no_weights(), y_result, {}, false, threads,
-                       [&](const auto& pass, index_t) {
-                         count(run_tiles_workspace_bytes(pass, look_, false, threads));
-                       });
-      for_each_weight_gradient(x, y,
-                               MatrixView<T>(nullptr, geometry_.out_channels, geometry_.columns()),
-                               [&](const auto& pass) { count(pass.workspace_bytes(threads)); });
-    }
-    if (input_gradient_ == Form::direct) {
-      count(direct_input_gradient_workspace_bytes<T>(geometry_, batch, threads));
-    } else {
-      for_each_input_gradient(y, no_weights(), x_result, threads, [&](const auto& pass, index_t) {
-        count(pass.workspace_bytes(false));
-      });
-    }
+    for_each_forward(no_images<const T>(batch), no_weights(), no_outputs<T>(batch), {}, false,
+                     threads, [&](const auto& pass, index_t) {
+                       bytes =
+                           std::max(bytes, run_tiles_workspace_bytes(pass, look_, kept, threads));
+                     });
     return bytes;
+  }
+  [[nodiscard]] std::size_t weight_gradient_workspace_bytes(index_t batch, int threads) const {
+    if (batch == 0) return 0;
+    if (weight_gradient_form(batch) == Form::direct) {
+      return direct_weight_gradient_workspace_bytes<T>(geometry_, batch, threads);
+    }
+    std::size_t bytes = 0;
+    const MatrixView<T> no_gradient(nullptr, geometry_.out_channels, geometry_.columns());
+    for_each_weight_gradient(
+        no_images<const T>(batch), no_outputs<const T>(batch), no_gradient,
+        [&](const auto& pass) { bytes = std::max(bytes, pass.workspace_bytes(threads)); });
+    return bytes;
+  }
+  [[nodiscard]] std::size_t input_gradient_workspace_bytes(index_t batch, int threads) const {
+    if (batch == 0) return 0;
+    if (input_gradient_form(batch) == Form::direct) {
+      return direct_input_gradient_workspace_bytes<T>(geometry_, batch, threads);
+    }
+    std::size_t bytes = 0;
+    for_each_input_gradient(
+        no_outputs<const T>(batch), no_weights(), no_images<T>(batch), threads,
+        [&](const auto& pass, index_t) { bytes = std::max(bytes, pass.workspace_bytes(false)); });
+    return bytes;
+  }
+  /// That of the most demanding one.
+  [[nodiscard]] std::size_t workspace_bytes(index_t batch, int threads) const {
+    return std::max({forward_workspace_bytes(batch, threads),
+                     weight_gradient_workspace_bytes(batch, threads),
+                     input_gradient_workspace_bytes(batch, threads)});
   }
 
  private:
@@ -152,7 +175,8 @@ class ConvolutionPasses {
     return {nullptr,         batch, geometry_.in_channels, geometry_.in_height, geometry_.in_width,
             geometry_.layout};
   }
-  [[nodiscard]] TensorView<const T> no_outputs(index_t batch) const {
+  template <class Element>
+  [[nodiscard]] TensorView<Element> no_outputs(index_t batch) const {
     return {nullptr,
             batch,
             geometry_.out_channels,
@@ -214,18 +238,25 @@ class ConvolutionPasses {
   void for_each_forward(const TensorView<const T>& x, const MatrixView<const T>& w,
                         const TensorView<T>& y, const VectorView<const T>& bias, bool relu,
                         int threads, const Use& use) const {
-    for_each_tile_pass(forward_, geometry_, WeightUse::forward, x, w, y, bias, relu, threads, use);
+    for_each_tile_pass(forward_form(x.batch), geometry_, WeightUse::forward, x, w, y, bias, relu,
+                       threads, use);
+  }
+  /// The form of kept weights is that of large batches.
+  template <class Use>
+  void for_each_kept(const MatrixView<const T>& w, int threads, const Use& use) const {
+    for_each_forward(no_images<const T>(k_large_batch), w, no_outputs<T>(k_large_batch), {}, false,
+                     threads, use);
   }
   template <class Use>
   void for_each_input_gradient(const TensorView<const T>& d_y, const MatrixView<const T>& w,
                                const TensorView<T>& d_x, int threads, const Use& use) const {
-    for_each_tile_pass(input_gradient_, flipped_convolution(geometry_), WeightUse::input_gradient,
-                       d_y, w, d_x, {}, false, threads, use);
+    for_each_tile_pass(input_gradient_form(d_y.batch), flipped_convolution(geometry_),
+                       WeightUse::input_gradient, d_y, w, d_x, {}, false, threads, use);
   }
   template <class Use>
   void for_each_weight_gradient(const TensorView<const T>& x, const TensorView<const T>& d_y,
                                 const MatrixView<T>& d_w, const Use& use) const {
-    with_algorithm<T>(forward_, [&](auto algorithm) {
+    with_algorithm<T>(weight_gradient_form(x.batch), [&](auto algorithm) {
       using Algorithm = decltype(algorithm);
       for (index_t group = 0; group < geometry_.groups; ++group) {
         use(TileWeightGradient<Algorithm, T>(tile_grid<Algorithm>(geometry_), group_of(x, group),
@@ -235,8 +266,7 @@ class ConvolutionPasses {
   }
 
   ConvGeometry geometry_;
-  Form forward_;
-  Form input_gradient_;
+  Winograd winograd_;
   Look look_ = Look::sampled;
 };
 

@@ -23,6 +23,16 @@ inline bool is_pointwise(const ConvGeometry& g) noexcept {
          g.pad_right == 0;
 }
 
+/// Where windows are pixels, lines do not matter: the whole image is one.
+inline ConvGeometry without_lines(const ConvGeometry& g) noexcept {
+  ConvGeometry flat = g;
+  if (is_pointwise(g)) {
+    flat.in_width = g.in_height * g.in_width;
+    flat.in_height = 1;
+  }
+  return flat;
+}
+
 /// Blocks of rows that do not cross images, or cross them where images touch.
 struct RowBlocks {
   index_t units;  ///< images, or one for all of them

@@ -30,7 +30,9 @@ struct PixelTask {
   bool in_place;
   Finish<T> finish;
 
-  void run(index_t part, const T* packed, const IndexRange& rows, T* windows) const noexcept {
+  /// bias: that of the part, in whole panels, or none. next: rows of the block that follows.
+  void run(index_t part, const T* packed, const T* bias, const IndexRange& rows, index_t next,
+           T* windows) const noexcept {
     const ConvGeometry& g = geometry;
     constexpr index_t k_width = k_panel_width<T>;
     const index_t group = parts.group(part);
@@ -40,6 +42,19 @@ struct PixelTask {
     const index_t count = rows.size();
     T* result = y.image(rows.first / pixels) + rows.first % pixels * g.out_channels + channel;
     const index_t stride = window_stride(parts.depth);
+    Ahead ahead;
+    if (next > 0) {
+      const auto at = [&](const auto& images) {
+        return images.image(rows.last / pixels) + rows.last % pixels * images.channels;
+      };
+      if (in_place) {
+        ahead.left = LinesAhead<false>(at(x) + group * g.group_in_channels(), g.in_channels, next,
+                                       g.group_in_channels());
+      }
+      ahead.result = LinesAhead<true>(at(y) + channel, g.out_channels, next, filters.size());
+      ahead.plan(parts.blocks() * panel_count<T>(filters.size()) *
+                 step_count<T>(LeftForm::rows, count));
+    }
     for (index_t b = 0; b < parts.blocks(); ++b) {
       const index_t k = parts.block_terms(b).first;
       const index_t depth = parts.block_terms(b).size();
@@ -53,15 +68,16 @@ struct PixelTask {
       }
       const T* panel = packed + parts.block_place(b);
       const index_t panel_step = panel_stride(depth, k_width);
-      for (index_t f = 0; f < filters.size(); f += k_width, panel += panel_step) {
-        const index_t cols = std::min(k_width, filters.size() - f);
-        multiply_by_panels<Orientation::as_is>(left, count, panel, panel_step, depth, cols,
-                                               result + f, g.out_channels,
-                                               b == 0 ? simd::Sums::start : simd::Sums::add);
-        if (b + 1 == parts.blocks()) {
-          finish_columns(finish, channel + f, result + f, g.out_channels, count, cols);
-        }
-      }
+      const bool last = b + 1 == parts.blocks();
+      multiply_by_panels(
+          left, count, panel, panel_step, depth, filters.size(), result, g.out_channels,
+          b == 0 ? simd::Sums::start : simd::Sums::add, b == 0 ? bias : nullptr, ahead,
+          [&](index_t i, index_t step, index_t f, index_t cols) {
+            if (last && finish.relu) {
+              finish_columns(Finish<T>{nullptr, true}, 0, result + i * g.out_channels + f,
+                             g.out_channels, step, cols);
+            }
+          });
     }
   }
 };
@@ -73,12 +89,13 @@ void forward_pixels(const ConvGeometry& g, const TensorView<const T>& x,
   const WeightParts<T> parts(g.columns(), g.group_out_channels(), g.groups);
   const bool in_place = is_pointwise(g);
   const RowBlocks rows(x.batch, g.out_pixels(), images_touch(y) && (!in_place || images_touch(x)),
-                       k_block_rows);
+                       k_most_left_rows);
   const PixelTask<T> pixels{g, x, y, parts, in_place, finish};
   const Workspace::Frame frame(context.workspace());
   T* packed = context.workspace().template take<T>(parts.together * parts.part_size);
-  const index_t window_size = in_place ? 0 : k_block_rows * window_stride(parts.depth);
+  const index_t window_size = in_place ? 0 : k_most_left_rows * window_stride(parts.depth);
   T* windows = context.workspace().template take<T>(context.threads() * window_size);
+  T* bias = context.workspace().template take<T>(parts.together * parts.width);
   for (index_t first = 0; first < parts.count; first += parts.together) {
     const index_t count = std::min(parts.together, parts.count - first);
     parts.pack(first, count, packed, context.threads(),
@@ -86,10 +103,23 @@ void forward_pixels(const ConvGeometry& g, const TensorView<const T>& x,
                  pack_filter_panels(GroupFilters<T>::of(g, w, way, group), filters.first,
                                     filters.size(), columns.first, columns.size(), to);
                });
+    if (finish.bias != nullptr) {
+      // In whole panels, as sums begin with it.
+      for (index_t part = 0; part < count; ++part) {
+        const IndexRange filters = parts.part_outputs(first + part);
+        const T* from =
+            finish.bias + parts.group(first + part) * g.group_out_channels() + filters.first;
+        T* to = std::copy_n(from, filters.size(), bias + part * parts.width);
+        std::fill(to, bias + (part + 1) * parts.width, T(0));
+      }
+    }
     parallel_for(rows.count() * count, context.threads(), [&](index_t task, int thread) {
       const index_t part = task % count;
-      pixels.run(first + part, packed + part * parts.part_size, rows.block(task / count),
-                 windows + thread * window_size);
+      const index_t block = task / count;
+      const bool more = (block + 1) % rows.blocks != 0;
+      pixels.run(first + part, packed + part * parts.part_size,
+                 finish.bias != nullptr ? bias + part * parts.width : nullptr, rows.block(block),
+                 more ? rows.block(block + 1).size() : 0, windows + thread * window_size);
     });
   }
 }
@@ -112,8 +142,8 @@ struct PlaneTask {
       const index_t depth = std::min(most, columns - k);
       const index_t step = panel_stride(depth, k_width);
       gather_plane_panels(g, x, group, pixels.first, pixels.size(), k, depth, panels, step);
-      for (index_t f = 0; f < filters.rows; f += k_block_rows) {
-        const index_t rows = std::min(k_block_rows, filters.rows - f);
+      for (index_t f = 0; f < filters.rows; f += k_most_left_rows) {
+        const index_t rows = std::min(k_most_left_rows, filters.rows - f);
         const LeftRows<T> left{filters.row(f) + k, filters.row_stride};
         const index_t channel = group * g.group_out_channels() + f;
         for (index_t p = pixels.first; p < pixels.last; p += k_width) {
@@ -181,17 +211,17 @@ void forward_planes(const ConvGeometry& g, const TensorView<const T>& x,
                     const MatrixView<const T>& w, Filters way, const Finish<T>& finish,
                     const TensorView<T>& y, Context& context) {
   const PlaneTask<T> planes{g, x, y, finish};
-  const index_t panel_size = k_block_rows * (depth_block(g.columns()) + 1);
+  const index_t panel_size = k_most_left_rows * (depth_block(g.columns()) + 1);
   const Workspace::Frame frame(context.workspace());
   T* memory = context.workspace().template take<T>(filter_rows_size<T>(g, way));
   T* panels = context.workspace().template take<T>(context.threads() * panel_size);
-  const RowBlocks blocks(x.batch, g.out_pixels(), true, k_block_rows);
+  const RowBlocks blocks(x.batch, g.out_pixels(), true, k_most_left_rows);
   for (index_t group = 0; group < g.groups; ++group) {
     const auto filters = filter_rows(GroupFilters<T>::of(g, w, way, group), memory);
     parallel_for(blocks.blocks, context.threads(), [&](index_t task, int thread) {
       // Whole panels, so that only the last one of all is cut short.
-      const index_t first = task * k_block_rows;
-      planes.run(group, filters, {first, std::min(first + k_block_rows, blocks.rows)},
+      const index_t first = task * k_most_left_rows;
+      planes.run(group, filters, {first, std::min(first + k_most_left_rows, blocks.rows)},
                  panels + thread * panel_size);
     });
   }
@@ -203,23 +233,25 @@ std::size_t window_product_workspace_bytes(const ConvGeometry& g, Filters way, i
     return WorkspaceSize()
         .template add<T>(filter_rows_size<T>(g, way))
         .template add<T>(
-            checked_product("windows", threads, k_block_rows, depth_block(g.columns()) + 1))
+            checked_product("windows", threads, k_most_left_rows, depth_block(g.columns()) + 1))
         .bytes();
   }
   const WeightParts<T> parts(g.columns(), g.group_out_channels(), g.groups);
   return WorkspaceSize()
       .template add<T>(checked_product("packed weights", parts.together, parts.part_size))
       .template add<T>(
-          checked_product("windows", threads, k_block_rows, window_stride(parts.depth)))
+          checked_product("windows", threads, k_most_left_rows, window_stride(parts.depth)))
+      .template add<T>(parts.together * parts.width)
       .bytes();
 }
 
 /// y = windows of x times filters, in either layout.
 template <class T>
-void window_product(const ConvGeometry& g, const TensorView<const T>& x,
+void window_product(const ConvGeometry& geometry, const TensorView<const T>& x,
                     const MatrixView<const T>& w, Filters way, const Finish<T>& finish,
                     const TensorView<T>& y, Context& context) {
   if (x.batch == 0) return;
+  const ConvGeometry g = without_lines(geometry);
   if (g.layout == Layout::nchw) {
     forward_planes(g, x, w, way, finish, y, context);
   } else {

@@ -32,10 +32,10 @@ struct FoldTask {
   const WeightParts<T>& parts;
 
   /// Elements of a block of results.
-  static constexpr index_t k_block_size = k_block_rows * k_folded_columns;
+  static constexpr index_t k_block_size = k_most_left_rows * k_folded_columns;
   /// Elements of a block of output gradients that are packed, in layout nchw.
   [[nodiscard]] static index_t left_size(Layout layout, index_t depth) noexcept {
-    return layout == Layout::nchw ? k_block_rows * (depth + 1) : 0;
+    return layout == Layout::nchw ? k_most_left_rows * (depth + 1) : 0;
   }
 
   void run(index_t part, const T* packed, index_t image, T* block, T* memory) const noexcept {
@@ -44,18 +44,18 @@ struct FoldTask {
     const index_t pixels = geometry.out_pixels();
     const index_t group = parts.group(part);
     const IndexRange columns = parts.part_outputs(part);
-    for (index_t first = 0; first < pixels; first += k_block_rows) {
-      const index_t rows = std::min(k_block_rows, pixels - first);
+    for (index_t first = 0; first < pixels; first += k_most_left_rows) {
+      const index_t rows = std::min(k_most_left_rows, pixels - first);
       for (index_t c = 0; c < columns.size(); c += k_columns) {
         const index_t cols = std::min(k_columns, columns.size() - c);
         const MatrixView<T> result(block, rows, cols, k_columns);
         for (index_t b = 0; b < parts.blocks(); ++b) {
           const IndexRange terms = parts.block_terms(b);
           const index_t step = panel_stride(terms.size(), k_width);
-          multiply_by_panels<Orientation::as_is>(
-              gradients(image, first, rows, group, terms, memory), rows,
-              packed + parts.block_place(b) + c / k_width * step, step, terms.size(), cols,
-              result.data, result.row_stride, b == 0 ? simd::Sums::start : simd::Sums::add);
+          multiply_by_panels(gradients(image, first, rows, group, terms, memory), rows,
+                             packed + parts.block_place(b) + c / k_width * step, step, terms.size(),
+                             cols, result.data, result.row_stride,
+                             b == 0 ? simd::Sums::start : simd::Sums::add);
         }
         col2im_add<T>(geometry, result, group, image * pixels + first, columns.first + c, d_x);
       }
@@ -73,7 +73,7 @@ struct FoldTask {
     const index_t stride = panel_stride(terms.size(), simd::k_chunk);
     pack_rows<simd::k_chunk>(d_y.image(image) + channel * plane + first, plane, terms.size(), rows,
                              memory, stride);
-    return {memory, stride, true};
+    return {memory, stride, LeftForm::groups};
   }
 };
 

@@ -149,20 +149,28 @@ struct GradientTask {
       return {windows, stride};
     }
     const index_t stride = panel_stride(count, simd::k_chunk);
-    if (is_pointwise(g)) {
-      for_each_run_of_pixels(
-          first, count, [&](index_t image, index_t pixel, index_t run, index_t at) {
-            pack_rows<simd::k_chunk>(x.image(image) + pixel * g.in_channels +
-                                         group * g.group_in_channels() + columns.first,
-                                     g.in_channels, run, columns.size(),
-                                     grouped + at * simd::k_chunk, stride);
-          });
-    } else {
-      const MatrixView<T> block(windows, count, columns.size(), window_stride(columns.size()));
-      im2col<T>(g, x, group, first, columns.first, block);
-      pack_rows<simd::k_chunk>(windows, block.row_stride, count, columns.size(), grouped, stride);
+    const index_t block_stride = window_stride(columns.size());
+    if (!is_pointwise(g)) {
+      im2col<T>(g, x, group, first, columns.first,
+                MatrixView<T>(windows, count, columns.size(), block_stride));
+      if (reads_columns_in_place<T>(block_stride, filters.size())) {
+        return {windows, block_stride, LeftForm::columns};
+      }
+      pack_rows<simd::k_chunk>(windows, block_stride, count, columns.size(), grouped, stride);
+      return {grouped, stride, LeftForm::groups};
     }
-    return {grouped, stride, true};
+    const auto pixels_at = [&](index_t image, index_t pixel) {
+      return x.image(image) + pixel * g.in_channels + group * g.group_in_channels() + columns.first;
+    };
+    if (images_touch(x) && reads_columns_in_place<T>(g.in_channels, filters.size())) {
+      return {pixels_at(0, first), g.in_channels, LeftForm::columns};
+    }
+    for_each_run_of_pixels(
+        first, count, [&](index_t image, index_t pixel, index_t run, index_t at) {
+          pack_rows<simd::k_chunk>(pixels_at(image, pixel), g.in_channels, run, columns.size(),
+                                   grouped + at * simd::k_chunk, stride);
+        });
+    return {grouped, stride, LeftForm::groups};
   }
 };
 
@@ -200,7 +208,8 @@ void direct_weight_gradient(const ConvGeometry& geometry, const TensorView<const
                                    context.threads());
     return;
   }
-  const detail::GradientParts<T> parts(geometry, x.batch);
+  const ConvGeometry flat = detail::without_lines(geometry);
+  const detail::GradientParts<T> parts(flat, x.batch);
   const bool whole = parts.pixel_parts == 1;
   const Workspace::Frame frame(context.workspace());
   Workspace& memory = context.workspace();
@@ -213,7 +222,7 @@ void direct_weight_gradient(const ConvGeometry& geometry, const TensorView<const
   const auto task_of = [&](index_t result) {
     const index_t filter_part = result % parts.filter_parts;
     const index_t column_part = result / parts.filter_parts % parts.column_parts;
-    return detail::GradientTask<T>{geometry,
+    return detail::GradientTask<T>{flat,
                                    x,
                                    d_y,
                                    result / parts.filter_parts / parts.column_parts,

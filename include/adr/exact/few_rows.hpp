@@ -141,22 +141,22 @@ struct LeftElements {
   }
 };
 
-/// result[0, :] += sum of left(0, k) right[k, :] over sizeof...(K) rows.
-template <class T, std::size_t... K>
+/// result[0, :] = or += sum of left(0, k) right[k, :] over sizeof...(K) rows.
+template <bool Add, class T, std::size_t... K>
 void add_scaled_rows(const LeftElements<T>& left, const T* right, index_t right_stride,
                      index_t cols, T* result, std::index_sequence<K...> /*depth*/) noexcept {
   using B = simd::Batch<T>;
   const std::array<B, sizeof...(K)> factor = {B::broadcast(left(0, static_cast<index_t>(K)))...};
   index_t j = 0;
   for (; j + B::size <= cols; j += B::size) {
-    B sums = B::load(result + j);
+    B sums = Add ? B::load(result + j) : B::broadcast(T(0));
     ((sums = multiply_add(factor[K], B::load(right + static_cast<index_t>(K) * right_stride + j),
                           sums)),
      ...);
     sums.store(result + j);
   }
   for (; j < cols; ++j) {
-    T total = result[j];
+    T total = Add ? result[j] : T(0);
     ((total +=
       left(0, static_cast<index_t>(K)) * right[static_cast<index_t>(K) * right_stride + j]),
      ...);
@@ -164,26 +164,30 @@ void add_scaled_rows(const LeftElements<T>& left, const T* right, index_t right_
   }
 }
 
-/// result += left right, with the rows of the right factor streaming past once.
+/// result = or += left right, with the rows of the right factor streaming past once.
 template <class T>
 void multiply_by_streaming(const LeftElements<T>& left, index_t rows,
-                           const MatrixView<const T>& right, const MatrixView<T>& result) noexcept {
+                           const MatrixView<const T>& right, bool add,
+                           const MatrixView<T>& result) noexcept {
   constexpr index_t k_group = 8;    // rows of the right factor for each load of a sum
   constexpr index_t k_cols = 1024;  // 32 KB of floats of them, for the next row of the result
+  constexpr auto group = std::make_index_sequence<static_cast<std::size_t>(k_group)>();
+  constexpr auto single = std::make_index_sequence<1>();
   for (index_t j = 0; j < right.cols; j += k_cols) {
     const index_t cols = std::min(k_cols, right.cols - j);
     for (index_t k = 0; k < right.rows;) {
       const bool whole = k + k_group <= right.rows;
       for (index_t i = 0; i < rows; ++i) {
-        const LeftElements<T> x{&left.data[i * left.row_step + k * left.depth_step], left.row_step,
+        const LeftElements<T> x{left.data + i * left.row_step + k * left.depth_step, left.row_step,
                                 left.depth_step};
         const T* from = right.row(k) + j;
         T* to = result.row(i) + j;
-        if (whole) {
-          add_scaled_rows(x, from, right.row_stride, cols, to,
-                          std::make_index_sequence<static_cast<std::size_t>(k_group)>());
+        if (add || k > 0) {
+          whole ? add_scaled_rows<true>(x, from, right.row_stride, cols, to, group)
+                : add_scaled_rows<true>(x, from, right.row_stride, cols, to, single);
         } else {
-          add_scaled_rows(x, from, right.row_stride, cols, to, std::make_index_sequence<1>());
+          whole ? add_scaled_rows<false>(x, from, right.row_stride, cols, to, group)
+                : add_scaled_rows<false>(x, from, right.row_stride, cols, to, single);
         }
       }
       k += whole ? k_group : 1;

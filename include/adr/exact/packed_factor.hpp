@@ -45,13 +45,13 @@ class PackedFactor {
     ADR_ASSERT(a.cols() == rows_ && result.rows == a.rows() && result.cols == cols_,
                "PackedFactor: shapes do not match");
     if (rows_ == 0 && update == Update::replace) set_zero(result);
-    T* memory = a.transposed ? packing_memory<T>(k_block_rows * (depth_ + 1)) : nullptr;
-    for (index_t first = 0; first < result.rows; first += k_block_rows) {
-      const index_t count = std::min(k_block_rows, result.rows - first);
+    T* memory = a.transposed ? packing_memory<T>(k_most_left_rows * (depth_ + 1)) : nullptr;
+    for (index_t first = 0; first < result.rows; first += k_most_left_rows) {
+      const index_t count = std::min(k_most_left_rows, result.rows - first);
       for (index_t k = 0; k < rows_; k += depth_) {
         const index_t depth = std::min(depth_, rows_ - k);
-        multiply_by_panels<Orientation::as_is>(
-            left_rows(a, first, count, k, depth, memory), count, block(k),
+        multiply_by_panels(
+            left_rows(a, first, count, k, depth, cols_, memory), count, block(k),
             panel_stride(depth, k_panel_width<T>), depth, cols_, result.row(first),
             result.row_stride,
             k == 0 && update == Update::replace ? simd::Sums::start : simd::Sums::add);

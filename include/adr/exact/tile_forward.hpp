@@ -225,24 +225,23 @@ class TileForward {
     const index_t count = std::min(k_width, outputs_ - first_output);
     Finish<T> finish = finish_;
     if (finish.bias != nullptr) finish.bias += first_output;
-    for_each_tile_row(list_, grid_, range.first, range.last,
-                      [&](index_t first, index_t last, const TilePlace& place) {
-                        const PixelRect rect =
-                            written_rect(grid_, place, grid_.place(list_[last - 1]));
-                        PixelWindow<T> window = {rows, rect.first_y, rect.first_x,
-                                                 rect.width() * k_width, k_width};
-                        if (y_.channels_last()) {
-                          window = y_.in_place(place.image);
-                          window.data += first_output;
-                        }
-                        for (index_t position = first; position < last; ++position) {
-                          transform_output<Algorithm, T>(
-                              products + (position - range.first) * k_width, product_stride_, grid_,
-                              grid_.place(list_[position]), count, finish, window);
-                        }
-                        if (!y_.channels_last())
-                          scatter(place.image, rect, first_output, count, rows);
-                      });
+    for_each_row_of_neighbours(
+        list_, grid_, range.first, range.last,
+        [&](index_t first, index_t last, const TilePlace& place) {
+          const PixelRect rect = written_rect(grid_, place, grid_.place(list_[last - 1]));
+          PixelWindow<T> window = {rows, rect.first_y, rect.first_x, rect.width() * k_width,
+                                   k_width};
+          if (y_.channels_last()) {
+            window = y_.in_place(place.image);
+            window.data += first_output;
+          }
+          for (index_t position = first; position < last; ++position) {
+            transform_output<Algorithm, T>(products + (position - range.first) * k_width,
+                                           product_stride_, grid_, grid_.place(list_[position]),
+                                           count, finish, window);
+          }
+          if (!y_.channels_last()) scatter(place.image, rect, first_output, count, rows);
+        });
     if (finish.stream) simd::finish_streaming();
   }
 

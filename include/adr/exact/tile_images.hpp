@@ -12,18 +12,37 @@
 ADR_NAMESPACE_BEGIN
 namespace exact {
 
+namespace detail {
+
+template <bool Gaps, class Use>
+void for_each_tile_run(const TileList& list, const TileGrid& grid, index_t first, index_t last,
+                       const Use& use) {
+  while (first < last) {
+    const index_t row_end = (list[first] / grid.columns + 1) * grid.columns;
+    index_t next = first + 1;
+    while (next < last && list[next] < row_end && (Gaps || list[next] == list[next - 1] + 1)) {
+      ++next;
+    }
+    use(first, next, grid.place(list[first]));
+    first = next;
+  }
+}
+
+}  // namespace detail
+
 /// Calls use(first, last, place) for runs of positions whose tiles lie in one row of one image;
 /// place is that of the first. The last tile of a run is list[last - 1].
 template <class Use>
 void for_each_tile_row(const TileList& list, const TileGrid& grid, index_t first, index_t last,
                        const Use& use) {
-  while (first < last) {
-    const index_t row_end = (list[first] / grid.columns + 1) * grid.columns;
-    index_t next = first + 1;
-    while (next < last && list[next] < row_end) ++next;
-    use(first, next, grid.place(list[first]));
-    first = next;
-  }
+  detail::for_each_tile_run<true>(list, grid, first, last, use);
+}
+
+/// The same for runs without gaps between their tiles, whose pixels can be written as a whole.
+template <class Use>
+void for_each_row_of_neighbours(const TileList& list, const TileGrid& grid, index_t first,
+                                index_t last, const Use& use) {
+  detail::for_each_tile_run<false>(list, grid, first, last, use);
 }
 
 /// A rectangle of pixels of one image.

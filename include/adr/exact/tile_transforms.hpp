@@ -190,7 +190,7 @@ void transform_output_gradient(const PixelWindow<const T>& window, const TileGri
 template <class T>
 struct Finish {
   const T* bias = nullptr;  ///< one per channel of the layer; null: none
-  bool relu = false;        ///< negative results and NaN become zero
+  bool relu = false;        ///< negative results become zero; NaN stays
   bool stream = false;      ///< results go past the caches
 };
 
@@ -200,7 +200,7 @@ template <class B, class T>
 [[gnu::always_inline]] inline B finished(B value, B bias, const Finish<T>& finish) noexcept {
   const B zero = B::broadcast(T(0));
   if (finish.bias != nullptr) value = value + bias;
-  if (finish.relu) value = select_less(zero, value, value, zero);
+  if (finish.relu) value = select_less(value, zero, zero, value);
   return value;
 }
 

@@ -13,6 +13,7 @@
 #include "adr/core/types.hpp"
 #include "adr/exact/tile_transforms.hpp"
 #include "adr/simd/batch.hpp"
+#include "adr/simd/kernels.hpp"
 #include "adr/simd/micro_kernel.hpp"
 #include "adr/simd/transpose.hpp"
 #include "adr/simd/unrolled.hpp"
@@ -49,63 +50,58 @@ namespace detail {
 /// How many depths are gathered at once: a cache line of channels.
 inline constexpr index_t k_gathered = 16;
 
-/// Some filters with the outputs of one panel side by side: weight (depth, tap) is at
-/// (depth * depth_step + tap * tap_step) * width.
-template <class T, index_t Taps>
+/// Some weights with the outputs of one panel side by side: weight (depth, tap) is at
+/// first + depth * depth_step + tap * tap_step.
+template <class T>
 struct GatheredWeights {
-  alignas(64) T weight[static_cast<std::size_t>(k_gathered * Taps * Taps *
-                                                simd::KernelShape<simd::Batch<T>>::width)];
-  index_t depth_step = 0;
-  index_t tap_step = 0;
-  bool turned = false;  ///< taps are read in the opposite order
+  const T* first;
+  index_t depth_step;
+  index_t tap_step;
 };
 
-/// Gathers `count` depths from first_depth on for the outputs of the panel that begins with
-/// first_output. Lanes beyond the outputs become zero.
+/// Brings together `count` depths from first_depth on for the outputs of the panel that begins with
+/// first_output, in place where they lie side by side. Lanes beyond the outputs are zero. For the
+/// input gradient taps are counted from the last one backwards. buffer: k_gathered * Taps * Taps *
+/// panel width elements.
 template <index_t Taps, class T>
-void gather_weights(const Filters<const T>& filters, WeightUse use, index_t first_output,
-                    index_t first_depth, index_t count,
-                    GatheredWeights<T, Taps>& gathered) noexcept {
+GatheredWeights<T> gather_weights(const Filters<const T>& filters, WeightUse use,
+                                  index_t first_output, index_t first_depth, index_t count,
+                                  T* buffer) noexcept {
   constexpr index_t k_width = simd::KernelShape<simd::Batch<T>>::width;
   constexpr index_t k_plane = Taps * Taps;
   const index_t outputs = std::min(k_width, outputs_of(filters, use) - first_output);
   const index_t stride = filters.matrix.row_stride;
   const bool nhwc = filters.layout == Layout::nhwc;
-  if (outputs < k_width) {
-    std::fill_n(gathered.weight, count * k_plane * k_width, T(0));
+  if (use == WeightUse::input_gradient && nhwc && outputs == k_width) {
+    return {filters.matrix.row(first_depth) + (k_plane - 1) * filters.channels + first_output,
+            stride, -filters.channels};
   }
-  gathered.turned = use == WeightUse::input_gradient;
+  if (outputs < k_width) std::fill_n(buffer, count * k_plane * k_width, T(0));
   if (use == WeightUse::forward) {
     const T* rows = filters.matrix.row(first_output);
-    if (nhwc) {
-      gathered.depth_step = 1;
-      gathered.tap_step = count;
-      for (index_t tap = 0; tap < k_plane; ++tap) {
-        simd::transpose(rows + tap * filters.channels + first_depth, stride, outputs, count,
-                        gathered.weight + tap * count * k_width, k_width);
-      }
-    } else {
-      gathered.depth_step = k_plane;
-      gathered.tap_step = 1;
-      simd::transpose(rows + first_depth * k_plane, stride, outputs, count * k_plane,
-                      gathered.weight, k_width);
+    if (!nhwc) {
+      simd::transpose(rows + first_depth * k_plane, stride, outputs, count * k_plane, buffer,
+                      k_width);
+      return {buffer, k_plane * k_width, k_width};
     }
-    return;
+    for (index_t tap = 0; tap < k_plane; ++tap) {
+      simd::transpose(rows + tap * filters.channels + first_depth, stride, outputs, count,
+                      buffer + tap * count * k_width, k_width);
+    }
+    return {buffer, k_width, count * k_width};
   }
-  gathered.depth_step = k_plane;
-  gathered.tap_step = 1;
   for (index_t depth = 0; depth < count; ++depth) {
     const T* filter = filters.matrix.row(first_depth + depth);
-    T* target = gathered.weight + depth * k_plane * k_width;
+    T* target = buffer + depth * k_plane * k_width;
     if (nhwc) {
       for (index_t tap = 0; tap < k_plane; ++tap) {
-        std::copy_n(filter + tap * filters.channels + first_output, outputs,
-                    target + tap * k_width);
+        simd::copy(filter + tap * filters.channels + first_output, target + tap * k_width, outputs);
       }
     } else {
       simd::transpose(filter + first_output * k_plane, k_plane, outputs, k_plane, target, k_width);
     }
   }
+  return {buffer + (k_plane - 1) * k_width, k_plane * k_width, -k_width};
 }
 
 /// Asks for the weights that gather_weights will read, in time: they lie in lines far apart.
@@ -135,16 +131,14 @@ void prefetch_weights(const Filters<const T>& filters, WeightUse use, index_t fi
 }
 
 template <class Algorithm, class T, class B>
-void transform_gathered(const GatheredWeights<T, Algorithm::taps>& gathered, index_t count,
-                        T* panel, index_t frequency_stride) noexcept {
+void transform_gathered(const GatheredWeights<T>& gathered, index_t count, T* panel,
+                        index_t frequency_stride) noexcept {
   constexpr index_t k_width = simd::KernelShape<B>::width;
   constexpr index_t k_taps = Algorithm::taps;
   constexpr index_t k_products = Algorithm::products;
   for (index_t depth = 0; depth < count; ++depth) {
-    const T* weights = gathered.weight + depth * gathered.depth_step * k_width;
-    const index_t step =
-        gathered.turned ? -gathered.tap_step * k_width : gathered.tap_step * k_width;
-    if (gathered.turned) weights -= (k_taps * k_taps - 1) * step;
+    const T* weights = gathered.first + depth * gathered.depth_step;
+    const index_t step = gathered.tap_step;
     for (index_t lane = 0; lane < k_width; lane += B::size) {
       std::array<std::array<B, static_cast<std::size_t>(k_taps)>,
                  static_cast<std::size_t>(k_products)>
@@ -179,16 +173,16 @@ void transform_weights(const Filters<const T>& filters, WeightUse use, index_t f
                        index_t first_depth, index_t count, T* panel,
                        index_t frequency_stride) noexcept {
   constexpr index_t k_width = simd::KernelShape<B>::width;
+  alignas(64) T buffer[detail::k_gathered * Algorithm::taps * Algorithm::taps * k_width];
   for (index_t depth = 0; depth < count; depth += detail::k_gathered) {
-    detail::GatheredWeights<T, Algorithm::taps> gathered;
     const index_t some = std::min(detail::k_gathered, count - depth);
     const index_t next = depth + some;
     if (next < count) {
       detail::prefetch_weights<Algorithm::taps>(filters, use, first_output, first_depth + next,
                                                 std::min(detail::k_gathered, count - next));
     }
-    detail::gather_weights<Algorithm::taps>(filters, use, first_output, first_depth + depth, some,
-                                            gathered);
+    const auto gathered = detail::gather_weights<Algorithm::taps>(
+        filters, use, first_output, first_depth + depth, some, buffer);
     detail::transform_gathered<Algorithm, T, B>(gathered, some, panel + depth * k_width,
                                                 frequency_stride);
   }

@@ -23,8 +23,11 @@ class DensePasses {
  public:
   DensePasses() = default;
   /// geometry: null for matrices and for several groups.
-  DensePasses(const std::optional<ConvGeometry>& geometry, bool allow_winograd) {
-    if (geometry) exact_.emplace(*geometry, allow_winograd);
+  DensePasses(const std::optional<ConvGeometry>& geometry, bool allow_winograd,
+              std::shared_ptr<DenseConvolution<T>> users)
+      : user_(std::move(users)) {
+    if (!geometry) return;
+    exact_.emplace(*geometry, exact::winograd_of(allow_winograd));
   }
 
   /// Null: the library's own.
@@ -41,10 +44,20 @@ class DensePasses {
     return user_ != nullptr || (exact_ && !own_products_);
   }
 
-  /// Bytes of scratch of the context that a pass of `rows` rows may take.
-  [[nodiscard]] std::size_t workspace_bytes(index_t rows, int threads) const {
-    if (user_ != nullptr || !take_images(rows)) return 0;
-    return exact_->workspace_bytes(rows / exact_->geometry().out_pixels(), threads);
+  /// Bytes of scratch of the context that passes of `rows` rows take.
+  [[nodiscard]] std::size_t forward_workspace_bytes(index_t rows, int threads) const {
+    return of_exact(rows,
+                    [&](index_t batch) { return exact_->forward_workspace_bytes(batch, threads); });
+  }
+  [[nodiscard]] std::size_t weight_gradient_workspace_bytes(index_t rows, int threads) const {
+    return of_exact(rows, [&](index_t batch) {
+      return exact_->weight_gradient_workspace_bytes(batch, threads);
+    });
+  }
+  [[nodiscard]] std::size_t input_gradient_workspace_bytes(index_t rows, int threads) const {
+    return of_exact(rows, [&](index_t batch) {
+      return exact_->input_gradient_workspace_bytes(batch, threads);
+    });
   }
 
   /// Requires, for all passes: take_images. Returns the share of the results that was computed, and
@@ -74,6 +87,13 @@ class DensePasses {
   }
 
  private:
+  /// An implementation of the user's has scratch of its own.
+  template <class Bytes>
+  [[nodiscard]] std::size_t of_exact(index_t rows, const Bytes& bytes) const {
+    if (user_ != nullptr || !take_images(rows)) return 0;
+    return bytes(rows / exact_->geometry().out_pixels());
+  }
+
   std::shared_ptr<DenseConvolution<T>> user_;
   std::optional<exact::ConvolutionPasses<T>> exact_;
   bool own_products_ = false;

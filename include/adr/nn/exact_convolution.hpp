@@ -24,17 +24,18 @@ template <class T>
 class ExactConvolution final : public DenseConvolution<T> {
  public:
   explicit ExactConvolution(const ConvGeometry& geometry, int threads = 1,
-                            bool allow_winograd = true)
-      : passes_(checked(geometry), allow_winograd), context_(threads) {}
+                            exact::Winograd winograd = exact::Winograd::where_it_pays)
+      : passes_(checked(geometry), winograd), context_(threads) {}
 
   [[nodiscard]] const exact::ConvolutionPasses<T>& passes() const noexcept { return passes_; }
 
-  /// Whether forward passes end in y = max(y, 0), NaN included.
+  /// Whether forward passes end in y = y < 0 ? 0 : y, so that a NaN stays one.
   void set_relu(bool relu) noexcept { relu_ = relu; }
 
   /// Transforms the weights once: until forget_weights, forward passes use what they were then and
-  /// do not read the weights they are given. For inference. Memory: up to 4 times the weights for
-  /// kernels of 3 x 3, 2.56 for 5 x 5, nothing for direct forms, which go on reading w.
+  /// do not read the weights they are given, but for those of direct form (also of batches too
+  /// small for tiles), which go on reading them. For inference. Memory: 4 times the weights for
+  /// kernels of 3 x 3, 2.56 for 5 x 5.
   void keep_weights(const MatrixView<const T>& w) {
     kept_.resize(passes_.kept_size());
     passes_.keep_weights(w, kept_.data(), context_.threads());

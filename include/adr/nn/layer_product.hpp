@@ -181,9 +181,10 @@ class LayerProduct {
     if (state_->shared) {
       bytes = std::max(bytes, state_->shared->forward_workspace_bytes(map, thread_count));
     }
-    bytes = std::max(bytes, dense_.workspace_bytes(map.rows(), thread_count));
-    const bool by_rows = config_.method != Method::dense || !dense_.take_images(map.rows());
-    if ((!state_->shared || !clusters_usable_) && by_rows) {
+    const bool densely = config_.method == Method::dense || (state_->shared && !clusters_usable_);
+    if (densely && dense_.take_images(map.rows())) {
+      bytes = std::max(bytes, dense_.forward_workspace_bytes(map.rows(), thread_count));
+    } else if (densely || !state_->shared) {
       bytes = std::max(bytes, state_->rows.forward_workspace_bytes(
                                   shape_.is_matrix ? map.rows() : 0, thread_count));
     }
@@ -211,6 +212,7 @@ class LayerProduct {
   /// The published method reads its gradients' setting where it makes its clusters.
   [[nodiscard]] bool can_change_in_place(const ReuseConfig& config) const noexcept {
     return state_ && config.clusters_as(config_) && config.method != Method::hyperplane &&
+           (config.winograd == config_.winograd || config.method != Method::subspace) &&
            config.time_stages == config_.time_stages &&
            config.check_finite == config_.check_finite &&
            config.input_gradient != InputGradient::own_clusters &&
@@ -227,27 +229,30 @@ class LayerProduct {
             map};
   }
   void allow_winograd(const ProductShape& shape, bool allowed) {
-    dense_ = DensePasses<T>(shape.convolution, allowed);
-    dense_.set_convolution(convolution_);
+    dense_ = DensePasses<T>(shape.convolution, allowed, convolution_);
     dense_.set_own_products(gemm_.is_users_own());
   }
 
+  /// Multiplies without clusters; the work and its time are added to the statistics.
   template <class Input, class Output>
-  void forward_dense(const Input& input, const GemmFactor<T>& weights,
-                     const VectorView<const T>& bias, const Output& output, Context& context) {
+  void multiply_densely(const Input& input, const GemmFactor<T>& weights,
+                        const VectorView<const T>& bias, const Output& output, Context& context) {
+    const double work = shape_.dense_work(map_.rows());
+    stats_.forward.multiply_adds_dense = work;
     if constexpr (k_is_images<Input>) {
       if (dense_.take_images(map_.rows())) {
-        stats_.reset();
         StageClock clock(config_.time_stages ? &stats_.forward_times : nullptr);
         ADR_ASSERT(weights.transposed, "a convolution's weights have a row per output");
         const double computed = dense_.forward(input, weights.matrix, bias, output, context);
         clock.finish(Stage::dense);
-        stats_.set_exact_forward(shape_.dense_work(map_.rows()), computed);
+        stats_.set_exact_forward(work, computed);
         return;
       }
     }
     state_->rows.forward(input.rows(), weights, bias, output.rows(), context);
-    stats_ = state_->rows.stats();
+    stats_.forward.multiply_adds_done = state_->rows.stats().forward.multiply_adds_done;
+    stats_.copied_multiply_adds = state_->rows.stats().copied_multiply_adds;
+    stats_.forward_times.add(state_->rows.stats().forward_times);
   }
 
   template <class Input, class Output>
@@ -259,9 +264,7 @@ class LayerProduct {
     clusters_usable_ = state_->shared->forward(input.vectors(shape_.input.kind), weights, bias,
                                                output.pixels(), gemm_, context, stats_, times);
     if (!clusters_usable_) {
-      state_->rows.forward(input.rows(), weights, bias, output.rows(), context);
-      stats_.forward.multiply_adds_done = state_->rows.stats().forward.multiply_adds_done;
-      stats_.forward_times.add(state_->rows.stats().forward_times);
+      multiply_densely(input, weights, bias, output, context);
       // An empty batch that nothing can be learned from is no fallback.
       stats_.dense_fallbacks = map_.rows() > 0 ? 1 : 0;
     }
@@ -308,7 +311,8 @@ void LayerProduct<T>::forward(const Input& input, const GemmFactor<T>& weights,
   if (state_->shared) {
     forward_shared(input, weights, bias, output, context);
   } else if (config_.method == Method::dense) {
-    forward_dense(input, weights, bias, output, context);
+    stats_.reset();
+    multiply_densely(input, weights, bias, output, context);
   } else {
     state_->rows.forward(input.rows(), weights, bias, output.rows(), context);
     stats_ = state_->rows.stats();

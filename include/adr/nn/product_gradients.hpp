@@ -141,7 +141,8 @@ class ProductGradients {
                              stats, times, timer);
     }
     if (forward.shared != nullptr && forms.weights == WeightGradient::clusters) {
-      forward.shared->weight_gradient(pixels, d_weights, forward.gemm, context, times);
+      forward.shared->weight_gradient(input.vectors(forward.shape.input.kind), pixels, d_weights,
+                                      forward.gemm, context, times);
       stats.weight_gradient.multiply_adds_done = forward.shared->weight_gradient_multiply_adds();
       seconds.weight_gradient += timer.lap();
     }
@@ -216,6 +217,15 @@ class ProductGradients {
     }
     if (forward.shared != nullptr && forms.weights == WeightGradient::clusters) {
       bytes = std::max(bytes, forward.shared->weight_gradient_workspace_bytes(thread_count));
+    }
+    const index_t row_count = forward.map.rows();
+    if (forward.dense != nullptr && forms.weights == WeightGradient::exact) {
+      bytes =
+          std::max(bytes, forward.dense->weight_gradient_workspace_bytes(row_count, thread_count));
+    }
+    if (forward.dense != nullptr && forms.input == InputGradient::exact) {
+      bytes =
+          std::max(bytes, forward.dense->input_gradient_workspace_bytes(row_count, thread_count));
     }
     if (forms.sparse_weights()) {
       bytes = std::max(bytes, SparseGradients<T>::weight_gradient_workspace_bytes(

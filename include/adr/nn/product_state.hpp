@@ -27,8 +27,7 @@ struct ProductState {
   /// Nothing is learned yet. Errors: std::invalid_argument when the config does not fit the shape.
   ProductState(const ProductShape& shape, const ReuseConfig& config, const DenseGemm<T>& gemm)
       : rows(shape.columns, shape.outputs, by_rows(config)),
-        shared(learns(config) ? std::optional<SharedProduct<T>>(std::in_place, shape.input,
-                                                                shape.outputs, config)
+        shared(learns(config) ? std::optional<SharedProduct<T>>(std::in_place, shape, config)
                               : std::nullopt),
         gradients(shape, config) {
     rows.set_dense_gemm(gemm);

@@ -17,7 +17,9 @@
 #include "adr/nn/codebook_product.hpp"
 #include "adr/nn/principal_product.hpp"
 #include "adr/nn/product_shape.hpp"
+#include "adr/nn/subspace_convolution.hpp"
 #include "adr/nn/subspace_product.hpp"
+#include "adr/unfold/neuron_vectors.hpp"
 
 ADR_NAMESPACE_BEGIN
 
@@ -26,12 +28,17 @@ ADR_NAMESPACE_BEGIN
 /// It remembers the clusters of the last forward pass for the weight gradient. Thread-safety: none.
 template <class T>
 class SharedProduct {
-  using Form = std::variant<CodebookProduct<T>, PrincipalProduct<T>, SubspaceProduct<T>>;
+  // The exact engine computes a convolution of coordinates in floats.
+  using Form =
+      std::conditional_t<std::is_same_v<T, float>,
+                         std::variant<CodebookProduct<T>, PrincipalProduct<T>, SubspaceProduct<T>,
+                                      SubspaceConvolution>,
+                         std::variant<CodebookProduct<T>, PrincipalProduct<T>, SubspaceProduct<T>>>;
 
  public:
   /// Errors: std::invalid_argument when the config does not fit the neuron vectors.
-  SharedProduct(const VectorShape& vectors, index_t outputs, const ReuseConfig& config)
-      : vectors_(vectors), form_(make(vectors, outputs, config)) {}
+  SharedProduct(const ProductShape& shape, const ReuseConfig& config)
+      : vectors_(shape.input), form_(make(shape, config)) {}
 
   [[nodiscard]] const VectorShape& vectors() const noexcept { return vectors_; }
   /// Null for other methods.
@@ -40,6 +47,11 @@ class SharedProduct {
   }
   [[nodiscard]] const PrincipalProduct<T>* principal_product() const noexcept {
     return std::get_if<PrincipalProduct<T>>(&form_);
+  }
+
+  [[nodiscard]] const SubspaceConvolution* subspace_convolution() const noexcept {
+    if constexpr (std::is_same_v<T, float>) return std::get_if<SubspaceConvolution>(&form_);
+    return nullptr;
   }
 
   [[nodiscard]] bool fitted() const noexcept {
@@ -79,7 +91,8 @@ class SharedProduct {
     }
   }
 
-  /// Computes the output. Returns false, and writes nothing, where the input is not finite.
+  /// Computes the output. Returns false where the input is not finite; then the output is to be
+  /// computed in another way.
   template <class Vectors>
   bool forward(const Vectors& vectors, const GemmFactor<T>& weights,
                const VectorView<const T>& bias, const PixelView<T>& output,
@@ -87,22 +100,37 @@ class SharedProduct {
     map_ = vectors.map();
     return std::visit(
         [&](auto& form) {
-          return form.forward(vectors, weights, vectors_.columns.data(), bias, output, gemm,
-                              context, stats, times);
+          if constexpr (!k_convolves<decltype(form)>) {
+            return form.forward(vectors, weights, vectors_.columns.data(), bias, output, gemm,
+                                context, stats, times);
+          } else if constexpr (k_is_of_images<Vectors>) {
+            return form.forward(vectors, weights, vectors_.columns.data(), bias, output, context,
+                                stats, times);
+          } else {
+            return false;  // never made for matrices
+          }
         },
         form_);
   }
 
   /// Computes the gradient with respect to the weights from the clusters of the last forward pass,
-  /// which must have returned true. Errors: std::bad_alloc before anything is written.
-  void weight_gradient(const PixelView<const T>& d_output, const GemmResult<T>& d_weights,
-                       const DenseGemm<T>& gemm, Context& context, StageTimes* times) const {
+  /// which must have had these vectors and returned true. Errors: std::bad_alloc before anything is
+  /// written.
+  template <class Vectors>
+  void weight_gradient(const Vectors& vectors, const PixelView<const T>& d_output,
+                       const GemmResult<T>& d_weights, const DenseGemm<T>& gemm, Context& context,
+                       StageTimes* times) const {
     std::visit(
         [&](const auto& form) {
           context.workspace().reserve(
               form.weight_gradient_workspace_bytes(map_, context.threads()));
-          form.weight_gradient(map_, vectors_.columns.data(), d_output, d_weights, gemm, context,
-                               times);
+          if constexpr (!k_convolves<decltype(form)>) {
+            form.weight_gradient(map_, vectors_.columns.data(), d_output, d_weights, gemm, context,
+                                 times);
+          } else if constexpr (k_is_of_images<Vectors>) {
+            form.weight_gradient(vectors, vectors_.columns.data(), d_output, d_weights, context,
+                                 times);
+          }
         },
         form_);
   }
@@ -122,7 +150,14 @@ class SharedProduct {
   }
 
  private:
-  static Form make(const VectorShape& vectors, index_t outputs, const ReuseConfig& config) {
+  template <class F>
+  static constexpr bool k_convolves = std::is_same_v<std::decay_t<F>, SubspaceConvolution>;
+  template <class Vectors>
+  static constexpr bool k_is_of_images = std::is_same_v<Vectors, NeuronVectors<const float>>;
+
+  static Form make(const ProductShape& shape, const ReuseConfig& config) {
+    const VectorShape& vectors = shape.input;
+    const index_t outputs = shape.outputs;
     detail::require(config.group_length <= vectors.length,
                     "ReuseConfig: group_length must be at most the length of a neuron vector (",
                     vectors.length, "), got ", config.group_length);
@@ -130,6 +165,11 @@ class SharedProduct {
       case Method::principal:
         return Form(std::in_place_type<PrincipalProduct<T>>, vectors, outputs, config);
       case Method::subspace:
+        if constexpr (std::is_same_v<T, float>) {
+          if (shape.convolution && vectors.kind == NeuronVectorKind::pixel) {
+            return Form(std::in_place_type<SubspaceConvolution>, *shape.convolution, config);
+          }
+        }
         return Form(std::in_place_type<SubspaceProduct<T>>, vectors, outputs, config);
       default:
         return Form(std::in_place_type<CodebookProduct<T>>, vectors, outputs, config);

@@ -139,7 +139,7 @@ class SubspaceProduct {
     const bool finite = subspace_.project(vectors, coordinates_, context);
     clock.finish(Stage::encode);
     if (!finite) return false;
-    energy = subspace_.measure(vectors, coordinates_);
+    energy = subspace_.measure(vectors);
     if (!energy.is_finite()) return false;
     refit_.note_error(energy.relative_error(), subspace_.fit_error());
     clock.finish(Stage::refine);

@@ -65,6 +65,7 @@ struct LeftStrides {};
 using ChunkRows = LeftStrides<k_chunk, 1>;     ///< [k / 16][row][16]
 using ChunkColumns = LeftStrides<1, k_chunk>;  ///< [k][16 rows]
 using AnyRows = LeftStrides<0, 1>;             ///< a row-major matrix
+using AnyColumns = LeftStrides<1, 0>;          ///< the transpose of one
 
 template <class B, int Registers>
 struct RowSums {
@@ -117,7 +118,7 @@ template <class T>
 template <class B, class T, index_t RowStride, index_t DepthStride, std::size_t... Row>
 void multiply_block(LeftStrides<RowStride, DepthStride> /*known*/, const T* left,
                     const LeftLayout& layout, const T* panel, index_t depth, T* result,
-                    index_t result_stride, Sums sums_mode,
+                    index_t result_stride, Sums sums_mode, const T* first_row,
                     std::index_sequence<Row...> /*rows*/) noexcept {
   constexpr int k_registers = KernelShape<B>::registers;
   constexpr index_t k_width = KernelShape<B>::width;
@@ -128,6 +129,9 @@ void multiply_block(LeftStrides<RowStride, DepthStride> /*known*/, const T* left
   std::array<Sums_, sizeof...(Row)> sums;
   if (sums_mode == Sums::continue_) {
     (load_row<T, B>(result + static_cast<index_t>(Row) * result_stride, sums[Row], registers), ...);
+  } else if (first_row != nullptr) {
+    load_row<T, B>(first_row, sums[0], registers);
+    ((sums[Row] = sums[0]), ...);
   } else {
     const B zero = B::broadcast(T(0));
     (sums[Row].value.fill(zero), ...);
@@ -154,12 +158,13 @@ void multiply_block(LeftStrides<RowStride, DepthStride> /*known*/, const T* left
 }
 
 template <class B, class T, class Strides>
-using BlockKernel = void (*)(const T*, const LeftLayout&, const T*, index_t, T*, index_t, Sums);
+using BlockKernel = void (*)(const T*, const LeftLayout&, const T*, index_t, T*, index_t, Sums,
+                             const T*);
 
 template <class B, class T, class Strides, std::size_t Rows>
 void block_kernel(const T* left, const LeftLayout& layout, const T* panel, index_t depth, T* result,
-                  index_t result_stride, Sums sums) noexcept {
-  multiply_block<B>(Strides(), left, layout, panel, depth, result, result_stride, sums,
+                  index_t result_stride, Sums sums, const T* first_row) noexcept {
+  multiply_block<B>(Strides(), left, layout, panel, depth, result, result_stride, sums, first_row,
                     std::make_index_sequence<Rows>());
 }
 
@@ -174,18 +179,20 @@ constexpr auto block_kernels(std::index_sequence<I...> /*rows - 1*/) noexcept {
 /// kernels wait for the latency of their few sums.
 template <class B, class T, class Strides>
 void multiply_rows(const T* left, const LeftLayout& layout, index_t rows, const T* panel,
-                   index_t depth, T* result, index_t result_stride, Sums sums) noexcept {
+                   index_t depth, T* result, index_t result_stride, Sums sums,
+                   const T* first_row = nullptr) noexcept {
   constexpr index_t k_most = KernelShape<B>::most_rows;
   static constexpr auto kernels =
       block_kernels<B, T, Strides>(std::make_index_sequence<static_cast<std::size_t>(k_most)>());
   const index_t blocks = (rows + k_most - 1) / k_most;
   if (blocks == 0) return;
-  const index_t small = rows / blocks;
-  const index_t large_blocks = rows % blocks;
+  // Spares the division where it would show, in short products of whole blocks.
+  const index_t small = rows % k_most == 0 ? k_most : rows / blocks;
+  const index_t large_blocks = rows - small * blocks;
   for (index_t i = 0; i < blocks; ++i) {
     const index_t count = small + (i < large_blocks ? 1 : 0);
     kernels[static_cast<std::size_t>(count - 1)](left, layout, panel, depth, result, result_stride,
-                                                 sums);
+                                                 sums, first_row);
     left += count * layout.row_stride;
     result += count * result_stride;
   }
@@ -214,12 +221,22 @@ void multiply_chunk_columns(const T* left, index_t rows, const T* panel, index_t
                                                     panel, depth, result, result_stride, sums);
 }
 
-/// The same for a row-major matrix: left(r, k) is at r * row_stride + k.
+/// The same for a row-major matrix: left(r, k) is at r * row_stride + k. With Sums::start, sums may
+/// begin with a row that all of them share, a bias.
 template <class T, class B = Batch<T>>
 void multiply_matrix_rows(const T* left, index_t row_stride, index_t rows, const T* panel,
-                          index_t depth, T* result, index_t result_stride, Sums sums) noexcept {
+                          index_t depth, T* result, index_t result_stride, Sums sums,
+                          const T* first_row = nullptr) noexcept {
   detail::multiply_rows<B, T, detail::AnyRows>(left, {row_stride, 1, k_chunk}, rows, panel, depth,
-                                               result, result_stride, sums);
+                                               result, result_stride, sums, first_row);
+}
+
+/// The same for the transpose of a row-major matrix: left(r, k) is at k * depth_stride + r.
+template <class T, class B = Batch<T>>
+void multiply_matrix_columns(const T* left, index_t depth_stride, index_t rows, const T* panel,
+                             index_t depth, T* result, index_t result_stride, Sums sums) noexcept {
+  detail::multiply_rows<B, T, detail::AnyColumns>(left, {1, depth_stride, k_chunk * depth_stride},
+                                                  rows, panel, depth, result, result_stride, sums);
 }
 
 }  // namespace simd

@@ -270,9 +270,9 @@ void transpose_streaming(const T* from, index_t from_stride, index_t rows, index
   transpose<T, U, L>(from, from_stride, rows, cols, to, to_stride);
 }
 
-/// Ends what the calling thread streamed.
+/// Ends what the calling thread streamed, here or by NativeBatch::stream.
 inline void finish_streaming() noexcept {
-#if !defined(ADR_NO_SIMD) && defined(__AVX512F__)
+#if !defined(ADR_NO_SIMD) && defined(__SSE2__)
   _mm_sfence();
 #endif
 }

@@ -109,6 +109,8 @@ class NeuronVectors {
 
   [[nodiscard]] const VectorMap& map() const noexcept { return map_; }
   [[nodiscard]] index_t length() const noexcept { return geometry_.columns(); }
+  /// All groups of the images that they are cut out of.
+  [[nodiscard]] const TensorView<T>& images() const noexcept { return images_; }
 
   /// block(e, i) = element first_element + e of vector first_vector + i, as float.
   void load_columns(index_t first_vector, index_t first_element,

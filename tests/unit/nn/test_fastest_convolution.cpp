@@ -80,7 +80,7 @@ class TimedConvolution final : public DenseConvolution<float> {
 
 }  // namespace
 
-TEST_CASE("Unfolding and a product is what a dense layer does, bit by bit") {
+TEST_CASE("Unfolding and a product is what a layer does with a product of its own, bit by bit") {
   for (const Layout layout : {Layout::nchw, Layout::nhwc}) {
     const ConvGeometry g = geometry(layout);
     constexpr index_t k_batch = 3;
@@ -96,6 +96,11 @@ TEST_CASE("Unfolding and a product is what a dense layer does, bit by bit") {
     adr::ReuseConfig dense;
     dense.method = adr::Method::dense;
     adr::ReuseConv2d<float> layer(g, dense);
+    // Products of the user's own, for which a layer unfolds its images.
+    const adr::DenseGemm<float> product(
+        [](const adr::GemmFactor<float>& a, const adr::GemmFactor<float>& b, adr::Update update,
+           const adr::MatrixView<float>& result) { adr::packed_gemm(a, b, update, result); });
+    layer.set_dense_gemm(product);
     std::vector<float> y(d_y.size());
     std::vector<float> d_x(x.size());
     std::vector<float> d_w(w.size());
@@ -105,7 +110,7 @@ TEST_CASE("Unfolding and a product is what a dense layer does, bit by bit") {
                    {d_w.data(), 70, 36}, {});
 
     for (const int threads : {1, 3}) {
-      UnfoldedConvolution<float> unfolded(g, {}, threads);
+      UnfoldedConvolution<float> unfolded(g, product, threads);
       std::vector<float> result(y.size(), 7.0F);
       unfolded.forward(x_view, w_view, bias_view, {result.data(), k_batch, 70, 9, 6, layout});
       CHECK(result == y);

@@ -155,4 +155,22 @@ TEST_CASE("The steady state allocates nothing") {
       }
     }
   }
+  SECTION("pixels in a subspace, frozen or not") {
+    ConvGeometry g;
+    g.in_channels = 16;
+    g.in_height = g.in_width = 8;
+    g.out_channels = 9;
+    g.set_kernel(3);
+    subspace.kept_coordinates = 8;
+    for (const Layout layout : {Layout::nchw, Layout::nhwc}) {
+      g.layout = layout;
+      ConvCase<float> c(g, 3, data);
+      ReuseConv2d<float> layer(g, subspace);
+      check_steady(layer, c);
+      ReuseConv2d<float> frozen(g, subspace);
+      frozen.forward(c.x_view(), c.w_view(), c.bias.vector(), c.y_view());
+      frozen.freeze();
+      check_steady(frozen, c);
+    }
+  }
 }

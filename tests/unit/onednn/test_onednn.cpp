@@ -1,8 +1,12 @@
 // Dense convolutions by oneDNN.
+#include <algorithm>
+#include <cmath>
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "adr/gemm/onednn_gemm.hpp"
 #include "adr/nn/reuse_conv2d.hpp"
 #include "adr/onednn.hpp"
 #include "adr/reference/convolution.hpp"
@@ -10,6 +14,7 @@
 #include "support/catch.hpp"
 #include "support/conv_cases.hpp"
 #include "support/data.hpp"
+#include "support/guarded_buffer.hpp"
 #include "support/layer_instances.hpp"
 #include "support/refusal.hpp"
 
@@ -29,6 +34,7 @@ using adr_test::ConvCase;
 using adr_test::Data;
 using adr_test::Expected;
 using adr_test::fault;
+using adr_test::GuardedBuffer;
 using adr_test::Matrix;
 using adr_test::Placement;
 using adr_test::refusal;
@@ -117,6 +123,29 @@ TEST_CASE("OneDnnConvolution is the convolution", "") {
         check(c, with_bias);
         CHECK(c.damage() == "");
       }
+    }
+  }
+}
+
+TEST_CASE("OneDnnConvolution replaces what its results held, be it NaN", "") {
+  Data data;
+  INFO(data);
+  for (const ConvGeometry& g : geometries()) {
+    OneDnnConvolution convolution(g, 1);
+    for (const Placement placement : {Placement{}, Placement{5, Start::misaligned}}) {
+      ConvCase<float> c(g, 2, data, placement);
+      run(convolution, c, true);
+      for (auto* result : {&c.y, &c.d_w, &c.d_x}) {
+        const auto view = result->view();
+        for (index_t i = 0; i < view.rows; ++i) {
+          std::fill_n(view.row(i), view.cols, std::numeric_limits<float>::quiet_NaN());
+        }
+      }
+      run(convolution, c, true);
+      INFO(Shown{g} << ", " << g.out_channels << " filters, gaps " << placement.gap << ": "
+                    << convolution.algorithms());
+      check(c, true);
+      CHECK(c.damage() == "");
     }
   }
 }
@@ -229,4 +258,35 @@ TEST_CASE("OneDnnConvolution refuses what is no convolution of its geometry", ""
   CHECK_THAT(refusal([&] { convolution.input_gradient(c.d_y_view(), c.w_view(), half); }),
              contains("d_y must have"));
   CHECK(convolution.algorithms() == "");
+}
+
+TEST_CASE("onednn_gemm is the product, replaced and added, with every orientation", "") {
+  Data data;
+  INFO(data);
+  constexpr index_t k_n = 5;
+  constexpr index_t k_k = 7;
+  constexpr index_t k_m = 3;
+  const adr::DenseGemm<float> gemm = adr::onednn_gemm();
+  for (const bool a_transposed : {false, true}) {
+    for (const bool b_transposed : {false, true}) {
+      GuardedBuffer<float> a(a_transposed ? k_k : k_n, a_transposed ? k_n : k_k, 11);
+      GuardedBuffer<float> b(b_transposed ? k_m : k_k, b_transposed ? k_k : k_m, 11);
+      GuardedBuffer<float> c(k_n, k_m, 8);
+      data.fill_normal(a.view());
+      data.fill_normal(b.view());
+      gemm({a.view(), a_transposed}, {b.view(), b_transposed}, adr::Update::replace, c.view());
+      gemm({a.view(), a_transposed}, {b.view(), b_transposed}, adr::Update::accumulate, c.view());
+      for (index_t i = 0; i < k_n; ++i) {
+        for (index_t j = 0; j < k_m; ++j) {
+          double sum = 0;
+          for (index_t k = 0; k < k_k; ++k) {
+            sum +=
+                double{a_transposed ? a(k, i) : a(i, k)} * double{b_transposed ? b(j, k) : b(k, j)};
+          }
+          CHECK(std::abs(c(i, j) - 2 * sum) < 1e-5);
+        }
+      }
+      CHECK(c.damage() == "");
+    }
+  }
 }

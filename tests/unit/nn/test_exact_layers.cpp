@@ -1,0 +1,245 @@
+// Layers and the exact convolution: what a layer computes exactly, it computes to the bits of
+// ExactConvolution, with Winograd's algorithms or without, whatever its method.
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "adr/exact/direct_forward.hpp"
+#include "adr/exact/direct_input_gradient.hpp"
+#include "adr/exact/direct_weight_gradient.hpp"
+#include "adr/nn/exact_convolution.hpp"
+#include "adr/nn/reuse_conv2d.hpp"
+#include "property/layer_cases.hpp"
+#include "support/catch.hpp"
+#include "support/conv_cases.hpp"
+#include "support/data.hpp"
+#include "support/elements.hpp"
+#include "support/layer_instances.hpp"
+#include "support/refusal.hpp"
+#include "training/temporary_folder.hpp"
+
+using adr::Context;
+using adr::ConvGeometry;
+using adr::ExactConvolution;
+using adr::index_t;
+using adr::InputGradient;
+using adr::Layout;
+using adr::Method;
+using adr::ReuseConfig;
+using adr::ReuseConv2d;
+using adr::VectorView;
+using adr::WeightGradient;
+using adr::exact::Form;
+using adr_test::ConvCase;
+using adr_test::Data;
+using adr_test::Shown;
+using adr_test::TemporaryFolder;
+
+namespace {
+
+constexpr index_t k_batch = 3;
+
+ConvGeometry layer(index_t in_channels, index_t height, index_t width, index_t out_channels,
+                   index_t kernel, index_t padding, Layout layout) {
+  ConvGeometry g;
+  g.in_channels = in_channels;
+  g.in_height = height;
+  g.in_width = width;
+  g.out_channels = out_channels;
+  g.set_kernel(kernel);
+  g.set_padding(padding);
+  g.layout = layout;
+  return g;
+}
+
+/// A layer of every form, and one that has no tiles, in both layouts.
+std::vector<ConvGeometry> geometries() {
+  std::vector<ConvGeometry> all;
+  for (const Layout layout_of : {Layout::nchw, Layout::nhwc}) {
+    all.push_back(layer(9, 12, 11, 20, 3, 1, layout_of));
+    all.push_back(layer(16, 6, 6, 12, 3, 1, layout_of));
+    all.push_back(layer(17, 2, 2, 24, 3, 1, layout_of));
+    all.push_back(layer(10, 9, 10, 16, 5, 2, layout_of));
+    all.push_back(layer(3, 9, 10, 16, 5, 2, layout_of));
+    all.back().set_stride(2);
+  }
+  return all;
+}
+
+ReuseConfig config_of(Method method, bool winograd = true) {
+  ReuseConfig config;
+  config.method = method;
+  config.winograd = winograd;
+  config.weight_gradient = WeightGradient::exact;
+  config.input_gradient = InputGradient::exact;
+  return config;
+}
+
+template <class T>
+struct Results {
+  std::vector<T> y, d_w, d_x;
+};
+
+template <class T>
+Results<T> results_of(const ConvCase<T>& c) {
+  return {adr_test::elements_of(c.y), adr_test::elements_of(c.d_w), adr_test::elements_of(c.d_x)};
+}
+
+template <class T>
+Results<T> run(adr::DenseConvolution<T>& convolution, ConvCase<T>& c) {
+  convolution.forward(c.x_view(), c.w_view(), c.bias.vector(), c.y_view());
+  convolution.weight_gradient(c.x_view(), c.d_y_view(), c.d_w.view());
+  convolution.input_gradient(c.d_y_view(), c.w_view(), c.d_x_view());
+  return results_of(c);
+}
+
+template <class T>
+Results<T> run(ReuseConv2d<T>& conv, ConvCase<T>& c) {
+  conv.forward(c.x_view(), c.w_view(), c.bias.vector(), c.y_view());
+  conv.backward(c.x_view(), c.w_view(), c.d_y_view(), c.d_x_view(), c.d_w.view(),
+                c.d_bias.vector());
+  CHECK(c.damage() == "");
+  return results_of(c);
+}
+
+template <class T>
+Results<T> direct(ConvCase<T>& c) {
+  Context context;
+  const ConvGeometry& g = c.geometry;
+  context.workspace().reserve(
+      std::max({adr::direct_forward_workspace_bytes<T>(g, c.batch, 1),
+                adr::direct_weight_gradient_workspace_bytes<T>(g, c.batch, 1),
+                adr::direct_input_gradient_workspace_bytes<T>(g, c.batch, 1)}));
+  adr::direct_forward<T>(g, c.x_view(), c.w_view(), c.bias.vector(), c.y_view(), context);
+  adr::direct_weight_gradient<T>(g, c.x_view(), c.d_y_view(), c.d_w.view(), context);
+  adr::direct_input_gradient<T>(g, c.d_y_view(), c.w_view(), c.d_x_view(), context);
+  return results_of(c);
+}
+
+template <class T>
+void check_same(const Results<T>& actual, const Results<T>& expected) {
+  CHECK(adr_test::same_bits(actual.y, expected.y));
+  CHECK(adr_test::same_bits(actual.d_w, expected.d_w));
+  CHECK(adr_test::same_bits(actual.d_x, expected.d_x));
+}
+
+bool has_tiles(const ConvGeometry& g) {
+  return adr::exact::choose_form<float>(g, true) != Form::direct;
+}
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("A dense layer computes what ExactConvolution does, to the bit", "",
+                   ADR_TEST_ELEMENTS) {
+  using T = TestType;
+  Data data;
+  INFO(data);
+  for (const ConvGeometry& g : geometries()) {
+    INFO(Shown{g});
+    ConvCase<T> c(g, k_batch, data, {3, adr_test::Start::misaligned});
+    for (const int threads : {1, 2}) {
+      Context context(threads);
+      ReuseConv2d<T> conv(g, config_of(Method::dense), context);
+      ExactConvolution<T> exact(g, threads);
+      check_same(run(conv, c), run(exact, c));
+      CHECK(conv.stats().dense_fallbacks == 0);
+    }
+  }
+}
+
+TEMPLATE_TEST_CASE("Without Winograd layers keep to the direct forms, to the bit", "",
+                   ADR_TEST_ELEMENTS) {
+  using T = TestType;
+  Data data;
+  INFO(data);
+  for (const ConvGeometry& g : geometries()) {
+    INFO(Shown{g});
+    ConvCase<T> c(g, k_batch, data);
+    ReuseConv2d<T> conv(g, config_of(Method::dense, false));
+    ExactConvolution<T> exact(g, 1, false);
+    const Results<T> expected = direct(c);
+    check_same(run(conv, c), expected);
+    check_same(run(exact, c), expected);
+    ExactConvolution<T> free(g);
+    const bool rounds_otherwise = !adr_test::same_bits(run(free, c).y, expected.y);
+    CHECK(rounds_otherwise == (has_tiles(g) && adr::exact::k_has_tiles<T>));
+  }
+}
+
+TEST_CASE("A layer whose winograd changes goes on as one that was made so", "") {
+  Data data;
+  INFO(data);
+  for (const ConvGeometry& g : geometries()) {
+    INFO(Shown{g});
+    ConvCase<float> c(g, k_batch, data);
+    ExactConvolution<float> with(g);
+    ExactConvolution<float> without(g, 1, false);
+    const Results<float> tiles = run(with, c);
+    const Results<float> products = run(without, c);
+    ReuseConv2d<float> conv(g, config_of(Method::dense));
+    for (const bool winograd : {true, false, false, true}) {
+      conv.set_config(config_of(Method::dense, winograd));
+      CHECK(conv.config().winograd == winograd);
+      check_same(run(conv, c), winograd ? tiles : products);
+    }
+    // What is refused leaves the layer as it was.
+    ReuseConfig wrong = config_of(Method::dense, false);
+    wrong.hash_count = -1;
+    wrong.method = Method::hyperplane;
+    CHECK(adr_test::refusal([&] { conv.set_config(wrong); }) != "(no error)");
+    check_same(run(conv, c), tiles);
+    // Between a forward pass and the backward pass.
+    conv.forward(c.x_view(), c.w_view(), c.bias.vector(), c.y_view());
+    conv.set_config(config_of(Method::dense, false));
+    conv.backward(c.x_view(), c.w_view(), c.d_y_view(), c.d_x_view(), c.d_w.view(), {});
+    CHECK(adr_test::same_bits(adr_test::elements_of(c.d_x), products.d_x));
+    CHECK(adr_test::same_bits(adr_test::elements_of(c.d_w), products.d_w));
+  }
+}
+
+TEST_CASE("A layer that loads a state keeps to its own winograd", "") {
+  Data data;
+  INFO(data);
+  const TemporaryFolder folder;
+  const std::string path = folder.file("state");
+  for (const ConvGeometry& g : geometries()) {
+    for (const Method method : {Method::dense, Method::hyperplane}) {
+      for (const bool winograd : {true, false}) {
+        INFO(Shown{g} << ", " << to_string(method) << ", winograd " << winograd);
+        ConvCase<float> c(g, k_batch, data);
+        ReuseConv2d<float> saved(g, config_of(method, winograd));
+        const Results<float> expected = run(saved, c);
+        saved.save_state(path);
+        ReuseConv2d<float> loaded(g, config_of(method, winograd));
+        loaded.load_state(path);
+        check_same(run(loaded, c), expected);
+        // A state holds clusters, which are the same either way.
+        ReuseConv2d<float> other(g, config_of(method, !winograd));
+        const Results<float> before = run(other, c);
+        other.load_state(path);
+        CHECK(other.config().winograd == !winograd);
+        check_same(run(other, c), before);
+      }
+    }
+  }
+}
+
+TEST_CASE("Exact gradients of every method come from the exact convolution", "") {
+  Data data;
+  INFO(data);
+  for (const ConvGeometry& g : geometries()) {
+    for (const bool winograd : {true, false}) {
+      ConvCase<float> c(g, k_batch, data);
+      ExactConvolution<float> exact(g, 1, winograd);
+      const Results<float> expected = run(exact, c);
+      for (const Method method :
+           {Method::hyperplane, Method::principal, Method::codebook, Method::subspace}) {
+        INFO(Shown{g} << ", " << to_string(method) << ", winograd " << winograd);
+        ReuseConv2d<float> conv(g, config_of(method, winograd));
+        const Results<float> actual = run(conv, c);
+        CHECK(adr_test::same_bits(actual.d_w, expected.d_w));
+        CHECK(adr_test::same_bits(actual.d_x, expected.d_x));
+      }
+    }
+  }
+}

@@ -14,6 +14,7 @@
 #include "adr/core/types.hpp"
 #include "adr/core/workspace.hpp"
 #include "adr/exact/first_equal.hpp"
+#include "adr/exact/panels.hpp"
 #include "adr/gemm/dense_gemm.hpp"
 #include "adr/gemm/dense_product.hpp"
 #include "adr/simd/batch.hpp"
@@ -75,10 +76,13 @@ struct RowCosts {
   }
 };
 
-/// Rows that are multiplied at once; more than packed_gemm takes for few, to which the bits of sums
-/// are others.
+/// Rows that are multiplied at once.
 inline constexpr index_t k_once_rows = 512;
-inline constexpr index_t k_once_fewest_rows = 64;
+/// Up to k_most_left_rows of them packed_gemm cuts sums into shorter blocks, which changes bits: no
+/// product with or without copies may have as few.
+inline constexpr index_t k_once_fewest_rows = k_most_left_rows + 1;
+/// Outputs are cut into parts of at least that many: more than packed_gemm takes for few.
+inline constexpr index_t k_once_fewest_outputs = 64;
 
 }  // namespace detail
 
@@ -87,9 +91,11 @@ inline constexpr index_t k_once_fewest_rows = 64;
 template <class T>
 bool looks_for_equal_rows(index_t rows, index_t columns, index_t outputs) noexcept {
   constexpr index_t k_fewest_rows = 256;
-  const index_t rest = rows % detail::dense_block_rows(columns);
-  return rows >= k_fewest_rows && (rest == 0 || rest >= detail::k_once_fewest_rows) &&
-         outputs >= detail::k_once_fewest_rows &&
+  const index_t block = detail::dense_block_rows(columns);
+  const index_t rest = rows % block;
+  return rows >= k_fewest_rows && block >= detail::k_once_fewest_rows &&
+         (rest == 0 || rest >= detail::k_once_fewest_rows) &&
+         outputs >= detail::k_once_fewest_outputs &&
          detail::RowCosts::of<T>(rows, columns, outputs).break_even() < 1;
 }
 

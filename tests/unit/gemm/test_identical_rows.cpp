@@ -104,7 +104,7 @@ TEMPLATE_TEST_CASE("Products that copy equal rows have the bits of those that do
   INFO(data);
   for (const Shape s : {Shape{1000, 300, 256}, Shape{8300, 128, 320}, Shape{700, 900, 130}}) {
     for (const bool transposed : {false, true}) {
-      for (const index_t distinct : {1, 5}) {
+      for (const index_t distinct : {1, 5, 130}) {
         INFO(s.rows << " x " << s.columns << " x " << s.outputs << " distinct " << distinct);
         GuardedBuffer<T> x(s.rows, s.columns, s.columns + 2, Start::misaligned);
         data.fill_normal(x.view());
@@ -134,7 +134,10 @@ TEMPLATE_TEST_CASE("Products that copy equal rows have the bits of those that do
                                               DenseGemm<T>(), context);
           };
           computed = once();
-          CHECK(computed == static_cast<double>(distinct) / static_cast<double>(s.rows));
+          // A smaller sample, as more threads have, may miss rows that are met a few times.
+          if (distinct < 100) {
+            CHECK(computed == static_cast<double>(distinct) / static_cast<double>(s.rows));
+          }
           CHECK(same_bits(y.view(), expected.view()));
           CHECK(y.damage().empty());
           CHECK(context.workspace().peak_bytes() <= bytes);
@@ -182,6 +185,10 @@ TEST_CASE("Equal rows are looked for where that may pay") {
   CHECK_FALSE(looks_for_equal_rows<float>(100, 512, 512));
   CHECK_FALSE(looks_for_equal_rows<float>(0, 512, 512));
   CHECK_FALSE(looks_for_equal_rows<float>(1000, 512, 10));
-  // A row or two in the last block are summed in another order.
-  CHECK_FALSE(looks_for_equal_rows<float>(adr::detail::dense_block_rows(512) + 2, 512, 512));
+  // Few rows in the last block, or in all of them, are summed in another order.
+  const index_t block = adr::detail::dense_block_rows(512);
+  CHECK_FALSE(looks_for_equal_rows<float>(block + 2, 512, 512));
+  CHECK_FALSE(looks_for_equal_rows<float>(block + adr::detail::k_most_left_rows, 512, 512));
+  CHECK(looks_for_equal_rows<float>(block + adr::detail::k_most_left_rows + 1, 512, 512));
+  CHECK_FALSE(looks_for_equal_rows<float>(1024, index_t{1} << 16, 512));
 }

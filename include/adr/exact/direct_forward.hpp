@@ -237,10 +237,11 @@ std::size_t window_product_workspace_bytes(const ConvGeometry& g, Filters way, i
         .bytes();
   }
   const WeightParts<T> parts(g.columns(), g.group_out_channels(), g.groups);
+  // Windows that are pixels are read in place.
+  const index_t window_size = is_pointwise(g) ? 0 : k_most_left_rows * window_stride(parts.depth);
   return WorkspaceSize()
       .template add<T>(checked_product("packed weights", parts.together, parts.part_size))
-      .template add<T>(
-          checked_product("windows", threads, k_most_left_rows, window_stride(parts.depth)))
+      .template add<T>(checked_product("windows", threads, window_size))
       .template add<T>(parts.together * parts.width)
       .bytes();
 }

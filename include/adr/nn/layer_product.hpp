@@ -132,8 +132,7 @@ class LayerProduct {
     dense_.set_own_products(gemm_.is_users_own());
     state_->rows.set_dense_gemm(gemm_);
   }
-  /// Computes the dense passes in the place of the library's own exact ones, but not those that
-  /// take the place of reusing ones that could not be used; null: the library's own again.
+  /// Computes the dense passes in the place of the library's own exact ones; null: those again.
   /// Requires: operands that are the images of a convolution of one group, weights with a row per
   /// output (asserted), which is the only order that a DenseConvolution knows.
   void set_dense_convolution(std::shared_ptr<DenseConvolution<T>> convolution) noexcept {

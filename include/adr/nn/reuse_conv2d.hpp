@@ -111,10 +111,9 @@ class ReuseConv2d final : public AdaptiveLayer {
     for (auto& group : groups_) group.set_dense_gemm(gemm);
   }
   /// Lets the given implementation compute the dense passes of a convolution of one group: those of
-  /// Method::dense, and with any method the gradients that are dense (InputGradient::exact,
-  /// WeightGradient::exact). Null: the library's own exact convolution, as at first. With several
-  /// groups, for an empty batch, and where a forward pass falls back to the dense product, images
-  /// are unfolded.
+  /// Method::dense, those that others fall back to, and with any method the gradients that are
+  /// dense (InputGradient::exact, WeightGradient::exact). Null: the library's own exact
+  /// convolution, as at first. With several groups and for an empty batch images are unfolded.
   void set_dense_convolution(std::shared_ptr<DenseConvolution<T>> convolution) {
     if (geometry_.groups == 1) groups_.front().set_dense_convolution(std::move(convolution));
   }

@@ -250,6 +250,8 @@ class SubspaceConvolution {
     ConvGeometry reduced = geometry_;
     reduced.in_channels = subspace_.kept();
     passes_.emplace(reduced, exact::winograd_of(winograd_));
+    // A look would cost more of a pass over a few coordinates than of one over all channels.
+    passes_->set_look(exact::Look::never);
     projection_.set(subspace_.axes());
   }
   void keep_weights(const Context& context) {

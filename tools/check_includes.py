@@ -18,7 +18,7 @@ NAMES = {
                  "lower_bound max max_element min min_element minmax_element none_of nth_element partial_sort partition "
                  "remove_if reverse rotate sort stable_partition stable_sort swap_ranges transform unique upper_bound",
     "array": "array",
-    "atomic": "atomic",
+    "atomic": "atomic memory_order_relaxed",
     "chrono": "chrono",
     "cmath": "abs ceil copysign cos erf exp exp2 floor fma frexp hypot isfinite isinf isnan ldexp log log2 lrint lround "
              "nearbyint pow round sin sqrt trunc",
@@ -35,6 +35,7 @@ NAMES = {
     "locale": "locale",
     "map": "map",
     "memory": "addressof make_shared make_unique shared_ptr unique_ptr",
+    "mutex": "lock_guard mutex",
     "new": "align_val_t bad_alloc",
     "numeric": "accumulate gcd inner_product iota",
     "optional": "nullopt optional",

@@ -90,7 +90,7 @@ def self_test():
            ("cluster/x.hpp", "<adr/gemm/x.hpp>"), ("adapt/x.hpp", '"adr/simd/batch.hpp"'),
            ("reference/x.hpp", '"adr/gemm/x.hpp"'), ("gemm/y.hpp", '"adr/cluster/sign_hash.hpp"'),
            ("gemm/y.hpp", '"adr/unfold/x.hpp"'), ("gemm/y.hpp", '"adr/adapt/x.hpp"'),
-           ("gemm/y.hpp", '"adr/nn/x.hpp"'), ("gemm/y.hpp", '"adr/exact/panels.hpp"'),
+           ("gemm/y.hpp", '"adr/nn/x.hpp"'), ("gemm/y.hpp", '"adr/exact/few_rows.hpp"'),
            ("exact/x.hpp", '"adr/gemm/x.hpp"'), ("exact/x.hpp", '"adr/cluster/x.hpp"'), ("gemm/y.hpp", "<Eigen/Core>"), ("nn/y.hpp", '"adr/reuse_gemm.hpp"'),
            ("nn/y.hpp", '"adr/reference/x.hpp"'), ("nn/y.hpp", '"adr/eigen.hpp"'),
            ("nn/y.hpp", '"adr/adr.hpp"'), ("adr.hpp", '"adr/eigen.hpp"'),

@@ -2,6 +2,7 @@
 // reused, for users who want just that.
 #pragma once
 
+#include <cstddef>
 #include <string>
 
 #include "adr/core/aligned_buffer.hpp"

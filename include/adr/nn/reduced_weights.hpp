@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <utility>
 
 #include "adr/cluster/principal_axes.hpp"
 #include "adr/core/aligned_buffer.hpp"

@@ -178,13 +178,22 @@ void copy_repeats(const TileGrid& grid, const GroupImages<T>& y, const index_t* 
   });
 }
 
+/// Whether a pass may look at all. With more tiles than this the memory of a look, up to 58 bytes a
+/// tile, would exceed what a pass may take.
+template <class Pass>
+bool may_look(const Pass& pass, Look look) {
+  constexpr index_t k_most_tiles = index_t{1} << 16;
+  return look == Look::always || (look == Look::sampled && pass.inputs().tiles() <= k_most_tiles);
+}
+
 }  // namespace detail
 
-/// Bytes of scratch for run_tiles.
+/// Bytes of scratch for run_tiles, which takes those of the look only when it looks.
 template <class Pass>
 std::size_t run_tiles_workspace_bytes(const Pass& pass, Look look, bool kept, int threads) {
   return pass.workspace_bytes(kept) +
-         (look == Look::never ? 0 : IdenticalTiles<>::workspace_bytes(pass.inputs(), threads));
+         (detail::may_look(pass, look) ? IdenticalTiles<>::workspace_bytes(pass.inputs(), threads)
+                                       : 0);
 }
 
 /// Runs a forward pass (TileForward over all tiles), tiles of the same inputs once: to the bits
@@ -196,8 +205,8 @@ std::size_t run_tiles_workspace_bytes(const Pass& pass, Look look, bool kept, in
 /// run_tiles_workspace_bytes reserved. Thread-safety, determinism: those of the pass.
 template <class Pass, class T>
 double run_tiles(const Pass& pass, Look look, Context& context, const T* kept) {
-  const bool looks = look == Look::always ||
-                     (look == Look::sampled && detail::repeats_pay(pass, context.threads()));
+  const bool looks = detail::may_look(pass, look) &&
+                     (look == Look::always || detail::repeats_pay(pass, context.threads()));
   const TileInputs tiles = pass.inputs();
   if (!looks || tiles.tiles() == 0) {
     pass.run(context, kept);

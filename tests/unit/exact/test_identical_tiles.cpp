@@ -15,6 +15,7 @@
 #include "support/catch.hpp"
 #include "support/conv_cases.hpp"
 #include "support/data.hpp"
+#include "support/exact_case.hpp"
 #include "support/guarded_buffer.hpp"
 
 using adr::Context;
@@ -291,7 +292,7 @@ TEST_CASE("Passes that copy equal tiles have the bits of those that do not", "[e
   Data data;
   INFO(data);
   for (const ConvGeometry& g : geometries()) {
-    ConvolutionPasses<float> passes(g);
+    ConvolutionPasses<float> passes(g, adr_test::tiles(true));
     CHECK(passes.forward_form() != adr::exact::Form::direct);
     for (const Pattern pattern : k_patterns) {
       INFO(Shown{g} << " pattern " << static_cast<int>(pattern));
@@ -330,7 +331,7 @@ TEST_CASE("Results that are not finite are copied like others", "[exact]") {
       element(layer.x.view(), n, 2, 5, 6) = std::numeric_limits<float>::quiet_NaN();
       element(layer.x.view(), n, 1, 14, 14) = -std::numeric_limits<float>::infinity();
     }
-    ConvolutionPasses<float> passes(layer.geometry);
+    ConvolutionPasses<float> passes(layer.geometry, adr_test::tiles(true));
     Context context(2);
     layer.forward(passes, Look::never, context);
     const std::vector<float> expected = layer.result();
@@ -393,7 +394,7 @@ TEST_CASE("Plain images are looked through where it pays, and noise is not", "[e
   Data data;
   INFO(data);
   Layer layer(layer_of(64, 40, 40, 128, Layout::nhwc), 2, data);
-  ConvolutionPasses<float> passes(layer.geometry);
+  ConvolutionPasses<float> passes(layer.geometry, adr_test::tiles(true));
   Context context(1);
   fill(layer.x.view(), Pattern::background, data);
   CHECK(layer.forward(passes, Look::sampled, context) < 0.3);
@@ -408,7 +409,7 @@ TEST_CASE("A look allocates nothing in the steady state and takes the stated scr
     for (const int threads : {1, 3}) {
       INFO(Shown{g} << " threads " << threads);
       Layer layer(g, 3, data);
-      ConvolutionPasses<float> passes(g);
+      ConvolutionPasses<float> passes(g, adr_test::tiles(true));
       Context context(threads);
       passes.set_look(Look::always);
       long counts[3] = {};
@@ -431,7 +432,7 @@ TEST_CASE("A look allocates nothing in the steady state and takes the stated scr
 TEST_CASE("A look over an empty batch computes nothing", "[exact]") {
   Data data;
   Layer layer(layer_of(8, 12, 12, 8, Layout::nhwc), 0, data);
-  ConvolutionPasses<float> passes(layer.geometry);
+  ConvolutionPasses<float> passes(layer.geometry, adr_test::tiles(true));
   Context context(1);
   CHECK(layer.forward(passes, Look::always, context) == 1);
   CHECK(layer.forward(passes, Look::sampled, context) == 1);

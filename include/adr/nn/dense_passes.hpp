@@ -21,15 +21,11 @@ ADR_NAMESPACE_BEGIN
 template <class T>
 class DensePasses {
  public:
-  DensePasses() = default;
-  /// geometry: null for matrices and for several groups.
-  DensePasses(const std::optional<ConvGeometry>& geometry, bool allow_winograd,
-              std::shared_ptr<DenseConvolution<T>> users)
-      : user_(std::move(users)) {
-    if (!geometry) return;
-    exact_.emplace(*geometry, exact::winograd_of(allow_winograd));
+  /// What the library's own passes compute; geometry: null for matrices and for several groups.
+  void set_geometry(const std::optional<ConvGeometry>& geometry, bool allow_winograd) {
+    exact_.reset();
+    if (geometry) exact_.emplace(*geometry, exact::winograd_of(allow_winograd));
   }
-
   /// Null: the library's own.
   void set_convolution(std::shared_ptr<DenseConvolution<T>> convolution) noexcept {
     user_ = std::move(convolution);

@@ -83,18 +83,18 @@ class LayerProduct {
     const std::string problem = config.validate(shape.columns);
     detail::require(problem.empty(), "ReuseConfig: ", problem);
     if (state_ && config == config_) return;
-    if (!state_ || config.winograd != config_.winograd) allow_winograd(shape, config.winograd);
+    const bool has_other_forms = !state_ || config.winograd != config_.winograd;
     if (can_change_in_place(config)) {
-      config_ = config;
       state_->gradients.set_config(config);
-      return;
+    } else {
+      ProductState<T> state(shape, config, gemm_);
+      if (state_) state.continue_from(*state_);
+      state_.emplace(std::move(state));
+      shape_ = std::move(shape);
+      has_forward_ = false;
     }
-    ProductState<T> state(shape, config, gemm_);
-    if (state_) state.continue_from(*state_);
-    state_.emplace(std::move(state));
-    shape_ = std::move(shape);
+    if (has_other_forms) dense_.set_geometry(shape_.convolution, config.winograd);
     config_ = config;
-    has_forward_ = false;
   }
 
   void set_gradient_costs(const GradientCosts& costs) noexcept {
@@ -136,8 +136,7 @@ class LayerProduct {
   /// Requires: operands that are the images of a convolution of one group, weights with a row per
   /// output (asserted), which is the only order that a DenseConvolution knows.
   void set_dense_convolution(std::shared_ptr<DenseConvolution<T>> convolution) noexcept {
-    convolution_ = std::move(convolution);
-    dense_.set_convolution(convolution_);
+    dense_.set_convolution(std::move(convolution));
   }
   /// Whether `backward` makes d_input zero itself, where it has to be.
   [[nodiscard]] bool clears_input_gradient() const noexcept { return dense_.takes_images(); }
@@ -227,11 +226,6 @@ class LayerProduct {
             clusters_usable_,
             map};
   }
-  void allow_winograd(const ProductShape& shape, bool allowed) {
-    dense_ = DensePasses<T>(shape.convolution, allowed, convolution_);
-    dense_.set_own_products(gemm_.is_users_own());
-  }
-
   /// Multiplies without clusters; the work and its time are added to the statistics.
   template <class Input, class Output>
   void multiply_densely(const Input& input, const GemmFactor<T>& weights,
@@ -274,7 +268,6 @@ class LayerProduct {
   ProductShape shape_;
   ReuseConfig config_;
   DenseGemm<T> gemm_;
-  std::shared_ptr<DenseConvolution<T>> convolution_;  ///< the user's, if any
   DensePasses<T> dense_;
   std::optional<ProductState<T>> state_;
   VectorMap map_;

@@ -8,6 +8,7 @@
 #include "adr/exact/panels.hpp"
 #include "adr/simd/kernels.hpp"
 #include "adr/unfold/conv_geometry.hpp"
+#include "adr/unfold/plane_column.hpp"
 
 ADR_NAMESPACE_BEGIN
 namespace detail {
@@ -46,25 +47,6 @@ void for_each_stretch(const ConvGeometry& g, index_t first, index_t count, index
   }
 }
 
-/// A column of the unfolded matrix of layout nchw; next() goes to the following one.
-struct WindowColumn {
-  index_t channel;
-  index_t ky;
-  index_t kx;
-
-  WindowColumn(const ConvGeometry& g, index_t column) noexcept
-      : channel(column / (g.kernel_height * g.kernel_width)),
-        ky(column / g.kernel_width % g.kernel_height),
-        kx(column % g.kernel_width) {}
-  void next(const ConvGeometry& g) noexcept {
-    if (++kx < g.kernel_width) return;
-    kx = 0;
-    if (++ky < g.kernel_height) return;
-    ky = 0;
-    ++channel;
-  }
-};
-
 /// to[i] = line[start + i * step] for i < count, with zeros outside the line.
 template <class T>
 void copy_pixels(const T* line, index_t line_length, index_t start, index_t step, index_t count,
@@ -93,7 +75,7 @@ void copy_plane_stretch(const ConvGeometry& g, const TensorView<const T>& images
   const index_t first_y = s.oy * g.stride_height - g.pad_top;
   const index_t first_x = s.ox * g.stride_width - g.pad_left;
   const index_t reach = (s.count - 1) * g.stride_width;
-  WindowColumn column(g, first_col);
+  PlaneColumn column(g, first_col);
   for (index_t k = 0; k < col_count; ++k, column.next(g), to += col_stride) {
     const index_t y = first_y + column.ky * g.dilation_height;
     if (y < 0 || y >= g.in_height) {

@@ -51,25 +51,6 @@ void copy_border(const T* line, index_t start, const UnfoldLines& lines, index_t
   }
 }
 
-/// Where a column of the unfolded matrix of layout nchw looks; next() goes to the following column.
-struct PlaneColumn {
-  index_t channel;
-  index_t ky;
-  index_t kx;
-
-  PlaneColumn(const ConvGeometry& g, index_t column) noexcept
-      : channel(column / (g.kernel_height * g.kernel_width)),
-        ky(column / g.kernel_width % g.kernel_height),
-        kx(column % g.kernel_width) {}
-  void next(const ConvGeometry& g) noexcept {
-    if (++kx < g.kernel_width) return;
-    kx = 0;
-    if (++ky < g.kernel_height) return;
-    ky = 0;
-    ++channel;
-  }
-};
-
 /// Layout nchw, stride_width 1: every column is a row of pixels of one channel.
 template <class T>
 void im2col_transposed_planes(const ConvGeometry& g, const TensorView<const T>& images,

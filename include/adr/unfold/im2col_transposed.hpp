@@ -8,6 +8,7 @@
 #include "adr/core/vector_map.hpp"
 #include "adr/simd/kernels.hpp"
 #include "adr/simd/transpose.hpp"
+#include "adr/unfold/plane_column.hpp"
 #include "adr/unfold/unfold_runs.hpp"
 
 ADR_NAMESPACE_BEGIN

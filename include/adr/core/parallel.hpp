@@ -68,6 +68,15 @@ struct IndexRange {
   [[nodiscard]] index_t size() const noexcept { return last - first; }
 };
 
+/// How many blocks of that size hold count things.
+inline index_t blocks_of(index_t count, index_t block) noexcept {
+  return (count + block - 1) / block;
+}
+/// The least multiple of unit that is not below count.
+inline index_t round_up(index_t count, index_t unit) noexcept {
+  return blocks_of(count, unit) * unit;
+}
+
 /// The part-th of part_count nearly equal, consecutive parts of [0, count).
 inline IndexRange partition(index_t count, index_t part_count, index_t part) noexcept {
   const index_t base = count / part_count;

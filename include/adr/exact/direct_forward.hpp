@@ -11,9 +11,11 @@
 #include "adr/core/workspace.hpp"
 #include "adr/exact/direct_blocks.hpp"
 #include "adr/exact/direct_weights.hpp"
+#include "adr/exact/finish.hpp"
 #include "adr/exact/linear_form.hpp"
 #include "adr/exact/panels.hpp"
 #include "adr/exact/plane_windows.hpp"
+#include "adr/exact/weight_use.hpp"
 #include "adr/unfold/conv_geometry.hpp"
 #include "adr/unfold/im2col.hpp"
 
@@ -28,7 +30,7 @@ struct PixelTask {
   const TensorView<T>& y;
   const WeightParts<T>& parts;
   bool in_place;
-  Finish<T> finish;
+  exact::Finish<T> finish;
 
   /// bias: that of the part, in whole panels, or none. next: rows of the block that follows.
   void run(index_t part, const T* packed, const T* bias, const IndexRange& rows, index_t next,
@@ -74,7 +76,7 @@ struct PixelTask {
           b == 0 ? simd::Sums::start : simd::Sums::add, b == 0 ? bias : nullptr, ahead,
           [&](index_t i, index_t step, index_t f, index_t cols) {
             if (last && finish.relu) {
-              finish_columns(Finish<T>{nullptr, true}, 0, result + i * g.out_channels + f,
+              finish_columns(exact::Finish<T>{nullptr, true}, 0, result + i * g.out_channels + f,
                              g.out_channels, step, cols);
             }
           });
@@ -84,8 +86,8 @@ struct PixelTask {
 
 template <class T>
 void forward_pixels(const ConvGeometry& g, const TensorView<const T>& x,
-                    const MatrixView<const T>& w, Filters way, const Finish<T>& finish,
-                    const TensorView<T>& y, Context& context) {
+                    const MatrixView<const T>& w, exact::WeightUse use,
+                    const exact::Finish<T>& finish, const TensorView<T>& y, Context& context) {
   const WeightParts<T> parts(g.columns(), g.group_out_channels(), g.groups);
   const bool in_place = is_pointwise(g);
   const RowBlocks rows(x.batch, g.out_pixels(), images_touch(y) && (!in_place || images_touch(x)),
@@ -100,7 +102,7 @@ void forward_pixels(const ConvGeometry& g, const TensorView<const T>& x,
     const index_t count = std::min(parts.together, parts.count - first);
     parts.pack(first, count, packed, context.threads(),
                [&](index_t group, const IndexRange& filters, const IndexRange& columns, T* to) {
-                 pack_filter_panels(GroupFilters<T>::of(g, w, way, group), filters.first,
+                 pack_filter_panels(GroupFilters<T>::of(g, w, use, group), filters.first,
                                     filters.size(), columns.first, columns.size(), to);
                });
     if (finish.bias != nullptr) {
@@ -130,7 +132,7 @@ struct PlaneTask {
   const ConvGeometry& geometry;
   const TensorView<const T>& x;
   const TensorView<T>& y;
-  Finish<T> finish;
+  exact::Finish<T> finish;
 
   void run(index_t group, const MatrixView<const T>& filters, const IndexRange& pixels,
            T* panels) const noexcept {
@@ -208,16 +210,16 @@ struct PlaneTask {
 
 template <class T>
 void forward_planes(const ConvGeometry& g, const TensorView<const T>& x,
-                    const MatrixView<const T>& w, Filters way, const Finish<T>& finish,
-                    const TensorView<T>& y, Context& context) {
+                    const MatrixView<const T>& w, exact::WeightUse use,
+                    const exact::Finish<T>& finish, const TensorView<T>& y, Context& context) {
   const PlaneTask<T> planes{g, x, y, finish};
   const index_t panel_size = k_most_left_rows * (depth_block(g.columns()) + 1);
   const Workspace::Frame frame(context.workspace());
-  T* memory = context.workspace().template take<T>(filter_rows_size<T>(g, way));
+  T* memory = context.workspace().template take<T>(filter_rows_size<T>(g, use));
   T* panels = context.workspace().template take<T>(context.threads() * panel_size);
   const RowBlocks blocks(x.batch, g.out_pixels(), true, k_most_left_rows);
   for (index_t group = 0; group < g.groups; ++group) {
-    const auto filters = filter_rows(GroupFilters<T>::of(g, w, way, group), memory);
+    const auto filters = filter_rows(GroupFilters<T>::of(g, w, use, group), memory);
     parallel_for(blocks.blocks, context.threads(), [&](index_t task, int thread) {
       // Whole panels, so that only the last one of all is cut short.
       const index_t first = task * k_most_left_rows;
@@ -228,10 +230,11 @@ void forward_planes(const ConvGeometry& g, const TensorView<const T>& x,
 }
 
 template <class T>
-std::size_t window_product_workspace_bytes(const ConvGeometry& g, Filters way, int threads) {
+std::size_t window_product_workspace_bytes(const ConvGeometry& g, exact::WeightUse use,
+                                           int threads) {
   if (g.layout == Layout::nchw) {
     return WorkspaceSize()
-        .template add<T>(filter_rows_size<T>(g, way))
+        .template add<T>(filter_rows_size<T>(g, use))
         .template add<T>(
             checked_product("windows", threads, k_most_left_rows, depth_block(g.columns()) + 1))
         .bytes();
@@ -249,14 +252,14 @@ std::size_t window_product_workspace_bytes(const ConvGeometry& g, Filters way, i
 /// y = windows of x times filters, in either layout.
 template <class T>
 void window_product(const ConvGeometry& geometry, const TensorView<const T>& x,
-                    const MatrixView<const T>& w, Filters way, const Finish<T>& finish,
-                    const TensorView<T>& y, Context& context) {
+                    const MatrixView<const T>& w, exact::WeightUse use,
+                    const exact::Finish<T>& finish, const TensorView<T>& y, Context& context) {
   if (x.batch == 0) return;
   const ConvGeometry g = without_lines(geometry);
   if (g.layout == Layout::nchw) {
-    forward_planes(g, x, w, way, finish, y, context);
+    forward_planes(g, x, w, use, finish, y, context);
   } else {
-    forward_pixels(g, x, w, way, finish, y, context);
+    forward_pixels(g, x, w, use, finish, y, context);
   }
 }
 
@@ -268,7 +271,7 @@ template <class T>
 std::size_t direct_forward_workspace_bytes(const ConvGeometry& geometry, index_t /*batch*/,
                                            int threads) {
   if (detail::is_linear(geometry)) return 0;
-  return detail::window_product_workspace_bytes<T>(geometry, detail::Filters::as_is, threads);
+  return detail::window_product_workspace_bytes<T>(geometry, exact::WeightUse::forward, threads);
 }
 
 /// Convolves without Winograd.
@@ -285,12 +288,12 @@ template <class T>
 void direct_forward(const ConvGeometry& geometry, const TensorView<const T>& x,
                     const MatrixView<const T>& w, const VectorView<const T>& bias,
                     const TensorView<T>& y, Context& context, bool relu = false) {
-  const detail::Finish<T> finish{bias.empty() ? nullptr : bias.data, relu};
+  const exact::Finish<T> finish{bias.empty() ? nullptr : bias.data, relu};
   if (detail::is_linear(geometry)) {
     detail::linear_forward(detail::image_rows(x), w, finish, detail::image_rows(y),
                            context.threads());
   } else {
-    detail::window_product(geometry, x, w, detail::Filters::as_is, finish, y, context);
+    detail::window_product(geometry, x, w, exact::WeightUse::forward, finish, y, context);
   }
 }
 

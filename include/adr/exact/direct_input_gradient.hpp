@@ -13,6 +13,7 @@
 #include "adr/exact/direct_forward.hpp"
 #include "adr/exact/linear_form.hpp"
 #include "adr/exact/panels.hpp"
+#include "adr/exact/weight_use.hpp"
 #include "adr/unfold/col2im.hpp"
 #include "adr/unfold/conv_geometry.hpp"
 #include "adr/unfold/flipped_convolution.hpp"
@@ -129,7 +130,7 @@ std::size_t direct_input_gradient_workspace_bytes(const ConvGeometry& geometry, 
   if (detail::is_linear(geometry)) return 0;
   if (has_flipped_convolution(geometry)) {
     return detail::window_product_workspace_bytes<T>(flipped_convolution(geometry),
-                                                     detail::Filters::flipped, threads);
+                                                     exact::WeightUse::input_gradient, threads);
   }
   return detail::folded_gradient_workspace_bytes<T>(geometry, threads);
 }
@@ -149,8 +150,8 @@ void direct_input_gradient(const ConvGeometry& geometry, const TensorView<const 
     detail::linear_input_gradient(detail::image_rows(d_y), w, detail::image_rows(d_x),
                                   context.threads());
   } else if (has_flipped_convolution(geometry)) {
-    detail::window_product(flipped_convolution(geometry), d_y, w, detail::Filters::flipped, {}, d_x,
-                           context);
+    detail::window_product(flipped_convolution(geometry), d_y, w, exact::WeightUse::input_gradient,
+                           {}, d_x, context);
   } else {
     detail::folded_input_gradient(geometry, d_y, w, d_x, context);
   }

@@ -6,28 +6,26 @@
 
 #include "adr/core/types.hpp"
 #include "adr/exact/panels.hpp"
+#include "adr/exact/weight_use.hpp"
 #include "adr/unfold/conv_geometry.hpp"
 
 ADR_NAMESPACE_BEGIN
 namespace detail {
 
-/// Which way round a convolution takes its filters.
-enum class Filters { as_is, flipped };
-
 /// The weights of one group as a matrix with one row per output channel of `geometry`, in the order
-/// of its columns. Flipped: `geometry` is the convolution that carries an output gradient back, and
-/// `weights` are those of the forward convolution.
+/// of its columns. For the input gradient `geometry` is the convolution that carries an output
+/// gradient back, and `weights` are those of the forward convolution.
 template <class T>
 struct GroupFilters {
   const ConvGeometry& geometry;
   MatrixView<const T> weights;
-  Filters way;
+  exact::WeightUse use;
 
   [[nodiscard]] static GroupFilters of(const ConvGeometry& geometry, const MatrixView<const T>& w,
-                                       Filters way, index_t group) noexcept {
-    const index_t filters =
-        way == Filters::as_is ? geometry.group_out_channels() : geometry.group_in_channels();
-    return {geometry, w.middle_rows(group * filters, filters), way};
+                                       exact::WeightUse use, index_t group) noexcept {
+    const index_t filters = use == exact::WeightUse::forward ? geometry.group_out_channels()
+                                                             : geometry.group_in_channels();
+    return {geometry, w.middle_rows(group * filters, filters), use};
   }
 
   /// Element where output channel 0 of a kernel place begins in a forward filter, and the elements
@@ -47,7 +45,7 @@ void pack_filter_panels(const GroupFilters<T>& filters, index_t first, index_t c
   constexpr index_t k_width = k_panel_width<T>;
   const index_t stride = panel_stride(depth, k_width);
   const MatrixView<const T>& w = filters.weights;
-  if (filters.way == Filters::as_is) {
+  if (filters.use == exact::WeightUse::forward) {
     pack_columns<k_width>(w.row(first) + k, w.row_stride, depth, count, to, stride);
     return;
   }
@@ -70,7 +68,7 @@ void pack_filter_panels(const GroupFilters<T>& filters, index_t first, index_t c
 /// `memory` holds them where they do not lie that way.
 template <class T>
 MatrixView<const T> filter_rows(const GroupFilters<T>& filters, T* memory) noexcept {
-  if (filters.way == Filters::as_is) return filters.weights;
+  if (filters.use == exact::WeightUse::forward) return filters.weights;
   const ConvGeometry& g = filters.geometry;
   const index_t outputs = g.group_out_channels();
   const index_t columns = g.columns();
@@ -88,8 +86,8 @@ MatrixView<const T> filter_rows(const GroupFilters<T>& filters, T* memory) noexc
 
 /// Elements that filter_rows needs of memory.
 template <class T>
-index_t filter_rows_size(const ConvGeometry& g, Filters way) {
-  if (way == Filters::as_is) return 0;
+index_t filter_rows_size(const ConvGeometry& g, exact::WeightUse use) {
+  if (use == exact::WeightUse::forward) return 0;
   return checked_product("flipped weights", g.group_out_channels(), g.columns());
 }
 

@@ -8,19 +8,13 @@
 #include "adr/core/context.hpp"
 #include "adr/core/parallel.hpp"
 #include "adr/core/types.hpp"
+#include "adr/exact/finish.hpp"
 #include "adr/exact/packed_gemm.hpp"
 #include "adr/simd/kernels.hpp"
 #include "adr/unfold/conv_geometry.hpp"
 
 ADR_NAMESPACE_BEGIN
 namespace detail {
-
-/// What happens to results when their sums are complete.
-template <class T>
-struct Finish {
-  const T* bias = nullptr;  ///< one per output channel, or none
-  bool relu = false;
-};
 
 template <class T>
 T finished(T value, T bias, bool relu) noexcept {
@@ -31,8 +25,8 @@ T finished(T value, T bias, bool relu) noexcept {
 
 /// Finishes results with one column per output channel; bias begins at the first of them.
 template <class T>
-void finish_columns(const Finish<T>& finish, index_t first_channel, T* result, index_t stride,
-                    index_t rows, index_t cols) noexcept {
+void finish_columns(const exact::Finish<T>& finish, index_t first_channel, T* result,
+                    index_t stride, index_t rows, index_t cols) noexcept {
   using B = simd::Batch<T>;
   if (finish.bias == nullptr && !finish.relu) return;
   const B zero = B::broadcast(T(0));
@@ -76,7 +70,7 @@ inline constexpr index_t k_linear_rows = 512;
 
 template <class T>
 void linear_forward(const MatrixView<const T>& x, const MatrixView<const T>& w,
-                    const Finish<T>& finish, const MatrixView<T>& y, int threads) {
+                    const exact::Finish<T>& finish, const MatrixView<T>& y, int threads) {
   const index_t parts = linear_parts(y.cols);
   const index_t row_parts = std::max<index_t>((y.rows + k_linear_rows - 1) / k_linear_rows, 1);
   parallel_for(parts * row_parts, threads, [&](index_t task, int) {

@@ -33,11 +33,6 @@ namespace detail {
 /// addresses.
 inline constexpr index_t k_most_tile_bytes = index_t{13} << 19;
 
-inline index_t round_up(index_t count, index_t unit) noexcept {
-  return (count + unit - 1) / unit * unit;
-}
-inline index_t parts_of(index_t count, index_t most) noexcept { return (count + most - 1) / most; }
-
 }  // namespace detail
 
 /// One forward pass or input gradient of one group.
@@ -69,18 +64,18 @@ class TileForward {
         threads_(threads),
         depths_(depths_of(filters, use)),
         outputs_(outputs_of(filters, use)),
-        panels_(detail::parts_of(outputs_, k_width)),
-        depth_parts_(detail::parts_of(depths_, k_most_depths)),
+        panels_(blocks_of(outputs_, k_width)),
+        depth_parts_(blocks_of(depths_, k_most_depths)),
         weight_stride_(frequency_stride(std::min(depths_, k_most_depths) * k_width)) {
     const index_t tiles = std::max<index_t>(list.count, 1);
-    const index_t channels = detail::round_up(depths_, simd::k_chunk);
+    const index_t channels = round_up(depths_, simd::k_chunk);
     index_t most = std::clamp<index_t>(detail::k_most_tile_bytes / (k_plane * channels * k_element),
                                        16, k_most_block);
     // Panels are shared out where there are enough of them, else blocks.
     shares_blocks_ = threads > 1 && panels_ < 2 * threads && tiles >= 16 * threads;
-    if (shares_blocks_) most = std::min(most, detail::parts_of(tiles, threads));
-    blocks_ = blocks_of(tiles, most);
-    block_ = detail::parts_of(tiles, blocks_);
+    if (shares_blocks_) most = std::min(most, blocks_of(tiles, threads));
+    blocks_ = block_count(tiles, most);
+    block_ = blocks_of(tiles, blocks_);
     input_stride_ = frequency_stride(channels * Panels::places(block_));
     product_stride_ = frequency_stride(k_width * block_);
   }
@@ -89,7 +84,7 @@ class TileForward {
   [[nodiscard]] TileForward over(const TileList& list) const noexcept {
     TileForward pass = *this;
     pass.list_ = list;
-    pass.blocks_ = blocks_of(std::max<index_t>(list.count, 1), block_);
+    pass.blocks_ = block_count(std::max<index_t>(list.count, 1), block_);
     return pass;
   }
   [[nodiscard]] TileInputs inputs() const noexcept { return {grid_, x_, Algorithm::inputs}; }
@@ -155,9 +150,9 @@ class TileForward {
   }
 
  private:
-  [[nodiscard]] index_t blocks_of(index_t tiles, index_t most) const noexcept {
-    const index_t blocks = detail::parts_of(tiles, most);
-    return shares_blocks_ ? detail::round_up(blocks, threads_) : blocks;
+  [[nodiscard]] index_t block_count(index_t tiles, index_t most) const noexcept {
+    const index_t blocks = blocks_of(tiles, most);
+    return shares_blocks_ ? round_up(blocks, threads_) : blocks;
   }
   [[nodiscard]] int copies(std::size_t i) const noexcept {
     return i == 0 && !shares_blocks_ ? 1 : threads_;

@@ -53,7 +53,6 @@ struct PixelRect {
   index_t last_x = 0;
 
   [[nodiscard]] index_t width() const noexcept { return last_x - first_x; }
-  [[nodiscard]] index_t pixels() const noexcept { return (last_y - first_y) * width(); }
 };
 
 /// The channels of one group in a batch of images.

@@ -161,7 +161,7 @@ template <class T>
 void copy_repeats(const TileGrid& grid, const GroupImages<T>& y, const index_t* first,
                   index_t count, bool stream, int threads) {
   const TileList all = {nullptr, count};
-  const index_t pieces = parts_of(count, k_copied_at_once);
+  const index_t pieces = blocks_of(count, k_copied_at_once);
   parallel_for(pieces, threads, [&](index_t piece, int) {
     const IndexRange range = partition(count, pieces, piece);
     if (!y.channels_last()) {

@@ -12,6 +12,7 @@
 #include <cstdint>
 
 #include "adr/core/types.hpp"
+#include "adr/exact/finish.hpp"
 #include "adr/exact/tile_grid.hpp"
 #include "adr/simd/batch.hpp"
 #include "adr/simd/micro_kernel.hpp"
@@ -185,14 +186,6 @@ void transform_output_gradient(const PixelWindow<const T>& window, const TileGri
       window, list, first, last, place, 0, 0, grid.out_height, grid.out_width, channels, panels,
       first_tile);
 }
-
-/// What is done to the results as they are written.
-template <class T>
-struct Finish {
-  const T* bias = nullptr;  ///< one per channel of the layer; null: none
-  bool relu = false;        ///< negative results become zero; NaN stays
-  bool stream = false;      ///< results go past the caches
-};
 
 namespace detail {
 

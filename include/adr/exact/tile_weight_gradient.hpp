@@ -46,13 +46,13 @@ class TileWeightGradient {
         tiles_(x.images.batch * grid.per_image()),
         list_{nullptr, tiles_} {
     constexpr auto k_bytes = static_cast<index_t>(sizeof(T));
-    const index_t channels = detail::round_up(d_filters.channels, k_width);
-    const index_t filters = detail::round_up(d_filters.count(), k_rows);
+    const index_t channels = round_up(d_filters.channels, k_width);
+    const index_t filters = round_up(d_filters.count(), k_rows);
     panels_ = channels / k_width;
     const index_t filter_bytes = k_plane * channels * k_bytes;
     const auto strip = [&](index_t bytes) {
-      const index_t parts = (filters * filter_bytes + bytes - 1) / bytes;
-      return detail::round_up((filters + parts - 1) / parts, k_rows);
+      const index_t parts = blocks_of(filters * filter_bytes, bytes);
+      return round_up(blocks_of(filters, parts), k_rows);
     };
     // With one block its tiles are transformed once, however many strips of filters there are;
     // with several a strip should hold all filters.
@@ -61,8 +61,8 @@ class TileWeightGradient {
     strip_ = strip(single_block_ ? k_wanted_sum_bytes : k_most_sum_bytes);
     const index_t most =
         std::clamp<index_t>(k_most_tile_bytes / (k_plane * k_bytes * (channels + strip_)), 16, 128);
-    blocks_ = single_block_ ? 1 : (tiles_ + most - 1) / most;
-    block_ = (tiles_ + blocks_ - 1) / std::max<index_t>(blocks_, 1);
+    blocks_ = single_block_ ? 1 : blocks_of(tiles_, most);
+    block_ = blocks_of(tiles_, std::max<index_t>(blocks_, 1));
     input_stride_ = frequency_stride(channels * TilePanels<T>::places(block_));
     gradient_stride_ = frequency_stride(strip_ * TilePanels<T>::places(block_));
     sum_stride_ = frequency_stride(strip_ * channels);
@@ -103,7 +103,7 @@ class TileWeightGradient {
           multiply(frequency, filters, block, x, y, sums);
         });
       }
-      const index_t groups = (filters + k_rows - 1) / k_rows;
+      const index_t groups = blocks_of(filters, k_rows);
       parallel_for(groups, threads, [&, sums = sums](index_t group, int) {
         const index_t count = std::min(k_rows, filters - group * k_rows);
         for (index_t panel = 0; panel < panels_; ++panel) {

@@ -12,6 +12,7 @@
 
 #include "adr/core/types.hpp"
 #include "adr/exact/tile_transforms.hpp"
+#include "adr/exact/weight_use.hpp"
 #include "adr/simd/batch.hpp"
 #include "adr/simd/kernels.hpp"
 #include "adr/simd/micro_kernel.hpp"
@@ -31,9 +32,6 @@ struct Filters {
 
   [[nodiscard]] index_t count() const noexcept { return matrix.rows; }
 };
-
-/// Which product the weights are for.
-enum class WeightUse { forward, input_gradient };
 
 /// The common dimension and the outputs of a product with filters.
 template <class T>

@@ -10,6 +10,7 @@
 
 #include "adr/core/context.hpp"
 #include "adr/core/matrix_rows.hpp"
+#include "adr/core/parallel.hpp"
 #include "adr/core/types.hpp"
 #include "adr/core/workspace.hpp"
 #include "adr/gemm/dense_gemm.hpp"
@@ -28,10 +29,6 @@ inline constexpr index_t k_wanted_unfolding_tasks = 8;
 /// cache.
 inline index_t dense_block_rows(index_t columns) noexcept {
   return std::clamp<index_t>((index_t{1} << 20) / std::max<index_t>(columns, 1), 64, 4096);
-}
-
-inline index_t blocks_of(index_t count, index_t block) noexcept {
-  return (count + block - 1) / block;
 }
 
 /// How many parts to cut the outputs into, at least 64 wide, so that there are enough tasks.
@@ -72,7 +69,7 @@ void dense_forward(const Input& input, const GemmFactor<T>& weights,
   const index_t columns = input.cols();
   const index_t outputs = weights.cols();
   const index_t block_rows = detail::dense_block_rows(columns);
-  const index_t row_tasks = detail::blocks_of(rows, block_rows);
+  const index_t row_tasks = blocks_of(rows, block_rows);
   const index_t wanted_tasks =
       input.in_place() ? detail::k_wanted_tasks : detail::k_wanted_unfolding_tasks;
   const index_t parts =
@@ -175,7 +172,7 @@ void dense_input_gradient(const MatrixView<const T>& d_output, const GemmFactor<
   const index_t columns = d_input.cols();
   const index_t block_rows = detail::dense_block_rows(columns);
   const index_t unit = d_input.independent_rows();
-  const index_t row_tasks = detail::blocks_of(rows, unit);
+  const index_t row_tasks = blocks_of(rows, unit);
   const index_t parts = d_input.columns_are_independent()
                             ? detail::column_parts(row_tasks, columns, detail::k_wanted_tasks)
                             : 1;

@@ -156,9 +156,6 @@ class IdenticalRows {
   [[nodiscard]] index_t distinct_count() const noexcept { return distinct_count_; }
 
  private:
-  static index_t blocks_of(index_t count, index_t block) noexcept {
-    return detail::blocks_of(count, block);
-  }
   static index_t key_places(index_t columns) noexcept {
     return blocks_of(detail::words_of<T>(columns), simd::k_hash_words) * simd::k_hash_words;
   }
@@ -250,7 +247,7 @@ double dense_forward_once(const MatrixView<const T>& x, const GemmFactor<T>& wei
   detail::multiply_listed(x, rows.distinct(), rows.distinct_count(), weights, bias, y, gemm,
                           context);
   constexpr index_t k_copied_at_once = 64;
-  const index_t pieces = detail::blocks_of(x.rows, k_copied_at_once);
+  const index_t pieces = blocks_of(x.rows, k_copied_at_once);
   parallel_for(pieces, context.threads(), [&](index_t piece, int) {
     const IndexRange range = partition(x.rows, pieces, piece);
     for (index_t i = range.first; i < range.last; ++i) {

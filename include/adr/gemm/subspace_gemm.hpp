@@ -14,6 +14,7 @@
 #include "adr/cluster/clustering.hpp"
 #include "adr/core/aligned_buffer.hpp"
 #include "adr/core/context.hpp"
+#include "adr/core/parallel.hpp"
 #include "adr/core/pixel_view.hpp"
 #include "adr/core/types.hpp"
 #include "adr/core/vector_map.hpp"
@@ -206,7 +207,7 @@ void subspace_forward(const SubspaceCoordinates& coordinates, const VectorMap& m
   const index_t outputs = output.channels;
   const index_t rows = map.rows();
   const index_t block_rows = detail::subspace_block_rows(columns);
-  const index_t row_tasks = detail::blocks_of(rows, block_rows);
+  const index_t row_tasks = blocks_of(rows, block_rows);
   const index_t parts = detail::column_parts(row_tasks, outputs, detail::k_wanted_unfolding_tasks);
   const MatrixView<const float> weights(rotated.data(), outputs, columns);
   const Workspace::Frame frame(context.workspace());
@@ -298,7 +299,7 @@ void subspace_weight_gradient(const SubspaceCoordinates& coordinates, const Subs
   });
 
   constexpr index_t k_block = detail::k_rotated_outputs;
-  parallel_for(detail::blocks_of(outputs, k_block), threads, [&](index_t task, int thread) {
+  parallel_for(blocks_of(outputs, k_block), threads, [&](index_t task, int thread) {
     const index_t first = task * k_block;
     const index_t count = std::min(k_block, outputs - first);
     float* sum = sums + first * rotated;

@@ -28,6 +28,21 @@ struct Shown {
   }
 };
 
+/// A layer with a square kernel and the same padding on all sides.
+inline ConvGeometry square_layer(index_t in_channels, index_t height, index_t width,
+                                 index_t out_channels, index_t kernel, index_t padding,
+                                 Layout layout) {
+  ConvGeometry g;
+  g.in_channels = in_channels;
+  g.in_height = height;
+  g.in_width = width;
+  g.out_channels = out_channels;
+  g.set_kernel(kernel);
+  g.set_padding(padding);
+  g.layout = layout;
+  return g;
+}
+
 /// Both layouts, kernels of 1x1 to 7x7 and larger than the image, strides and dilations of 1 to 3
 /// that differ in the two directions, no, even and uneven padding, 1 and 2 groups.
 inline std::vector<ConvGeometry> conv_cases() {

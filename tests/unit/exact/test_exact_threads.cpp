@@ -41,13 +41,8 @@ struct Layer {
 
 Layer layer(index_t batch, index_t in_channels, index_t height, index_t width, index_t out_channels,
             index_t kernel, index_t padding, index_t groups = 1, bool winograd = true) {
-  ConvGeometry g;
-  g.in_channels = in_channels;
-  g.in_height = height;
-  g.in_width = width;
-  g.out_channels = out_channels;
-  g.set_kernel(kernel);
-  g.set_padding(padding);
+  ConvGeometry g = adr_test::square_layer(in_channels, height, width, out_channels, kernel, padding,
+                                          Layout::nhwc);
   g.groups = groups;
   return {g, batch, winograd};
 }

@@ -37,15 +37,7 @@ namespace {
 
 ConvGeometry layer_of(index_t channels, index_t height, index_t width, index_t outputs,
                       Layout layout, index_t kernel = 3, index_t padding = 1) {
-  ConvGeometry g;
-  g.in_channels = channels;
-  g.in_height = height;
-  g.in_width = width;
-  g.out_channels = outputs;
-  g.set_kernel(kernel);
-  g.set_padding(padding);
-  g.layout = layout;
-  return g;
+  return adr_test::square_layer(channels, height, width, outputs, kernel, padding, layout);
 }
 
 /// Tiles of every algorithm, tiles that reach beyond the map, channels that fill no register, maps

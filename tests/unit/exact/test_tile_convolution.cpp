@@ -34,24 +34,12 @@ using adr_test::Matrix;
 using adr_test::PassErrors;
 using adr_test::Placement;
 using adr_test::Shown;
+using adr_test::square_layer;
 using adr_test::Start;
 
 namespace {
 
 constexpr int k_cases = adr_test::k_slow_build ? 6 : 60;
-
-ConvGeometry layer(index_t in_channels, index_t height, index_t width, index_t out_channels,
-                   index_t kernel, index_t padding, Layout layout) {
-  ConvGeometry g;
-  g.in_channels = in_channels;
-  g.in_height = height;
-  g.in_width = width;
-  g.out_channels = out_channels;
-  g.set_kernel(kernel);
-  g.set_padding(padding);
-  g.layout = layout;
-  return g;
-}
 
 index_t products(const ConvGeometry& g, index_t batch) {
   return g.rows(batch) * g.columns() * g.out_channels;
@@ -216,15 +204,18 @@ TEST_CASE("Exact passes where blocks, panels and sums are cut", "") {
   };
   for (const Layout layout : {Layout::nhwc, Layout::nchw}) {
     const Large cases[] = {
-        {"several blocks of tiles", layer(8, 61, 57, 8, 3, 1, layout), 2, Form::tile_4x3},
-        {"several blocks of small tiles", layer(8, 6, 6, 9, 3, 1, layout), 31, Form::tile_2x3},
-        {"several blocks of maps", layer(17, 2, 2, 33, 3, 1, layout), 211, Form::map_2x3},
-        {"several blocks of 5 x 5", layer(9, 33, 39, 8, 5, 2, layout), 3, Form::tile_4x5},
-        {"depths that a panel does not hold", layer(1030, 4, 4, 9, 3, 1, layout), 2,
+        {"several blocks of tiles", square_layer(8, 61, 57, 8, 3, 1, layout), 2, Form::tile_4x3},
+        {"several blocks of small tiles", square_layer(8, 6, 6, 9, 3, 1, layout), 31,
+         Form::tile_2x3},
+        {"several blocks of maps", square_layer(17, 2, 2, 33, 3, 1, layout), 211, Form::map_2x3},
+        {"several blocks of 5 x 5", square_layer(9, 33, 39, 8, 5, 2, layout), 3, Form::tile_4x5},
+        {"depths that a panel does not hold", square_layer(1030, 4, 4, 9, 3, 1, layout), 2,
          Form::tile_4x3},
-        {"the same of the output gradient", layer(9, 4, 4, 1030, 3, 1, layout), 2, Form::tile_4x3},
-        {"strips of filters on one block", layer(16, 4, 3, 1040, 5, 2, layout), 2, Form::tile_4x5},
-        {"images without a pixel between borders", layer(12, 1, 1, 10, 3, 2, layout), 3,
+        {"the same of the output gradient", square_layer(9, 4, 4, 1030, 3, 1, layout), 2,
+         Form::tile_4x3},
+        {"strips of filters on one block", square_layer(16, 4, 3, 1040, 5, 2, layout), 2,
+         Form::tile_4x5},
+        {"images without a pixel between borders", square_layer(12, 1, 1, 10, 3, 2, layout), 3,
          Form::tile_4x3}};
     for (const Large& large : cases) {
       if (adr_test::k_slow_build && layout != cases_layout(large.form)) continue;
@@ -241,7 +232,7 @@ TEST_CASE("Weight gradients of several strips and blocks", "") {
   INFO(data);
   for (const Layout layout : {Layout::nhwc, Layout::nchw}) {
     if (adr_test::k_slow_build && layout == Layout::nhwc) continue;
-    const ConvGeometry g = layer(12, 2, 2, 2605, 5, 2, layout);
+    const ConvGeometry g = square_layer(12, 2, 2, 2605, 5, 2, layout);
     REQUIRE(choose_form<float>(g, adr_test::tiles(true)) == Form::tile_4x5);
     constexpr index_t k_batch = 203;
     ConvCase<float> c(g, k_batch, data);
@@ -290,7 +281,7 @@ TEST_CASE("Results that go past the caches are those of smaller batches", "") {
        {Streamed{1, {}, true}, Streamed{1, {16, Start::aligned}, false},
         Streamed{1, {5, Start::aligned}, false}, Streamed{2, {}, false}}) {
     if (adr_test::k_slow_build && !relu) continue;
-    ConvGeometry g = layer(8 * groups, 37, 41, 64 * groups, 3, 1, Layout::nhwc);
+    ConvGeometry g = square_layer(8 * groups, 37, 41, 64 * groups, 3, 1, Layout::nhwc);
     g.groups = groups;
     const index_t batch = 26 / groups;
     INFO(groups << " groups, gap " << at.gap);
@@ -379,7 +370,7 @@ TEST_CASE("A pass over a list of tiles writes those tiles and no others", "") {
           {Form::tile_2x3, 6, 3},
           {Form::map_2x3, 2, 3},
           {Form::tile_4x5, 19, 5}}) {
-      const ConvGeometry g = layer(9, size, size, 20, taps, taps / 2, layout);
+      const ConvGeometry g = square_layer(9, size, size, 20, taps, taps / 2, layout);
       REQUIRE(choose_form<float>(g, adr_test::tiles(true)) == form);
       constexpr index_t k_batch = adr_test::k_slow_build ? 11 : 40;
       ConvCase<float> c(g, k_batch, data, {3, Start::misaligned});

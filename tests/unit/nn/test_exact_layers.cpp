@@ -33,34 +33,22 @@ using adr::exact::Form;
 using adr_test::ConvCase;
 using adr_test::Data;
 using adr_test::Shown;
+using adr_test::square_layer;
 using adr_test::TemporaryFolder;
 
 namespace {
 
 constexpr index_t k_batch = 3;
 
-ConvGeometry layer(index_t in_channels, index_t height, index_t width, index_t out_channels,
-                   index_t kernel, index_t padding, Layout layout) {
-  ConvGeometry g;
-  g.in_channels = in_channels;
-  g.in_height = height;
-  g.in_width = width;
-  g.out_channels = out_channels;
-  g.set_kernel(kernel);
-  g.set_padding(padding);
-  g.layout = layout;
-  return g;
-}
-
 /// A layer of every form, and one that has no tiles, in both layouts.
 std::vector<ConvGeometry> geometries() {
   std::vector<ConvGeometry> all;
   for (const Layout layout_of : {Layout::nchw, Layout::nhwc}) {
-    all.push_back(layer(9, 12, 11, 20, 3, 1, layout_of));
-    all.push_back(layer(16, 6, 6, 12, 3, 1, layout_of));
-    all.push_back(layer(17, 2, 2, 24, 3, 1, layout_of));
-    all.push_back(layer(10, 9, 10, 16, 5, 2, layout_of));
-    all.push_back(layer(3, 9, 10, 16, 5, 2, layout_of));
+    all.push_back(square_layer(9, 12, 11, 20, 3, 1, layout_of));
+    all.push_back(square_layer(16, 6, 6, 12, 3, 1, layout_of));
+    all.push_back(square_layer(17, 2, 2, 24, 3, 1, layout_of));
+    all.push_back(square_layer(10, 9, 10, 16, 5, 2, layout_of));
+    all.push_back(square_layer(3, 9, 10, 16, 5, 2, layout_of));
     all.back().set_stride(2);
   }
   return all;

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <cstdint>
 
 #include "adr/core/context.hpp"
 #include "adr/core/types.hpp"
@@ -208,10 +207,9 @@ class ConvolutionPasses {
   static bool is_streamed(const TensorView<T>& y, index_t group_channels) noexcept {
     constexpr index_t k_bytes = index_t{8} << 20;
     constexpr index_t k_register = simd::Batch<T>::size;
-    constexpr auto k_register_bytes = static_cast<std::uintptr_t>(k_register * index_t{sizeof(T)});
     return y.layout == Layout::nhwc && y.channels % k_register == 0 &&
            group_channels % k_register == 0 && y.image_stride % k_register == 0 &&
-           reinterpret_cast<std::uintptr_t>(y.data) % k_register_bytes == 0 &&
+           simd::begins_register(y.data) &&
            y.batch * y.image_size() * index_t{sizeof(T)} > k_bytes;
   }
 

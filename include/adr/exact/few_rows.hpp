@@ -100,9 +100,11 @@ template <class T>
 void multiply_by_dots(const MatrixView<const T>& left, const MatrixView<const T>& right,
                       DotResult<T> result) noexcept {
   constexpr index_t k_together = 8;  // right rows that all left rows see before the next ones
-  constexpr index_t k_depth = 2048;  // 64 KB of floats of them
-  for (index_t k = 0; k < left.cols; k += k_depth) {
-    const index_t depth = std::min(k_depth, left.cols - k);
+  constexpr index_t k_most_terms = 8192;
+  // They stay in the second cache, and the left rows in the first.
+  const index_t block = std::max<index_t>(k_most_terms / std::max<index_t>(left.rows, 2), 1024);
+  for (index_t k = 0; k < left.cols; k += block) {
+    const index_t depth = std::min(block, left.cols - k);
     for (index_t r = 0; r < right.rows; r += k_together) {
       const index_t rights = std::min(k_together, right.rows - r);
       const T* rows = right.row(r) + k;
@@ -162,6 +164,29 @@ void add_scaled_rows(const LeftElements<T>& left, const T* right, index_t right_
      ...);
     result[j] = total;
   }
+}
+
+/// result = column row. Results that no cache holds go past all of them: the old ones need not be
+/// read.
+template <class T>
+void multiply_outer(const LeftElements<T>& column, const T* row,
+                    const MatrixView<T>& result) noexcept {
+  using B = simd::Batch<T>;
+  constexpr index_t k_cached = (index_t{4} << 20) / static_cast<index_t>(sizeof(T));
+  const index_t cols = result.cols;
+  const bool stream = result.rows * cols >= k_cached && cols % B::size == 0 &&
+                      result.row_stride % B::size == 0 && simd::begins_register(result.data);
+  for (index_t i = 0; i < result.rows; ++i) {
+    T* to = result.row(i);
+    const B factor = B::broadcast(column(i, 0));
+    index_t j = 0;
+    for (; j + B::size <= cols; j += B::size) {
+      const B value = factor * B::load(row + j);
+      stream ? value.stream(to + j) : value.store(to + j);
+    }
+    for (; j < cols; ++j) to[j] = column(i, 0) * row[j];
+  }
+  if (stream) simd::finish_streaming();
 }
 
 /// result = or += left right, with the rows of the right factor streaming past once.

@@ -63,7 +63,7 @@ MatrixView<T> image_rows(const TensorView<T>& images) noexcept {
 
 /// Parts of the weights that different threads work on.
 inline index_t linear_parts(index_t size) noexcept {
-  return std::clamp<index_t>(size / 512, 1, 16);
+  return std::clamp<index_t>(size / 1024, 1, 16);
 }
 /// Rows that a thread multiplies at once.
 inline constexpr index_t k_linear_rows = 512;

@@ -236,7 +236,11 @@ void packed_gemm(const GemmFactor<T>& a, const GemmFactor<T>& b, Update update,
   } else if ((rows <= k_most_streamed_rows || depth == 1) && !b.transposed) {
     const LeftElements<T> left{a.matrix.data, a.transposed ? 1 : a.matrix.row_stride,
                                a.transposed ? a.matrix.row_stride : 1};
-    multiply_by_streaming(left, rows, b.matrix, update == Update::accumulate, result);
+    if (depth == 1 && update == Update::replace) {
+      multiply_outer(left, b.matrix.data, result);
+    } else {
+      multiply_by_streaming(left, rows, b.matrix, update == Update::accumulate, result);
+    }
   } else if (packed_cost(a, b) <= packed_cost(b.transpose(), a.transpose())) {
     multiply_in_blocks(a, b, update, result);
   } else {

@@ -8,9 +8,13 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "adr/core/types.hpp"
 
+#if !defined(ADR_NO_SIMD) && defined(__SSE2__)
+#include <xmmintrin.h>
+#endif
 #if !defined(ADR_NO_SIMD)
 #include <xsimd/xsimd.hpp>
 #if defined(XSIMD_NO_SUPPORTED_ARCHITECTURE)
@@ -74,17 +78,21 @@ struct NativeBatch {
   static NativeBatch load(const T* from) noexcept { return {Register::load_unaligned(from)}; }
   static NativeBatch broadcast(T value) noexcept { return {Register(value)}; }
   void store(T* to) const noexcept { value.store_unaligned(to); }
-  /// Stores past the caches. Requires: `to` begins a register; finish_streaming at the end.
-  void stream(float* to) const noexcept {
+  /// Stores floats past the caches. Requires: begins_register(to); finish_streaming at the end.
+  void stream(T* to) const noexcept {
+#if defined(__SSE2__)
+    if constexpr (std::is_same_v<T, float>) {
 #if defined(__AVX512F__)
-    _mm512_stream_ps(to, value);
+      _mm512_stream_ps(to, value);
 #elif defined(__AVX__)
-    _mm256_stream_ps(to, value);
-#elif defined(__SSE2__)
-    _mm_stream_ps(to, value);
+      _mm256_stream_ps(to, value);
 #else
-    store(to);
+      _mm_stream_ps(to, value);
 #endif
+      return;
+    }
+#endif
+    store(to);
   }
 
   friend NativeBatch operator+(NativeBatch a, NativeBatch b) noexcept {
@@ -147,6 +155,20 @@ template <class T>
 using Batch = NativeBatch<T>;
 
 #endif
+
+/// Ends what the calling thread streamed: other threads see it.
+inline void finish_streaming() noexcept {
+#if !defined(ADR_NO_SIMD) && defined(__SSE2__)
+  _mm_sfence();
+#endif
+}
+
+/// Whether registers can be streamed to such a place.
+template <class T>
+bool begins_register(const T* place) noexcept {
+  constexpr auto k_bytes = static_cast<std::uintptr_t>(Batch<T>::size * index_t{sizeof(T)});
+  return reinterpret_cast<std::uintptr_t>(place) % k_bytes == 0;
+}
 
 /// The first `count` lanes from memory, zeros above; nothing beyond them is touched.
 template <class B, class T>

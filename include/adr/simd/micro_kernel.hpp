@@ -113,6 +113,13 @@ template <class T>
 #endif
 }
 
+/// A row of results, which is needed when the sums are complete.
+template <class B, class T>
+[[gnu::always_inline]] inline void prefetch_result(const T* row) noexcept {
+  __builtin_prefetch(row, 1);
+  __builtin_prefetch(row + KernelShape<B>::width - 1, 1);
+}
+
 /// sizeof...(Row) rows of results. Everything is unrolled by the language and not by the optimiser,
 /// so that the sums stay in registers whatever the compiler's flags are.
 template <class B, class T, index_t RowStride, index_t DepthStride, std::size_t... Row>
@@ -126,6 +133,7 @@ void multiply_block(LeftStrides<RowStride, DepthStride> /*known*/, const T* left
   using Sums_ = RowSums<B, k_registers>;
   const index_t row_stride = RowStride != 0 ? RowStride : layout.row_stride;
   const index_t depth_stride = DepthStride != 0 ? DepthStride : layout.depth_stride;
+  (prefetch_result<B>(result + static_cast<index_t>(Row) * result_stride), ...);
   std::array<Sums_, sizeof...(Row)> sums;
   if (sums_mode == Sums::continue_) {
     (load_row<T, B>(result + static_cast<index_t>(Row) * result_stride, sums[Row], registers), ...);

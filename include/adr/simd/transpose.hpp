@@ -270,13 +270,6 @@ void transpose_streaming(const T* from, index_t from_stride, index_t rows, index
   transpose<T, U, L>(from, from_stride, rows, cols, to, to_stride);
 }
 
-/// Ends what the calling thread streamed, here or by NativeBatch::stream.
-inline void finish_streaming() noexcept {
-#if !defined(ADR_NO_SIMD) && defined(__SSE2__)
-  _mm_sfence();
-#endif
-}
-
 /// Adds the transpose: to[j * to_stride + i] += from[i * from_stride + j]. Otherwise as transpose.
 template <class T, class U, class L = FloatLanes>
 void transpose_add(const T* from, index_t from_stride, index_t rows, index_t cols, U* to,

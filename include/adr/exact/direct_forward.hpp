@@ -12,7 +12,9 @@
 #include "adr/exact/direct_blocks.hpp"
 #include "adr/exact/direct_weights.hpp"
 #include "adr/exact/finish.hpp"
+#include "adr/exact/line_forward.hpp"
 #include "adr/exact/linear_form.hpp"
+#include "adr/exact/padded_lines.hpp"
 #include "adr/exact/panels.hpp"
 #include "adr/exact/plane_windows.hpp"
 #include "adr/exact/weight_use.hpp"
@@ -239,6 +241,7 @@ std::size_t window_product_workspace_bytes(const ConvGeometry& g, exact::WeightU
             checked_product("windows", threads, k_most_left_rows, depth_block(g.columns()) + 1))
         .bytes();
   }
+  if (has_line_windows<T>(g)) return forward_lines_workspace_bytes<T>(g, threads);
   const WeightParts<T> parts(g.columns(), g.group_out_channels(), g.groups);
   // Windows that are pixels are read in place.
   const index_t window_size = is_pointwise(g) ? 0 : k_most_left_rows * window_stride(parts.depth);
@@ -258,6 +261,8 @@ void window_product(const ConvGeometry& geometry, const TensorView<const T>& x,
   const ConvGeometry g = without_lines(geometry);
   if (g.layout == Layout::nchw) {
     forward_planes(g, x, w, use, finish, y, context);
+  } else if (has_line_windows<T>(g)) {
+    forward_lines(g, x, w, use, finish, y, context);
   } else {
     forward_pixels(g, x, w, use, finish, y, context);
   }

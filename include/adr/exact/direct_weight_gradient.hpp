@@ -13,6 +13,7 @@
 #include "adr/core/types.hpp"
 #include "adr/core/workspace.hpp"
 #include "adr/exact/direct_blocks.hpp"
+#include "adr/exact/line_weight_gradient.hpp"
 #include "adr/exact/linear_form.hpp"
 #include "adr/exact/panels.hpp"
 #include "adr/exact/plane_windows.hpp"
@@ -182,6 +183,9 @@ template <class T>
 std::size_t direct_weight_gradient_workspace_bytes(const ConvGeometry& geometry, index_t batch,
                                                    int threads) {
   if (detail::is_linear(geometry)) return 0;
+  if (detail::has_gradient_lines<T>(geometry)) {
+    return detail::weight_gradient_lines_workspace_bytes<T>(geometry, batch, threads);
+  }
   const detail::GradientParts<T> parts(geometry, batch);
   const index_t sums = parts.pixel_parts > 1 ? parts.results() * parts.pixel_parts : threads;
   return WorkspaceSize()
@@ -206,6 +210,10 @@ void direct_weight_gradient(const ConvGeometry& geometry, const TensorView<const
   if (detail::is_linear(geometry)) {
     detail::linear_weight_gradient(detail::image_rows(x), detail::image_rows(d_y), d_w,
                                    context.threads());
+    return;
+  }
+  if (detail::has_gradient_lines<T>(geometry)) {
+    detail::weight_gradient_lines(geometry, x, d_y, d_w, context);
     return;
   }
   const ConvGeometry flat = detail::without_lines(geometry);

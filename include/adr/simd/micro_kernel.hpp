@@ -44,28 +44,35 @@ inline constexpr index_t k_chunk = 16;
 
 /// What becomes of the results that are there already.
 enum class Sums {
-  start,      ///< they are replaced
+  start,           ///< they are replaced
+  start_streamed,  ///< they are replaced past the caches; they begin registers
   continue_,  ///< the sum goes on from them, with the bits of one uninterrupted sum
   add,        ///< a sum of its own is added to them: less rounding over many blocks
 };
 
 /// Where the micro-kernel finds element (row, k) of its left factor: at
-/// (row * row_stride + k % k_chunk * depth_stride) + k / k_chunk * chunk_stride.
+/// (row * row_stride + k % chunk * depth_stride) + k / chunk * chunk_stride; and how far the rows of
+/// a right factor that is no panel lie apart.
 struct LeftLayout {
   index_t row_stride;
   index_t depth_stride;
   index_t chunk_stride;
+  index_t chunk = k_chunk;
+  index_t right_stride = 0;
 };
 
 namespace detail {
 
 /// Strides that the compiler knows cost no registers; 0 stands for one of run time.
-template <index_t RowStride, index_t DepthStride>
+template <index_t RowStride, index_t DepthStride, index_t Chunk = k_chunk, bool InPanels = true>
 struct LeftStrides {};
 using ChunkRows = LeftStrides<k_chunk, 1>;     ///< [k / 16][row][16]
 using ChunkColumns = LeftStrides<1, k_chunk>;  ///< [k][16 rows]
 using AnyRows = LeftStrides<0, 1>;             ///< a row-major matrix
 using AnyColumns = LeftStrides<1, 0>;          ///< the transpose of one
+using Windows = LeftStrides<0, 1, 0>;          ///< rows that are made of runs
+/// The transpose of a row-major matrix, times a row-major one.
+using AnyColumnsUnpacked = LeftStrides<1, 0, k_chunk, false>;
 
 template <class B, int Registers>
 struct RowSums {
@@ -81,6 +88,11 @@ template <class T, class B, std::size_t... V>
 [[gnu::always_inline]] inline void store_row(const RowSums<B, sizeof...(V)>& row, T* to,
                                              std::index_sequence<V...> /*registers*/) noexcept {
   (row.value[V].store(to + static_cast<index_t>(V) * B::size), ...);
+}
+template <class T, class B, std::size_t... V>
+[[gnu::always_inline]] inline void stream_row(const RowSums<B, sizeof...(V)>& row, T* to,
+                                              std::index_sequence<V...> /*registers*/) noexcept {
+  (row.value[V].stream(to + static_cast<index_t>(V) * B::size), ...);
 }
 template <class B, std::size_t... V>
 [[gnu::always_inline]] inline void multiply_row(B left, const RowSums<B, sizeof...(V)>& right,
@@ -122,8 +134,9 @@ template <class B, class T>
 
 /// sizeof...(Row) rows of results. Everything is unrolled by the language and not by the optimiser,
 /// so that the sums stay in registers whatever the compiler's flags are.
-template <class B, class T, index_t RowStride, index_t DepthStride, std::size_t... Row>
-void multiply_block(LeftStrides<RowStride, DepthStride> /*known*/, const T* left,
+template <class B, class T, index_t RowStride, index_t DepthStride, index_t Chunk, bool InPanels,
+          std::size_t... Row>
+void multiply_block(LeftStrides<RowStride, DepthStride, Chunk, InPanels> /*known*/, const T* left,
                     const LeftLayout& layout, const T* panel, index_t depth, T* result,
                     index_t result_stride, Sums sums_mode, const T* first_row,
                     std::index_sequence<Row...> /*rows*/) noexcept {
@@ -133,7 +146,11 @@ void multiply_block(LeftStrides<RowStride, DepthStride> /*known*/, const T* left
   using Sums_ = RowSums<B, k_registers>;
   const index_t row_stride = RowStride != 0 ? RowStride : layout.row_stride;
   const index_t depth_stride = DepthStride != 0 ? DepthStride : layout.depth_stride;
-  (prefetch_result<B>(result + static_cast<index_t>(Row) * result_stride), ...);
+  const index_t chunk = Chunk != 0 ? Chunk : layout.chunk;
+  const index_t right_stride = InPanels ? k_width : layout.right_stride;
+  if (sums_mode != Sums::start_streamed) {
+    (prefetch_result<B>(result + static_cast<index_t>(Row) * result_stride), ...);
+  }
   std::array<Sums_, sizeof...(Row)> sums;
   if (sums_mode == Sums::continue_) {
     (load_row<T, B>(result + static_cast<index_t>(Row) * result_stride, sums[Row], registers), ...);
@@ -144,12 +161,12 @@ void multiply_block(LeftStrides<RowStride, DepthStride> /*known*/, const T* left
     const B zero = B::broadcast(T(0));
     (sums[Row].value.fill(zero), ...);
   }
-  for (index_t first = 0; first < depth; first += k_chunk, left += layout.chunk_stride) {
-    const index_t count = std::min(k_chunk, depth - first);
-    for (index_t k = 0; k < count; ++k, panel += k_width) {
+  for (index_t first = 0; first < depth; first += chunk, left += layout.chunk_stride) {
+    const index_t count = std::min(chunk, depth - first);
+    for (index_t k = 0; k < count; ++k, panel += right_stride) {
       Sums_ right;
       load_row<T, B>(panel, right, registers);
-      prefetch_panel(panel);
+      if (InPanels) prefetch_panel(panel);
       const T* column = left + k * depth_stride;
       (multiply_row<B>(B::broadcast(column[static_cast<index_t>(Row) * row_stride]), right,
                        sums[Row], registers),
@@ -162,7 +179,13 @@ void multiply_block(LeftStrides<RowStride, DepthStride> /*known*/, const T* left
       add_row<B>(before, sums[Row], registers)),
      ...);
   }
-  (store_row<T, B>(sums[Row], result + static_cast<index_t>(Row) * result_stride, registers), ...);
+  if (sums_mode == Sums::start_streamed) {
+    (stream_row<T, B>(sums[Row], result + static_cast<index_t>(Row) * result_stride, registers),
+     ...);
+  } else {
+    (store_row<T, B>(sums[Row], result + static_cast<index_t>(Row) * result_stride, registers),
+     ...);
+  }
 }
 
 template <class B, class T, class Strides>
@@ -245,6 +268,27 @@ void multiply_matrix_columns(const T* left, index_t depth_stride, index_t rows, 
                              index_t depth, T* result, index_t result_stride, Sums sums) noexcept {
   detail::multiply_rows<B, T, detail::AnyColumns>(left, {1, depth_stride, k_chunk * depth_stride},
                                                   rows, panel, depth, result, result_stride, sums);
+}
+
+/// The same for windows of an image whose pixels lie side by side: left(r, k) is at
+/// r * row_stride + k / run * run_stride + k % run.
+template <class T, class B = Batch<T>>
+void multiply_windows(const T* left, index_t row_stride, index_t run, index_t run_stride,
+                      index_t rows, const T* panel, index_t depth, T* result, index_t result_stride,
+                      Sums sums, const T* first_row = nullptr) noexcept {
+  detail::multiply_rows<B, T, detail::Windows>(left, {row_stride, 1, run_stride, run}, rows, panel,
+                                               depth, result, result_stride, sums, first_row);
+}
+
+/// The transpose of a row-major matrix, left(r, k) at k * depth_stride + r, times the first columns
+/// of another one, right_stride between rows, in place of a panel.
+template <class T, class B = Batch<T>>
+void multiply_columns_unpacked(const T* left, index_t depth_stride, index_t rows, const T* right,
+                               index_t right_stride, index_t depth, T* result,
+                               index_t result_stride, Sums sums) noexcept {
+  detail::multiply_rows<B, T, detail::AnyColumnsUnpacked>(
+      left, {1, depth_stride, k_chunk * depth_stride, k_chunk, right_stride}, rows, right, depth,
+      result, result_stride, sums);
 }
 
 }  // namespace simd

@@ -52,7 +52,8 @@ std::vector<ConvGeometry> larger_geometries() {
       layer(3, 21, 33, 5, 2),     layer(3, 19, 17, 3, 1, 2), layer(70, 4, 40, 3, 1),
       layer(37, 5, 50, 1, 0),     layer(300, 3, 35, 1, 0),   layer(35, 2, 20, 3, 1),
       layer(2, 45, 3, 3, 1),      layer(3, 3, 600, 1, 0),    layer(35, 6, 40, 1, 0, 2),
-      layer(40, 7, 300, 3, 1, 2), layer(3, 40, 24, 11, 2, 4)};
+      layer(40, 7, 300, 3, 1, 2), layer(3, 40, 24, 11, 2, 4),
+      layer(3, 29, 64, 3, 1),     layer(3, 70, 16, 5, 2, 2), layer(1, 133, 32, 3, 0)};
   ConvGeometry whole = layer(30, 3, 70, 3, 0);
   whole.kernel_width = whole.in_width;
   ConvGeometry pixel = layer(290, 1, 75, 1, 0);
@@ -70,7 +71,11 @@ std::vector<ConvGeometry> larger_geometries() {
   grouped.groups = 2;
   ConvGeometry dilated = layer(20, 9, 19, 3, 2);
   dilated.set_dilation(2);
-  for (const auto& g : {whole, pixel, padded_whole, line, depthwise, grouped, dilated}) {
+  ConvGeometry tall_dilated = layer(4, 9, 16, 3, 1);
+  tall_dilated.dilation_height = 2;
+  tall_dilated.pad_top = 3;
+  for (const auto& g :
+       {whole, pixel, padded_whole, line, depthwise, grouped, dilated, tall_dilated}) {
     shapes.push_back(g);
   }
   std::vector<ConvGeometry> all;
@@ -186,6 +191,21 @@ TEMPLATE_TEST_CASE("The direct forms are the convolution and its gradients", "",
       run(c, with_bias, context);
       check(c, with_bias);
     }
+  }
+}
+
+TEST_CASE("Results that no cache holds go past all of them") {
+  Data data;
+  INFO(data);
+  Context context;
+  for (const Start start : {Start::aligned, Start::misaligned}) {
+    ConvGeometry g = layer(2, 150, 32, 3, 1);
+    g.layout = Layout::nhwc;
+    ConvCase<float> c(g, 3, data, {0, start});
+    REQUIRE(c.y_view().batch * c.y_view().image_size() * index_t{sizeof(float)} >
+            index_t{8} << 20);
+    run(c, true, context);
+    check(c, true);
   }
 }
 

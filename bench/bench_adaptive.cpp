@@ -130,7 +130,7 @@ struct Options {
   std::string snapshot = "trained";
   index_t batch = 128;
   bool onednn_convolutions = false;
-  std::string product = default_product();
+  std::string product = k_own_product;
   double budget = 0.10;
   double seconds = 1;
 };
@@ -199,7 +199,7 @@ int main(int argc, char** argv) {
                      "Dense passes by oneDNN's fastest convolutions");
 #endif
         app.add_option("--product", options.product, "The dense product")
-            ->check(CLI::IsMember(engine_names()))
+            ->check(CLI::IsMember(product_names()))
             ->capture_default_str();
         app.add_option("--error-budget", options.budget, "Relative output error allowed")
             ->check(CLI::Range(0.0, 0.99))

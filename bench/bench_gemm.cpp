@@ -27,7 +27,7 @@ struct Options {
   std::vector<double> remaining_ratios = {0.01, 0.05, 0.1, 0.3, 1.0};
   index_t sub_vector_length = 32;
   int hash_count = 16;
-  std::string product = default_product();
+  std::string product = k_own_product;
 };
 
 void add_options(CLI::App& app, Options& options) {
@@ -46,7 +46,7 @@ void add_options(CLI::App& app, Options& options) {
       ->capture_default_str();
   app.add_option("--hash-count", options.hash_count, "H")->capture_default_str();
   app.add_option("--product", options.product, "What reuse multiplies centroids with")
-      ->check(CLI::IsMember(engine_names()))
+      ->check(CLI::IsMember(product_names()))
       ->capture_default_str();
 }
 
@@ -94,6 +94,7 @@ class LazyComparison {
 /// One benchmark per shape, pass and contender: gemm/32768x1600x64/forward/openblas.
 void register_all(std::list<LazyComparison>& comparisons, const ComparisonSettings& settings) {
   std::vector<std::string> contenders = engine_names();
+  contenders.emplace_back("adr_exact");
   for (const double ratio : settings.remaining_ratios) {
     contenders.push_back(message("reuse:", ratio));
   }

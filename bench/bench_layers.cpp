@@ -26,7 +26,7 @@ struct Options {
   index_t batch = 128;
   std::string snapshot = "late";
   std::string layout = "nchw";
-  std::string product = default_product();
+  std::string product = k_own_product;
   std::string settings = "all";
   int seeds = 16;
 };
@@ -48,7 +48,7 @@ void add_options(CLI::App& app, Options& options) {
       ->check(CLI::IsMember({"nchw", "nhwc"}))
       ->capture_default_str();
   app.add_option("--product", options.product, "What reuse multiplies with")
-      ->check(CLI::IsMember(engine_names()))
+      ->check(CLI::IsMember(product_names()))
       ->capture_default_str();
   app.add_option("--seeds", options.seeds, "Seeds for the bias of gradients; 0: not measured")
       ->check(CLI::Range(0, 1024))

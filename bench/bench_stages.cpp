@@ -25,7 +25,7 @@ using namespace adr_bench;
 struct Options {
   index_t batch = 128;
   std::string snapshot = "late";
-  std::string product = default_product();
+  std::string product = k_own_product;
 };
 
 void add_options(CLI::App& app, Options& options) {
@@ -36,7 +36,7 @@ void add_options(CLI::App& app, Options& options) {
                  "Moment of training, a folder of ADR_SNAPSHOTS when that is set")
       ->capture_default_str();
   app.add_option("--product", options.product, "What reuse multiplies centroids with")
-      ->check(CLI::IsMember(engine_names()))
+      ->check(CLI::IsMember(product_names()))
       ->capture_default_str();
 }
 

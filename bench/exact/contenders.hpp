@@ -41,7 +41,7 @@ inline void add_products(std::vector<ExactContender>& contenders, const nlohmann
            return std::make_unique<ProductPackage>(tensors, product, threads);
          }});
   }
-  const DenseEngine product = dense_engine(default_product());
+  const DenseEngine product = dense_engine(unfolding_engine());
   contenders.push_back(
       {"im2col_" + product.name, versions.at(product.name), true,
        [product](LayerTensors& tensors, int threads) -> std::unique_ptr<Convolution> {

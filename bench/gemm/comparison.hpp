@@ -38,7 +38,7 @@ struct PassResult {
 
 struct ContenderResult {
   std::string engine;
-  bool dense = true;
+  bool dense = true;  ///< exact: a rival, or the library without reuse
   double asked_remaining_ratio = 1;
   double remaining_ratio = 1;
   std::size_t workspace_bytes = 0;
@@ -67,6 +67,9 @@ class GemmWorkbench {
         d_a_(shape.n, shape.k),
         context_(settings.threads),
         threads_(settings.threads) {
+    adr::ReuseConfig exact = settings.config;
+    exact.method = adr::Method::dense;
+    exact_ = std::make_unique<adr::ReuseGemm<float>>(exact, context_);
     for (const double ratio : settings.remaining_ratios) {
       Redundancy redundancy;
       redundancy.sub_vector_length = settings.config.sub_vector_length;
@@ -75,19 +78,23 @@ class GemmWorkbench {
       reuse_.push_back(std::make_unique<adr::ReuseGemm<float>>(settings.config, context_));
       reuse_.back()->set_dense_gemm(inner_.multiply);
     }
-    result_.contenders.resize(engines_.size() + inputs_.size());
+    result_.contenders.resize(first_reuse() + inputs_.size());
     for (std::size_t i = 0; i < engines_.size(); ++i) {
       result_.contenders[i].engine = engines_[i].name;
     }
+    result_.contenders[engines_.size()].engine = "adr_exact";
     for (std::size_t i = 0; i < inputs_.size(); ++i) {
-      ContenderResult& contender = result_.contenders[engines_.size() + i];
+      ContenderResult& contender = result_.contenders[first_reuse() + i];
       contender.engine = "reuse";
       contender.dense = false;
       contender.asked_remaining_ratio = settings.remaining_ratios[i];
     }
     inner_.set_threads(1);
     // The gradients need the clusters of a forward pass, whichever passes are measured.
-    for (std::size_t i = 0; i < inputs_.size(); ++i) run_reuse(Pass::forward, i);
+    run_reuse(Pass::forward, *exact_, inputs_.front());
+    for (std::size_t i = 0; i < inputs_.size(); ++i) {
+      run_reuse(Pass::forward, *reuse_[i], inputs_[i]);
+    }
   }
 
   void measure(Pass pass, int rounds) {
@@ -97,17 +104,22 @@ class GemmWorkbench {
                             [this, pass, i] { run_dense(pass, engines_[i], inputs_.front()); },
                             [this, pass, i] { inspect(pass, i, inputs_.front()); }, threads_});
     }
+    contenders.push_back({"adr_exact", [] {},
+                          [this, pass] { run_reuse(pass, *exact_, inputs_.front()); },
+                          [this, pass] { inspect(pass, engines_.size(), inputs_.front()); },
+                          threads_});
     for (std::size_t i = 0; i < inputs_.size(); ++i) {
-      contenders.push_back(
-          {"reuse", [this] { inner_.set_threads(1); }, [this, pass, i] { run_reuse(pass, i); },
-           [this, pass, i] { inspect(pass, engines_.size() + i, inputs_[i]); }, threads_});
+      contenders.push_back({"reuse", [this] { inner_.set_threads(1); },
+                            [this, pass, i] { run_reuse(pass, *reuse_[i], inputs_[i]); },
+                            [this, pass, i] { inspect(pass, first_reuse() + i, inputs_[i]); },
+                            threads_});
     }
     summarise(paired_rounds(contenders, rounds));
   }
 
   [[nodiscard]] ComparisonResult result() {
     for (std::size_t i = 0; i < inputs_.size(); ++i) {
-      ContenderResult& contender = result_.contenders[engines_.size() + i];
+      ContenderResult& contender = result_.contenders[first_reuse() + i];
       contender.remaining_ratio = reuse_[i]->stats().remaining_ratio();
       contender.workspace_bytes = reuse_[i]->workspace_bytes(shape_.n);
     }
@@ -123,6 +135,9 @@ class GemmWorkbench {
   }
 
  private:
+  /// Rivals come first, then the library without reuse.
+  [[nodiscard]] std::size_t first_reuse() const noexcept { return engines_.size() + 1; }
+
   void run_dense(Pass pass, const DenseEngine& engine, const Matrix& a) {
     using adr::as_is;
     using adr::transposed;
@@ -140,9 +155,7 @@ class GemmWorkbench {
     }
   }
 
-  void run_reuse(Pass pass, std::size_t i) {
-    adr::ReuseGemm<float>& reuse = *reuse_[i];
-    const Matrix& a = inputs_[i];
+  void run_reuse(Pass pass, adr::ReuseGemm<float>& reuse, const Matrix& a) {
     switch (pass) {
       case Pass::forward:
         return adr::reuse_gemm(a.view(), b_.view(), c_.view(), reuse);
@@ -189,6 +202,7 @@ class GemmWorkbench {
   Matrix d_b_;
   Matrix d_a_;
   adr::Context context_;
+  std::unique_ptr<adr::ReuseGemm<float>> exact_;
   std::vector<std::unique_ptr<adr::ReuseGemm<float>>> reuse_;
   int threads_;
   ComparisonResult result_;

@@ -99,23 +99,34 @@ inline std::vector<DenseEngine> dense_engines() {
   return engines;
 }
 
-/// The engine of that name. Errors: UserError when this build has none.
+/// What the library multiplies with by itself, as a user gets it.
+inline constexpr const char* k_own_product = "adr";
+
+/// The product of that name: a rival's, or the library's own. Errors: UserError when this build has
+/// none.
 inline DenseEngine dense_engine(const std::string& name) {
+  if (name == k_own_product) return {name, [](int) {}, adr::DenseGemm<float>()};
   for (DenseEngine engine : dense_engines()) {
     if (engine.name == name) return engine;
   }
   throw UserError(message("the engine '", name, "' is not part of this build"));
 }
 
+/// The rivals' names.
 inline std::vector<std::string> engine_names() {
   std::vector<std::string> names;
   for (const DenseEngine& engine : dense_engines()) names.push_back(engine.name);
   return names;
 }
+/// Those of all products that reuse can multiply with.
+inline std::vector<std::string> product_names() {
+  std::vector<std::string> names = engine_names();
+  names.insert(names.begin(), k_own_product);
+  return names;
+}
 
-/// What reuse multiplies with unless told otherwise: the strongest that the library has an adaptor
-/// for.
-inline std::string default_product() {
+/// The rival that multiplies unfolded images: the strongest of this build.
+inline std::string unfolding_engine() {
 #if defined(ADR_BENCH_HAS_OPENBLAS)
   return "openblas";
 #else

@@ -297,6 +297,9 @@ void direct_forward(const ConvGeometry& geometry, const TensorView<const T>& x,
   if (detail::is_linear(geometry)) {
     detail::linear_forward(detail::image_rows(x), w, finish, detail::image_rows(y),
                            context.threads());
+  } else if (detail::is_short_pointwise<T>(geometry, x, y)) {
+    detail::linear_forward(detail::pixels_as_rows(x), w, finish, detail::pixels_as_rows(y),
+                           context.threads());
   } else {
     detail::window_product(geometry, x, w, exact::WeightUse::forward, finish, y, context);
   }

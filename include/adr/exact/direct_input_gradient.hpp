@@ -149,6 +149,9 @@ void direct_input_gradient(const ConvGeometry& geometry, const TensorView<const 
   if (detail::is_linear(geometry)) {
     detail::linear_input_gradient(detail::image_rows(d_y), w, detail::image_rows(d_x),
                                   context.threads());
+  } else if (detail::is_short_pointwise<T>(geometry, d_y, d_x)) {
+    detail::linear_input_gradient(detail::pixels_as_rows(d_y), w, detail::pixels_as_rows(d_x),
+                                  context.threads());
   } else if (has_flipped_convolution(geometry)) {
     detail::window_product(flipped_convolution(geometry), d_y, w, exact::WeightUse::input_gradient,
                            {}, d_x, context);

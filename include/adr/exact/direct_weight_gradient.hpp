@@ -212,6 +212,11 @@ void direct_weight_gradient(const ConvGeometry& geometry, const TensorView<const
                                    context.threads());
     return;
   }
+  if (detail::is_short_pointwise<T>(geometry, x, d_y)) {
+    detail::linear_weight_gradient(detail::pixels_as_rows(x), detail::pixels_as_rows(d_y), d_w,
+                                   context.threads());
+    return;
+  }
   if (detail::has_gradient_lines<T>(geometry)) {
     detail::weight_gradient_lines(geometry, x, d_y, d_w, context);
     return;

@@ -8,6 +8,7 @@
 #include "adr/core/context.hpp"
 #include "adr/core/parallel.hpp"
 #include "adr/core/types.hpp"
+#include "adr/exact/direct_blocks.hpp"
 #include "adr/exact/finish.hpp"
 #include "adr/exact/packed_gemm.hpp"
 #include "adr/simd/kernels.hpp"
@@ -61,9 +62,27 @@ MatrixView<T> image_rows(const TensorView<T>& images) noexcept {
   return {images.data, images.batch, images.image_size(), images.image_stride};
 }
 
-/// Parts of the weights that different threads work on.
-inline index_t linear_parts(index_t size) noexcept {
-  return std::clamp<index_t>(size / 1024, 1, 16);
+/// Whether pixels are the rows of plain matrices and so few of them that weights are better read
+/// where they lie than packed for all of them.
+template <class T>
+bool is_short_pointwise(const ConvGeometry& g, const TensorView<const T>& x,
+                        const TensorView<const T>& y) noexcept {
+  constexpr index_t k_most_rows = 512;
+  return g.groups == 1 && g.layout == Layout::nhwc && is_pointwise(g) && images_touch(x) &&
+         images_touch(y) && g.rows(x.batch) <= k_most_rows;
+}
+/// Pixels as rows of a matrix; requires images that touch.
+template <class T>
+MatrixView<T> pixels_as_rows(const TensorView<T>& images) noexcept {
+  return {images.data, images.batch * images.height * images.width, images.channels};
+}
+
+/// Parts of the weights that different threads work on: few where rows are few, because then weights
+/// are read for as long as memory takes, which likes long runs.
+inline index_t linear_parts(index_t size, index_t rows) noexcept {
+  constexpr index_t k_few_rows = 8;
+  return rows <= k_few_rows ? std::clamp<index_t>(size / 1024, 1, 16)
+                            : std::clamp<index_t>(size / 128, 1, 8);
 }
 /// Rows that a thread multiplies at once.
 inline constexpr index_t k_linear_rows = 512;
@@ -71,7 +90,7 @@ inline constexpr index_t k_linear_rows = 512;
 template <class T>
 void linear_forward(const MatrixView<const T>& x, const MatrixView<const T>& w,
                     const exact::Finish<T>& finish, const MatrixView<T>& y, int threads) {
-  const index_t parts = linear_parts(y.cols);
+  const index_t parts = linear_parts(y.cols, y.rows);
   const index_t row_parts = std::max<index_t>((y.rows + k_linear_rows - 1) / k_linear_rows, 1);
   parallel_for(parts * row_parts, threads, [&](index_t task, int) {
     const IndexRange outputs = partition(y.cols, parts, task % parts);
@@ -86,7 +105,7 @@ void linear_forward(const MatrixView<const T>& x, const MatrixView<const T>& w,
 template <class T>
 void linear_weight_gradient(const MatrixView<const T>& x, const MatrixView<const T>& d_y,
                             const MatrixView<T>& d_w, int threads) {
-  const index_t parts = linear_parts(d_w.rows);
+  const index_t parts = linear_parts(d_w.rows, x.rows);
   parallel_for(parts, threads, [&](index_t task, int) {
     const IndexRange outputs = partition(d_w.rows, parts, task);
     packed_gemm(transposed(d_y.block(0, outputs.first, d_y.rows, outputs.size())), as_is(x),
@@ -97,7 +116,7 @@ void linear_weight_gradient(const MatrixView<const T>& x, const MatrixView<const
 template <class T>
 void linear_input_gradient(const MatrixView<const T>& d_y, const MatrixView<const T>& w,
                            const MatrixView<T>& d_x, int threads) {
-  const index_t parts = linear_parts(d_x.cols);
+  const index_t parts = linear_parts(d_x.cols, d_x.rows);
   const index_t row_parts = std::max<index_t>((d_x.rows + k_linear_rows - 1) / k_linear_rows, 1);
   parallel_for(parts * row_parts, threads, [&](index_t task, int) {
     const IndexRange cols = partition(d_x.cols, parts, task % parts);

@@ -134,14 +134,17 @@ void dense_weight_gradient(const Input& input, const MatrixView<const T>& d_outp
     const IndexRange range = partition(rows, parts.row_parts, row_part);
     const GemmResult<T> whole = row_part == 0 ? d_weights : partial(row_part);
     const GemmResult<T> sum = whole.middle_rows(cols.first, cols.size());
-    for (index_t i = 0; i < sum.matrix.rows; ++i) {
-      std::fill_n(sum.matrix.row(i), sum.matrix.cols, T(0));
-    }
+    if (range.size() == 0) detail::set_zero(sum.matrix);
     for (index_t first = range.first; first < range.last; first += block_rows) {
       const index_t count = std::min(block_rows, range.last - first);
-      const MatrixView<T> block(blocks + thread * block_rows * widest, count, cols.size());
-      input.load(first, cols.first, block);
-      gemm(transposed(block), as_is(d_output.middle_rows(first, count)), Update::accumulate, sum);
+      const MatrixView<T> copy(blocks + thread * block_rows * widest, count, cols.size());
+      if (!input.in_place()) input.load(first, cols.first, copy);
+      const MatrixView<const T> block =
+          input.in_place()
+              ? input.view(first, count, copy.data).block(0, cols.first, count, cols.size())
+              : MatrixView<const T>(copy);
+      gemm(transposed(block), as_is(d_output.middle_rows(first, count)),
+           first == range.first ? Update::replace : Update::accumulate, sum);
     }
   });
   for (index_t part = 1; part < parts.row_parts; ++part) {
@@ -183,10 +186,17 @@ void dense_input_gradient(const MatrixView<const T>& d_output, const GemmFactor<
     const index_t last = std::min(rows, (task / parts + 1) * unit);
     for (index_t first = task / parts * unit; first < last; first += block_rows) {
       const index_t count = std::min(block_rows, last - first);
-      const MatrixView<T> block(blocks + thread * block_rows * columns, count, cols.size());
-      gemm(as_is(d_output.middle_rows(first, count)),
-           weights.middle_rows(cols.first, cols.size()).transpose(), Update::replace, block);
-      d_input.add(first, cols.first, block);
+      const GemmFactor<T> back = weights.middle_rows(cols.first, cols.size()).transpose();
+      T* memory = blocks + thread * block_rows * columns;
+      if (d_input.in_place()) {
+        gemm(as_is(d_output.middle_rows(first, count)), back, Update::accumulate,
+             d_input.target(first, count, memory, Keep::contents)
+                 .block(0, cols.first, count, cols.size()));
+      } else {
+        const MatrixView<T> block(memory, count, cols.size());
+        gemm(as_is(d_output.middle_rows(first, count)), back, Update::replace, block);
+        d_input.add(first, cols.first, block);
+      }
     }
   });
 }

@@ -23,8 +23,8 @@
 
 ADR_NAMESPACE_BEGIN
 
-/// What one neuron vector is, and which kernel offsets share it (methods principal, codebook and
-/// subspace; the published method always cuts im2col rows).
+/// What one neuron vector is, and which kernel offsets share it (Method::subspace; the published
+/// method always cuts im2col rows).
 enum class NeuronVectorKind {
   automatic,  ///< strip for few channels, pixel otherwise; for plain products: rows
   patch,      ///< a whole im2col row, shared by nobody

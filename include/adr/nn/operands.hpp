@@ -54,10 +54,6 @@ struct ConvOutput {
   [[nodiscard]] PixelView<T> pixels() const {
     return pixel_view(images, group * channels(), channels());
   }
-  /// The pixels as neuron vectors of the convolution that carries gradients back.
-  [[nodiscard]] NeuronVectors<T> flipped_vectors() const {
-    return {flipped_convolution(geometry), images, group, NeuronVectorKind::pixel};
-  }
 };
 
 /// A matrix that a plain product reads or writes.
@@ -69,7 +65,6 @@ struct MatrixOperand {
   [[nodiscard]] MatrixVectors<T> vectors(NeuronVectorKind /*kind*/) const {
     return MatrixVectors<T>(matrix);
   }
-  [[nodiscard]] MatrixVectors<T> flipped_vectors() const { return MatrixVectors<T>(matrix); }
   [[nodiscard]] PixelView<T> pixels() const { return pixel_view(matrix); }
   /// How many parts the input can be cut into: rows.
   [[nodiscard]] index_t parts() const noexcept { return matrix.rows; }

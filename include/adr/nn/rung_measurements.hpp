@@ -83,10 +83,7 @@ std::vector<RungMeasurement> measure_rungs(const ProductShape& shape,
   for (const ReuseConfig& config : configs) {
     ReuseConfig trial = config;
     trial.meter_interval = 0;
-    const bool fits =
-        config.validate(shape.columns).empty() && config.group_length <= shape.input.length &&
-        (config.input_gradient != InputGradient::own_clusters || !shape.flipped.columns.empty());
-    if (!fits) continue;
+    if (!config.validate(shape.columns).empty()) continue;
     LayerProduct<T> product(shape, trial);
     product.set_dense_gemm(gemm);
     multiply(product, learned, learned_output);

@@ -151,13 +151,6 @@ class NeuronVectors {
     return geometry_.columns() == geometry_.group_in_channels();
   }
 
-  // Neuron vectors as the rows of a matrix (core/matrix_rows.hpp), for what clusters rows.
-  [[nodiscard]] index_t rows() const noexcept { return map_.vectors(); }
-  [[nodiscard]] index_t cols() const noexcept { return length(); }
-  void load(index_t first_row, index_t first_col, const MatrixView<Element>& block) const noexcept {
-    load_rows(first_row, first_col, block);
-  }
-
  private:
   /// The geometry whose im2col rows are the neuron vectors, in their order.
   static ConvGeometry unfolding(const ConvGeometry& original, NeuronVectorKind kind) noexcept {

@@ -40,7 +40,7 @@ enum class InputGradient {
 enum class WeightGradient {
   automatic,   ///< clusters for the published method; else the cheaper of clusters and sparse, by
                ///< the density of d_y
-  clusters,    ///< sums of d_y per cluster, times centroids
+  clusters,    ///< sums of d_y per cluster, times centroids; or from coordinates of a subspace
   exact,       ///< the dense product X^T d_y
   sparse,      ///< exact, over the non-zeros of d_y alone
   sparsified,  ///< unbiased rounding of d_y, then over its non-zeros
@@ -172,8 +172,8 @@ struct ReuseConfig {
     return {};
   }
 
-  /// Whether a forward pass under the other setting uses the same clusters: all but the gradients
-  /// and the meter agrees, so that what was learned stays useful.
+  /// Whether a forward pass under the other setting uses the same clusters or subspace: all but the
+  /// gradients and the meter agrees, so that what was learned stays useful.
   [[nodiscard]] bool clusters_as(const ReuseConfig& other) const noexcept {
     return method == other.method && sub_vector_length == other.sub_vector_length &&
            hash_count == other.hash_count && hash_center == other.hash_center &&

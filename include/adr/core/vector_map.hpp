@@ -5,7 +5,7 @@
 // kernel offset (i, j), the vector at
 //   y = oy * step_y + i * dilation_y - pad_top,  x = ox * step_x + j * dilation_x - pad_left,
 // or padding (a vector of zeros) where that lies outside the grid. One vector serves every offset
-// and output that meets it, which is why it is clustered once.
+// and output that meets it, which is why it is rotated once.
 //
 // Sources of neuron vectors (unfold/neuron_vectors.hpp, unfold/matrix_vectors.hpp) offer
 //   map(), length()

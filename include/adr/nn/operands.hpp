@@ -28,10 +28,6 @@ struct ConvInput {
   [[nodiscard]] NeuronVectors<T> vectors(NeuronVectorKind kind) const {
     return {geometry, images, group, kind};
   }
-  [[nodiscard]] PixelView<T> pixels() const {
-    const index_t channels = geometry.group_in_channels();
-    return pixel_view(images, group * channels, channels);
-  }
   /// How many parts the input can be cut into: images.
   [[nodiscard]] index_t parts() const noexcept { return images.batch; }
   [[nodiscard]] ConvInput part(const IndexRange& range) const {

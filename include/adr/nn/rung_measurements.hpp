@@ -25,7 +25,7 @@ struct MeasuredParts {
   IndexRange learned;
   IndexRange judged;
 
-  /// Enough to fit clusters to, and others to look at, where there are any others.
+  /// Enough to fit a subspace to, and others to look at, where there are any others.
   MeasuredParts(index_t parts, index_t vectors, index_t rows) noexcept {
     const auto parts_for = [parts](index_t wanted, index_t of) {
       return of > 0 ? (wanted * parts + of - 1) / of : parts;

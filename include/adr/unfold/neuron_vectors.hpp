@@ -22,7 +22,7 @@
 ADR_NAMESPACE_BEGIN
 
 /// The kind that `automatic` stands for: strips where the pixels of a group have too few channels
-/// to be worth a cluster, pixels otherwise. Other kinds stand for themselves.
+/// to be worth a rotation, pixels otherwise. Other kinds stand for themselves.
 inline NeuronVectorKind resolve(NeuronVectorKind kind, const ConvGeometry& geometry) noexcept {
   constexpr index_t k_few_channels = 8;
   if (kind != NeuronVectorKind::automatic) return kind;

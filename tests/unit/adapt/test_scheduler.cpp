@@ -213,7 +213,7 @@ TEST_CASE("No rung is lost because not all settings can be afforded again") {
   options.first_measure_interval = options.measure_interval = 100;
   Run run(options);
   run.attach();
-  run.layer.measuring_seconds = 0.03;  // ten settings are more than 1 % of what follows
+  run.layer.measuring_seconds = 0.06;  // four settings are more than 1 % of what follows
   run.steps(60);
   REQUIRE(run.layer.config().kept_coordinates == 32);
   const int rungs = run.scheduler.decision(0).rungs;

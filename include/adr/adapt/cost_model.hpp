@@ -85,7 +85,7 @@ inline double subspace_units(const LayerShape& shape, const ReuseConfig& config)
   if (shape.convolves_pixels) {
     const double projected = U::pixel * vectors * length + vectors * length * kept;
     return dense_units(shape) * (engine_units(shape, kept) + projected) /
-               engine_units(shape, length) +
+               std::max(engine_units(shape, length), 1.0) +
            U::rotate * 2 * sample * length * kept + weights;
   }
   const double reads = static_cast<double>(shape.rows) * static_cast<double>(shape.offsets);

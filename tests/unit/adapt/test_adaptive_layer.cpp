@@ -217,6 +217,20 @@ TEST_CASE("Measurements leave out what does not fit the layer") {
   CHECK(layer.conv.measurements()[0].config.method == Method::subspace);
 }
 
+TEST_CASE("Layers say whether their coordinates are images for the exact engine") {
+  const ConvGeometry g = Layer(with(Method::dense)).geometry;
+  ReuseConfig config = with(Method::subspace);
+  CHECK(ReuseConv2d<float>(g, config).layer_shape().convolves_pixels);
+  CHECK(ReuseConv2d<float>(g, with(Method::dense)).layer_shape().convolves_pixels);
+  CHECK_FALSE(ReuseConv2d<double>(g, config).layer_shape().convolves_pixels);
+  config.neuron_vectors = NeuronVectorKind::patch;
+  CHECK_FALSE(ReuseConv2d<float>(g, config).layer_shape().convolves_pixels);
+  ConvGeometry grouped = g;
+  grouped.groups = 2;
+  CHECK_FALSE(ReuseConv2d<float>(grouped, with(Method::subspace)).layer_shape().convolves_pixels);
+  CHECK_FALSE(ReuseLinear<float>(8, 4, with(Method::subspace)).layer_shape().convolves_pixels);
+}
+
 TEST_CASE("Passes are timed by the clock of the context") {
   Layer layer(with(Method::subspace));
   double now = 0;

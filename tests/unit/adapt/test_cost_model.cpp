@@ -123,11 +123,19 @@ TEST_CASE("Predicted forward costs of other layers are within a factor of two") 
 }
 
 TEST_CASE("Layers without room are predicted to gain nothing") {
-  const std::vector<LayerShape> shapes = {plain_product(4096, 256, 1),  plain_product(4096, 64, 1),
-                                          plain_product(4096, 4096, 1), plain_product(32768, 8, 8),
-                                          plain_product(32768, 16, 16), plain_product(128, 384, 10),
-                                          plain_product(64, 8, 4),      plain_product(1, 1, 1),
-                                          plain_product(1, 4096, 4096), plain_product(0, 64, 64)};
+  LayerShape empty = convolution_shape();
+  empty.rows = empty.vectors = 0;
+  const std::vector<LayerShape> shapes = {empty,
+                                          plain_product(4096, 256, 1),
+                                          plain_product(4096, 64, 1),
+                                          plain_product(4096, 4096, 1),
+                                          plain_product(32768, 8, 8),
+                                          plain_product(32768, 16, 16),
+                                          plain_product(128, 384, 10),
+                                          plain_product(64, 8, 4),
+                                          plain_product(1, 1, 1),
+                                          plain_product(1, 4096, 4096),
+                                          plain_product(0, 64, 64)};
   for (const LayerShape& shape : shapes) {
     for (const ReuseConfig& config : all_candidates(shape)) {
       CAPTURE(shape.rows, shape.columns, shape.outputs, label(config));

@@ -147,7 +147,7 @@ class ErrorBudgetPolicy final : public LayerPolicy {
     }
   }
 
-  /// Thins candidates out to what may be measured now; returns whether that leaves out no rung.
+  /// Thins candidates out to what may be measured now; false: that leaves none, or out a rung.
   bool make_affordable(std::vector<ReuseConfig>& candidates, const LayerShape& shape) const {
     const std::size_t all = candidates.size();
     thin_out(candidates, [&] {

@@ -41,7 +41,7 @@ void add_options(CLI::App& app, Options& options) {
                  "Moment of training, a folder of ADR_SNAPSHOTS when that is set")
       ->capture_default_str();
   app.add_option("--settings", options.settings,
-                 "Of reuse: many codebooks and gradients, or a few settings that suit the width")
+                 "Of reuse: many subspaces and gradients, or a few settings that suit the width")
       ->check(CLI::IsMember({"all", "few"}))
       ->capture_default_str();
   app.add_option("--layout", options.layout, "Order of the tensors' dimensions")

@@ -1,5 +1,5 @@
-// Learns the codebooks of a convolution from one batch, saves them, and runs a frozen layer on
-// images that took no part. Prints speed and error of both, and checks them.
+// Learns the subspace of a convolution's pixels from one batch, saves it, and runs a frozen layer
+// on images that took no part. Prints speed and error of both, and checks them.
 #include <adr/adr.hpp>
 #include <chrono>
 #include <cmath>
@@ -101,9 +101,10 @@ int main() {
       milliseconds([&] { dense.forward(images.unseen(), weights_view, bias_view, output_view); });
   exact = output;
 
-  config.method = adr::Method::codebook;  // 4 codebooks of 64 entries
+  config.method = adr::Method::subspace;
+  config.kept_coordinates = 8;
   adr::ReuseConv2d layer(geometry, config);
-  layer.forward(images.training(), weights_view, bias_view, output_view);  // learns codebooks
+  layer.forward(images.training(), weights_view, bias_view, output_view);  // learns its axes
   layer.save_state(path);
 
   adr::ReuseConv2d deployed(geometry, config);
@@ -115,7 +116,7 @@ int main() {
   const double frozen_time = milliseconds(
       [&] { deployed.forward(images.unseen(), weights_view, bias_view, output_view); });
   std::filesystem::remove(path);
-  std::printf("dense %.2f ms, frozen codebooks %.2f ms, relative error on unseen images %.3f\n",
+  std::printf("dense %.2f ms, in the subspace %.2f ms, relative error on unseen images %.3f\n",
               dense_time, frozen_time, error);
   return error < 0.3 ? 0 : 1;
 }

@@ -21,7 +21,7 @@ struct Options {
   tools::LayerOptions layer;
   std::vector<adr::index_t> sub_vector_lengths;
   std::vector<int> hash_counts;
-  std::vector<int> codebooks;
+  std::vector<adr::index_t> kept_coordinates;
   std::string hash_center = "both";
   double max_error = 0.2;
   int threads = 1;
@@ -32,8 +32,8 @@ std::vector<adr::ReuseConfig> chosen_candidates(const Options& options,
                                                 const tools::LayerUnderTest& layer) {
   std::vector<adr::ReuseConfig> candidates = tools::default_candidates(layer);
   const bool published_named = !options.sub_vector_lengths.empty() || !options.hash_counts.empty();
-  if (published_named || !options.codebooks.empty()) {
-    candidates = tools::codebook_candidates(options.codebooks);
+  if (published_named || !options.kept_coordinates.empty()) {
+    candidates = tools::subspace_candidates(options.kept_coordinates);
   }
   if (published_named) {
     const adr::ReuseConfig defaults;
@@ -133,7 +133,8 @@ int main(int argc, char** argv) {
   app.add_option("--sub-vector-length", options.sub_vector_lengths, "L, one or several")
       ->delimiter(',');
   app.add_option("--hash-count", options.hash_counts, "H, one or several")->delimiter(',');
-  app.add_option("--codebooks", options.codebooks, "S, one or several")->delimiter(',');
+  app.add_option("--kept-coordinates", options.kept_coordinates, "D of subspaces, one or several")
+      ->delimiter(',');
   app.add_option("--hash-center", options.hash_center, "where hyperplanes pass")
       ->check(CLI::IsMember({"origin", "mean", "both"}));
   app.add_option("--max-error", options.max_error,

@@ -23,7 +23,7 @@ def column(rows, name):
 
 
 def forward_setting(label):
-    """Without the forms of the gradients: "S8T64-sparsified-sparsified_dw" becomes "S8T64"."""
+    """Without the forms of the gradients: "subspace32-sparsified-sparsified_dw" becomes "subspace32"."""
     parts = [part for part in label.split("-") if part.startswith(("CR", "mean")) or part == label.split("-")[0]]
     return "-".join(parts)
 
@@ -37,8 +37,8 @@ def draw_settings(axis, steps, labels, order):
 
 
 def coarse_to_fine(label):
-    """A key that sorts settings: the published ones, codebooks, subspaces, dense."""
-    kind = next(i for i, start in enumerate(("L", "principal", "S", "subspace", "dense")) if label.startswith(start))
+    """A key that sorts settings: the published ones, subspaces, dense."""
+    kind = next(i for i, start in enumerate(("L", "subspace", "dense")) if label.startswith(start))
     digits = "".join(c if c.isdigit() else " " for c in label).split()
     return kind, [-int(digits[0]), int(digits[1])] if kind == 0 else [int(d) for d in digits[:1]]
 

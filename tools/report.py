@@ -15,7 +15,7 @@ import sys
 import experiments
 
 WORTH_THREADS = 1e8  # multiply-adds: less takes microseconds, in which waking a thread is what is timed
-SHARED = ("adr_codebook", "adr_subspace")  # this library's methods in training
+SHARED = ("adr_codebook", "adr_subspace")  # this library's methods in training; codebooks in earlier recordings alone
 GRADIENTS = "adr_gradients"  # exact forward passes, gradients over non-zeros
 MAIN_PASSES = ("forward", "weight_gradient", "input_gradient")
 
@@ -511,8 +511,9 @@ def document(results):
     lines = ["# Performance", "", "Made by `scripts/report` from the files in `docs/results`. The machines are shared and "
              "noisy. In the tables of layers, inference and auto against dense, ratios come from runs in turns: trust them more than "
              "seconds. Trainings ran one after the other, the published strategies hours before or after the dense runs they are "
-             "compared with, so that their savings are good to some five points. Settings: S8T16 are 8 codebooks of 16 entries, "
-             "subspace32 is 32 coordinates, principal12 a grid of 2^12 cells, L25H10 the published method; engines as in "
+             "compared with, so that their savings are good to some five points. Recorded before codebooks were deleted "
+             "([decision 16](decisions/0016-no-codebooks.md)): S8T16 are 8 of them with 16 entries, principal12 is a grid of 2^12 "
+             "cells, deleted as well. subspace32 is 32 coordinates, L25H10 the published method; engines as in "
              "[bench](../bench/README.md). Measurements of CifarNet's layers with AVX-512 are in "
              "[Layers with AVX-512](layers_avx512.md).", ""]
     lines += section("Training",

@@ -81,9 +81,7 @@ inline std::vector<LayerEngine> layer_engines(const ConvLayer& layer, const std:
     engine.gradients_only = setting.gradients_only;
     engine.make = detail::library_maker(setting.config, dense_engine(product));
     engines.push_back(engine);
-    const bool learns = setting.config.method == adr::Method::codebook ||
-                        setting.config.method == adr::Method::subspace;
-    const bool freezes = !setting.gradients_only && learns;
+    const bool freezes = !setting.gradients_only && setting.config.method == adr::Method::subspace;
     if (freezes) {
       engine.name += "_frozen";
       engine.frozen = true;

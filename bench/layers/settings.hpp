@@ -33,20 +33,11 @@ inline LayerSetting hyperplane_setting(const ConvLayer& layer) {
           config};
 }
 
-/// That many codebooks of 64 entries.
-inline LayerSetting codebook_setting(int codebooks) {
-  adr::ReuseConfig config;
-  config.method = adr::Method::codebook;
-  config.codebooks = codebooks;
-  config.codebook_size = 64;
-  return {"adr_codebook", message("S", codebooks), config};
-}
-
 inline LayerSetting subspace_setting(index_t kept_coordinates) {
-  LayerSetting setting = codebook_setting(1);
-  setting.config.method = adr::Method::subspace;
-  setting.config.kept_coordinates = kept_coordinates;
-  return {"adr_subspace", message("kept ", kept_coordinates), setting.config};
+  adr::ReuseConfig config;
+  config.method = adr::Method::subspace;
+  config.kept_coordinates = kept_coordinates;
+  return {"adr_subspace", message("kept ", kept_coordinates), config};
 }
 
 /// The same forward pass with other gradients.
@@ -77,58 +68,43 @@ inline std::vector<LayerSetting> gradients_settings() {
 
 /// How many settings are compared.
 enum class SettingsAmount {
-  all,    ///< many codebooks, and several forms of gradients
+  all,    ///< many subspaces, and several forms of gradients
   few,    ///< what a schedule would consider for the width of the layer, thinned out
   smoke,  ///< enough to show that it works
 };
 
 namespace detail {
 
-/// The published method, then rising budgets of codebooks, one of them with other gradients too,
-/// and of coordinates.
+/// The published method, then rising numbers of coordinates, one of them with other gradients too.
 inline std::vector<LayerSetting> many_settings(const ConvLayer& layer, SettingsAmount amount) {
   using adr::InputGradient;
   using adr::WeightGradient;
   std::vector<LayerSetting> settings = {hyperplane_setting(layer)};
-  constexpr int k_with_variants = 4;
-  for (const int codebooks : {2, 3, k_with_variants, 5, 6, 8}) {
-    if (amount == SettingsAmount::smoke && codebooks != k_with_variants) continue;
-    const LayerSetting setting = codebook_setting(codebooks);
+  constexpr index_t k_with_variants = 16;
+  for (const index_t kept : {8, 12, 16, 24, 32, 48}) {
+    if (amount == SettingsAmount::smoke && kept != k_with_variants) continue;
+    const LayerSetting setting = subspace_setting(kept);
     settings.push_back(setting);
-    if (codebooks != k_with_variants) continue;
+    if (kept != k_with_variants) continue;
     settings.push_back(with_gradients(setting, "clusters dW", WeightGradient::clusters,
                                       InputGradient::sparsified));
     settings.push_back(with_gradients(setting, "sparsified dW dX", WeightGradient::sparsified,
                                       InputGradient::sparsified));
   }
-  constexpr index_t k_in_smoke = 16;
-  for (const index_t kept : {8, 12, 16, 24, 32}) {
-    if (amount == SettingsAmount::smoke && kept != k_in_smoke) continue;
-    settings.push_back(subspace_setting(kept));
-  }
   return settings;
 }
 
 /// The published method, exact forward passes with gradients over non-zeros, exact and rounded, and
-/// of what a schedule would try every other number of codebooks and subspaces of a quarter and a
-/// half of the coordinates; nothing of the latter for vectors so long that fitting to them takes
-/// minutes, which no schedule can afford.
+/// the subspaces that a schedule would try: nothing of the latter for vectors so long that fitting
+/// to them takes minutes, which no schedule can afford.
 inline std::vector<LayerSetting> few_settings(const ConvLayer& layer) {
-  constexpr index_t k_longest_fitted = 1024;
   const adr::ConvGeometry geometry = layer.geometry(adr::Layout::nchw);
   const adr::LayerShape shape =
-      adr::ReuseConv2d<float>(geometry, codebook_setting(2).config).layer_shape();
+      adr::ReuseConv2d<float>(geometry, subspace_setting(0).config).layer_shape();
   std::vector<LayerSetting> settings = gradients_settings();
   settings.push_back(hyperplane_setting(layer));
-  if (shape.vector_length > k_longest_fitted) return settings;
   for (const adr::ReuseConfig& config : adr::shared_candidates(shape, adr::ReuseConfig())) {
-    if (config.method == adr::Method::codebook) {
-      if (config.codebooks % 4 != 0) continue;
-      settings.push_back({"adr_codebook", message("S", config.codebooks), config});
-    } else if (config.kept_coordinates == shape.vector_length / 4 ||
-               config.kept_coordinates == shape.vector_length / 2) {
-      settings.push_back({"adr_subspace", message("kept ", config.kept_coordinates), config});
-    }
+    settings.push_back(subspace_setting(config.kept_coordinates));
   }
   return settings;
 }

@@ -18,9 +18,10 @@ inline std::vector<adr::ReuseConfig> stage_settings(const ConvLayer& layer, bool
 
   adr::ReuseConfig centred = published;
   centred.hash_center = adr::HashCenter::mean;
-  adr::ReuseConfig codebook;
-  codebook.method = adr::Method::codebook;
-  if (quick) return {published, centred, codebook};
+  adr::ReuseConfig subspace;
+  subspace.method = adr::Method::subspace;
+  subspace.kept_coordinates = first_layer ? 8 : 16;
+  if (quick) return {published, centred, subspace};
 
   adr::ReuseConfig finer = centred;
   finer.hash_count = 16;
@@ -31,14 +32,7 @@ inline std::vector<adr::ReuseConfig> stage_settings(const ConvLayer& layer, bool
   adr::ReuseConfig cluster_reuse = published;
   cluster_reuse.cluster_reuse = true;
 
-  adr::ReuseConfig principal;
-  principal.method = adr::Method::principal;
-  principal.hash_count = 12;
-  adr::ReuseConfig subspace;
-  subspace.method = adr::Method::subspace;
-  subspace.kept_coordinates = 16;
-  return {published,     centred,  finer,     other_length, exact_input,
-          cluster_reuse, codebook, principal, subspace};
+  return {published, centred, finer, other_length, exact_input, cluster_reuse, subspace};
 }
 
 }  // namespace adr_bench

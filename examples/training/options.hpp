@@ -111,8 +111,6 @@ inline void add_reuse_options(CLI::App& app, Options& options) {
                  "How the convolutions multiply; auto follows --strategy (default dense)")
       ->transform(one_of<Mode>({{"dense", Mode::dense},
                                 {"hyperplane", Mode::hyperplane},
-                                {"principal", Mode::principal},
-                                {"codebook", Mode::codebook},
                                 {"subspace", Mode::subspace},
                                 {"auto", Mode::automatic}}));
   app.add_option("--strategy", reuse.strategy,
@@ -146,12 +144,8 @@ inline void add_reuse_options(CLI::App& app, Options& options) {
       ->transform(one_of<adr::HashCenter>(
           {{"origin", adr::HashCenter::origin}, {"mean", adr::HashCenter::mean}}))
       ->group(group);
-  app.add_option("--codebooks", reuse.codebooks,
-                 "S: codebooks of 64 entries, one value or one per convolution")
-      ->delimiter(',')
-      ->group(group);
   app.add_option("--kept-coordinates", reuse.kept_coordinates,
-                 "Principal coordinates kept, 0: chosen, one value or one per convolution")
+                 "Principal coordinates kept, 0: by their error, one value or one per convolution")
       ->delimiter(',')
       ->group(group);
   app.add_option("--input-gradient", reuse.input_gradient,
@@ -160,8 +154,7 @@ inline void add_reuse_options(CLI::App& app, Options& options) {
                                               {"cluster_mean", adr::InputGradient::cluster_mean},
                                               {"exact", adr::InputGradient::exact},
                                               {"sparse", adr::InputGradient::sparse},
-                                              {"sparsified", adr::InputGradient::sparsified},
-                                              {"own_clusters", adr::InputGradient::own_clusters}}))
+                                              {"sparsified", adr::InputGradient::sparsified}}))
       ->group(group);
   app.add_option("--weight-gradient", reuse.weight_gradient,
                  "Form of the weight gradient (default automatic)")

@@ -15,7 +15,7 @@
 namespace training {
 
 /// What decides how the convolutions multiply: a method that stays, or a schedule.
-enum class Mode { dense, hyperplane, principal, codebook, subspace, automatic };
+enum class Mode { dense, hyperplane, subspace, automatic };
 
 inline const char* to_string(Mode mode) {
   return mode == Mode::automatic ? "auto" : adr::to_string(static_cast<adr::Method>(mode));
@@ -25,12 +25,11 @@ inline const char* to_string(Mode mode) {
 struct ReuseOptions {
   Mode mode = Mode::dense;
   /// With Mode::automatic. The published strategies begin with method hyperplane, a fixed one stays
-  /// with codebook.
+  /// with subspace.
   adr::Strategy strategy = adr::Strategy::error_budget;
   std::vector<index_t> sub_vector_lengths;
   std::vector<int> hash_counts;
   adr::HashCenter hash_center = adr::HashCenter::origin;
-  std::vector<int> codebooks;
   std::vector<index_t> kept_coordinates;
   adr::InputGradient input_gradient = adr::InputGradient::automatic;
   adr::WeightGradient weight_gradient = adr::WeightGradient::automatic;
@@ -67,7 +66,7 @@ inline adr::Method first_method(const ReuseOptions& options) {
     case adr::Strategy::error_budget:
       return adr::Method::dense;
     case adr::Strategy::fixed:
-      return adr::Method::codebook;
+      return adr::Method::subspace;
     default:
       return adr::Method::hyperplane;
   }
@@ -88,10 +87,8 @@ inline std::vector<adr::ReuseConfig> reuse_configs(const NetworkDescription& net
     config.hash_count =
         detail::choose("--hash-count", options.hash_counts, i, count, published.hash_count);
     config.hash_center = options.hash_center;
-    const adr::ReuseConfig usual;
-    config.codebooks = detail::choose("--codebooks", options.codebooks, i, count, usual.codebooks);
     config.kept_coordinates = detail::choose("--kept-coordinates", options.kept_coordinates, i,
-                                             count, usual.kept_coordinates);
+                                             count, config.kept_coordinates);
     config.input_gradient = options.input_gradient;
     config.weight_gradient = options.weight_gradient;
     config.cluster_reuse = options.cluster_reuse;

@@ -19,12 +19,10 @@ using adr::index_t;
 using adr::InputGradient;
 using adr::Layout;
 using adr::Method;
-using adr::Quantizer;
 using adr::ReuseConfig;
 using adr::ReuseConv2d;
 using adr::ReuseGemm;
 using adr::ReuseLinear;
-using adr::TableType;
 using adr::WeightGradient;
 using adr_test::ConvCase;
 using adr_test::Data;
@@ -59,31 +57,21 @@ std::vector<NamedConfig> configs() {
   all.push_back({"hyperplane, gradients over rounded non-zeros", base});
   all.back().config.weight_gradient = WeightGradient::sparsified;
   all.back().config.input_gradient = InputGradient::sparsified;
-  base.codebooks = 2;
-  base.codebook_size = 16;
-  base.method = Method::codebook;
-  all.push_back({"codebook", base});
-  all.push_back({"codebook, clusters", base});
-  all.back().config.weight_gradient = WeightGradient::clusters;
-  all.back().config.input_gradient = InputGradient::own_clusters;
-  all.push_back({"codebook, residual, groups of elements", base});
-  all.back().config.quantizer = Quantizer::residual;
-  all.back().config.group_length = 3;
-  all.back().config.table_type = TableType::uint8;
-  all.back().config.weight_gradient = WeightGradient::sparsified;
-  all.back().config.input_gradient = InputGradient::sparsified;
-  base.method = Method::principal;
-  all.push_back({"principal", base});
-  all.back().config.weight_gradient = WeightGradient::clusters;
-  all.back().config.input_gradient = InputGradient::sparse;
   base.method = Method::subspace;
   all.push_back({"subspace", base});
+  all.push_back({"subspace, clusters", base});
   all.back().config.weight_gradient = WeightGradient::clusters;
   all.back().config.input_gradient = InputGradient::exact;
+  all.push_back({"subspace of pixels", base});
+  all.back().config.neuron_vectors = adr::NeuronVectorKind::pixel;
+  all.back().config.kept_coordinates = 3;
+  all.back().config.weight_gradient = WeightGradient::clusters;
+  all.back().config.input_gradient = InputGradient::sparse;
+  all.push_back({"subspace, gradients over rounded non-zeros", base});
+  all.back().config.weight_gradient = WeightGradient::sparsified;
+  all.back().config.input_gradient = InputGradient::sparsified;
   return all;
 }
-
-bool is_learned(Method method) { return method != Method::dense && method != Method::hyperplane; }
 
 ConvGeometry geometry(Layout layout) {
   ConvGeometry g;
@@ -143,7 +131,7 @@ std::vector<T> linear_bits(const ReuseConfig& config, int threads) {
 bool rounds(const ReuseConfig& config) {
   return config.weight_gradient == WeightGradient::sparsified ||
          config.input_gradient == InputGradient::sparsified ||
-         (is_learned(config.method) && config.input_gradient == InputGradient::automatic);
+         (config.method == Method::subspace && config.input_gradient == InputGradient::automatic);
 }
 
 /// The three drop-in functions.
@@ -199,16 +187,14 @@ TEST_CASE("Bits of the drop-in functions do not depend on the number of threads"
   }
 }
 
-TEST_CASE("Another seed gives other planes and codebooks, and only a clustered product notices") {
+TEST_CASE("Another seed gives other planes and roundings, and nothing else notices") {
   for (const NamedConfig& named : configs()) {
     INFO(named.name);
     ReuseConfig other = named.config;
     other.seed = 43;
     const bool same = adr_test::same_bits(gemm_bits(other, 1), gemm_bits(named.config, 1));
     // Axes of a sample that is the whole batch take no chances.
-    const bool by_axes =
-        named.config.method == Method::principal || named.config.method == Method::subspace;
-    CHECK(same == (named.config.method == Method::dense || by_axes));
+    CHECK(same == (named.config.method != Method::hyperplane && !rounds(named.config)));
   }
 }
 
@@ -234,7 +220,7 @@ TEST_CASE("A layer with history gives the bits of a new one") {
     ReuseLinear<float> used(50, 13, named.config);
     run(used, large);
     // Learned clusters are history, until they are forgotten.
-    if (is_learned(named.config.method)) used.clear_cache();
+    if (named.config.method == Method::subspace) used.clear_cache();
     CHECK(adr_test::same_bits(run(used, small), bits));
   }
 }

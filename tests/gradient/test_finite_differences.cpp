@@ -222,46 +222,34 @@ TEST_CASE("The published input gradient is the mean of the dense one over every 
   }
 }
 
-TEST_CASE("The weight gradient from learned clusters is the central difference when frozen") {
-  // Coordinates and tables are of floats and of integers, so differences take a long step, which is
-  // allowed where the loss is linear.
-  struct Learned {
-    Method method;
-    double step;
-    double distance;
-  };
+TEST_CASE("The weight gradient from a subspace is the central difference when frozen") {
+  // Coordinates are floats, so differences take a long step, which is allowed where the loss is
+  // linear.
+  constexpr double k_step = 1;
+  constexpr double k_distance = 1e-5;
   Data data;
   INFO(data);
-  for (const Learned& learned :
-       {Learned{Method::principal, k_usual_step, 1e-9}, Learned{Method::subspace, 1, 1e-5},
-        Learned{Method::codebook, 1, 1e-3}}) {
-    INFO(to_string(learned.method));
-    ReuseConfig config;
-    config.method = learned.method;
-    config.hash_count = 2;
-    config.codebooks = 1;
-    config.codebook_size = 16;
-    config.kept_coordinates = 1;
-    config.table_type = adr::TableType::int16;
-    config.weight_gradient = adr::WeightGradient::clusters;
-    config.input_gradient = InputGradient::exact;
-    const auto check = [&](auto& layer, auto& c) {
-      forward(layer, c);
-      REQUIRE(layer.stats().relative_input_error() > 0.05);
-      layer.freeze();
-      forward(layer, c);
-      backward(layer, c);
-      near(c.d_w, differences(layer, c, c.w, learned.step), learned.distance);
-      near(c.d_bias, differences(layer, c, c.bias, learned.step), learned.distance);
-    };
-    LinearCase<double> c(30, 7, 5, data);
-    ReuseLinear<double> linear(7, 5, config);
-    check(linear, c);
-    for (const ConvGeometry& g : geometries()) {
-      INFO((g.layout == Layout::nchw ? "nchw, " : "nhwc, ") << g.groups << " groups");
-      ConvCase<double> images(g, 3, data);
-      ReuseConv2d<double> layer(g, config);
-      check(layer, images);
-    }
+  ReuseConfig config;
+  config.method = Method::subspace;
+  config.kept_coordinates = 1;
+  config.weight_gradient = adr::WeightGradient::clusters;
+  config.input_gradient = InputGradient::exact;
+  const auto check = [&](auto& layer, auto& c) {
+    forward(layer, c);
+    REQUIRE(layer.stats().relative_input_error() > 0.05);
+    layer.freeze();
+    forward(layer, c);
+    backward(layer, c);
+    near(c.d_w, differences(layer, c, c.w, k_step), k_distance);
+    near(c.d_bias, differences(layer, c, c.bias, k_step), k_distance);
+  };
+  LinearCase<double> c(30, 7, 5, data);
+  ReuseLinear<double> linear(7, 5, config);
+  check(linear, c);
+  for (const ConvGeometry& g : geometries()) {
+    INFO((g.layout == Layout::nchw ? "nchw, " : "nhwc, ") << g.groups << " groups");
+    ConvCase<double> images(g, 3, data);
+    ReuseConv2d<double> layer(g, config);
+    check(layer, images);
   }
 }

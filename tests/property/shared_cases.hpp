@@ -1,5 +1,5 @@
-// Layers over shared neuron vectors: shapes in which every parameter counts, operands of few
-// distinct vectors, and what the clusters that a layer found stand for.
+// Layers over shared neuron vectors: shapes in which every parameter counts, and operands of few
+// distinct vectors.
 #pragma once
 
 #include <algorithm>
@@ -8,10 +8,9 @@
 
 #include "adr/nn/reuse_conv2d.hpp"
 #include "adr/nn/reuse_linear.hpp"
-#include "adr/reference/shared_vectors.hpp"
 #include "property/layer_cases.hpp"
 #include "property/reuse_reference.hpp"
-#include "support/decoders.hpp"
+#include "support/tolerance.hpp"
 
 namespace adr_test {
 
@@ -77,8 +76,6 @@ inline adr::ReuseConfig with_method(adr::Method method) {
   config.method = method;
   config.sub_vector_length = 4;
   config.hash_count = 5;
-  config.codebooks = 2;
-  config.codebook_size = 16;
   config.seed = 3;
   return config;
 }
@@ -142,82 +139,8 @@ void paint(const adr::MatrixView<T>& matrix, index_t colours, Data& data) {
   }
 }
 
-/// The vectors that clusters stand for.
-template <class T>
-Matrix decoded(const adr::Clustering<T>& clustering) {
-  Matrix vectors(clustering.rows, clustering.columns);
-  for (const adr::SliceClusters<T>& slice : clustering.slices) {
-    const Matrix centroids(slice.centroid_matrix());
-    for (index_t v = 0; v < vectors.rows; ++v) {
-      for (index_t l = 0; l < slice.length; ++l) {
-        vectors(v, slice.first_column + l) = centroids(slice.ids[v], l);
-      }
-    }
-  }
-  return vectors;
-}
-template <class T>
-Matrix decoded(const adr::ReuseConv2d<T>& layer, index_t group) {
-  const auto* product = layer.codebook_product(group);
-  return product != nullptr ? decoded(product->codebook().decoder(), product->codes())
-                            : decoded(layer.clustering(group));
-}
-template <class T>
-Matrix decoded(const adr::ReuseLinear<T>& layer) {
-  const auto* product = layer.codebook_product();
-  return product != nullptr ? decoded(product->codebook().decoder(), product->codes())
-                            : decoded(layer.clustering());
-}
-
-/// The operands of a group with the input that its clusters stand for. Methods: codebook,
-/// principal.
-template <class T>
-Operands decoded_operands(const adr::ReuseConv2d<T>& layer, ConvCase<T>& c, index_t group) {
-  const adr::ConvGeometry& g = c.geometry;
-  const NeuronVectorKind kind = adr::resolve(layer.config().neuron_vectors, g);
-  Operands o = c.operands(group);
-  o.x = adr::reference::unfold(adr::vector_map(g, kind, c.batch), decoded(layer, group),
-                               adr::weight_columns(g, kind));
-  return o;
-}
-template <class T>
-Operands decoded_operands(const adr::ReuseLinear<T>& layer, const LinearCase<T>& c) {
-  Operands o = c.operands();
-  o.x = decoded(layer);
-  return o;
-}
-
-/// How far looking up may be from the product, beside rounding: half a step for every group of
-/// entries, and a step for every run of groups that meet vectors (one for each kernel row at most).
-inline double table_tolerance(const adr::ProductTables& tables, index_t m, index_t runs) {
-  double bound = 0;
-  for (index_t chunk = 0; chunk < tables.chunks(); ++chunk) {
-    const index_t groups = std::min(adr::ProductTables::k_chunk_groups,
-                                    tables.groups() - chunk * adr::ProductTables::k_chunk_groups);
-    bound += static_cast<double>(tables.scale(m, chunk)) *
-             (static_cast<double>(groups) / 2 + static_cast<double>(runs));
-  }
-  return bound;
-}
-
-/// Empty when every output is as expected up to the rounding of the tables. share: what may be lost
-/// besides, of the absolute values of the terms of an element.
-inline std::string table_fault(const Matrix& actual, const Expected& expected,
-                               const adr::ProductTables& tables, index_t runs, double share = 0) {
-  Comparison comparison;
-  for (index_t i = 0; i < actual.rows; ++i) {
-    for (index_t j = 0; j < actual.cols; ++j) {
-      const double magnitude = expected.magnitude(i, j);
-      comparison.expect(actual(i, j), expected.value(i, j),
-                        table_tolerance(tables, j, runs) + share * magnitude +
-                            4 * sum_tolerance<float>(expected.terms, magnitude));
-    }
-  }
-  return comparison.fault();
-}
-
 /// Empty when every element is as expected up to that share of the largest sum of absolute values
-/// of terms: what axes and tables are rounded to does not go by the single element.
+/// of terms: what axes are rounded to does not go by the single element.
 inline std::string share_fault(const Matrix& actual, const Expected& expected, double share) {
   Comparison comparison;
   const std::vector<double>& magnitudes = expected.magnitude.elements;

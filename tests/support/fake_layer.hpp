@@ -24,19 +24,17 @@ inline adr::LayerShape convolution_shape() {
   shape.offsets = 25;
   shape.kernel_width = 5;
   shape.kernel_plane = 25;
+  shape.convolves_pixels = true;
   return shape;
 }
 
-/// Errors that fall with the number of codebooks or coordinates, in the way of a real layer.
+/// Errors that fall with the number of coordinates or planes, in the way of a real layer.
 inline double usual_error(const adr::ReuseConfig& config) {
   switch (config.method) {
     case adr::Method::dense:
       return 0;
-    case adr::Method::codebook:
-      return 0.4 / config.codebooks;
     case adr::Method::subspace:
-      return 1.2 / static_cast<double>(config.kept_coordinates);
-    case adr::Method::principal:
+      return 3.2 / static_cast<double>(config.kept_coordinates);
     case adr::Method::hyperplane:
       break;
   }

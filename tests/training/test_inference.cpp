@@ -38,9 +38,9 @@ TEST_CASE("Errors go where they cost the output least and save the most time") {
   adr::ReuseConfig dense;
   dense.method = adr::Method::dense;
   adr::ReuseConfig coarse;
-  coarse.codebooks = 2;
+  coarse.kept_coordinates = 2;
   adr::ReuseConfig fine;
-  fine.codebooks = 8;
+  fine.kept_coordinates = 8;
   const adr::Ladder ladder = {{coarse, 0.1, 0.2}, {fine, 0.3, 0.05}, {dense, 1, 0}};
   // The first layer is slow and matters little; the second is quick and matters.
   std::vector<LayerChoices> layers = {{ladder, 0.1, 0.25}, {ladder, 0.01, 1}};
@@ -109,12 +109,12 @@ TEST_CASE("Ladders are measured on a network and end dense, and both networks se
   CHECK(same.accuracy() == same.dense_accuracy());
 
   Comparison coarse;
-  adr::ReuseConfig books;
-  books.method = adr::Method::codebook;
-  books.codebooks = 4;
-  coarse.configs.assign(2, books);
+  adr::ReuseConfig subspace;
+  subspace.method = adr::Method::subspace;
+  subspace.kept_coordinates = 4;
+  coarse.configs.assign(2, subspace);
   learn(reuse, coarse.configs, stream, 2);
-  for (const auto* conv : reuse.convolutions()) CHECK(conv->config().codebooks == 4);
+  for (const auto* conv : reuse.convolutions()) CHECK(conv->config().kept_coordinates == 4);
   compare(exact, reuse, test_loader, 40, 16, coarse);
   CHECK(coarse.seconds > 0);
 }

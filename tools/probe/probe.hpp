@@ -25,31 +25,27 @@ struct ProbeResult {
   double speedup = 0;
 };
 
-/// Learned codebooks, few to many.
-inline std::vector<adr::ReuseConfig> codebook_candidates(const std::vector<int>& counts) {
+/// Subspaces, from coarse to fine.
+inline std::vector<adr::ReuseConfig> subspace_candidates(const std::vector<adr::index_t>& kept) {
   std::vector<adr::ReuseConfig> candidates;
-  for (const int count : counts) {
+  for (const adr::index_t count : kept) {
     adr::ReuseConfig config;
-    config.method = adr::Method::codebook;
-    config.codebooks = count;
+    config.method = adr::Method::subspace;
+    config.kept_coordinates = count;
     candidates.push_back(config);
   }
   return candidates;
 }
 
-/// Settings worth trying when the user names none: codebooks from coarse to fine, a subspace, and
-/// for the published method neuron vectors from one kernel row to two kernel planes (for a matrix,
-/// 8 to 64 columns), coarse to fine hashes, planes through 0 and the mean.
+/// Settings worth trying when the user names none: subspaces from coarse to fine, and for the
+/// published method neuron vectors from one kernel row to two kernel planes (for a matrix, 8 to 64
+/// columns), coarse to fine hashes, planes through 0 and the mean.
 inline std::vector<adr::ReuseConfig> default_candidates(const LayerUnderTest& layer) {
   const adr::ConvGeometry& g = layer.geometry;
   const adr::index_t plane = g.kernel_height * g.kernel_width;
   std::vector<adr::index_t> lengths{g.kernel_width, plane, 2 * plane};
   if (plane == 1) lengths = {8, 16, 32, 64};
-  std::vector<adr::ReuseConfig> candidates = codebook_candidates({2, 3, 4, 6, 8});
-  adr::ReuseConfig subspace;
-  subspace.method = adr::Method::subspace;
-  subspace.kept_coordinates = 16;
-  candidates.push_back(subspace);
+  std::vector<adr::ReuseConfig> candidates = subspace_candidates({8, 12, 16, 24, 32, 48});
   std::vector<adr::index_t> used;
   for (adr::index_t length : lengths) {
     length = std::min(length, g.columns());

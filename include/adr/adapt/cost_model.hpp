@@ -26,15 +26,13 @@ namespace detail {
 
 /// Time units are dense multiply-adds of a large product (15 ps on one core). Measured stage by
 /// stage on convolutions of 3 to 256 channels and on plain products, AVX-512, one thread, nhwc and
-/// nchw; dense: oneDNN's direct convolutions and OpenBLAS.
+/// nchw; dense: oneDNN's direct convolutions and OpenBLAS. What the exact engine does besides
+/// multiply-adds: from the times of subspaces of CifarNet's conv2, AVX2 (decision 0014).
 struct StageUnits {
-  static constexpr double load = 27;         ///< per element of a neuron vector that is encoded
-  static constexpr double encode = 1.3;      ///< per multiply-add of rotation and nearest entries
+  static constexpr double transform = 250;   ///< per element that the exact engine transforms
+  static constexpr double pixel = 80;        ///< per element of a pixel that is rotated for it
+  static constexpr double load = 27;         ///< per element of other neuron vectors
   static constexpr double rotate = 1.7;      ///< per multiply-add of a rotation that is kept
-  static constexpr double refine = 30;       ///< per element of the sample and book
-  static constexpr double table = 3.3;       ///< per multiply-add of tables
-  static constexpr double lookup = 0.65;     ///< per step of a look-up in registers
-  static constexpr double id = 2.5;          ///< per id that is read for a kernel offset
   static constexpr double output = 38;       ///< per element of the output
   static constexpr double subspace = 1.45;   ///< per multiply-add in kept coordinates
   static constexpr double coordinate = 9;    ///< per kept coordinate that a row and offset reads
@@ -47,7 +45,6 @@ struct StageUnits {
   static constexpr double slice = 540;       ///< per slice: signature, id and gathering
   static constexpr double centroid = 1.6;    ///< per multiply-add of centroids
   static constexpr double gather = 2.3;      ///< per element of a gathered product row
-  static constexpr double read = 400;        ///< per row and kernel offset that gathers one
   static constexpr double pass = 3e5;        ///< per pass: threads, samples, bookkeeping
   static constexpr double fit = 3;           ///< forward passes that a fit takes
   static constexpr double dense_call = 2e4;  ///< per dense pass
@@ -63,34 +60,17 @@ inline double dense_units(const LayerShape& shape) noexcept {
                  StageUnits::dense_element * static_cast<double>(shape.columns));
 }
 
-/// Encoding, refining, tables and looking up.
-inline double codebook_units(const LayerShape& shape, const ReuseConfig& config) noexcept {
-  using U = StageUnits;
-  const auto vectors = static_cast<double>(shape.vectors);
-  const auto length = static_cast<double>(shape.vector_length);
+/// The exact engine over that many channels of every pixel. Where its algorithms save
+/// multiply-adds, what is done once per element weighs the more.
+inline double engine_units(const LayerShape& shape, double channels) noexcept {
+  const auto rows = static_cast<double>(shape.rows);
   const auto outputs = static_cast<double>(shape.outputs);
-  const auto offsets = static_cast<double>(shape.offsets);
-  const double groups =
-      config.group_length > 0 ? std::ceil(length / static_cast<double>(config.group_length)) : 1.0;
-  const double per_group = length / groups;
-  const double books = std::min(per_group, static_cast<double>(config.codebooks));
-  const double entries = config.codebook_size;
-  // What codebooks keep where the setting leaves it open: cluster/codebook_fit.hpp.
-  const double wanted = config.kept_coordinates > 0 ? static_cast<double>(config.kept_coordinates)
-                                                    : (books <= 2 ? 4 : 3) * books;
-  const double kept = std::min(per_group, std::max(books, wanted));
-  const double compared = kept * (config.quantizer == Quantizer::residual ? books : 1.0);
-  const double sample = std::min(1024.0, vectors);
-  const double ids = static_cast<double>(shape.rows) * offsets * groups * books;
-  const double steps = std::ceil(entries / static_cast<double>(shape.entries_at_once));
-  return U::load * vectors * length +
-         U::encode * vectors * groups * (per_group * kept + entries * (compared + 2 * books)) +
-         U::refine * sample * books * length +
-         U::table * entries * offsets * outputs * books * length +
-         ids * (U::lookup * steps * outputs + U::id);
+  return rows * static_cast<double>(shape.offsets) * channels * outputs +
+         StageUnits::transform * (static_cast<double>(shape.vectors) * channels + rows * outputs);
 }
 
-/// Rotating the input and the weights, and products of kept coordinates.
+/// Rotating the input and the weights, and products of kept coordinates: those of a convolution of
+/// pixels as a share of what the engine does with all channels, others of unfolded coordinates.
 inline double subspace_units(const LayerShape& shape, const ReuseConfig& config) noexcept {
   using U = StageUnits;
   const auto vectors = static_cast<double>(shape.vectors);
@@ -101,10 +81,17 @@ inline double subspace_units(const LayerShape& shape, const ReuseConfig& config)
                           ? std::min(length, static_cast<double>(config.kept_coordinates))
                           : 0.5 * length;
   const double sample = std::min(1024.0, vectors);
+  const double weights = U::subspace * static_cast<double>(shape.columns) * kept * outputs;
+  if (shape.convolves_pixels) {
+    const double projected = U::pixel * vectors * length + vectors * length * kept;
+    return dense_units(shape) * (engine_units(shape, kept) + projected) /
+               std::max(engine_units(shape, length), 1.0) +
+           U::rotate * 2 * sample * length * kept + weights;
+  }
   const double reads = static_cast<double>(shape.rows) * static_cast<double>(shape.offsets);
-  return U::load * vectors * length + U::rotate * (vectors + sample) * length * kept +
-         U::subspace * static_cast<double>(shape.columns) * kept * outputs +
-         reads * (U::offset + kept * (U::subspace * outputs + U::coordinate));
+  return U::load * vectors * length + U::rotate * (vectors + sample) * length * kept + weights +
+         reads * (U::offset + kept * (U::subspace * outputs + U::coordinate)) +
+         U::output * static_cast<double>(shape.rows) * outputs;
 }
 
 /// Data that has something to share fills a part of the cells.
@@ -117,24 +104,12 @@ inline double forward_units(const LayerShape& shape, const ReuseConfig& config) 
   const auto rows = static_cast<double>(shape.rows);
   const auto columns = static_cast<double>(shape.columns);
   const auto outputs = static_cast<double>(shape.outputs);
-  const auto vectors = static_cast<double>(shape.vectors);
-  const auto length = static_cast<double>(shape.vector_length);
-  const double learned = 1.0 + U::fit / static_cast<double>(config.refit_interval);
-  const double written = U::output * rows * outputs;
   switch (config.method) {
     case Method::dense:
       return dense_units(shape);
-    case Method::codebook:
-      return U::pass + written + learned * codebook_units(shape, config);
     case Method::subspace:
-      return U::pass + written + learned * subspace_units(shape, config);
-    case Method::principal: {
-      const double clusters = filled_clusters(vectors, config.hash_count);
-      const double reads = rows * static_cast<double>(shape.offsets);
-      return U::pass + written +
-             learned * vectors * (length * (U::load + U::encode * config.hash_count) + U::slice) +
-             U::centroid * clusters * columns * outputs + reads * (U::read + U::gather * outputs);
-    }
+      return U::pass + subspace_units(shape, config) *
+                           (1.0 + U::fit / static_cast<double>(config.refit_interval));
     case Method::hyperplane: {
       const double slices =
           rows * std::ceil(columns / static_cast<double>(config.sub_vector_length));

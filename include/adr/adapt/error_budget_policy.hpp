@@ -25,8 +25,8 @@ ADR_NAMESPACE_BEGIN
 /// Stages: timing (dense), measuring (the layer tries candidates on a part of its input; where it
 /// runs dense, the finest alone at first, since no other is within a budget that this one leaves),
 /// running (a rung, or dense until the next measurement). Decisions depend on statistics alone:
-/// without times in them (Context::set_clock with an empty clock) predicted costs decide, and equal
-/// data give equal decisions. Thread-safety: none. Source: this library.
+/// without times in them (a Context without a clock) predicted costs decide, and equal data give
+/// equal decisions. Thread-safety: none. Source: this library.
 class ErrorBudgetPolicy final : public LayerPolicy {
  public:
   ErrorBudgetPolicy(const ReuseConfig& base, const SchedulerOptions& options)
@@ -147,8 +147,7 @@ class ErrorBudgetPolicy final : public LayerPolicy {
     }
   }
 
-  /// Thins candidates out to what may be measured now. Returns whether they may be: there are some,
-  /// and no rung of the ladder is among those left out.
+  /// Thins candidates out to what may be measured now; false: that leaves none, or out a rung.
   bool make_affordable(std::vector<ReuseConfig>& candidates, const LayerShape& shape) const {
     const std::size_t all = candidates.size();
     thin_out(candidates, [&] {
@@ -207,6 +206,7 @@ class ErrorBudgetPolicy final : public LayerPolicy {
       auto candidates = promising_candidates(shape, base_, costs_, options_->max_cost);
       if (!make_affordable(candidates, shape)) candidates.clear();
       if (candidates.size() > 1) return measure(layer, std::move(candidates));
+      if (ladder_.size() > ladder.size()) ladder = ladder_;  // the others are not affordable again
     }
     ladder_ = std::move(ladder);
     // The rung that has run while measuring goes on if it is the one that the budget asks for.

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <vector>
 
@@ -29,42 +28,21 @@ enum class Competitor {
   none,   ///< a ladder of what is slower than dense may be wanted, to compare with
 };
 
-/// Settings over shared neuron vectors, from coarse to fine; what they have in common is taken from
+/// Subspaces of shared neuron vectors, from coarse to fine; what they have in common is taken from
 /// `base`.
 ///
-/// Codebooks: S = 2, 3, 4, 6, 8, 12 of 64 entries, or, where a look-up chooses among fewer at once,
-/// S = 4, 6, 8, 12, 16, 24 of 16, with two coordinates each. One more book of 64 costs time in
-/// proportion and divides the error by about 1.2; beyond 12 a subspace is as good. Subspaces: 1/4,
-/// 3/8, 1/2 and 3/4 of a vector's elements; fewer do worse than codebooks, more cost as much as
-/// dense. Vectors above 256 elements are encoded in groups of at most 128, and above 1024 have no
-/// subspace, because fitting many axes takes minutes there. A vector of n
-/// elements has room for n books.
+/// Kept are 1/4, 3/8, 1/2 and 3/4 of a vector's elements: fewer lose more than networks bear, more
+/// cost as much as dense. Vectors above 1024 elements have no subspace, because fitting many axes
+/// takes minutes there.
 inline std::vector<ReuseConfig> shared_candidates(const LayerShape& shape,
                                                   const ReuseConfig& base) {
-  constexpr index_t k_longest = 256;
-  constexpr index_t k_group = 128;
-  constexpr index_t k_longest_in_subspace = 1024;
+  constexpr index_t k_longest = 1024;
   std::vector<ReuseConfig> candidates;
-  const index_t length = shape.vector_length;
+  if (shape.vector_length > k_longest) return candidates;
   ReuseConfig config = base;
-  config.method = Method::codebook;
-  const bool small_tables = shape.entries_at_once < 64;
-  config.codebook_size = small_tables ? 16 : 64;
-  if (config.group_length == 0 && length > k_longest) config.group_length = k_group;
-  const std::array<int, 6> of_64 = {2, 3, 4, 6, 8, 12};
-  const std::array<int, 6> of_16 = {4, 6, 8, 12, 16, 24};
-  const index_t encoded = config.group_length > 0 ? std::min(config.group_length, length) : length;
-  for (const int books : small_tables ? of_16 : of_64) {
-    if (books > encoded) break;
-    config.codebooks = books;
-    config.kept_coordinates = small_tables ? std::min<index_t>(2 * books, encoded) : 0;
-    candidates.push_back(config);
-  }
-  if (length > k_longest_in_subspace) return candidates;
-  config = base;
   config.method = Method::subspace;
   for (const index_t eighths : {2, 3, 4, 6}) {
-    config.kept_coordinates = length * eighths / 8;
+    config.kept_coordinates = shape.vector_length * eighths / 8;
     if (config.kept_coordinates < 2) continue;
     candidates.push_back(config);
   }

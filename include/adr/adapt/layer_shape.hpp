@@ -16,7 +16,7 @@ struct LayerShape {
   index_t offsets = 1;        ///< kernel offsets that share one; columns = offsets * vector_length
   index_t kernel_width = 1;   ///< 1 for a plain product
   index_t kernel_plane = 1;   ///< kernel height times kernel width; 1 for a plain product
-  index_t entries_at_once = 64;  ///< of a table, that a look-up chooses among in one step
+  bool convolves_pixels = false;  ///< coordinates of its vectors are images for the exact engine
   bool channels_last = false;  ///< columns run over channels first (nhwc) or over the plane (nchw)
 
   /// Multiply-adds of one dense pass.

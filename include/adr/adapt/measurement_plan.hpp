@@ -27,26 +27,21 @@ inline constexpr double k_measurement_seconds = 4e-11;
 
 /// Multiply-adds, or what takes as long, of one entry of AdaptiveLayer::request_measurements.
 ///
-/// Math: principal axes of a sample (n l^2 + 10 l^3 for n vectors of l elements), k-means of S
-/// books (10 rounds over the sample, T entries), and forward passes over a few thousand rows.
-inline double measurement_work(const LayerShape& shape, const ReuseConfig& config) noexcept {
-  constexpr double k_rounds = 10;
+/// Math: principal axes of a sample (n l^2 + 10 l^3 for n vectors of l elements), and forward
+/// passes over a few thousand rows.
+inline double measurement_work(const LayerShape& shape) noexcept {
+  constexpr double k_decomposition = 10;
   const auto length = static_cast<double>(shape.vector_length);
   const auto sample = static_cast<double>(std::min(k_learned_vectors, shape.vectors));
-  double work = sample * length * length + k_rounds * length * length * length;
-  if (config.method == Method::codebook) {
-    work += k_rounds * sample * config.codebook_size * length;
-  }
   const auto rows = static_cast<double>(std::min(k_judged_rows, shape.rows));
-  return work + rows * static_cast<double>(shape.columns) * static_cast<double>(shape.outputs);
+  return sample * length * length + k_decomposition * length * length * length +
+         rows * static_cast<double>(shape.columns) * static_cast<double>(shape.outputs);
 }
 
 /// The same for all settings of a request.
 inline double measurement_work(const LayerShape& shape,
                                const std::vector<ReuseConfig>& configs) noexcept {
-  double work = 0;
-  for (const ReuseConfig& config : configs) work += measurement_work(shape, config);
-  return work;
+  return static_cast<double>(configs.size()) * measurement_work(shape);
 }
 
 /// Leaves out every other candidate, never the last and finest, until is_affordable() says that the

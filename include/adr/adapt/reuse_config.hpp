@@ -16,22 +16,7 @@ ADR_NAMESPACE_BEGIN
 enum class Method {
   dense,       ///< every product computed: the baseline and the exact rung
   hyperplane,  ///< the published method: sign hashes of im2col slices, one product per cluster
-  principal,   ///< quantised principal components of shared neuron vectors, one product per cluster
-  codebook,    ///< learned codebooks over shared neuron vectors, products looked up in registers
   subspace,    ///< exact products in the leading principal coordinates of shared neuron vectors
-};
-
-/// How the codebooks of one neuron vector divide the work.
-enum class Quantizer {
-  product,   ///< each codebook encodes coordinates of its own; all of them decode together
-  residual,  ///< each codebook encodes what the previous ones left over
-};
-
-/// The integers that products are stored in for looking up.
-enum class TableType {
-  automatic,  ///< uint8 where the error that it adds is small beside that of the clusters
-  int16,
-  uint8,
 };
 
 /// Where the hash's hyperplanes pass.
@@ -48,7 +33,6 @@ enum class InputGradient {
   exact,           ///< the dense product d_y W^T
   sparse,          ///< exact, over the non-zeros of d_y alone
   sparsified,      ///< unbiased rounding of d_y, then over its non-zeros
-  own_clusters,    ///< d_y is clustered by itself and looked up with the flipped kernel
   cheapest_exact,  ///< exact or sparse, whichever costs less: no approximation
 };
 
@@ -56,7 +40,7 @@ enum class InputGradient {
 enum class WeightGradient {
   automatic,   ///< clusters for the published method; else the cheaper of clusters and sparse, by
                ///< the density of d_y
-  clusters,    ///< sums of d_y per cluster, times centroids
+  clusters,    ///< sums of d_y per cluster, times centroids; or from coordinates of a subspace
   exact,       ///< the dense product X^T d_y
   sparse,      ///< exact, over the non-zeros of d_y alone
   sparsified,  ///< unbiased rounding of d_y, then over its non-zeros
@@ -65,7 +49,7 @@ enum class WeightGradient {
 
 /// The name of a method as it appears in tables, files and command lines.
 inline const char* to_string(Method method) noexcept {
-  constexpr const char* names[] = {"dense", "hyperplane", "principal", "codebook", "subspace"};
+  constexpr const char* names[] = {"dense", "hyperplane", "subspace"};
   return names[static_cast<int>(method)];
 }
 
@@ -79,8 +63,7 @@ struct ReuseConfig {
   /// Need not divide the number of columns; the last neuron vector of a row may be shorter.
   index_t sub_vector_length = 25;
 
-  /// H in the papers: how many hyperplanes, hence bits of a signature. 1 to 64. With
-  /// Method::principal the bits that a cell of the grid has, 1 to 16.
+  /// H in the papers: how many hyperplanes, hence bits of a signature. 1 to 64.
   int hash_count = 10;
 
   HashCenter hash_center = HashCenter::origin;
@@ -99,7 +82,7 @@ struct ReuseConfig {
   /// With cluster_reuse: how many clusters are remembered per slice; later ones are not stored.
   index_t cluster_cache_limit = 65536;
 
-  /// After how many forward passes learned clusters are fitted anew, and with HashCenter::mean the
+  /// After how many forward passes a subspace is fitted anew, and with HashCenter::mean the
   /// mean is estimated anew (which empties the cluster cache, because signatures change their
   /// meaning).
   index_t refit_interval = 50;
@@ -113,18 +96,8 @@ struct ReuseConfig {
 
   NeuronVectorKind neuron_vectors = NeuronVectorKind::automatic;
 
-  /// How many elements of a shared neuron vector are clustered together (codebook, principal); 0:
-  /// all of them.
-  index_t group_length = 0;
-
-  /// S: codebooks per group of elements, and T: entries of each (16, 64, 128 or 256).
-  int codebooks = 4;
-  int codebook_size = 64;
-  Quantizer quantizer = Quantizer::product;
-  TableType table_type = TableType::automatic;
-
-  /// How many principal coordinates of a group are kept; 0: chosen from S (codebook), or as many as
-  /// explain the data to subspace_error (subspace).
+  /// How many principal coordinates of a neuron vector are kept with Method::subspace; 0: as many
+  /// as explain the data to subspace_error.
   index_t kept_coordinates = 0;
 
   /// With Method::subspace and kept_coordinates 0: the part of the root mean square of the output's
@@ -160,13 +133,10 @@ struct ReuseConfig {
     const struct {
       const char* name;
       index_t value;
-    } limited[] = {{"sub_vector_length", sub_vector_length},
-                   {"max_product_age", max_product_age},
-                   {"cluster_cache_limit", cluster_cache_limit},
-                   {"refit_interval", refit_interval},
-                   {"group_length", group_length},
-                   {"kept_coordinates", kept_coordinates},
-                   {"meter_interval", meter_interval}};
+    } limited[] = {
+        {"sub_vector_length", sub_vector_length},     {"max_product_age", max_product_age},
+        {"cluster_cache_limit", cluster_cache_limit}, {"refit_interval", refit_interval},
+        {"kept_coordinates", kept_coordinates},       {"meter_interval", meter_interval}};
     for (const auto& field : limited) {
       if (field.value > k_most) {
         return message(field.name, " must be at most ", k_most, ", got ", field.value);
@@ -179,19 +149,6 @@ struct ReuseConfig {
     }
     if (hash_count < 1 || hash_count > 64) {
       return message("hash_count must be between 1 and 64, got ", hash_count);
-    }
-    if (group_length < 0) {
-      return message("group_length must be at least 0 elements, got ", group_length);
-    }
-    if (method == Method::principal && hash_count > 16) {
-      return message("hash_count must be at most 16 with method principal, got ", hash_count);
-    }
-    if (codebooks < 1 || codebooks > 64) {
-      return message("codebooks must be between 1 and 64, got ", codebooks);
-    }
-    if (codebook_size != 16 && codebook_size != 64 && codebook_size != 128 &&
-        codebook_size != 256) {
-      return message("codebook_size must be 16, 64, 128 or 256, got ", codebook_size);
     }
     if (kept_coordinates < 0) {
       return message("kept_coordinates must be at least 0, got ", kept_coordinates);
@@ -215,8 +172,8 @@ struct ReuseConfig {
     return {};
   }
 
-  /// Whether a forward pass under the other setting uses the same clusters: all but the gradients
-  /// and the meter agrees, so that what was learned stays useful.
+  /// Whether a forward pass under the other setting uses the same clusters or subspace: all but the
+  /// gradients and the meter agrees, so that what was learned stays useful.
   [[nodiscard]] bool clusters_as(const ReuseConfig& other) const noexcept {
     return method == other.method && sub_vector_length == other.sub_vector_length &&
            hash_count == other.hash_count && hash_center == other.hash_center &&
@@ -224,10 +181,8 @@ struct ReuseConfig {
            max_product_age == other.max_product_age &&
            cluster_cache_limit == other.cluster_cache_limit &&
            refit_interval == other.refit_interval && neuron_vectors == other.neuron_vectors &&
-           group_length == other.group_length && codebooks == other.codebooks &&
-           codebook_size == other.codebook_size && quantizer == other.quantizer &&
-           table_type == other.table_type && kept_coordinates == other.kept_coordinates &&
-           subspace_error == other.subspace_error && seed == other.seed;
+           kept_coordinates == other.kept_coordinates && subspace_error == other.subspace_error &&
+           seed == other.seed;
   }
 
   /// Whether everything agrees.

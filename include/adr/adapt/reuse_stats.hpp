@@ -1,7 +1,6 @@
 // What the last passes of a reusing product did: plain data that policies, tables and users read.
 #pragma once
 
-#include <algorithm>
 #include <cmath>
 #include <utility>
 #include <vector>
@@ -31,7 +30,7 @@ struct PassWork {
 
 /// Seconds of the passes by the clock of the context; 0 where it has none or nothing ran.
 struct PassSeconds {
-  double forward = 0;  ///< with everything that belongs to it: fits, tables
+  double forward = 0;  ///< with everything that belongs to it: fits, rotated weights
   double weight_gradient = 0;
   double input_gradient = 0;
   /// Counting and listing non-zeros, which may serve both gradients.
@@ -73,16 +72,14 @@ struct ReuseStats {
   /// Of the last pass: clusters / rows per slice; not merged.
   std::vector<double> remaining_ratio_per_slice;
 
-  /// How often clusters were fitted anew in the forward pass.
+  /// How often the subspace was fitted anew in the forward pass.
   int fits = 0;
   /// Forward passes that were computed densely because the input holds a NaN or an infinity, which
-  /// no learned cluster can stand for.
+  /// no subspace can stand for.
   int dense_fallbacks = 0;
   /// Multiply-adds of exact forward passes that were left out because their results are copies of
   /// those of equal inputs.
   double copied_multiply_adds = 0;
-  /// What rounding the tables adds, relative to the part of the output that varies; the largest.
-  double table_rounding_error = 0;
 
   /// What the last backward pass did; where the config says automatic, what was chosen. With groups
   /// or several layers, these three are those of the last one.
@@ -165,7 +162,6 @@ struct ReuseStats {
     fits += other.fits;
     dense_fallbacks += other.dense_fallbacks;
     copied_multiply_adds += other.copied_multiply_adds;
-    table_rounding_error = std::max(table_rounding_error, other.table_rounding_error);
     weight_gradient_form = other.weight_gradient_form;
     input_gradient_form = other.input_gradient_form;
     gradient_density = other.gradient_density;

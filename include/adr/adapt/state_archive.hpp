@@ -95,11 +95,6 @@ class StateArchive {
     choice("weight_gradient", config.weight_gradient, WeightGradient::cheapest_exact);
     (*this)("rounding_step", config.rounding_step);
     choice("neuron_vectors", config.neuron_vectors, NeuronVectorKind::strip);
-    (*this)("group_length", config.group_length);
-    count("codebooks", config.codebooks, 0, 64);
-    count("codebook_size", config.codebook_size, 0, 256);
-    choice("quantizer", config.quantizer, Quantizer::residual);
-    choice("table_type", config.table_type, TableType::uint8);
     (*this)("kept_coordinates", config.kept_coordinates);
     (*this)("subspace_error", config.subspace_error);
     (*this)("seed", config.seed);

@@ -23,7 +23,7 @@
 
 ADR_NAMESPACE_BEGIN
 
-/// Clusters rows by the signatures of a hash: SignHash, PrincipalHash, or what reads like them
+/// Clusters rows by the signatures of a hash: SignHash, or what reads like it
 /// (columns(), slice_count(), first_column(), slice_length(), hash_count(), signatures(); slice 0
 /// is the longest). Holds the maps that it needs from batch to batch, so that it stops allocating
 /// once it has seen the largest batch. Thread-safety: none.

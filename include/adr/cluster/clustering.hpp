@@ -4,7 +4,6 @@
 // each other.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -60,72 +59,6 @@ struct Clustering {
       if (slice.non_finite_cluster >= 0) total += slice.counts[slice.non_finite_cluster];
     }
     return total;
-  }
-};
-
-/// One codebook as it decodes: entry t stands for the elements
-/// [first_element, first_element + length) of what it contributes to a neuron vector.
-struct DecodingBook {
-  index_t first_element = 0;
-  index_t length = 0;
-  index_t stride = 0;
-  AlignedBuffer<float> entries;  ///< [entry_count x stride], the columns from length on are 0
-
-  [[nodiscard]] MatrixView<const float> matrix(index_t entry_count) const noexcept {
-    return {entries.data(), entry_count, length, stride};
-  }
-};
-
-/// Codebooks whose entries add up: vector v is taken for
-///   mean + sum over books b of entry id_b(v) of book b.
-/// With reserves_padding the last entry of every book is no cluster: it stands for padding, whose
-/// vector, mean included, is exactly zero.
-struct Decoder {
-  index_t length = 0;       ///< elements of a neuron vector
-  index_t entry_count = 0;  ///< T, the reserved entry included
-  bool reserves_padding = false;
-  AlignedBuffer<float> mean;  ///< [length]
-  std::vector<DecodingBook> books;
-
-  [[nodiscard]] index_t book_count() const noexcept { return static_cast<index_t>(books.size()); }
-  /// Entries that stand for clusters.
-  [[nodiscard]] index_t cluster_entries() const noexcept {
-    return entry_count - (reserves_padding ? 1 : 0);
-  }
-  [[nodiscard]] std::uint8_t padding_id() const noexcept {
-    return static_cast<std::uint8_t>(entry_count - 1);
-  }
-};
-
-/// The entry of every codebook that every vector of a batch belongs to.
-///
-/// Ids lie in one plane per book. Around each plane there is room to read `margin` ids too many on
-/// either side, so that shifted copies need no bounds.
-struct VectorCodes {
-  index_t vectors = 0;
-  index_t books = 0;
-  index_t margin = 0;
-  index_t stride = 0;
-  AlignedBuffer<std::uint8_t> ids;
-
-  /// Makes room; the ids themselves are uninitialised, margins are 0.
-  void resize(index_t vector_count, index_t book_count, index_t margin_count) {
-    constexpr index_t k_line = k_alignment_bytes;
-    vectors = vector_count;
-    books = book_count;
-    margin = (margin_count + k_line - 1) / k_line * k_line;
-    stride = (vector_count + k_line - 1) / k_line * k_line + 2 * margin;
-    ids.resize(checked_product("ids", books, stride));
-    for (index_t b = 0; b < books; ++b) {
-      std::fill_n(plane(b) - margin, margin, std::uint8_t{0});
-      std::fill_n(plane(b) + vectors, stride - margin - vectors, std::uint8_t{0});
-    }
-  }
-  [[nodiscard]] std::uint8_t* plane(index_t book) noexcept {
-    return ids.data() + book * stride + margin;
-  }
-  [[nodiscard]] const std::uint8_t* plane(index_t book) const noexcept {
-    return ids.data() + book * stride + margin;
   }
 };
 

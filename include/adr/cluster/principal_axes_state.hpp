@@ -18,7 +18,7 @@ ADR_NAMESPACE_BEGIN
 /// core/state_fields.hpp. Errors: those of the archive.
 template <class Archive, class Axes>
 void exchange_axes(Archive& archive, Axes& axes, index_t length) {
-  archive.count("elements of a group", axes.length, length, length);
+  archive.count("elements of a vector", axes.length, length, length);
   archive.count("kept coordinates", axes.kept, 1, length);
   archive.real("left_out", axes.left_out);
   if constexpr (Archive::k_reads) {

@@ -15,7 +15,7 @@
 #include "adr/core/aligned_buffer.hpp"
 #include "adr/core/context.hpp"
 #include "adr/core/types.hpp"
-#include "adr/simd/encode_kernels.hpp"
+#include "adr/simd/projection.hpp"
 #include "adr/simd/transpose.hpp"
 
 ADR_NAMESPACE_BEGIN
@@ -174,7 +174,7 @@ class Subspace {
   }
 
  private:
-  static constexpr index_t k_tile = simd::k_encode_tile;
+  static constexpr index_t k_tile = simd::k_projection_tile;
   static constexpr index_t k_chunk = 64;  // elements of a tile that are loaded at a time
   static constexpr index_t k_task = 512;  // vectors of a task
 

@@ -13,8 +13,6 @@
 
 #if defined(ADR_NO_SIMD)
 #define ADR_ISA scalar
-#elif defined(__AVX512VBMI__) && defined(__AVX512BW__)
-#define ADR_ISA avx512vbmi
 #elif defined(__AVX512BW__)
 #define ADR_ISA avx512bw
 #elif defined(__AVX512F__)

@@ -21,11 +21,10 @@ enum class Stage {
   gradient_sums,     ///< sums of the output gradient per cluster
   weight_gradient,   ///< centroids transposed times sums
   input_gradient,    ///< means times weights transposed, and folding back (col2im)
-  fit,               ///< axes and codebooks from a sample
-  encode,            ///< rotation to principal coordinates, and the nearest entries
-  refine,            ///< error of a sample, and entries moved towards it
-  tables,            ///< products of entries or axes with the weights
-  lookup,            ///< products read from tables in registers
+  fit,               ///< axes from a sample
+  encode,            ///< rotation to principal coordinates
+  measure,           ///< error of a sample
+  rotate_weights,    ///< products of axes with the weights
   subspace_product,  ///< products of principal coordinates with rotated weights
   non_zeros,         ///< counting, rounding and listing an output gradient
   sparse_weight_gradient,
@@ -46,9 +45,8 @@ inline const char* to_string(Stage stage) noexcept {
                                                 "input_gradient",
                                                 "fit",
                                                 "encode",
-                                                "refine",
-                                                "tables",
-                                                "lookup",
+                                                "measure",
+                                                "rotate_weights",
                                                 "subspace_product",
                                                 "non_zeros",
                                                 "sparse_weight_gradient",

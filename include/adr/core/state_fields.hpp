@@ -27,7 +27,6 @@ class StateSaver {
   static constexpr bool k_reads = false;
 
   explicit StateSaver(StateWriter& writer) noexcept : writer_(&writer) {}
-  [[nodiscard]] StateWriter& writer() const noexcept { return *writer_; }
 
   void real(std::string_view what, double value) { writer_->put_f64(what, value); }
   void bits(std::string_view /*what*/, std::uint64_t value) { writer_->put_u64(value); }
@@ -66,7 +65,6 @@ class StateLoader {
   static constexpr bool k_reads = true;
 
   explicit StateLoader(StateReader& reader) noexcept : reader_(&reader) {}
-  [[nodiscard]] StateReader& reader() const noexcept { return *reader_; }
 
   void real(std::string_view what, double& value) { value = reader_->get_f64(what); }
   void bits(std::string_view what, std::uint64_t& value) { value = reader_->get_u64(what); }

@@ -5,7 +5,7 @@
 // kernel offset (i, j), the vector at
 //   y = oy * step_y + i * dilation_y - pad_top,  x = ox * step_x + j * dilation_x - pad_left,
 // or padding (a vector of zeros) where that lies outside the grid. One vector serves every offset
-// and output that meets it, which is why it is clustered once.
+// and output that meets it, which is why it is rotated once.
 //
 // Sources of neuron vectors (unfold/neuron_vectors.hpp, unfold/matrix_vectors.hpp) offer
 //   map(), length()
@@ -23,8 +23,8 @@
 
 ADR_NAMESPACE_BEGIN
 
-/// What one neuron vector is, and which kernel offsets share it (methods principal, codebook and
-/// subspace; the published method always cuts im2col rows).
+/// What one neuron vector is, and which kernel offsets share it (Method::subspace; the published
+/// method always cuts im2col rows).
 enum class NeuronVectorKind {
   automatic,  ///< strip for few channels, pixel otherwise; for plain products: rows
   patch,      ///< a whole im2col row, shared by nobody

@@ -41,7 +41,7 @@ struct GradientCase {
 /// Whether the forms of the wanted gradients, or their values, need the non-zeros counted.
 inline bool depends_on_density(const ReuseConfig& config, bool with_weights,
                                bool with_input) noexcept {
-  const bool learned = config.method != Method::dense && config.method != Method::hyperplane;
+  const bool learned = config.method == Method::subspace;
   const WeightGradient w = config.weight_gradient;
   const InputGradient x = config.input_gradient;
   const bool weights = w == WeightGradient::sparse || w == WeightGradient::sparsified ||
@@ -104,9 +104,8 @@ inline InputGradient choose_input_gradient(const ReuseConfig& config, const Grad
     return sparse ? InputGradient::sparse : InputGradient::exact;
   }
   if (config.method == Method::dense) {
-    const bool needs_clusters = form == InputGradient::automatic ||
-                                form == InputGradient::cluster_mean ||
-                                form == InputGradient::own_clusters;
+    const bool needs_clusters =
+        form == InputGradient::automatic || form == InputGradient::cluster_mean;
     return needs_clusters ? InputGradient::exact : form;
   }
   if (form != InputGradient::automatic) return form;

@@ -30,7 +30,6 @@
 #include "adr/nn/pass_timer.hpp"
 #include "adr/nn/product_shape.hpp"
 #include "adr/nn/product_state.hpp"
-#include "adr/simd/lookup.hpp"
 
 ADR_NAMESPACE_BEGIN
 
@@ -38,7 +37,7 @@ ADR_NAMESPACE_BEGIN
 /// policy (ReuseConfig in, ReuseStats out) and computation meet.
 ///
 /// Operands are those of nn/operands.hpp; shapes are checked by the callers. State: what the last
-/// forward pass left for the backward pass, learned clusters, the cluster cache. Memory is
+/// forward pass left for the backward pass, the subspace, the cluster cache. Memory is
 /// allocated while batches and cluster counts grow, and not in the steady state. Thread-safety:
 /// none; one object per thread of control.
 template <class T>
@@ -56,15 +55,9 @@ class LayerProduct {
   [[nodiscard]] const ReuseConfig& config() const noexcept { return config_; }
   [[nodiscard]] const ReuseStats& stats() const noexcept { return stats_; }
   /// The clusters of the last forward pass, one slice each; without slices for the methods that
-  /// have none of this kind (dense, codebook, subspace).
+  /// have none (dense, subspace).
   [[nodiscard]] const Clustering<T>& clustering() const noexcept {
-    const PrincipalProduct<T>* principal =
-        state_->shared ? state_->shared->principal_product() : nullptr;
-    return principal != nullptr ? principal->clustering() : state_->rows.clustering();
-  }
-  /// The codebooks and their tables; null unless the method is codebook.
-  [[nodiscard]] const CodebookProduct<T>* codebook_product() const noexcept {
-    return state_->shared ? state_->shared->codebook_product() : nullptr;
+    return state_->rows.clustering();
   }
   /// What was learned and counted.
   [[nodiscard]] const ProductState<T>& state() const noexcept { return *state_; }
@@ -77,8 +70,8 @@ class LayerProduct {
   }
 
   /// Changes the setting, for operands of the same columns and outputs. Clusters, cache and
-  /// hyperplanes are made anew, unless it is the same setting, or one of the learned methods or
-  /// dense that differs in gradients and meter alone; on error nothing changes.
+  /// hyperplanes are made anew, unless it is the same setting, or one of method subspace or dense
+  /// that differs in gradients and meter alone; on error nothing changes.
   void set_config(ProductShape shape, const ReuseConfig& config) {
     const std::string problem = config.validate(shape.columns);
     detail::require(problem.empty(), "ReuseConfig: ", problem);
@@ -122,7 +115,7 @@ class LayerProduct {
     shape.vectors = map_.vectors();
     shape.vector_length = shape_.input.length;
     shape.offsets = shape_.input.offsets;
-    shape.entries_at_once = simd::DefaultLookup::k_entries_at_once;
+    shape.convolves_pixels = SharedProduct<T>::convolves(shape_);
     return shape;
   }
 
@@ -141,14 +134,14 @@ class LayerProduct {
   /// Whether `backward` makes d_input zero itself, where it has to be.
   [[nodiscard]] bool clears_input_gradient() const noexcept { return dense_.takes_images(); }
 
-  /// Forgets what earlier batches left behind: the cluster cache, the estimated mean, and learned
-  /// clusters, which the next pass fits anew unless they are frozen.
+  /// Forgets what earlier batches left behind: the cluster cache, the estimated mean, and the
+  /// subspace, which the next pass fits anew unless it is frozen.
   void clear_cache() noexcept { state_->clear(); }
 
   /// Whether there is nothing to learn, or something was learned already.
   [[nodiscard]] bool can_freeze() const noexcept { return state_->can_freeze(); }
-  /// Learned clusters stay as they are until unfreeze, other methods have none, and measurements
-  /// wait until then. Errors: std::invalid_argument when nothing has been learned yet.
+  /// A subspace stays as it is until unfreeze, other methods have none, and measurements wait until
+  /// then. Errors: std::invalid_argument when nothing has been learned yet.
   void freeze() {
     if (state_->shared) state_->shared->freeze();
     measurements_wait_ = true;
@@ -213,8 +206,6 @@ class LayerProduct {
            (config.winograd == config_.winograd || config.method != Method::subspace) &&
            config.time_stages == config_.time_stages &&
            config.check_finite == config_.check_finite &&
-           config.input_gradient != InputGradient::own_clusters &&
-           config_.input_gradient != InputGradient::own_clusters &&
            config.input_gradient != InputGradient::cluster_mean;
   }
 

@@ -42,11 +42,6 @@ void agree_on_clusters(Archive& archive, const ReuseConfig& config, NeuronVector
   archive.agree("cluster_cache_limit", config.cluster_cache_limit);
   archive.agree("refit_interval", config.refit_interval);
   archive.agree("neuron_vectors", name_of(kind, {"automatic", "patch", "pixel", "strip"}));
-  archive.agree("group_length", config.group_length);
-  archive.agree("codebooks", config.codebooks);
-  archive.agree("codebook_size", config.codebook_size);
-  archive.agree("quantizer", name_of(config.quantizer, {"product", "residual"}));
-  archive.agree("table_type", name_of(config.table_type, {"automatic", "int16", "uint8"}));
   archive.agree("kept_coordinates", config.kept_coordinates);
   archive.agree("subspace_error", exact_text(config.subspace_error));
   archive.agree("seed", std::to_string(config.seed));

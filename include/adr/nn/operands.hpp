@@ -28,10 +28,6 @@ struct ConvInput {
   [[nodiscard]] NeuronVectors<T> vectors(NeuronVectorKind kind) const {
     return {geometry, images, group, kind};
   }
-  [[nodiscard]] PixelView<T> pixels() const {
-    const index_t channels = geometry.group_in_channels();
-    return pixel_view(images, group * channels, channels);
-  }
   /// How many parts the input can be cut into: images.
   [[nodiscard]] index_t parts() const noexcept { return images.batch; }
   [[nodiscard]] ConvInput part(const IndexRange& range) const {
@@ -54,10 +50,6 @@ struct ConvOutput {
   [[nodiscard]] PixelView<T> pixels() const {
     return pixel_view(images, group * channels(), channels());
   }
-  /// The pixels as neuron vectors of the convolution that carries gradients back.
-  [[nodiscard]] NeuronVectors<T> flipped_vectors() const {
-    return {flipped_convolution(geometry), images, group, NeuronVectorKind::pixel};
-  }
 };
 
 /// A matrix that a plain product reads or writes.
@@ -69,7 +61,6 @@ struct MatrixOperand {
   [[nodiscard]] MatrixVectors<T> vectors(NeuronVectorKind /*kind*/) const {
     return MatrixVectors<T>(matrix);
   }
-  [[nodiscard]] MatrixVectors<T> flipped_vectors() const { return MatrixVectors<T>(matrix); }
   [[nodiscard]] PixelView<T> pixels() const { return pixel_view(matrix); }
   /// How many parts the input can be cut into: rows.
   [[nodiscard]] index_t parts() const noexcept { return matrix.rows; }

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <optional>
 #include <type_traits>
 
 #include "adr/adapt/reuse_config.hpp"
@@ -20,7 +19,6 @@
 #include "adr/nn/dense_passes.hpp"
 #include "adr/nn/gradient_forms.hpp"
 #include "adr/nn/operands.hpp"
-#include "adr/nn/own_cluster_gradient.hpp"
 #include "adr/nn/pass_timer.hpp"
 #include "adr/nn/product_shape.hpp"
 #include "adr/nn/reuse_product.hpp"
@@ -46,7 +44,7 @@ class ProductGradients {
  public:
   /// Errors: std::invalid_argument when the gradients cannot have the forms that the config asks
   /// for.
-  ProductGradients(const ProductShape& shape, const ReuseConfig& config) : config_(config) {
+  explicit ProductGradients(const ReuseConfig& config) : config_(config) {
     // What workspace_bytes assumes before the first pass.
     GradientCase usual;
     usual.density = 0;
@@ -57,23 +55,15 @@ class ProductGradients {
         config.input_gradient != InputGradient::cluster_mean || config.method == Method::hyperplane,
         "ReuseConfig: input_gradient cluster_mean needs method hyperplane, got ",
         to_string(config.method));
-    if (config.input_gradient != InputGradient::own_clusters) return;
-    detail::require(!shape.flipped.columns.empty(),
-                    "ReuseConfig: input_gradient own_clusters needs a convolution of stride 1 with "
-                    "a padding of at most dilation * (kernel - 1)");
-    own_clusters_.emplace(shape.pixels, shape.flipped, config);
   }
 
-  /// Changes the forms. Requires: neither setting has own clusters.
+  /// Changes the forms.
   void set_config(const ReuseConfig& config) noexcept { config_ = config; }
   void set_costs(const GradientCosts& costs) noexcept { costs_ = costs; }
   [[nodiscard]] const GradientCosts& costs() const noexcept { return costs_; }
 
-  /// Forgets the clusters of earlier output gradients, and starts the sequence of rounding anew.
-  void clear() noexcept {
-    passes_ = 0;
-    if (own_clusters_) own_clusters_->clear();
-  }
+  /// Starts the sequence of rounding anew.
+  void clear() noexcept { passes_ = 0; }
 
   /// See ProductState.
   template <class Archive, class Self>
@@ -83,8 +73,6 @@ class ProductGradients {
     archive.real("cost of clustered weight gradients", self.costs_.cluster_weights);
     archive.real("cost of sparse input gradients", self.costs_.sparse_input);
     archive.real("cost of listing", self.costs_.listing);
-    archive.agree("own_clusters", index_t{self.own_clusters_ ? 1 : 0});
-    if (self.own_clusters_) OwnClusterGradient<T>::exchange(archive, *self.own_clusters_);
   }
 
   /// Bytes of scratch that the last `compute` took, or that one over non-zeros would take.
@@ -92,9 +80,7 @@ class ProductGradients {
   [[nodiscard]] std::size_t workspace_bytes(const ForwardState<T>& forward,
                                             const ReuseProduct<T>& rows, bool in_place,
                                             int thread_count) const {
-    const std::size_t bytes = scratch_bytes(last_, forward, rows, in_place, thread_count);
-    // Those of d_y may have been looked for in vain.
-    return own_clusters_ ? std::max(bytes, own_clusters_->workspace_bytes(thread_count)) : bytes;
+    return scratch_bytes(last_, forward, rows, in_place, thread_count);
   }
 
   /// Computes d_weights (unless empty) and adds to d_input (unless NoOperand), which must be zero
@@ -108,24 +94,12 @@ class ProductGradients {
     const PixelView<const T> pixels = d_output.pixels();
     PassTimer timer(context);
     PassSeconds& seconds = stats.seconds;
-    GradientForms forms =
+    const GradientForms forms =
         choose(forward, pixels, !d_weights.empty(), k_with_input, context, stats, times);
     seconds.gradient_listing += timer.lap();
     if constexpr (k_is_images<InputOperand>) {
       if (forward.dense != nullptr && forms.input != InputGradient::exact) {
         clear(d_input.images, context.threads());
-        seconds.input_gradient += timer.lap();
-      }
-    }
-    if constexpr (k_with_input) {
-      // First, because only there it turns out whether it is possible.
-      if (forms.input == InputGradient::own_clusters) {
-        if (own_clusters_->compute(d_output.flipped_vectors(), weights, d_input.pixels(), context,
-                                   times)) {
-          stats.input_gradient.multiply_adds_done = own_clusters_->multiply_adds();
-        } else {
-          forms.input = InputGradient::exact;
-        }
         seconds.input_gradient += timer.lap();
       }
     }
@@ -335,7 +309,6 @@ class ProductGradients {
   ReuseConfig config_;
   GradientCosts costs_;
   SparseGradients<T> sparse_;
-  std::optional<OwnClusterGradient<T>> own_clusters_;
   std::uint64_t passes_ = 0;
   GradientForms last_;
 };

@@ -9,7 +9,6 @@
 #include "adr/core/types.hpp"
 #include "adr/core/vector_map.hpp"
 #include "adr/unfold/conv_geometry.hpp"
-#include "adr/unfold/flipped_convolution.hpp"
 #include "adr/unfold/matrix_vectors.hpp"
 #include "adr/unfold/neuron_vectors.hpp"
 
@@ -18,9 +17,8 @@ ADR_NAMESPACE_BEGIN
 /// One way of cutting an operand into neuron vectors.
 struct VectorShape {
   NeuronVectorKind kind = NeuronVectorKind::patch;
-  index_t length = 0;   ///< elements of a vector
-  index_t offsets = 1;  ///< kernel offsets that share it
-  bool has_padding = false;
+  index_t length = 0;            ///< elements of a vector
+  index_t offsets = 1;           ///< kernel offsets that share it
   bool pointwise = false;        ///< each output reads one vector, whose element e meets weight e
   std::vector<index_t> columns;  ///< weights that meet element e at offset o: [o * length + e]
 };
@@ -32,8 +30,7 @@ inline VectorShape vector_shape(const ConvGeometry& geometry, NeuronVectorKind w
   shape.length = vector_length(geometry, shape.kind);
   const VectorMap map = vector_map(geometry, shape.kind, 1);
   shape.offsets = map.offsets();
-  shape.has_padding = map.has_padding();
-  shape.pointwise = !shape.has_padding && geometry.columns() == geometry.group_in_channels();
+  shape.pointwise = !map.has_padding() && geometry.columns() == geometry.group_in_channels();
   shape.columns = weight_columns(geometry, shape.kind);
   return shape;
 }
@@ -47,15 +44,11 @@ inline VectorShape vector_shape(index_t columns) {
   return shape;
 }
 
-/// The shapes of a product and of its operands' neuron vectors.
+/// The shapes of a product and of its input's neuron vectors.
 struct ProductShape {
   index_t columns = 0;  ///< K of the unfolded product
   index_t outputs = 0;  ///< M
   VectorShape input;
-  /// For the input gradient from clusters of d_y: the input by pixels, and d_y by pixels; without
-  /// columns where there is no flipped convolution.
-  VectorShape pixels;
-  VectorShape flipped;
   /// The convolution, where one group is all of it.
   std::optional<ConvGeometry> convolution;
   bool is_matrix = false;  ///< a plain product: its input is no image
@@ -73,10 +66,6 @@ inline ProductShape product_shape(const ConvGeometry& geometry, NeuronVectorKind
   shape.outputs = geometry.group_out_channels();
   shape.input = vector_shape(geometry, wanted);
   if (geometry.groups == 1) shape.convolution = geometry;
-  if (has_flipped_convolution(geometry)) {
-    shape.pixels = vector_shape(geometry, NeuronVectorKind::pixel);
-    shape.flipped = vector_shape(flipped_convolution(geometry), NeuronVectorKind::pixel);
-  }
   return shape;
 }
 
@@ -87,8 +76,7 @@ inline ProductShape product_shape(index_t columns, index_t outputs) {
   ProductShape shape;
   shape.columns = columns;
   shape.outputs = outputs;
-  shape.input = shape.pixels = vector_shape(columns);
-  shape.flipped = vector_shape(outputs);
+  shape.input = vector_shape(columns);
   shape.is_matrix = true;
   return shape;
 }

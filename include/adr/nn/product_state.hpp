@@ -20,7 +20,7 @@ ADR_NAMESPACE_BEGIN
 template <class T>
 struct ProductState {
   ReuseProduct<T> rows;  ///< the published method, and the dense product for the others
-  std::optional<SharedProduct<T>> shared;  ///< the methods over shared neuron vectors
+  std::optional<SharedProduct<T>> shared;  ///< the method over shared neuron vectors
   ProductGradients<T> gradients;
   OutputErrorMeter meter;
 
@@ -29,7 +29,7 @@ struct ProductState {
       : rows(shape.columns, shape.outputs, by_rows(config)),
         shared(learns(config) ? std::optional<SharedProduct<T>>(std::in_place, shape, config)
                               : std::nullopt),
-        gradients(shape, config) {
+        gradients(config) {
     rows.set_dense_gemm(gemm);
   }
 
@@ -39,7 +39,7 @@ struct ProductState {
     meter = other.meter;
   }
 
-  /// Forgets what earlier batches left behind; learned clusters are fitted anew in the next pass.
+  /// Forgets what earlier batches left behind; a subspace is fitted anew in the next pass.
   void clear() noexcept {
     rows.clear_cache();
     if (shared) shared->clear();
@@ -64,7 +64,7 @@ struct ProductState {
 
  private:
   static bool learns(const ReuseConfig& config) noexcept {
-    return config.method != Method::dense && config.method != Method::hyperplane;
+    return config.method == Method::subspace;
   }
 
   /// The setting of the product on rows. What the published method does not have, it is never asked
@@ -72,8 +72,7 @@ struct ProductState {
   static ReuseConfig by_rows(ReuseConfig config) noexcept {
     if (learns(config)) config.method = Method::dense;
     const bool exact = config.input_gradient == InputGradient::exact ||
-                       config.input_gradient == InputGradient::cheapest_exact ||
-                       config.input_gradient == InputGradient::own_clusters;
+                       config.input_gradient == InputGradient::cheapest_exact;
     config.input_gradient = exact ? InputGradient::exact : InputGradient::cluster_mean;
     if (config.weight_gradient == WeightGradient::cheapest_exact) {
       config.weight_gradient = WeightGradient::exact;

@@ -1,4 +1,4 @@
-// When learned clusters are fitted anew.
+// When subspaces are fitted anew.
 #pragma once
 
 #include <algorithm>

@@ -70,11 +70,6 @@ class ReuseConv2d final : public AdaptiveLayer {
     return groups_[static_cast<std::size_t>(group)].clustering();
   }
 
-  /// The codebooks, codes and tables of one group; null unless the method is codebook.
-  [[nodiscard]] const CodebookProduct<T>* codebook_product(index_t group = 0) const noexcept {
-    return groups_[static_cast<std::size_t>(group)].codebook_product();
-  }
-
   /// Changes the setting for the passes to come; clusters, cache and hyperplanes are made anew,
   /// unless the settings differ in gradients and meter alone.
   void set_config(const ReuseConfig& config) override {
@@ -117,18 +112,17 @@ class ReuseConv2d final : public AdaptiveLayer {
   void set_dense_convolution(std::shared_ptr<DenseConvolution<T>> convolution) {
     if (geometry_.groups == 1) groups_.front().set_dense_convolution(std::move(convolution));
   }
-  /// Forgets what earlier batches left behind: the cluster cache, the estimated mean, and learned
-  /// clusters, which the next forward pass fits anew unless they are frozen.
+  /// Forgets what earlier batches left behind: the cluster cache, the estimated mean, and the
+  /// subspace, which the next forward pass fits anew unless it is frozen.
   void clear_cache() {
     for (auto& group : groups_) group.clear_cache();
   }
 
   /// Whether there is nothing to learn, or something was learned already.
   [[nodiscard]] bool can_freeze() const noexcept { return groups_.front().can_freeze(); }
-  /// Ends learning: from now on a forward pass assigns and multiplies, with the clusters as they
-  /// are, and tables are made again only when the weights change. For inference. Methods that learn
-  /// nothing (dense, hyperplane) go on as before. Errors: std::invalid_argument when nothing has
-  /// been learned yet.
+  /// Ends learning: from now on a forward pass multiplies in the subspace as it is, and weights are
+  /// rotated again only when they change. For inference. Methods that learn nothing (dense,
+  /// hyperplane) go on as before. Errors: std::invalid_argument when nothing has been learned yet.
   void freeze() {
     // The first group that cannot is asked first, so that none is frozen when one refuses.
     for (auto& group : groups_) {

@@ -45,9 +45,6 @@ class ReuseLinear final : public AdaptiveLayer {
   [[nodiscard]] const ReuseConfig& config() const noexcept override { return product_.config(); }
   [[nodiscard]] const ReuseStats& stats() const noexcept override { return product_.stats(); }
   [[nodiscard]] const Clustering<T>& clustering() const noexcept { return product_.clustering(); }
-  [[nodiscard]] const CodebookProduct<T>* codebook_product() const noexcept {
-    return product_.codebook_product();
-  }
 
   void set_config(const ReuseConfig& config) override {
     product_.set_config(product_shape(in_features(), out_features()), config);

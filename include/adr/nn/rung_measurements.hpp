@@ -25,7 +25,7 @@ struct MeasuredParts {
   IndexRange learned;
   IndexRange judged;
 
-  /// Enough to fit clusters to, and others to look at, where there are any others.
+  /// Enough to fit a subspace to, and others to look at, where there are any others.
   MeasuredParts(index_t parts, index_t vectors, index_t rows) noexcept {
     const auto parts_for = [parts](index_t wanted, index_t of) {
       return of > 0 ? (wanted * parts + of - 1) / of : parts;
@@ -83,10 +83,7 @@ std::vector<RungMeasurement> measure_rungs(const ProductShape& shape,
   for (const ReuseConfig& config : configs) {
     ReuseConfig trial = config;
     trial.meter_interval = 0;
-    const bool fits =
-        config.validate(shape.columns).empty() && config.group_length <= shape.input.length &&
-        (config.input_gradient != InputGradient::own_clusters || !shape.flipped.columns.empty());
-    if (!fits) continue;
+    if (!config.validate(shape.columns).empty()) continue;
     LayerProduct<T> product(shape, trial);
     product.set_dense_gemm(gemm);
     multiply(product, learned, learned_output);

@@ -1,5 +1,5 @@
-// The product of shared neuron vectors with one weight matrix through learned clusters, whichever
-// method made them.
+// The product of shared neuron vectors with one weight matrix in a subspace, whichever algorithm
+// multiplies.
 #pragma once
 
 #include <cstddef>
@@ -14,8 +14,6 @@
 #include "adr/core/types.hpp"
 #include "adr/core/vector_map.hpp"
 #include "adr/gemm/dense_gemm.hpp"
-#include "adr/nn/codebook_product.hpp"
-#include "adr/nn/principal_product.hpp"
 #include "adr/nn/product_shape.hpp"
 #include "adr/nn/subspace_convolution.hpp"
 #include "adr/nn/subspace_product.hpp"
@@ -23,32 +21,29 @@
 
 ADR_NAMESPACE_BEGIN
 
-/// One of the methods over shared neuron vectors (Method::principal, codebook, subspace).
+/// Method::subspace: pixels of a convolution of one group by the exact engine, other neuron vectors
+/// by dense products of unfolded coordinates.
 ///
-/// It remembers the clusters of the last forward pass for the weight gradient. Thread-safety: none.
+/// It remembers the coordinates of the last forward pass, or can compute them anew, for the weight
+/// gradient. Thread-safety: none.
 template <class T>
 class SharedProduct {
-  // The exact engine computes a convolution of coordinates in floats.
-  using Form =
-      std::conditional_t<std::is_same_v<T, float>,
-                         std::variant<CodebookProduct<T>, PrincipalProduct<T>, SubspaceProduct<T>,
-                                      SubspaceConvolution>,
-                         std::variant<CodebookProduct<T>, PrincipalProduct<T>, SubspaceProduct<T>>>;
+  using Form = std::conditional_t<std::is_same_v<T, float>,
+                                  std::variant<SubspaceProduct<T>, SubspaceConvolution>,
+                                  std::variant<SubspaceProduct<T>>>;
 
  public:
-  /// Errors: std::invalid_argument when the config does not fit the neuron vectors.
   SharedProduct(const ProductShape& shape, const ReuseConfig& config)
       : vectors_(shape.input), form_(make(shape, config)) {}
 
-  [[nodiscard]] const VectorShape& vectors() const noexcept { return vectors_; }
-  /// Null for other methods.
-  [[nodiscard]] const CodebookProduct<T>* codebook_product() const noexcept {
-    return std::get_if<CodebookProduct<T>>(&form_);
-  }
-  [[nodiscard]] const PrincipalProduct<T>* principal_product() const noexcept {
-    return std::get_if<PrincipalProduct<T>>(&form_);
+  /// Whether the exact engine computes the product: a convolution of coordinates, in floats.
+  [[nodiscard]] static bool convolves(const ProductShape& shape) noexcept {
+    return std::is_same_v<T, float> && shape.convolution &&
+           shape.input.kind == NeuronVectorKind::pixel;
   }
 
+  [[nodiscard]] const VectorShape& vectors() const noexcept { return vectors_; }
+  /// Null where the other product is used.
   [[nodiscard]] const SubspaceConvolution* subspace_convolution() const noexcept {
     if constexpr (std::is_same_v<T, float>) return std::get_if<SubspaceConvolution>(&form_);
     return nullptr;
@@ -57,8 +52,8 @@ class SharedProduct {
   [[nodiscard]] bool fitted() const noexcept {
     return std::visit([](const auto& form) { return form.fitted(); }, form_);
   }
-  /// No more fitting: clusters stay as they are until unfreeze. Errors: std::invalid_argument when
-  /// nothing was fitted yet.
+  /// No more fitting: the subspace stays as it is until unfreeze. Errors: std::invalid_argument
+  /// when nothing was fitted yet.
   void freeze() {
     std::visit([](auto& form) { form.freeze(); }, form_);
   }
@@ -113,9 +108,9 @@ class SharedProduct {
         form_);
   }
 
-  /// Computes the gradient with respect to the weights from the clusters of the last forward pass,
-  /// which must have had these vectors and returned true. Errors: std::bad_alloc before anything is
-  /// written.
+  /// Computes the gradient with respect to the weights from the coordinates of the last forward
+  /// pass, which must have had these vectors and returned true. Errors: std::bad_alloc before
+  /// anything is written.
   template <class Vectors>
   void weight_gradient(const Vectors& vectors, const PixelView<const T>& d_output,
                        const GemmResult<T>& d_weights, const DenseGemm<T>& gemm, Context& context,
@@ -156,24 +151,12 @@ class SharedProduct {
   static constexpr bool k_is_of_images = std::is_same_v<Vectors, NeuronVectors<const float>>;
 
   static Form make(const ProductShape& shape, const ReuseConfig& config) {
-    const VectorShape& vectors = shape.input;
-    const index_t outputs = shape.outputs;
-    detail::require(config.group_length <= vectors.length,
-                    "ReuseConfig: group_length must be at most the length of a neuron vector (",
-                    vectors.length, "), got ", config.group_length);
-    switch (config.method) {
-      case Method::principal:
-        return Form(std::in_place_type<PrincipalProduct<T>>, vectors, outputs, config);
-      case Method::subspace:
-        if constexpr (std::is_same_v<T, float>) {
-          if (shape.convolution && vectors.kind == NeuronVectorKind::pixel) {
-            return Form(std::in_place_type<SubspaceConvolution>, *shape.convolution, config);
-          }
-        }
-        return Form(std::in_place_type<SubspaceProduct<T>>, vectors, outputs, config);
-      default:
-        return Form(std::in_place_type<CodebookProduct<T>>, vectors, outputs, config);
+    if constexpr (std::is_same_v<T, float>) {
+      if (convolves(shape)) {
+        return Form(std::in_place_type<SubspaceConvolution>, *shape.convolution, config);
+      }
     }
+    return Form(std::in_place_type<SubspaceProduct<T>>, shape.input, shape.outputs, config);
   }
 
   VectorShape vectors_;

@@ -52,7 +52,7 @@ class SubspaceConvolution {
         weights_(geometry.out_channels, geometry.kernel_height * geometry.kernel_width,
                  geometry.layout) {}
 
-  /// See CodebookProduct, here and below.
+  /// See SubspaceProduct, here and below.
   void freeze() {
     detail::require(subspace_.fitted(),
                     "freeze: no subspace has been fitted yet; run a forward pass first");
@@ -99,7 +99,7 @@ class SubspaceConvolution {
     }
     clock.finish(Stage::fit);
     SampledEnergy energy = measure(vectors);
-    clock.finish(Stage::refine);
+    clock.finish(Stage::measure);
     if (!energy.is_finite()) return false;
     if (!frozen_ && refit_.has_drifted(energy.relative_error(), subspace_.fit_error())) {
       if (!fit(vectors, weights, columns, context)) return false;
@@ -110,7 +110,7 @@ class SubspaceConvolution {
     if (reduced_version_ != subspace_.version()) {
       weights_.compute(metric_.packed(), subspace_.axes(), context);
       keep_weights(context);
-      clock.finish(Stage::tables);
+      clock.finish(Stage::rotate_weights);
     }
     if (!convolve(x, bias, output, context, clock)) return false;
     note(vectors.map(), energy, stats);

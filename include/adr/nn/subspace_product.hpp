@@ -1,5 +1,5 @@
-// Products in the leading principal coordinates of neuron vectors: the rung between look-ups and
-// the exact product.
+// Products in the leading principal coordinates of neuron vectors: what is not the pixels of a
+// convolution of one group in floats.
 #pragma once
 
 #include <algorithm>
@@ -38,7 +38,7 @@ class SubspaceProduct {
                    {std::min(config.kept_coordinates, vectors.length), config.subspace_error},
                    config.seed}) {}
 
-  /// See CodebookProduct, here and below.
+  /// No more fitting: the subspace stays as it is. Requires: a fitted subspace.
   void freeze() {
     detail::require(subspace_.fitted(),
                     "freeze: no subspace has been fitted yet; run a forward pass first");
@@ -47,8 +47,11 @@ class SubspaceProduct {
   void unfreeze() noexcept { frozen_ = false; }
   [[nodiscard]] bool frozen() const noexcept { return frozen_; }
   [[nodiscard]] bool fitted() const noexcept { return subspace_.fitted(); }
+  /// The next forward pass fits anew, unless frozen.
   void clear() noexcept { refit_.demand(); }
+  /// How often the last pass fitted, whatever it returned.
   [[nodiscard]] int fits_of_pass() const noexcept { return refit_.fits_of_pass(); }
+  /// Writes what passes to come depend on, or reads it; see ProductState.
   template <class Archive, class Self>
   static void exchange(Archive& archive, Self& self) {
     Subspace::exchange(archive, self.subspace_);
@@ -84,7 +87,7 @@ class SubspaceProduct {
     if (rotated_version_ != subspace_.version()) {
       rotate_weights(subspace_.basis(), metric_.packed(), float_gemm(gemm), context, rotated_);
       rotated_version_ = subspace_.version();
-      clock.finish(Stage::tables);
+      clock.finish(Stage::rotate_weights);
     }
     context.workspace().reserve(forward_workspace_bytes(vectors.map(), context.threads()));
     subspace_forward(coordinates_, vectors.map(), rotated_, bias, output, float_gemm(gemm),
@@ -142,7 +145,7 @@ class SubspaceProduct {
     energy = subspace_.measure(vectors);
     if (!energy.is_finite()) return false;
     refit_.note_error(energy.relative_error(), subspace_.fit_error());
-    clock.finish(Stage::refine);
+    clock.finish(Stage::measure);
     return true;
   }
 

@@ -1,5 +1,5 @@
-// Weights as learned clusters want them: packed offset by offset, and the metric in which errors of
-// neuron vectors count by what they do to the output.
+// Weights as subspaces want them: packed offset by offset, and the metric in which errors of neuron
+// vectors count by what they do to the output.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,7 @@
 #include "adr/core/context.hpp"
 #include "adr/core/types.hpp"
 #include "adr/gemm/dense_gemm.hpp"
-#include "adr/gemm/product_tables.hpp"
+#include "adr/gemm/packed_weights.hpp"
 #include "adr/simd/kernels.hpp"
 
 ADR_NAMESPACE_BEGIN
@@ -33,13 +33,6 @@ class WeightMetric {
     pack(weights, columns, context);
     weights_gram(packed_, length, DenseGemm<float>(), gram_);
     length_ = length;
-  }
-
-  /// Writes or reads which weights were packed last, by which they are known again; see
-  /// core/state_fields.hpp.
-  template <class Archive, class Self>
-  static void exchange(Archive& archive, Self& self) {
-    archive.bits("fingerprint of the weights", self.version_);
   }
 
   [[nodiscard]] const AlignedBuffer<float>& packed() const noexcept { return packed_; }

@@ -182,8 +182,8 @@ void gather_add(const T* const* tables, const std::int32_t* const* ids, index_t 
 
 /// Adds rows into the table rows that a list of ids names: for i < rows.rows,
 /// table[ids[i], :] += rows[i, :]. Additions happen in the order of i.
-template <class T, class B = Batch<T>, class Id>
-void keyed_add(const MatrixView<const T>& rows, const Id* ids, T* table,
+template <class T, class B = Batch<T>>
+void keyed_add(const MatrixView<const T>& rows, const std::int32_t* ids, T* table,
                index_t table_stride) noexcept {
   for (index_t i = 0; i < rows.rows; ++i) {
     add<T, B>(rows.row(i), table + ids[i] * table_stride, rows.cols);

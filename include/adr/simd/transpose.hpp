@@ -9,7 +9,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <cstdint>
 #include <type_traits>
 #include <utility>
 
@@ -30,7 +29,6 @@ namespace simd {
 /// The form of a transpose without registers: tiles of one number.
 struct PlainLanes {
   static constexpr index_t size = 1;
-  static constexpr bool streams = false;
 };
 
 #if defined(ADR_NO_SIMD) || !(defined(__SSE2__) || defined(__ARM_NEON))
@@ -44,7 +42,6 @@ using FloatLanes = PlainLanes;
 struct FloatLanes {
   static constexpr index_t size = 16;
   static constexpr bool has_parts = true;  ///< whether the first `count` lanes can go alone
-  static constexpr bool streams = true;    ///< whether a register is a cache line
   __m512 value;
 
   static FloatLanes load(const float* from) noexcept { return {_mm512_loadu_ps(from)}; }
@@ -53,8 +50,6 @@ struct FloatLanes {
   }
   static FloatLanes zero() noexcept { return {_mm512_setzero_ps()}; }
   void store(float* to) const noexcept { _mm512_storeu_ps(to, value); }
-  /// Stores a whole cache line past the caches. Requires: `to` begins one.
-  void stream(float* to) const noexcept { _mm512_stream_ps(to, value); }
   void store_part(float* to, index_t count) const noexcept {
     _mm512_mask_storeu_ps(to, part(count), value);
   }
@@ -82,7 +77,6 @@ struct FloatLanes {
 struct FloatLanes {
   static constexpr index_t size = 8;
   static constexpr bool has_parts = false;  ///< whether the first `count` lanes can go alone
-  static constexpr bool streams = false;    ///< whether a register is a cache line
   __m256 value;
 
   static FloatLanes load(const float* from) noexcept { return {_mm256_loadu_ps(from)}; }
@@ -105,7 +99,6 @@ struct FloatLanes {
 struct FloatLanes {
   static constexpr index_t size = 4;
   static constexpr bool has_parts = false;  ///< whether the first `count` lanes can go alone
-  static constexpr bool streams = false;    ///< whether a register is a cache line
   __m128 value;
 
   static FloatLanes load(const float* from) noexcept { return {_mm_loadu_ps(from)}; }
@@ -126,7 +119,6 @@ struct FloatLanes {
 struct FloatLanes {
   static constexpr index_t size = 4;
   static constexpr bool has_parts = false;  ///< whether the first `count` lanes can go alone
-  static constexpr bool streams = false;    ///< whether a register is a cache line
   float32x4_t value;
 
   static FloatLanes load(const float* from) noexcept { return {vld1q_f32(from)}; }
@@ -146,7 +138,7 @@ struct FloatLanes {
 namespace detail {
 
 /// What becomes of the elements of a transpose.
-enum class TransposeTo { replace, add, stream };
+enum class TransposeTo { replace, add };
 
 template <TransposeTo To, class T, class U>
 void transpose_plain(const T* from, index_t from_stride, index_t rows, index_t cols, U* to,
@@ -199,11 +191,7 @@ void transpose_tile(const float* from, index_t from_stride, index_t rows, index_
     float* place = to + j * to_stride;
     if constexpr (Whole) {
       if constexpr (To == TransposeTo::add) value = value + L::load(place);
-      if constexpr (To == TransposeTo::stream) {
-        value.stream(place);
-      } else {
-        value.store(place);
-      }
+      value.store(place);
     } else if (j < cols) {
       if constexpr (To == TransposeTo::add) value = value + L::load_part(place, rows);
       value.store_part(place, rows);
@@ -252,22 +240,6 @@ void transpose(const T* from, index_t from_stride, index_t rows, index_t cols, U
                index_t to_stride) noexcept {
   detail::transpose_in_tiles<detail::TransposeTo::replace, L>(from, from_stride, rows, cols, to,
                                                               to_stride);
-}
-
-/// The same for results that are not read soon: whole cache lines go past the caches, where
-/// registers and the rows of `to` allow it, and then other threads see them after finish_streaming.
-template <class T, class U, class L = FloatLanes>
-void transpose_streaming(const T* from, index_t from_stride, index_t rows, index_t cols, U* to,
-                         index_t to_stride) noexcept {
-  if constexpr (L::streams && std::is_same_v<U, float>) {
-    constexpr index_t k_line_bytes = L::size * static_cast<index_t>(sizeof(float));
-    if (reinterpret_cast<std::uintptr_t>(to) % k_line_bytes == 0 && to_stride % L::size == 0) {
-      detail::transpose_in_tiles<detail::TransposeTo::stream, L>(from, from_stride, rows, cols, to,
-                                                                 to_stride);
-      return;
-    }
-  }
-  transpose<T, U, L>(from, from_stride, rows, cols, to, to_stride);
 }
 
 /// Adds the transpose: to[j * to_stride + i] += from[i * from_stride + j]. Otherwise as transpose.

@@ -1,5 +1,5 @@
 // im2col on its side: copies a block of the unfolded matrix with one row per column of the matrix,
-// in single precision. This is the order in which clustering reads.
+// in single precision. This is the order in which rotations read.
 #pragma once
 
 #include <type_traits>

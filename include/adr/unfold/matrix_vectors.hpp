@@ -66,13 +66,6 @@ class MatrixVectors {
   /// Whether adds to different elements of the vectors touch different memory.
   [[nodiscard]] static bool adds_are_independent() noexcept { return true; }
 
-  // Neuron vectors as the rows of a matrix (core/matrix_rows.hpp), for what clusters rows.
-  [[nodiscard]] index_t rows() const noexcept { return matrix_.rows; }
-  [[nodiscard]] index_t cols() const noexcept { return matrix_.cols; }
-  void load(index_t first_row, index_t first_col, const MatrixView<Element>& block) const noexcept {
-    load_rows(first_row, first_col, block);
-  }
-
  private:
   MatrixView<T> matrix_;
   VectorMap map_;

@@ -22,7 +22,7 @@
 ADR_NAMESPACE_BEGIN
 
 /// The kind that `automatic` stands for: strips where the pixels of a group have too few channels
-/// to be worth a cluster, pixels otherwise. Other kinds stand for themselves.
+/// to be worth a rotation, pixels otherwise. Other kinds stand for themselves.
 inline NeuronVectorKind resolve(NeuronVectorKind kind, const ConvGeometry& geometry) noexcept {
   constexpr index_t k_few_channels = 8;
   if (kind != NeuronVectorKind::automatic) return kind;
@@ -149,13 +149,6 @@ class NeuronVectors {
   /// Whether adds to different vectors, or to different elements, touch different memory.
   [[nodiscard]] bool adds_are_independent() const noexcept {
     return geometry_.columns() == geometry_.group_in_channels();
-  }
-
-  // Neuron vectors as the rows of a matrix (core/matrix_rows.hpp), for what clusters rows.
-  [[nodiscard]] index_t rows() const noexcept { return map_.vectors(); }
-  [[nodiscard]] index_t cols() const noexcept { return length(); }
-  void load(index_t first_row, index_t first_col, const MatrixView<Element>& block) const noexcept {
-    load_rows(first_row, first_col, block);
   }
 
  private:

@@ -102,8 +102,6 @@ struct Layer {
 ReuseConfig with(Method method) {
   ReuseConfig config;
   config.method = method;
-  config.codebook_size = 16;
-  config.codebooks = 2;
   config.kept_coordinates = method == Method::subspace ? 4 : 0;
   return config;
 }
@@ -122,7 +120,7 @@ double output_error(const std::vector<float>& a, const std::vector<float>& b, fl
 }  // namespace
 
 TEST_CASE("Measurements of a frozen layer wait: test images are no part of a training") {
-  const Method method = GENERATE(Method::dense, Method::codebook);
+  const Method method = GENERATE(Method::dense, Method::subspace);
   Layer layer(with(method));
   layer.forward();
   layer.conv.freeze();
@@ -135,7 +133,7 @@ TEST_CASE("Measurements of a frozen layer wait: test images are no part of a tra
 }
 
 TEST_CASE("The meter finds the true error of the output") {
-  const auto method = GENERATE(Method::codebook, Method::subspace, Method::principal);
+  const auto method = GENERATE(Method::hyperplane, Method::subspace);
   const auto layout = GENERATE(Layout::nchw, Layout::nhwc);
   Layer exact(with(Method::dense), layout);
   exact.patterned_input(0.3);
@@ -161,7 +159,7 @@ TEST_CASE("The meter finds the true error of the output") {
 
 TEST_CASE("The meter looks as often as it is told, and changes no bit") {
   const int interval = GENERATE(0, 1, 3);
-  ReuseConfig config = with(Method::codebook);
+  ReuseConfig config = with(Method::subspace);
   Layer plain(config);
   config.meter_interval = interval;
   Layer metered(config);
@@ -177,8 +175,7 @@ TEST_CASE("Measurements judge settings by images that they did not learn from") 
   Layer layer(with(Method::dense));
   layer.forward();
   const std::vector<float> before = layer.y;
-  const std::vector<ReuseConfig> settings = {with(Method::codebook), with(Method::subspace),
-                                             with(Method::hyperplane)};
+  const std::vector<ReuseConfig> settings = {with(Method::subspace), with(Method::hyperplane)};
   layer.conv.request_measurements(settings);
   CHECK(layer.conv.measurements().empty());
   layer.forward();
@@ -214,16 +211,28 @@ TEST_CASE("Measurements leave out what does not fit the layer") {
   Layer layer(with(Method::dense));
   ReuseConfig wide = with(Method::hyperplane);
   wide.sub_vector_length = layer.geometry.columns() + 1;
-  ReuseConfig grouped = with(Method::codebook);
-  grouped.group_length = 17;
-  layer.conv.request_measurements({wide, grouped, with(Method::codebook)});
+  layer.conv.request_measurements({wide, with(Method::subspace)});
   layer.forward();
   REQUIRE(layer.conv.measurements().size() == 1);
-  CHECK(layer.conv.measurements()[0].config.method == Method::codebook);
+  CHECK(layer.conv.measurements()[0].config.method == Method::subspace);
+}
+
+TEST_CASE("Layers say whether their coordinates are images for the exact engine") {
+  const ConvGeometry g = Layer(with(Method::dense)).geometry;
+  ReuseConfig config = with(Method::subspace);
+  CHECK(ReuseConv2d<float>(g, config).layer_shape().convolves_pixels);
+  CHECK(ReuseConv2d<float>(g, with(Method::dense)).layer_shape().convolves_pixels);
+  CHECK_FALSE(ReuseConv2d<double>(g, config).layer_shape().convolves_pixels);
+  config.neuron_vectors = NeuronVectorKind::patch;
+  CHECK_FALSE(ReuseConv2d<float>(g, config).layer_shape().convolves_pixels);
+  ConvGeometry grouped = g;
+  grouped.groups = 2;
+  CHECK_FALSE(ReuseConv2d<float>(grouped, with(Method::subspace)).layer_shape().convolves_pixels);
+  CHECK_FALSE(ReuseLinear<float>(8, 4, with(Method::subspace)).layer_shape().convolves_pixels);
 }
 
 TEST_CASE("Passes are timed by the clock of the context") {
-  Layer layer(with(Method::codebook));
+  Layer layer(with(Method::subspace));
   double now = 0;
   layer.context.set_clock([&now] { return now += 1.0; });
   layer.forward();
@@ -239,7 +248,7 @@ TEST_CASE("Passes are timed by the clock of the context") {
 }
 
 TEST_CASE("Other gradients leave the clusters as they are") {
-  ReuseConfig config = with(Method::codebook);
+  ReuseConfig config = with(Method::subspace);
   Layer layer(config);
   layer.forward();
   REQUIRE(layer.conv.stats().fits == 1);
@@ -252,14 +261,14 @@ TEST_CASE("Other gradients leave the clusters as they are") {
   CHECK(layer.conv.stats().fits == 0);
   layer.backward();
   CHECK(layer.conv.stats().input_gradient_form == InputGradient::sparsified);
-  config.codebooks = 3;
+  config.kept_coordinates = 3;
   layer.conv.set_config(config);
   layer.forward();
   CHECK(layer.conv.stats().fits == 1);
 }
 
 TEST_CASE("The cheapest exact gradients are exact, over non-zeros where there are few") {
-  const auto method = GENERATE(Method::dense, Method::codebook);
+  const auto method = GENERATE(Method::dense, Method::subspace);
   const double density = GENERATE(0.02, 1.0);
   ReuseConfig config = with(method);
   config.weight_gradient = WeightGradient::exact;

@@ -19,12 +19,6 @@ using namespace adr;
 using adr_test::convolution_shape;
 using Catch::Matchers::WithinRel;
 
-ReuseConfig codebooks(int count) {
-  ReuseConfig config;
-  config.method = Method::codebook;
-  config.codebooks = count;
-  return config;
-}
 ReuseConfig subspace(index_t kept) {
   ReuseConfig config;
   config.method = Method::subspace;
@@ -37,7 +31,7 @@ ReuseConfig dense() {
   return config;
 }
 ReuseConfig with_gradients(WeightGradient weights, InputGradient input) {
-  ReuseConfig config = codebooks(4);
+  ReuseConfig config = subspace(16);
   config.weight_gradient = weights;
   config.input_gradient = input;
   return config;
@@ -50,6 +44,7 @@ LayerShape first_convolution() {
   shape.columns = 75;
   shape.vector_length = 15;
   shape.offsets = 5;
+  shape.convolves_pixels = false;
   return shape;
 }
 LayerShape plain_product(index_t rows, index_t columns, index_t outputs) {
@@ -72,24 +67,6 @@ double forward_cost(const LayerShape& shape, const ReuseConfig& config) {
 
 }  // namespace
 
-TEST_CASE("Entries that are looked up in several steps cost as many") {
-  LayerShape shape;
-  shape.rows = shape.vectors = 32768;
-  shape.vector_length = shape.outputs = 64;
-  shape.offsets = shape.kernel_plane = 25;
-  shape.columns = 1600;
-  ReuseConfig config;
-  config.method = Method::codebook;
-  config.codebook_size = 64;
-  const double at_once = forward_cost(shape, config);
-  shape.entries_at_once = 16;
-  const double in_four = forward_cost(shape, config);
-  CHECK(in_four > 1.5 * at_once);
-  CHECK(in_four < 4 * at_once);
-  config.codebook_size = 16;
-  CHECK(forward_cost(shape, config) < at_once);
-}
-
 TEST_CASE("The dense setting costs 1") {
   for (const LayerShape& shape :
        {convolution_shape(), first_convolution(), plain_product(1, 1, 1), plain_product(0, 8, 8)}) {
@@ -106,13 +83,12 @@ TEST_CASE("Predicted forward costs are near the documented ones") {
     ReuseConfig config;
     double speedup;
   };
-  const LayerShape conv1 = first_convolution();
+  // Subspaces of pixels on the exact engine: decision 0014, both snapshots taken together.
   const LayerShape conv2 = convolution_shape();
-  const std::vector<Documented> all = {
-      {conv2, codebooks(2), 10.3}, {conv2, codebooks(3), 8.7},  {conv2, codebooks(4), 7.6},
-      {conv2, codebooks(5), 6.5},  {conv2, codebooks(6), 5.6},  {conv2, codebooks(8), 4.6},
-      {conv2, subspace(16), 2.0},  {conv2, ReuseConfig(), 0.7}, {conv1, codebooks(3), 1.23},
-      {conv1, codebooks(4), 1.06}, {conv1, codebooks(6), 0.83}};
+  const std::vector<Documented> all = {{conv2, subspace(8), 3.0},   {conv2, subspace(16), 2.5},
+                                       {conv2, subspace(24), 1.85}, {conv2, subspace(32), 1.7},
+                                       {conv2, subspace(40), 1.6},  {conv2, subspace(48), 1.3},
+                                       {conv2, ReuseConfig(), 0.7}};
   for (const Documented& d : all) {
     CAPTURE(label(d.config), d.shape.columns);
     CHECK_THAT(forward_cost(d.shape, d.config) * d.speedup, WithinRel(1.0, 0.3));
@@ -125,29 +101,19 @@ TEST_CASE("Predicted forward costs of other layers are within a factor of two") 
     ReuseConfig config;
     double cost;
   };
-  ReuseConfig grouped = codebooks(4);
-  grouped.group_length = 128;
   LayerShape pointwise = plain_product(12544, 256, 256);
   LayerShape narrow = convolution_shape();
   narrow.columns = 72;
   narrow.vector_length = narrow.outputs = 8;
   narrow.offsets = narrow.kernel_plane = 9;
   narrow.kernel_width = 3;
+  narrow.convolves_pixels = false;
   ReuseConfig hyperplanes;
   hyperplanes.sub_vector_length = 32;
   hyperplanes.hash_count = 8;
   // One core with AVX-512, over the faster one of oneDNN (convolutions) and OpenBLAS.
-  const std::vector<Measured> all = {{plain_product(128, 4096, 384), grouped, 4.6},
-                                     {plain_product(4096, 256, 256), codebooks(4), 0.36},
-                                     {plain_product(4096, 64, 1), codebooks(4), 6.3},
-                                     {plain_product(128, 384, 10), grouped, 8.1},
-                                     {pointwise, codebooks(8), 0.60},
-                                     {pointwise, subspace(64), 0.80},
-                                     {pointwise, hyperplanes, 0.37},
-                                     {plain_product(32768, 64, 64), codebooks(4), 1.5},
-                                     {plain_product(32768, 8, 8), codebooks(2), 7.3},
-                                     {narrow, codebooks(4), 1.5},
-                                     {narrow, subspace(4), 2.1}};
+  const std::vector<Measured> all = {
+      {pointwise, subspace(64), 0.80}, {pointwise, hyperplanes, 0.37}, {narrow, subspace(4), 2.1}};
   for (const Measured& m : all) {
     CAPTURE(label(m.config), m.shape.rows, m.shape.columns, m.shape.outputs);
     const double ratio = forward_cost(m.shape, m.config) / m.cost;
@@ -157,11 +123,19 @@ TEST_CASE("Predicted forward costs of other layers are within a factor of two") 
 }
 
 TEST_CASE("Layers without room are predicted to gain nothing") {
-  const std::vector<LayerShape> shapes = {plain_product(4096, 256, 1),  plain_product(4096, 64, 1),
-                                          plain_product(4096, 4096, 1), plain_product(32768, 8, 8),
-                                          plain_product(32768, 16, 16), plain_product(128, 384, 10),
-                                          plain_product(64, 8, 4),      plain_product(1, 1, 1),
-                                          plain_product(1, 4096, 4096), plain_product(0, 64, 64)};
+  LayerShape empty = convolution_shape();
+  empty.rows = empty.vectors = 0;
+  const std::vector<LayerShape> shapes = {empty,
+                                          plain_product(4096, 256, 1),
+                                          plain_product(4096, 64, 1),
+                                          plain_product(4096, 4096, 1),
+                                          plain_product(32768, 8, 8),
+                                          plain_product(32768, 16, 16),
+                                          plain_product(128, 384, 10),
+                                          plain_product(64, 8, 4),
+                                          plain_product(1, 1, 1),
+                                          plain_product(1, 4096, 4096),
+                                          plain_product(0, 64, 64)};
   for (const LayerShape& shape : shapes) {
     for (const ReuseConfig& config : all_candidates(shape)) {
       CAPTURE(shape.rows, shape.columns, shape.outputs, label(config));
@@ -173,12 +147,9 @@ TEST_CASE("Layers without room are predicted to gain nothing") {
 TEST_CASE("Finer settings are predicted to cost more") {
   for (const LayerShape& shape : {convolution_shape(), first_convolution(),
                                   plain_product(4096, 256, 256), plain_product(128, 4096, 384)}) {
-    Method method = Method::dense;
     double last = 0;
     for (const ReuseConfig& config : shared_candidates(shape, ReuseConfig())) {
       CAPTURE(shape.columns, label(config));
-      if (config.method != method) last = 0;
-      method = config.method;
       CHECK(forward_cost(shape, config) > last);
       last = forward_cost(shape, config);
     }
@@ -189,31 +160,25 @@ TEST_CASE("Finer settings are predicted to cost more") {
 }
 
 TEST_CASE("What makes a setting dearer is predicted to") {
-  const LayerShape shape = convolution_shape();
-  const double usual = forward_cost(shape, codebooks(4));
-  ReuseConfig config = codebooks(4);
-  SECTION("larger codebooks") { config.codebook_size = 256; }
-  SECTION("codebooks that encode what others left") { config.quantizer = Quantizer::residual; }
-  SECTION("more coordinates") { config.kept_coordinates = 48; }
+  LayerShape shape = convolution_shape();
+  shape.convolves_pixels = GENERATE(true, false);
+  const double usual = forward_cost(shape, subspace(16));
+  ReuseConfig config = subspace(16);
+  SECTION("more coordinates") { config.kept_coordinates = 32; }
   SECTION("a fit in every other pass") { config.refit_interval = 2; }
-  SECTION("more groups") { config.group_length = 8; }
+  SECTION("as many coordinates as an error asks for, which is not known") {
+    config.kept_coordinates = 0;
+  }
   CHECK(forward_cost(shape, config) > 1.2 * usual);
 }
 
-TEST_CASE("What codebooks keep by themselves costs as much as when it is asked for") {
-  const LayerShape shape = convolution_shape();
-  ReuseConfig few = codebooks(2);
-  few.kept_coordinates = 8;
-  CHECK(forward_cost(shape, few) == forward_cost(shape, codebooks(2)));
-  ReuseConfig more = codebooks(6);
-  more.kept_coordinates = 18;
-  CHECK(forward_cost(shape, more) == forward_cost(shape, codebooks(6)));
-  // No more than there are, and no fewer than a codebook needs.
-  ReuseConfig all = codebooks(6);
-  all.kept_coordinates = 64;
-  ReuseConfig too_many = all;
-  too_many.kept_coordinates = 1000;
-  CHECK(forward_cost(shape, too_many) == forward_cost(shape, all));
+TEST_CASE("All coordinates of pixels are predicted to cost the dense pass and the way to them") {
+  LayerShape shape = convolution_shape();
+  const double cost = forward_cost(shape, subspace(64));
+  CHECK(cost > 1);
+  CHECK(cost < 1.3);
+  // No more than there are.
+  CHECK(forward_cost(shape, subspace(1000)) == cost);
 }
 
 TEST_CASE("Gradients over non-zeros cost what their density says") {
@@ -263,21 +228,20 @@ TEST_CASE("Exact gradients cost as much as dense ones") {
 TEST_CASE(
     "Predictions of forward passes are corrected by the median of what was timed, by method") {
   CostModel model;
-  CHECK(model.factor(Method::codebook) == 1);
-  model.note(Method::codebook, 0.1, 0.2);
-  CHECK(model.factor(Method::codebook) == 2);
-  model.note(Method::codebook, 0.25, 0.75);
-  model.note(Method::codebook, 0.25, 2.5);
-  CHECK(model.factor(Method::codebook) == 3);
+  CHECK(model.factor(Method::hyperplane) == 1);
+  model.note(Method::hyperplane, 0.1, 0.2);
+  CHECK(model.factor(Method::hyperplane) == 2);
+  model.note(Method::hyperplane, 0.25, 0.75);
+  model.note(Method::hyperplane, 0.25, 2.5);
+  CHECK(model.factor(Method::hyperplane) == 3);
   model.note(Method::subspace, 0.5, 4);
   CHECK(model.factor(Method::subspace) == 8);
-  CHECK(model.factor(Method::codebook) == 3);
-  for (const Method method : {Method::dense, Method::hyperplane, Method::principal}) {
-    CHECK(model.factor(method) == 1);
-  }
+  CHECK(model.factor(Method::hyperplane) == 3);
+  CHECK(model.factor(Method::dense) == 1);
 
   const LayerShape shape = convolution_shape();
   ReuseConfig config = with_gradients(WeightGradient::sparse, InputGradient::sparse);
+  config.method = Method::hyperplane;
   CHECK(model.predict_forward(shape, config) == 3 * predicted_costs(shape, config, 0.1).forward);
   config.method = Method::subspace;
   config.kept_coordinates = 16;
@@ -286,34 +250,34 @@ TEST_CASE(
 
 TEST_CASE("A correction forgets: the median is of the last nine") {
   CostModel model;
-  for (int i = 0; i < 9; ++i) model.note(Method::codebook, 1, 4);
-  for (int i = 0; i < 4; ++i) model.note(Method::codebook, 1, 2);
-  CHECK(model.factor(Method::codebook) == 4);
-  model.note(Method::codebook, 1, 2);
-  CHECK(model.factor(Method::codebook) == 2);
+  for (int i = 0; i < 9; ++i) model.note(Method::hyperplane, 1, 4);
+  for (int i = 0; i < 4; ++i) model.note(Method::hyperplane, 1, 2);
+  CHECK(model.factor(Method::hyperplane) == 4);
+  model.note(Method::hyperplane, 1, 2);
+  CHECK(model.factor(Method::hyperplane) == 2);
 }
 
 TEST_CASE("Corrections stay between 1/16 and 16, and what is no timing is left out") {
   CostModel model;
-  model.note(Method::codebook, 1e-6, 1);
-  CHECK(model.factor(Method::codebook) == 16);
+  model.note(Method::hyperplane, 1e-6, 1);
+  CHECK(model.factor(Method::hyperplane) == 16);
   model.note(Method::subspace, 1, 1e-6);
   CHECK(model.factor(Method::subspace) == 1 / 16.0);
   const double nan = std::numeric_limits<double>::quiet_NaN();
-  model.note(Method::hyperplane, 0, 1);
-  model.note(Method::hyperplane, -1, 1);
-  model.note(Method::hyperplane, 1, 0);
-  model.note(Method::hyperplane, 1, -1);
-  model.note(Method::hyperplane, nan, 1);
-  model.note(Method::hyperplane, 1, nan);
-  CHECK(model.factor(Method::hyperplane) == 1);
+  model.note(Method::dense, 0, 1);
+  model.note(Method::dense, -1, 1);
+  model.note(Method::dense, 1, 0);
+  model.note(Method::dense, 1, -1);
+  model.note(Method::dense, nan, 1);
+  model.note(Method::dense, 1, nan);
+  CHECK(model.factor(Method::dense) == 1);
 }
 
 TEST_CASE("A saved cost model has the same corrections") {
   CostModel saved;
-  saved.note(Method::codebook, 1, 2);
-  saved.note(Method::codebook, 1, 3);
-  saved.note(Method::codebook, 1, 5);
+  saved.note(Method::hyperplane, 1, 2);
+  saved.note(Method::hyperplane, 1, 3);
+  saved.note(Method::hyperplane, 1, 5);
   saved.note(Method::subspace, 1, 0.5);
   const adr_test::TemporaryFolder folder;
   const std::string path = folder.file("costs.state");
@@ -324,16 +288,16 @@ TEST_CASE("A saved cost model has the same corrections") {
     writer.save(path);
   }
   CostModel restored;
-  restored.note(Method::hyperplane, 1, 7);
+  restored.note(Method::dense, 1, 7);
   StateReader reader(path);
   StateArchive archive(reader);
   restored.exchange(archive);
   reader.require_end();
-  CHECK(restored.factor(Method::codebook) == 3);
+  CHECK(restored.factor(Method::hyperplane) == 3);
   CHECK(restored.factor(Method::subspace) == 0.5);
-  CHECK(restored.factor(Method::hyperplane) == 1);
-  saved.note(Method::codebook, 1, 1);
-  restored.note(Method::codebook, 1, 1);
-  CHECK(restored.factor(Method::codebook) == 2);
-  CHECK(saved.factor(Method::codebook) == 2);
+  CHECK(restored.factor(Method::dense) == 1);
+  saved.note(Method::hyperplane, 1, 1);
+  restored.note(Method::hyperplane, 1, 1);
+  CHECK(restored.factor(Method::hyperplane) == 2);
+  CHECK(saved.factor(Method::hyperplane) == 2);
 }

@@ -74,11 +74,11 @@ std::vector<std::string> labels(const Ladder& ladder) {
   return all;
 }
 
-/// A rung by the number of its codebooks.
+/// A rung by the number of its coordinates.
 Rung rung(int name, double cost, double error) {
   Rung made;
-  made.config.method = Method::codebook;
-  made.config.codebooks = name;
+  made.config.method = Method::subspace;
+  made.config.kept_coordinates = name;
   made.cost = cost;
   made.error = error;
   return made;
@@ -90,62 +90,31 @@ using Labels = std::vector<std::string>;
 
 TEST_CASE("Shared candidates of a convolution are these") {
   CHECK(labels(shared_candidates(convolution_shape(), ReuseConfig())) ==
-        Labels{"S2T64", "S3T64", "S4T64", "S6T64", "S8T64", "S12T64", "subspace16", "subspace24",
-               "subspace32", "subspace48"});
+        Labels{"subspace16", "subspace24", "subspace32", "subspace48"});
 }
 
-TEST_CASE("Where few entries are looked up at once, more and smaller codebooks are candidates") {
-  LayerShape shape = convolution_shape();
-  shape.entries_at_once = 16;
-  const auto candidates = shared_candidates(shape, ReuseConfig());
-  CHECK(labels(candidates) == Labels{"S4T16", "S6T16", "S8T16", "S12T16", "S16T16", "S24T16",
-                                     "subspace16", "subspace24", "subspace32", "subspace48"});
-  for (const ReuseConfig& config : candidates) {
-    if (config.method == Method::codebook) {
-      CHECK(config.kept_coordinates == 2 * config.codebooks);
-    }
-  }
-  shape = plain_product(64, 7, 8);
-  shape.entries_at_once = 16;
-  CHECK(labels(shared_candidates(shape, ReuseConfig())) ==
-        Labels{"S4T16", "S6T16", "subspace2", "subspace3", "subspace5"});
-  CHECK(shared_candidates(shape, ReuseConfig())[1].kept_coordinates == 7);
-}
-
-TEST_CASE("Short vectors have fewer candidates, and each of them once") {
+TEST_CASE("Short vectors have fewer candidates, each of them once, and very long ones have none") {
   const auto of_length = [](index_t length) {
     return labels(shared_candidates(plain_product(64, length, 8), ReuseConfig()));
   };
   CHECK(of_length(1).empty());
-  CHECK(of_length(2) == Labels{"S2T64"});
-  CHECK(of_length(4) == Labels{"S2T64", "S3T64", "S4T64", "subspace2", "subspace3"});
-  CHECK(of_length(15) == Labels{"S2T64", "S3T64", "S4T64", "S6T64", "S8T64", "S12T64", "subspace3",
-                                "subspace5", "subspace7", "subspace11"});
+  CHECK(of_length(2).empty());
+  CHECK(of_length(3) == Labels{"subspace2"});
+  CHECK(of_length(4) == Labels{"subspace2", "subspace3"});
+  CHECK(of_length(15) == Labels{"subspace3", "subspace5", "subspace7", "subspace11"});
+  CHECK(of_length(1024) == Labels{"subspace256", "subspace384", "subspace512", "subspace768"});
+  CHECK(of_length(1025).empty());
 }
 
 TEST_CASE("Subspaces of a candidate list grow, whatever the length") {
   for (index_t length = 1; length <= 300; ++length) {
     index_t kept = 1;
     for (const ReuseConfig& c : shared_candidates(plain_product(64, length, 8), ReuseConfig())) {
-      if (c.method != Method::subspace) continue;
       CAPTURE(length);
       CHECK(c.kept_coordinates > kept);
       kept = c.kept_coordinates;
     }
   }
-}
-
-TEST_CASE("Long vectors are encoded in groups, unless the base says how long") {
-  const auto group_length = [](index_t length, index_t wanted) {
-    ReuseConfig base;
-    base.group_length = wanted;
-    const auto candidates = shared_candidates(plain_product(64, length, 8), base);
-    return candidates.front().group_length;
-  };
-  CHECK(group_length(256, 0) == 0);
-  CHECK(group_length(257, 0) == 128);
-  CHECK(group_length(257, 32) == 32);
-  CHECK(group_length(64, 32) == 32);
 }
 
 TEST_CASE("Published candidates of a convolution are these, from coarse to fine") {
@@ -181,7 +150,6 @@ TEST_CASE("Candidates fit every layer and keep what the base says") {
   base.refit_interval = 7;
   base.meter_interval = 5;
   base.seed = 99;
-  base.table_type = TableType::int16;
   base.hash_center = HashCenter::mean;
   base.input_gradient = InputGradient::sparse;
   base.weight_gradient = WeightGradient::sparsified;
@@ -191,11 +159,9 @@ TEST_CASE("Candidates fit every layer and keep what the base says") {
     auto candidates = shared_candidates(shape, base);
     for (const ReuseConfig& config : candidates) {
       CAPTURE(shape.columns, shape.vector_length, label(config));
-      CHECK((config.method == Method::codebook || config.method == Method::subspace));
-      CHECK(config.kept_coordinates < std::max<index_t>(shape.vector_length, 1));
-      if (config.method == Method::codebook) CHECK(config.codebooks <= shape.vector_length);
-      if (config.method == Method::subspace) CHECK(config.kept_coordinates >= 2);
-      if (shape.vector_length > 1024) CHECK(config.method == Method::codebook);
+      CHECK(config.method == Method::subspace);
+      CHECK(config.kept_coordinates < shape.vector_length);
+      CHECK(config.kept_coordinates >= 2);
     }
     const auto published = published_candidates(shape, base);
     candidates.insert(candidates.end(), published.begin(), published.end());
@@ -205,7 +171,6 @@ TEST_CASE("Candidates fit every layer and keep what the base says") {
       CHECK(config.refit_interval == 7);
       CHECK(config.meter_interval == 5);
       CHECK(config.seed == 99);
-      CHECK(config.table_type == TableType::int16);
       CHECK(config.hash_center == HashCenter::mean);
       CHECK(config.input_gradient == InputGradient::sparse);
       CHECK(config.weight_gradient == WeightGradient::sparsified);
@@ -224,44 +189,48 @@ TEST_CASE("A ladder of nothing is dense") {
 
 TEST_CASE("Rungs are ordered from coarse to fine, with what was measured of them") {
   const Ladder ladder = make_ladder({rung(4, 0.3, 0.1), rung(2, 0.1, 0.3), rung(3, 0.2, 0.2)});
-  CHECK(labels(ladder) == Labels{"S2T64", "S3T64", "S4T64", "dense"});
+  CHECK(labels(ladder) == Labels{"subspace2", "subspace3", "subspace4", "dense"});
   CHECK(ladder[1].cost == 0.2);
   CHECK(ladder[1].error == 0.2);
 }
 
 TEST_CASE("Rungs that others beat or equal are dropped") {
   SECTION("beaten in both") {
-    CHECK(labels(make_ladder({rung(2, 0.1, 0.2), rung(3, 0.2, 0.3)})) == Labels{"S2T64", "dense"});
+    CHECK(labels(make_ladder({rung(2, 0.1, 0.2), rung(3, 0.2, 0.3)})) ==
+          Labels{"subspace2", "dense"});
   }
   SECTION("beaten in cost, equal in error") {
-    CHECK(labels(make_ladder({rung(3, 0.2, 0.2), rung(2, 0.1, 0.2)})) == Labels{"S2T64", "dense"});
+    CHECK(labels(make_ladder({rung(3, 0.2, 0.2), rung(2, 0.1, 0.2)})) ==
+          Labels{"subspace2", "dense"});
   }
   SECTION("equal in cost, beaten in error") {
-    CHECK(labels(make_ladder({rung(2, 0.1, 0.3), rung(3, 0.1, 0.2)})) == Labels{"S3T64", "dense"});
+    CHECK(labels(make_ladder({rung(2, 0.1, 0.3), rung(3, 0.1, 0.2)})) ==
+          Labels{"subspace3", "dense"});
   }
   SECTION("equal in both: the first one stays") {
-    CHECK(labels(make_ladder({rung(2, 0.1, 0.2), rung(3, 0.1, 0.2)})) == Labels{"S2T64", "dense"});
+    CHECK(labels(make_ladder({rung(2, 0.1, 0.2), rung(3, 0.1, 0.2)})) ==
+          Labels{"subspace2", "dense"});
   }
   SECTION("one beats all others") {
     CHECK(labels(make_ladder({rung(2, 0.2, 0.5), rung(3, 0.3, 0.4), rung(4, 0.1, 0.1)})) ==
-          Labels{"S4T64", "dense"});
+          Labels{"subspace4", "dense"});
   }
   SECTION("by the dense one") {
     CHECK(labels(make_ladder({rung(2, 1.0, 0.2), rung(3, 1.5, 0.1), rung(4, 0.999, 0.3)})) ==
-          Labels{"S4T64", "dense"});
+          Labels{"subspace4", "dense"});
   }
 }
 
 TEST_CASE("What is not finite, or without an error, makes no rung") {
   CHECK(labels(make_ladder({rung(2, k_nan, 0.2), rung(3, 0.1, k_nan), rung(4, 0.1, k_infinity),
                             rung(5, -k_infinity, 0.1), rung(6, 0.1, 0), rung(7, 0.1, -0.1),
-                            rung(8, 0.5, 0.4)})) == Labels{"S8T64", "dense"});
+                            rung(8, 0.5, 0.4)})) == Labels{"subspace8", "dense"});
 }
 
 TEST_CASE("Without dense as a competitor slower rungs stay, below a dense one all the same") {
   const Ladder ladder =
       make_ladder({rung(2, 1.2, 0.5), rung(3, 3.0, 0.2), rung(4, 4.0, 0.3)}, Competitor::none);
-  CHECK(labels(ladder) == Labels{"S2T64", "S3T64", "dense"});
+  CHECK(labels(ladder) == Labels{"subspace2", "subspace3", "dense"});
   CHECK(ladder.back().cost == 1);
   CHECK(labels(make_ladder({rung(2, k_infinity, 0.5)}, Competitor::none)) == Labels{"dense"});
 }
@@ -305,8 +274,10 @@ TEST_CASE("Settings have short labels") {
   config.max_product_age = 2;
   CHECK(label(config) == "L25H10-mean-exact-CR2");
   config = ReuseConfig();
-  config.method = Method::principal;
-  CHECK(label(config) == "principal10");
+  config.method = Method::subspace;
+  config.kept_coordinates = 16;
+  config.input_gradient = InputGradient::sparsified;
+  CHECK(label(config) == "subspace16-sparsified");
   config.method = Method::dense;
   config.weight_gradient = WeightGradient::cheapest_exact;
   config.input_gradient = InputGradient::cheapest_exact;
@@ -314,34 +285,34 @@ TEST_CASE("Settings have short labels") {
 }
 
 TEST_CASE("Candidates are thinned out to what is affordable, the finest last") {
-  const auto books = [](const std::vector<ReuseConfig>& configs) {
-    std::vector<int> numbers;
-    for (const ReuseConfig& config : configs) numbers.push_back(config.codebooks);
+  const auto kept = [](const std::vector<ReuseConfig>& configs) {
+    std::vector<index_t> numbers;
+    for (const ReuseConfig& config : configs) numbers.push_back(config.kept_coordinates);
     return numbers;
   };
   const auto thinned = [&](int count, std::size_t most) {
     std::vector<ReuseConfig> configs(static_cast<std::size_t>(count));
-    for (int i = 0; i < count; ++i) configs[static_cast<std::size_t>(i)].codebooks = i + 1;
+    for (int i = 0; i < count; ++i) configs[static_cast<std::size_t>(i)].kept_coordinates = i + 1;
     adr::thin_out(configs, [&] { return configs.size() <= most; });
-    return books(configs);
+    return kept(configs);
   };
   CHECK(thinned(0, 1).empty());
-  CHECK(thinned(1, 1) == std::vector<int>{1});
+  CHECK(thinned(1, 1) == std::vector<index_t>{1});
   CHECK(thinned(1, 0).empty());
-  CHECK(thinned(2, 1) == std::vector<int>{2});
+  CHECK(thinned(2, 1) == std::vector<index_t>{2});
   CHECK(thinned(9, 9).size() == 9);
-  CHECK(thinned(9, 8) == std::vector<int>{1, 3, 5, 7, 9});
-  CHECK(thinned(10, 9) == std::vector<int>{2, 4, 6, 8, 10});
-  CHECK(thinned(10, 4) == std::vector<int>{2, 6, 10});
-  CHECK(thinned(10, 1) == std::vector<int>{10});
+  CHECK(thinned(9, 8) == std::vector<index_t>{1, 3, 5, 7, 9});
+  CHECK(thinned(10, 9) == std::vector<index_t>{2, 4, 6, 8, 10});
+  CHECK(thinned(10, 4) == std::vector<index_t>{2, 6, 10});
+  CHECK(thinned(10, 1) == std::vector<index_t>{10});
   CHECK(thinned(10, 0).empty());
 }
 
 TEST_CASE("Settings have the rungs of a ladder if they cluster as all but the dense one") {
   std::vector<ReuseConfig> settings(2);
-  settings[0].method = settings[1].method = Method::codebook;
-  settings[0].codebooks = 2;
-  settings[1].codebooks = 4;
+  settings[0].method = settings[1].method = Method::subspace;
+  settings[0].kept_coordinates = 2;
+  settings[1].kept_coordinates = 4;
   ReuseConfig dense;
   dense.method = Method::dense;
   CHECK(adr::has_rungs_of(settings, {}));

@@ -88,51 +88,15 @@ TEST_CASE("ReuseConfig asks nothing of the hash when the product is dense") {
 }
 
 TEST_CASE("ReuseConfig takes sub-vectors for what they are to the published method alone") {
-  for (const adr::Method method :
-       {adr::Method::principal, adr::Method::codebook, adr::Method::subspace}) {
-    for (const adr::index_t length : {-5, 0, 101}) {
-      CHECK(after([&](ReuseConfig& c) {
-              c.method = method;
-              c.sub_vector_length = length;
-            }) == "");
-    }
+  for (const adr::index_t length : {-5, 0, 101}) {
+    CHECK(after([&](ReuseConfig& c) {
+            c.method = adr::Method::subspace;
+            c.sub_vector_length = length;
+          }) == "");
   }
 }
 
-TEST_CASE("ReuseConfig refuses grids of more than 16 bits") {
-  const auto principal = [](int bits) {
-    return after([&](ReuseConfig& c) {
-      c.method = adr::Method::principal;
-      c.hash_count = bits;
-    });
-  };
-  CHECK(principal(16) == "");
-  CHECK(principal(17) == "hash_count must be at most 16 with method principal, got 17");
-  CHECK(principal(64) == "hash_count must be at most 16 with method principal, got 64");
-  CHECK(principal(65) == "hash_count must be between 1 and 64, got 65");
-  CHECK(principal(0) == "hash_count must be between 1 and 64, got 0");
-}
-
-TEST_CASE("ReuseConfig refuses codebooks that cannot be looked up") {
-  const std::string books = "codebooks must be between 1 and 64, got ";
-  CHECK(after([](ReuseConfig& c) { c.codebooks = 0; }) == books + "0");
-  CHECK(after([](ReuseConfig& c) { c.codebooks = -2; }) == books + "-2");
-  CHECK(after([](ReuseConfig& c) { c.codebooks = 65; }) == books + "65");
-  CHECK(after([](ReuseConfig& c) { c.codebooks = 1; }) == "");
-  CHECK(after([](ReuseConfig& c) { c.codebooks = 64; }) == "");
-  const std::string sizes = "codebook_size must be 16, 64, 128 or 256, got ";
-  for (const int size : {-16, 0, 1, 15, 17, 32, 63, 100, 255, 257, 512}) {
-    CHECK(after([&](ReuseConfig& c) { c.codebook_size = size; }) == sizes + std::to_string(size));
-  }
-  for (const int size : {16, 64, 128, 256}) {
-    CHECK(after([&](ReuseConfig& c) { c.codebook_size = size; }) == "");
-  }
-}
-
-TEST_CASE("ReuseConfig refuses groups and subspaces that mean nothing") {
-  CHECK(after([](ReuseConfig& c) { c.group_length = -1; }) ==
-        "group_length must be at least 0 elements, got -1");
-  CHECK(after([](ReuseConfig& c) { c.group_length = 7; }) == "");
+TEST_CASE("ReuseConfig refuses subspaces that mean nothing") {
   CHECK(after([](ReuseConfig& c) { c.kept_coordinates = -3; }) ==
         "kept_coordinates must be at least 0, got -3");
   CHECK(after([](ReuseConfig& c) { c.kept_coordinates = 1000; }) == "");
@@ -190,7 +154,5 @@ TEST_CASE("ReuseConfigs are equal when everything agrees") {
 TEST_CASE("methods have names") {
   CHECK(std::string(to_string(adr::Method::dense)) == "dense");
   CHECK(std::string(to_string(adr::Method::hyperplane)) == "hyperplane");
-  CHECK(std::string(to_string(adr::Method::principal)) == "principal");
-  CHECK(std::string(to_string(adr::Method::codebook)) == "codebook");
   CHECK(std::string(to_string(adr::Method::subspace)) == "subspace");
 }

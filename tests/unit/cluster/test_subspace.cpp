@@ -452,5 +452,5 @@ TEST_CASE("a subspace that was never fitted is loaded as one, and one of another
   save(fitted);
   Subspace longer(shape(10, 4));
   CHECK_THAT(adr_test::message_of<std::runtime_error>([&] { load(longer); }),
-             adr_test::contains("elements of a group must be between 10 and 10, got 9"));
+             adr_test::contains("elements of a vector must be between 10 and 10, got 9"));
 }

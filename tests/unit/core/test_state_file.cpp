@@ -42,7 +42,7 @@ constexpr float k_rows[2][4] = {{1.0F, -2.5F, 3.0F, 99.0F}, {0.5F, -0.0F, 1e-45F
 /// What the golden file holds.
 StateWriter small_state() {
   StateWriter writer;
-  writer.put_setting("method", "codebook");
+  writer.put_setting("method", "subspace");
   writer.put_setting("outputs", 64);
   writer.put_count(7);
   writer.put_f64("error", -0.125);
@@ -52,8 +52,8 @@ StateWriter small_state() {
 
 Bytes golden_bytes() {
   return adr_test::from_hex(
-      "414452737461746502000000040302015f000000000000004a1caa8dab70d1d50600000000000000"
-      "6d6574686f640800000000000000636f6465626f6f6b07000000000000006f757470757473020000"
+      "414452737461746503000000040302015f00000000000000de36e60374cccb310600000000000000"
+      "6d6574686f640800000000000000737562737061636507000000000000006f757470757473020000"
       "000000000036340700000000000000000000000000c0bf0000803f000020c0000040400000003f00"
       "00008001000000");
 }
@@ -92,7 +92,7 @@ TEST_CASE("The golden state file is read as what it holds") {
   const std::string path = folder.file("state");
   write_bytes(path, golden_bytes());
   StateReader reader(path);
-  reader.require_setting("method", "codebook");
+  reader.require_setting("method", "subspace");
   reader.require_setting("outputs", 64);
   CHECK(reader.get_count("count", 7, 7) == 7);
   CHECK(reader.get_f64("error") == -0.125);
@@ -319,13 +319,13 @@ TEST_CASE("Headers that this library does not write are refused by name") {
     CHECK_THAT(refusal_of(path, header.followed_by(payload)), contains("does not begin with"));
   }
   SECTION("an older version") {
-    header.version = 1;
+    header.version = 2;
     CHECK_THAT(refusal_of(path, header.followed_by(payload)),
-               contains("has format version 1, this library reads version 2"));
+               contains("has format version 2, this library reads version 3"));
   }
   SECTION("a newer version") {
-    header.version = 3;
-    CHECK_THAT(refusal_of(path, header.followed_by(payload)), contains("has format version 3"));
+    header.version = 4;
+    CHECK_THAT(refusal_of(path, header.followed_by(payload)), contains("has format version 4"));
   }
   SECTION("no version") {
     header.version = 0;
@@ -362,11 +362,11 @@ TEST_CASE("Fields that are not what is asked for are refused") {
   small_state().save(path);
   StateReader reader(path);
   SECTION("another value") {
-    CHECK_THAT(failure([&] { reader.require_setting("method", "principal"); }),
-               contains("'" + path + "' is for method codebook, this layer has principal"));
+    CHECK_THAT(failure([&] { reader.require_setting("method", "dense"); }),
+               contains("'" + path + "' is for method subspace, this layer has dense"));
   }
   SECTION("another number") {
-    reader.require_setting("method", "codebook");
+    reader.require_setting("method", "subspace");
     CHECK_THAT(failure([&] { reader.require_setting("outputs", 63); }),
                contains("is for outputs 64, this layer has 63"));
   }
@@ -375,7 +375,7 @@ TEST_CASE("Fields that are not what is asked for are refused") {
                contains("the setting outputs must be next, got method"));
   }
   SECTION("a count out of bounds") {
-    reader.require_setting("method", "codebook");
+    reader.require_setting("method", "subspace");
     reader.require_setting("outputs", 64);
     StateReader copy = reader;
     CHECK_THAT(failure([&] { reader.get_count("groups", 8, 9); }),

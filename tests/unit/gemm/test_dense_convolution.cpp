@@ -103,7 +103,7 @@ ReuseConfig config_of(Method method, WeightGradient weights = WeightGradient::au
                       InputGradient input = InputGradient::automatic) {
   ReuseConfig config;
   config.method = method;
-  config.codebooks = 2;
+  config.kept_coordinates = 2;
   config.sub_vector_length = 4;
   config.hash_count = 6;
   config.weight_gradient = weights;
@@ -129,13 +129,11 @@ std::vector<Setting> settings() {
       {config_of(Method::hyperplane, W::clusters, I::exact), {0, 0, 1}},
       {config_of(Method::hyperplane, W::exact, I::cluster_mean), {0, 1, 0}},
       {config_of(Method::hyperplane, W::exact, I::exact), {0, 1, 1}},
-      {config_of(Method::codebook, W::clusters, I::sparse), {0, 0, 0}},
-      {config_of(Method::codebook, W::clusters, I::own_clusters), {0, 0, 0}},
-      {config_of(Method::codebook, W::exact, I::sparse), {0, 1, 0}},
-      {config_of(Method::codebook, W::clusters, I::exact), {0, 0, 1}},
-      {config_of(Method::codebook, W::exact, I::exact), {0, 1, 1}},
+      {config_of(Method::subspace, W::clusters, I::sparse), {0, 0, 0}},
+      {config_of(Method::subspace, W::sparsified, I::sparsified), {0, 0, 0}},
+      {config_of(Method::subspace, W::exact, I::sparse), {0, 1, 0}},
+      {config_of(Method::subspace, W::clusters, I::exact), {0, 0, 1}},
       {config_of(Method::subspace, W::exact, I::exact), {0, 1, 1}},
-      {config_of(Method::principal, W::exact, I::exact), {0, 1, 1}},
   };
 }
 
@@ -225,7 +223,7 @@ TEST_CASE("A dense convolution stays through changes of the setting, until it is
   const ConvGeometry g = geometry(Layout::nchw);
   ConvCase<float> c(g, 2, data);
   const auto convolution = std::make_shared<CountingConvolution>(g);
-  ReuseConv2d<float> layer(g, config_of(Method::codebook, WeightGradient::clusters));
+  ReuseConv2d<float> layer(g, config_of(Method::subspace, WeightGradient::clusters));
   layer.set_dense_convolution(convolution);
   layer.set_config(config_of(Method::dense));
   run(layer, c);
@@ -235,10 +233,11 @@ TEST_CASE("A dense convolution stays through changes of the setting, until it is
   CHECK(convolution->calls == Calls{1, 1, 1});
 }
 
-TEST_CASE("A dense convolution gets no empty batch and no group of several, but what falls back to it") {
+TEST_CASE(
+    "A dense convolution gets no empty batch and no group of several, but what falls back to it") {
   Data data;
   INFO(data);
-  for (const Method method : {Method::dense, Method::codebook}) {
+  for (const Method method : {Method::dense, Method::subspace}) {
     const ConvGeometry g = geometry(Layout::nhwc);
     const ReuseConfig config = config_of(method, WeightGradient::exact, InputGradient::exact);
     const auto convolution = std::make_shared<CountingConvolution>(g);
@@ -265,7 +264,7 @@ TEST_CASE("A dense convolution gets no empty batch and no group of several, but 
   const ConvGeometry g = geometry(Layout::nhwc);
   const auto convolution = std::make_shared<CountingConvolution>(g);
   ReuseConv2d<float> layer(
-      g, config_of(Method::codebook, WeightGradient::clusters, InputGradient::sparse));
+      g, config_of(Method::subspace, WeightGradient::clusters, InputGradient::sparse));
   layer.set_dense_convolution(convolution);
   ConvCase<float> c(g, 2, data);
   c.x(0, 3) = std::numeric_limits<float>::quiet_NaN();

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "adr/cluster/subspace.hpp"
-#include "adr/gemm/product_tables.hpp"
+#include "adr/gemm/packed_weights.hpp"
 #include "adr/gemm/subspace_gemm.hpp"
 #include "adr/reference/shared_vectors.hpp"
 #include "adr/reference/unfold.hpp"

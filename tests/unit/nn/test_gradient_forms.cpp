@@ -34,7 +34,6 @@ using adr::WeightGradient;
 using adr_test::contains;
 using adr_test::ConvCase;
 using adr_test::Data;
-using adr_test::decoded_operands;
 using adr_test::Expected;
 using adr_test::fault;
 using adr_test::LinearCase;
@@ -51,9 +50,7 @@ using adr_test::passes::forward;
 
 namespace {
 
-constexpr Method k_reusing[] = {Method::hyperplane, Method::codebook, Method::principal,
-                                Method::subspace};
-constexpr Method k_learned[] = {Method::codebook, Method::principal, Method::subspace};
+constexpr Method k_reusing[] = {Method::hyperplane, Method::subspace};
 
 ReuseConfig with_forms(Method method, WeightGradient weights, InputGradient input) {
   ReuseConfig config = with_method(method);
@@ -104,8 +101,6 @@ void check_bias(ConvCase<T>& c) {
     CHECK(fault(d_bias, adr_test::bias_gradient(c.operands(group))) == "");
   }
 }
-
-bool has_flip(const ConvGeometry& g) { return adr::has_flipped_convolution(g); }
 
 /// The variance of an element that is rounded at random to a unit or zero, if it is smaller.
 double rounding_variance(double value, double unit) {
@@ -167,7 +162,7 @@ TEST_CASE("Gradients over non-zeros take every kind of neuron vectors") {
          {NeuronVectorKind::patch, NeuronVectorKind::pixel, NeuronVectorKind::strip}) {
       INFO(named.name << ", kind " << static_cast<int>(kind));
       ReuseConfig config =
-          with_forms(Method::codebook, WeightGradient::sparse, InputGradient::sparse);
+          with_forms(Method::subspace, WeightGradient::sparse, InputGradient::sparse);
       config.neuron_vectors = kind;
       ReuseConv2d<float> layer(named.geometry, config);
       ConvCase<float> c(named.geometry, 3, data, Placement{2, Start::misaligned});
@@ -180,7 +175,7 @@ TEST_CASE("Gradients over non-zeros take every kind of neuron vectors") {
   }
 }
 
-TEMPLATE_TEST_CASE("The weight gradient from clusters is that of what they stand for", "",
+TEMPLATE_TEST_CASE("The weight gradient from all coordinates is the dense one", "",
                    ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
@@ -188,43 +183,18 @@ TEMPLATE_TEST_CASE("The weight gradient from clusters is that of what they stand
   for (const NamedGeometry& named : shared_geometries()) {
     for (const NeuronVectorKind kind :
          {NeuronVectorKind::patch, NeuronVectorKind::pixel, NeuronVectorKind::strip}) {
-      for (const Method method : {Method::codebook, Method::principal}) {
-        for (const index_t groups_of : {0, 3}) {
-          ReuseConfig config = with_forms(method, WeightGradient::clusters, InputGradient::exact);
-          config.neuron_vectors = kind;
-          config.group_length = groups_of;
-          INFO(named.name << ", " << to_string(method) << ", kind " << static_cast<int>(kind)
-                          << ", groups of " << groups_of);
-          adr::Context context(2);
-          ReuseConv2d<T> layer(named.geometry, config, context);
-          for (const index_t batch : {3, 1}) {
-            ConvCase<T> c(named.geometry, batch, data, Placement{5, Start::misaligned});
-            forward(layer, c);
-            backward(layer, c);
-            for (index_t group = 0; group < named.geometry.groups; ++group) {
-              Expected expected =
-                  adr_test::dense_weight_gradient(decoded_operands(layer, c, group));
-              // Entries add up to vectors whose elements may be much smaller than theirs.
-              const std::vector<double>& magnitudes = expected.magnitude.elements;
-              const double largest = *std::max_element(magnitudes.begin(), magnitudes.end());
-              std::fill(expected.magnitude.elements.begin(), expected.magnitude.elements.end(),
-                        largest);
-              CHECK(fault<T>(c.weight_gradient(group), expected) == "");
-            }
-            CHECK(layer.stats().weight_gradient_form == WeightGradient::clusters);
-            CHECK(c.damage() == "");
-          }
-        }
-      }
       // All coordinates stand for the vectors themselves, up to rounding in float.
       ReuseConfig config =
           with_forms(Method::subspace, WeightGradient::clusters, InputGradient::exact);
       config.neuron_vectors = kind;
       config.kept_coordinates = adr::vector_length(named.geometry, kind);
-      ReuseConv2d<T> layer(named.geometry, config);
-      ConvCase<T> c(named.geometry, 9, data);
+      adr::Context context(2);
+      ReuseConv2d<T> layer(named.geometry, config, context);
+      ConvCase<T> c(named.geometry, 9, data, Placement{5, Start::misaligned});
       forward(layer, c);
       backward(layer, c);
+      CHECK(layer.stats().weight_gradient_form == WeightGradient::clusters);
+      CHECK(c.damage() == "");
       for (index_t group = 0; group < named.geometry.groups; ++group) {
         INFO(named.name << ", subspace, kind " << static_cast<int>(kind));
         // The axes of a metric of few weights do not span all that the input holds.
@@ -244,12 +214,11 @@ TEST_CASE("Gradients of a linear layer have every form, too") {
     for (const auto& [weights, input] :
          {std::pair{WeightGradient::exact, InputGradient::exact},
           std::pair{WeightGradient::sparse, InputGradient::sparse},
-          std::pair{WeightGradient::clusters, InputGradient::own_clusters}}) {
+          std::pair{WeightGradient::clusters, InputGradient::exact}}) {
       INFO(to_string(method) << ", forms " << static_cast<int>(weights) << ", "
                              << static_cast<int>(input));
       ReuseConfig config = with_forms(method, weights, input);
-      config.codebook_size = 64;
-      config.table_type = adr::TableType::int16;
+      config.kept_coordinates = 14;
       ReuseLinear<double> layer(14, 9, config);
       LinearCase<double> c(90, 14, 9, data, Placement{1, Start::misaligned});
       paint(c.d_y.view(), 6, data);
@@ -260,78 +229,16 @@ TEST_CASE("Gradients of a linear layer have every form, too") {
       if (weights != WeightGradient::clusters) {
         CHECK(fault<double>(c.weight_gradient(), adr_test::dense_weight_gradient(c.operands())) ==
               "");
-      } else if (method == Method::codebook || method == Method::principal) {
+      } else if (method == Method::subspace) {
+        // Of all coordinates, in floats.
         CHECK(adr_test::share_fault(c.weight_gradient(),
-                                    adr_test::dense_weight_gradient(decoded_operands(layer, c)),
-                                    1e-12) == "");
+                                    adr_test::dense_weight_gradient(c.operands()), 1e-4) == "");
       }
-      const Expected d_x = adr_test::dense_input_gradient(c.operands());
-      CHECK((input == InputGradient::own_clusters
-                 ? adr_test::share_fault(c.input_gradient(), d_x, 2e-3)
-                 : fault<double>(c.input_gradient(), d_x)) == "");
+      CHECK(fault<double>(c.input_gradient(), adr_test::dense_input_gradient(c.operands())) == "");
       CHECK(fault(c.d_bias.view(), adr_test::bias_gradient(c.operands())) == "");
       CHECK(c.damage() == "");
     }
   }
-}
-
-TEMPLATE_TEST_CASE("The input gradient from clusters of few distinct output gradients is exact", "",
-                   ADR_TEST_ELEMENTS) {
-  using T = TestType;
-  Data data;
-  INFO(data);
-  for (const NamedGeometry& named : shared_geometries()) {
-    if (!has_flip(named.geometry)) continue;
-    for (const Method method : k_reusing) {
-      for (const auto& [type, share] :
-           {std::pair{adr::TableType::int16, 2e-3}, std::pair{adr::TableType::uint8, 0.2}}) {
-        INFO(named.name << ", " << to_string(method) << ", share " << share);
-        ReuseConfig config = with_forms(method, WeightGradient::exact, InputGradient::own_clusters);
-        config.codebook_size = 64;
-        config.table_type = type;
-        adr::Context context(2);
-        ReuseConv2d<T> layer(named.geometry, config, context);
-        ConvCase<T> c(named.geometry, 3, data, Placement{3, Start::misaligned});
-        paint(c.output_like(c.d_y), NeuronVectorKind::pixel, 6, data);
-        for (int pass = 0; pass < 2; ++pass) {
-          if (pass == 1) data.fill_normal(c.w.view());  // the flipped weights follow
-          forward(layer, c);
-          backward(layer, c);
-          CHECK(layer.stats().input_gradient_form == InputGradient::own_clusters);
-          const Expected expected = exact_input(c);
-          CHECK(adr_test::share_fault(Matrix(c.d_x.view()), expected, share) == "");
-          CHECK(adr_test::relative_distance(Matrix(c.d_x.view()), expected.value) < share / 3);
-          check_exact_weights(c);
-          check_bias(c);
-        }
-        CHECK(c.damage() == "");
-      }
-    }
-  }
-}
-
-TEST_CASE("Clusters of the output gradient are learned on their own") {
-  Data data;
-  INFO(data);
-  const ConvGeometry g = shared_geometries()[2].geometry;
-  ReuseConfig config =
-      with_forms(Method::codebook, WeightGradient::exact, InputGradient::own_clusters);
-  ReuseConv2d<float> layer(g, config);
-  ConvCase<float> c(g, 3, data);
-  paint(c.output_like(c.d_y), NeuronVectorKind::pixel, 6, data);
-  forward(layer, c);
-  layer.freeze();
-  backward(layer, c);
-  const Matrix expected = exact_input(c).value;
-  CHECK(adr_test::relative_distance(Matrix(c.d_x.view()), expected) < 0.1);
-  // Other colours mean nothing to the old clusters, until they are forgotten.
-  paint(c.output_like(c.d_y), NeuronVectorKind::pixel, 6, data);
-  const Matrix moved = exact_input(c).value;
-  backward(layer, c);
-  CHECK(adr_test::relative_distance(Matrix(c.d_x.view()), moved) > 0.2);
-  layer.clear_cache();
-  backward(layer, c);
-  CHECK(adr_test::relative_distance(Matrix(c.d_x.view()), moved) < 0.1);
 }
 
 TEST_CASE("Stochastic rounding leaves large values, the same ones in both gradients") {
@@ -341,7 +248,7 @@ TEST_CASE("Stochastic rounding leaves large values, the same ones in both gradie
   constexpr index_t k_outputs = 23;
   // The gradients of a product with unit matrices are the output gradient as it was rounded.
   ReuseConfig config =
-      with_forms(Method::codebook, WeightGradient::sparsified, InputGradient::sparsified);
+      with_forms(Method::subspace, WeightGradient::sparsified, InputGradient::sparsified);
   for (const double step : {2.0, 0.7}) {
     config.rounding_step = step;
     ReuseLinear<double> weights_layer(k_rows, k_outputs, config);
@@ -396,7 +303,7 @@ TEST_CASE("Stochastic rounding is right on average") {
     const ConvGeometry& g = named.geometry;
     // What has one group of outputs has one unit.
     if (g.groups != 1) continue;
-    for (const Method method : {Method::hyperplane, Method::codebook}) {
+    for (const Method method : {Method::hyperplane, Method::subspace}) {
       INFO(named.name << ", " << to_string(method));
       const ReuseConfig config =
           with_forms(method, WeightGradient::sparsified, InputGradient::sparsified);
@@ -458,7 +365,7 @@ TEST_CASE("One exact and one rounded gradient do not disturb each other") {
     INFO(named.name);
     ConvCase<float> c(named.geometry, 3, data);
     thin_out(c.d_y.view(), 0.5, data);
-    ReuseConv2d<float> first(named.geometry, with_forms(Method::codebook, WeightGradient::sparse,
+    ReuseConv2d<float> first(named.geometry, with_forms(Method::subspace, WeightGradient::sparse,
                                                         InputGradient::sparsified));
     forward(first, c);
     backward(first, c);
@@ -467,7 +374,7 @@ TEST_CASE("One exact and one rounded gradient do not disturb each other") {
     CHECK(adr_test::relative_distance(Matrix(c.d_x.view()), exact) > 0.05);
     ReuseConv2d<float> second(
         named.geometry,
-        with_forms(Method::codebook, WeightGradient::sparsified, InputGradient::sparse));
+        with_forms(Method::subspace, WeightGradient::sparsified, InputGradient::sparse));
     forward(second, c);
     backward(second, c);
     CHECK(fault(c.d_x.view(), exact_input(c)) == "");
@@ -478,53 +385,39 @@ TEST_CASE("One exact and one rounded gradient do not disturb each other") {
 
 TEST_CASE("Forms that a method does not have are refused") {
   const ConvGeometry plain = shared_geometries()[0].geometry;
-  const ConvGeometry strided = shared_geometries()[1].geometry;
-  const auto refused = [](const ConvGeometry& g, Method method, InputGradient input) {
-    return refusal(
-        [&] { ReuseConv2d<float> layer(g, with_forms(method, WeightGradient::automatic, input)); });
+  const auto refused = [&](Method method, InputGradient input) {
+    return refusal([&] {
+      ReuseConv2d<float> layer(plain, with_forms(method, WeightGradient::automatic, input));
+    });
   };
-  for (const Method method : k_learned) {
-    CHECK_THAT(refused(plain, method, InputGradient::cluster_mean),
-               contains("ReuseConfig: input_gradient cluster_mean needs method hyperplane, got " +
-                        std::string(to_string(method))));
-    CHECK_THAT(refusal([&] {
-                 ReuseLinear<float> layer(
-                     4, 3,
-                     with_forms(method, WeightGradient::automatic, InputGradient::cluster_mean));
-               }),
-               contains("cluster_mean needs method hyperplane"));
-  }
-  for (const Method method : k_reusing) {
-    CHECK_THAT(refused(strided, method, InputGradient::own_clusters),
-               contains("ReuseConfig: input_gradient own_clusters needs a convolution of stride 1 "
-                        "with a padding of at most dilation * (kernel - 1)"));
-    CHECK(refused(plain, method, InputGradient::own_clusters) == "(no error)");
-  }
-  ConvGeometry padded = plain;
-  padded.pad_left = 3;  // more than the kernel reaches
-  CHECK_THAT(refused(padded, Method::codebook, InputGradient::own_clusters),
-             contains("padding of at most dilation * (kernel - 1)"));
-  padded.pad_left = 2;
-  CHECK(refused(padded, Method::codebook, InputGradient::own_clusters) == "(no error)");
+  CHECK_THAT(refused(Method::subspace, InputGradient::cluster_mean),
+             contains("ReuseConfig: input_gradient cluster_mean needs method hyperplane, got "
+                      "subspace"));
+  CHECK_THAT(refusal([&] {
+               ReuseLinear<float> layer(4, 3,
+                                        with_forms(Method::subspace, WeightGradient::automatic,
+                                                   InputGradient::cluster_mean));
+             }),
+             contains("cluster_mean needs method hyperplane"));
+  CHECK(refused(Method::hyperplane, InputGradient::cluster_mean) == "(no error)");
   // A dense layer has one form and takes no notice.
-  CHECK(refused(strided, Method::dense, InputGradient::own_clusters) == "(no error)");
-  CHECK(refused(plain, Method::dense, InputGradient::cluster_mean) == "(no error)");
+  CHECK(refused(Method::dense, InputGradient::cluster_mean) == "(no error)");
   // A setting that is refused changes nothing.
-  ReuseConv2d<float> layer(plain, with_method(Method::codebook));
+  ReuseConv2d<float> layer(plain, with_method(Method::hyperplane));
   CHECK_THAT(refusal([&] {
                layer.set_config(with_forms(Method::subspace, WeightGradient::automatic,
                                            InputGradient::cluster_mean));
              }),
              contains("got subspace"));
-  CHECK(layer.config().method == Method::codebook);
+  CHECK(layer.config().method == Method::hyperplane);
 }
 
 TEST_CASE("Automatic gradients go by the density of the output gradient") {
   Data data;
   INFO(data);
-  // Clusters cost 600 x 9 additions and 16 x 200 multiply-adds per output, of 600 x 200.
-  ReuseConfig config = with_method(Method::codebook);
-  config.codebooks = 1;
+  // Through four coordinates and the mean: 5 x (600 + 200) multiply-adds per output, of 600 x 200.
+  ReuseConfig config = with_method(Method::subspace);
+  config.kept_coordinates = 4;
   ReuseLinear<float> layer(200, 9, config);
   struct Choice {
     double share;
@@ -559,8 +452,9 @@ TEST_CASE("Automatic gradients go by the density of the output gradient") {
     CHECK(layer.stats().weight_gradient_form ==
           (choice.share < 0.6 ? WeightGradient::sparse : WeightGradient::exact));
   }
-  // Where many codebooks cost more than they save, a dense gradient is multiplied densely.
-  ReuseLinear<float> small(12, 9, with_method(Method::codebook));
+  // Where coordinates cost more than they save, a dense gradient is multiplied densely.
+  config.kept_coordinates = 12;
+  ReuseLinear<float> small(12, 9, config);
   LinearCase<float> c(100, 12, 9, data);
   forward(small, c);
   backward(small, c);
@@ -587,12 +481,11 @@ TEST_CASE("Gradients of zeros are zeros in every form") {
   for (const NamedGeometry& named : shared_geometries()) {
     for (const WeightGradient weights : {WeightGradient::sparse, WeightGradient::sparsified,
                                          WeightGradient::clusters, WeightGradient::exact}) {
-      for (const InputGradient input : {InputGradient::sparse, InputGradient::sparsified,
-                                        InputGradient::own_clusters, InputGradient::exact}) {
-        if (input == InputGradient::own_clusters && !has_flip(named.geometry)) continue;
+      for (const InputGradient input :
+           {InputGradient::sparse, InputGradient::sparsified, InputGradient::exact}) {
         INFO(named.name << ", forms " << static_cast<int>(weights) << ", "
                         << static_cast<int>(input));
-        ReuseConv2d<float> layer(named.geometry, with_forms(Method::codebook, weights, input));
+        ReuseConv2d<float> layer(named.geometry, with_forms(Method::subspace, weights, input));
         ConvCase<float> c(named.geometry, 2, data);
         forward(layer, c);
         for (index_t i = 0; i < 2; ++i) {
@@ -613,15 +506,14 @@ TEST_CASE("Layers compute the gradients that are asked for in every form") {
   Data data;
   INFO(data);
   for (const NamedGeometry& named : shared_geometries()) {
-    for (const Method method : {Method::hyperplane, Method::codebook, Method::subspace}) {
+    for (const Method method : k_reusing) {
       for (const auto& [weights, input] :
            {std::pair{WeightGradient::clusters, InputGradient::exact},
             std::pair{WeightGradient::sparse, InputGradient::sparse},
             std::pair{WeightGradient::sparsified, InputGradient::sparsified},
             std::pair{WeightGradient::sparse, InputGradient::sparsified},
-            std::pair{WeightGradient::exact, InputGradient::own_clusters},
+            std::pair{WeightGradient::exact, InputGradient::exact},
             std::pair{WeightGradient::automatic, InputGradient::automatic}}) {
-        if (input == InputGradient::own_clusters && !has_flip(named.geometry)) continue;
         INFO(named.name << ", " << to_string(method) << ", forms " << static_cast<int>(weights)
                         << ", " << static_cast<int>(input));
         const ReuseConfig config = with_forms(method, weights, input);
@@ -631,9 +523,9 @@ TEST_CASE("Layers compute the gradients that are asked for in every form") {
         forward(layer, all);
         backward(layer, all);
         const std::vector<float> bits = all.results();
-        const bool repeats =
-            weights != WeightGradient::sparsified && input != InputGradient::sparsified &&
-            input != InputGradient::own_clusters && input != InputGradient::automatic;
+        const bool repeats = weights != WeightGradient::sparsified &&
+                             input != InputGradient::sparsified &&
+                             input != InputGradient::automatic;
         backward(layer, all);
         if (repeats) CHECK(adr_test::same_bits(all.results(), bits));
         ReuseConv2d<float> fresh(named.geometry, config);
@@ -673,50 +565,37 @@ TEST_CASE("An output gradient that is not finite spoils what it meets and nothin
                           std::numeric_limits<float>::infinity()};
   for (const NamedGeometry& named : shared_geometries()) {
     const ConvGeometry& g = named.geometry;
-    for (const Method method : {Method::codebook, Method::principal, Method::subspace}) {
-      for (const WeightGradient weights : {WeightGradient::sparse, WeightGradient::sparsified,
-                                           WeightGradient::clusters, WeightGradient::exact}) {
-        for (const InputGradient input : {InputGradient::sparse, InputGradient::sparsified,
-                                          InputGradient::own_clusters, InputGradient::exact}) {
-          if (input == InputGradient::own_clusters && !has_flip(g)) continue;
-          for (const float value : values) {
-            INFO(named.name << ", " << to_string(method) << ", forms " << static_cast<int>(weights)
-                            << ", " << static_cast<int>(input) << ", value " << value);
-            ReuseConv2d<float> layer(g, with_forms(method, weights, input));
-            ConvCase<float> c(g, 2, data);
-            forward(layer, c);
-            // The last output channel at a pixel in the middle of the second image.
-            adr::reference::element(c.output_like(c.d_y), 1, g.out_channels - 1, 1, 1) = value;
-            backward(layer, c);
-            index_t spoiled = 0;
-            index_t spread = 0;
-            for (index_t m = 0; m < g.out_channels; ++m) {
-              for (index_t k = 0; k < g.columns(); ++k) {
-                const bool finite = std::isfinite(c.d_w(m, k));
-                spoiled += m == g.out_channels - 1 && !finite ? 1 : 0;
-                spread += m < g.out_channels - 1 && !finite ? 1 : 0;
-              }
-            }
-            CHECK(spoiled > 0);
-            CHECK(spread == 0);
-            index_t spoiled_input = 0;
-            for (index_t i = 0; i < c.d_x.view().cols; ++i) {
-              CHECK(std::isfinite(c.d_x(0, i)));
-              spoiled_input += std::isfinite(c.d_x(1, i)) ? 0 : 1;
-            }
-            CHECK(spoiled_input >= g.group_in_channels());
-            CHECK_FALSE(std::isfinite(c.d_bias(0, g.out_channels - 1)));
-            if (input == InputGradient::own_clusters) {
-              CHECK(layer.stats().input_gradient_form == InputGradient::exact);
-              const std::vector<float> bits = adr_test::elements_of(c.d_x);
-              if (g.groups == 1) {
-                ReuseConv2d<float> dense(g, with_method(Method::dense));
-                forward(dense, c);
-                backward(dense, c);
-                CHECK(adr_test::same_bits(adr_test::elements_of(c.d_x), bits));
-              }
+    for (const WeightGradient weights : {WeightGradient::sparse, WeightGradient::sparsified,
+                                         WeightGradient::clusters, WeightGradient::exact}) {
+      for (const InputGradient input :
+           {InputGradient::sparse, InputGradient::sparsified, InputGradient::exact}) {
+        for (const float value : values) {
+          INFO(named.name << ", forms " << static_cast<int>(weights) << ", "
+                          << static_cast<int>(input) << ", value " << value);
+          ReuseConv2d<float> layer(g, with_forms(Method::subspace, weights, input));
+          ConvCase<float> c(g, 2, data);
+          forward(layer, c);
+          // The last output channel at a pixel in the middle of the second image.
+          adr::reference::element(c.output_like(c.d_y), 1, g.out_channels - 1, 1, 1) = value;
+          backward(layer, c);
+          index_t spoiled = 0;
+          index_t spread = 0;
+          for (index_t m = 0; m < g.out_channels; ++m) {
+            for (index_t k = 0; k < g.columns(); ++k) {
+              const bool finite = std::isfinite(c.d_w(m, k));
+              spoiled += m == g.out_channels - 1 && !finite ? 1 : 0;
+              spread += m < g.out_channels - 1 && !finite ? 1 : 0;
             }
           }
+          CHECK(spoiled > 0);
+          CHECK(spread == 0);
+          index_t spoiled_input = 0;
+          for (index_t i = 0; i < c.d_x.view().cols; ++i) {
+            CHECK(std::isfinite(c.d_x(0, i)));
+            spoiled_input += std::isfinite(c.d_x(1, i)) ? 0 : 1;
+          }
+          CHECK(spoiled_input >= g.group_in_channels());
+          CHECK_FALSE(std::isfinite(c.d_bias(0, g.out_channels - 1)));
         }
       }
     }

@@ -29,12 +29,10 @@ using adr::index_t;
 using adr::InputGradient;
 using adr::Method;
 using adr::NeuronVectorKind;
-using adr::Quantizer;
 using adr::ReuseConfig;
 using adr::ReuseConv2d;
 using adr::ReuseLinear;
 using adr::ReuseStats;
-using adr::TableType;
 using adr::WeightGradient;
 using adr_test::Bytes;
 using adr_test::contains;
@@ -50,12 +48,11 @@ using adr_test::TemporaryFolder;
 using adr_test::with_method;
 using adr_test::write_bytes;
 
-constexpr Method k_methods[] = {Method::dense, Method::hyperplane, Method::principal,
-                                Method::codebook, Method::subspace};
+constexpr Method k_methods[] = {Method::dense, Method::hyperplane, Method::subspace};
 /// Passes before a layer is saved; as many follow.
 constexpr int k_half = 7;
 
-/// Two groups with padding, so that there are two codebooks with a reserved entry each.
+/// Two groups with padding, so that there are two subspaces.
 ConvGeometry geometry() {
   ConvGeometry g;
   g.in_channels = 8;
@@ -121,38 +118,22 @@ std::vector<NamedConfig> all_configs() {
               c.hash_center = HashCenter::mean;
               c.refit_interval = 9;
             }),
-      named("principal", Method::principal, sparsify),
-      named("principal, refitted", Method::principal,
-            [](ReuseConfig& c) { c.refit_interval = 10; }),
-      named("principal, slices", Method::principal, [](ReuseConfig& c) { c.group_length = 5; }),
-      named("codebook", Method::codebook),
-      named("codebook, refitted, sparsified", Method::codebook,
-            [](ReuseConfig& c) {
-              sparsify(c);
-              c.refit_interval = 10;
-            }),
-      named("codebook, residual", Method::codebook,
-            [](ReuseConfig& c) {
-              c.quantizer = Quantizer::residual;
-              c.table_type = TableType::int16;
-            }),
-      named("codebook, slices of pixels", Method::codebook,
-            [](ReuseConfig& c) {
-              c.neuron_vectors = NeuronVectorKind::pixel;
-              c.group_length = 3;
-              c.table_type = TableType::uint8;
-            }),
-      named("codebook, own clusters", Method::codebook,
-            [](ReuseConfig& c) {
-              c.input_gradient = InputGradient::own_clusters;
-              c.refit_interval = 10;
-            }),
       named("subspace", Method::subspace),
-      named("subspace, refitted, own clusters", Method::subspace,
+      named("subspace, refitted", Method::subspace,
             [](ReuseConfig& c) {
               c.kept_coordinates = 3;
               c.refit_interval = 10;
-              c.input_gradient = InputGradient::own_clusters;
+            }),
+      named("subspace of pixels, refitted, sparsified", Method::subspace,
+            [](ReuseConfig& c) {
+              sparsify(c);
+              c.neuron_vectors = NeuronVectorKind::pixel;
+              c.refit_interval = 10;
+            }),
+      named("subspace, exact, from clusters", Method::subspace,
+            [](ReuseConfig& c) {
+              c.input_gradient = InputGradient::exact;
+              c.weight_gradient = WeightGradient::clusters;
             }),
   };
 }
@@ -210,7 +191,6 @@ std::vector<double> numbers_of(const ReuseStats& s) {
           s.reused_products,
           s.total_energy,
           s.within_cluster_energy,
-          s.table_rounding_error,
           s.gradient_density,
           s.output_error_energy,
           s.sampled_output_energy,
@@ -265,7 +245,7 @@ TEMPLATE_TEST_CASE("A loaded convolution goes on to the bits of the one that was
     ReuseConv2d<TestType> first(geometry(), c.config);
     ReuseConv2d<TestType> second(geometry(), c.config);
     const int fits = check_goes_on(first, second, cases);
-    const bool learns = c.config.method != Method::dense && c.config.method != Method::hyperplane;
+    const bool learns = c.config.method == Method::subspace;
     CHECK(fits == (learns && c.config.refit_interval == 10 ? 2 : 0));
   }
 }
@@ -303,14 +283,11 @@ TEST_CASE("A loaded layer notices drift where the one that was saved does") {
       }
     }
   }
-  for (const Method method : {Method::codebook, Method::subspace}) {
-    INFO(to_string(method));
-    const ReuseConfig config =
-        named("", method, [](ReuseConfig& c) { c.kept_coordinates = 4; }).config;
-    ReuseConv2d<float> first(geometry(), config);
-    ReuseConv2d<float> second(geometry(), config);
-    CHECK(check_goes_on(first, second, cases) == 2);
-  }
+  const ReuseConfig config =
+      named("", Method::subspace, [](ReuseConfig& c) { c.kept_coordinates = 4; }).config;
+  ReuseConv2d<float> first(geometry(), config);
+  ReuseConv2d<float> second(geometry(), config);
+  CHECK(check_goes_on(first, second, cases) == 2);
 }
 
 TEST_CASE("What is usual for a layer is loaded, so that diverse data are no drift") {
@@ -322,9 +299,9 @@ TEST_CASE("What is usual for a layer is loaded, so that diverse data are no drif
   g.in_height = g.in_width = 3;
   cases.reserve(2 * k_half);
   for (int p = 0; p < 2 * k_half; ++p) cases.emplace_back(g, p == 0 ? 1 : 20, data);
-  ReuseConfig config = with_method(Method::codebook);
+  ReuseConfig config = with_method(Method::subspace);
   config.neuron_vectors = NeuronVectorKind::patch;
-  config.codebooks = 4;
+  config.kept_coordinates = 9;
   ReuseConv2d<float> first(g, config);
   ReuseConv2d<float> second(g, config);
   CHECK(check_goes_on(first, second, cases) == 0);
@@ -336,7 +313,7 @@ TEST_CASE("A demanded fit is still demanded of a loaded layer") {
   auto cases = conv_steps<float>(data);
   const TemporaryFolder folder;
   const std::string path = folder.file("state");
-  for (const Method method : {Method::principal, Method::codebook, Method::subspace}) {
+  for (const Method method : {Method::subspace}) {
     INFO(to_string(method));
     ReuseConv2d<float> first(geometry(), with_method(method));
     run(first, cases[0]);
@@ -370,7 +347,7 @@ TEST_CASE("The costs of gradients are loaded, and with them the forms that they 
       {"sparse input", Method::dense, &Costs::sparse_input, 100, WeightGradient::sparse,
        InputGradient::exact},
       {"listing", Method::dense, &Costs::listing, 100, WeightGradient::exact, InputGradient::exact},
-      {"clusters", Method::codebook, &Costs::cluster_weights, 1e-6, WeightGradient::clusters,
+      {"clusters", Method::subspace, &Costs::cluster_weights, 1e-6, WeightGradient::clusters,
        InputGradient::sparse},
   };
   for (const Costly& change : changes) {
@@ -440,7 +417,7 @@ TEST_CASE("Frozen layers load, and stay frozen") {
   const std::string path = folder.file("conv.state");
   ConvCase<float> seen(geometry(), 5, data);
   ConvCase<float> unseen(geometry(), 3, data);
-  for (const Method method : {Method::principal, Method::codebook, Method::subspace}) {
+  for (const Method method : {Method::subspace}) {
     INFO(to_string(method));
     const ReuseConfig config = with_method(method);
     ReuseConv2d<float> first(geometry(), config);
@@ -483,50 +460,12 @@ TEST_CASE("Frozen layers load, and stay frozen") {
   }
 }
 
-TEST_CASE("The type of tables that was decided on is kept by a frozen layer that loads") {
-  Data data;
-  INFO(data);
-  const TemporaryFolder folder;
-  const std::string path = folder.file("state");
-  // Half the rows are one vector, which an entry will stand for exactly.
-  LinearCase<float> mixed(400, 8, 5, data);
-  LinearCase<float> exact(64, 8, 5, data);
-  for (index_t i = 0; i < 200; ++i) {
-    for (index_t j = 0; j < 8; ++j) mixed.x(i, j) = 5.0F;
-  }
-  for (index_t i = 0; i < 64; ++i) {
-    for (index_t j = 0; j < 8; ++j) exact.x(i, j) = 5.0F;
-  }
-  const auto output = [](ReuseLinear<float>& layer, LinearCase<float>& c, LinearCase<float>& w) {
-    layer.forward(c.x_view(), w.w_view(), w.bias.vector(), c.y.view());
-    return elements_of(c.y);
-  };
-  ReuseLinear<float> first(8, 5, with_method(Method::codebook));
-  output(first, mixed, mixed);
-  const adr::TableEntry decided = first.codebook_product()->tables().entry();
-  REQUIRE(decided == (adr::simd::k_uint8_lookup_is_faster<> ? adr::TableEntry::uint8
-                                                            : adr::TableEntry::int16));
-  first.freeze();
-  first.save_state(path);
-  const std::vector<float> expected = output(first, exact, mixed);
-  CHECK(first.codebook_product()->tables().entry() == decided);
-  ReuseLinear<float> second(8, 5, with_method(Method::codebook));
-  second.load_state(path);
-  CHECK(same_bits(output(second, exact, mixed), expected));
-  CHECK(second.codebook_product()->tables().entry() == decided);
-  // Other weights have it decided anew, by both.
-  const std::vector<float> anew = output(first, exact, exact);
-  CHECK(same_bits(output(second, exact, exact), anew));
-  CHECK(first.codebook_product()->tables().entry() == adr::TableEntry::int16);
-  CHECK(second.codebook_product()->tables().entry() == adr::TableEntry::int16);
-}
-
 TEST_CASE("A state file of another shape is refused and changes nothing") {
   Data data;
   INFO(data);
   const TemporaryFolder folder;
   const std::string path = folder.file("conv.state");
-  const ReuseConfig config = with_method(Method::codebook);
+  const ReuseConfig config = with_method(Method::subspace);
   ConvCase<float> c(geometry(), 5, data);
   {
     ReuseConv2d<float> first(geometry(), config);
@@ -536,7 +475,7 @@ TEST_CASE("A state file of another shape is refused and changes nothing") {
   const auto refused = [&](const ConvGeometry& g) {
     ReuseConv2d<float> layer(g, config);
     const std::string message = message_of<std::runtime_error>([&] { layer.load_state(path); });
-    CHECK(layer.codebook_product()->codebook().fitted() == (message == "(no error)"));
+    CHECK(layer.can_freeze() == (message == "(no error)"));
     return message;
   };
   CHECK(refused(geometry()) == "(no error)");
@@ -549,9 +488,6 @@ TEST_CASE("A state file of another shape is refused and changes nothing") {
   other = geometry();
   other.set_kernel(5);
   CHECK_THAT(refused(other), contains("is for columns 36, this layer has 100"));
-  other = geometry();
-  other.set_padding(0);
-  CHECK_THAT(refused(other), contains("is for reserves_padding 1, this layer has 0"));
   // As many columns, from more channels.
   other = geometry();
   other.in_channels = 72;
@@ -583,13 +519,6 @@ TEST_CASE("A state file of another setting is refused by what differs") {
       {"refit_interval 50, this layer has 51", [](ReuseConfig& c) { c.refit_interval = 51; }},
       {"neuron_vectors strip, this layer has patch",
        [](ReuseConfig& c) { c.neuron_vectors = NeuronVectorKind::patch; }},
-      {"group_length 0, this layer has 3", [](ReuseConfig& c) { c.group_length = 3; }},
-      {"codebooks 2, this layer has 3", [](ReuseConfig& c) { c.codebooks = 3; }},
-      {"codebook_size 16, this layer has 64", [](ReuseConfig& c) { c.codebook_size = 64; }},
-      {"quantizer product, this layer has residual",
-       [](ReuseConfig& c) { c.quantizer = Quantizer::residual; }},
-      {"table_type automatic, this layer has int16",
-       [](ReuseConfig& c) { c.table_type = TableType::int16; }},
       {"kept_coordinates 0, this layer has 2", [](ReuseConfig& c) { c.kept_coordinates = 2; }},
       {"subspace_error 0.5, this layer has 0.25", [](ReuseConfig& c) { c.subspace_error = 0.25; }},
       {"seed 3, this layer has 18446744073709551615", [](ReuseConfig& c) { c.seed -= 4; }},
@@ -620,7 +549,7 @@ TEST_CASE("A state file of another setting is refused by what differs") {
     CHECK(same_bits(output_of(layer, d), output_of(undisturbed, d)));
     CHECK(numbers_of(layer.stats()) == numbers_of(undisturbed.stats()));
   }
-  // What clusters do not depend on may differ, but for clusters of the output gradient.
+  // What clusters do not depend on may differ.
   ReuseConfig other = config;
   other.input_gradient = InputGradient::exact;
   other.weight_gradient = WeightGradient::sparsified;
@@ -630,10 +559,6 @@ TEST_CASE("A state file of another setting is refused by what differs") {
   ReuseConv2d<float> layer(geometry(), other);
   CHECK_NOTHROW(layer.load_state(path));
   CHECK(same_bits(output_of(layer, d), output_of(saved, d)));
-  other.input_gradient = InputGradient::own_clusters;
-  ReuseConv2d<float> clustering(geometry(), other);
-  CHECK_THAT(message_of<std::runtime_error>([&] { clustering.load_state(path); }),
-             contains("is for own_clusters 0, this layer has 1"));
 }
 
 TEST_CASE("A damaged, older or missing state file is refused and changes nothing") {
@@ -642,7 +567,7 @@ TEST_CASE("A damaged, older or missing state file is refused and changes nothing
   const TemporaryFolder folder;
   const std::string path = folder.file("conv.state");
   ConvCase<float> c(geometry(), 5, data);
-  ReuseConv2d<float> layer(geometry(), with_method(Method::codebook));
+  ReuseConv2d<float> layer(geometry(), with_method(Method::subspace));
   output_of(layer, c);
   layer.save_state(path);
   layer.freeze();
@@ -659,9 +584,9 @@ TEST_CASE("A damaged, older or missing state file is refused and changes nothing
   write_bytes(path, flipped);
   CHECK_THAT(refused(), contains("checksum"));
   adr_test::StateHeader older(adr_test::payload_of(bytes));
-  older.version = 1;
+  older.version = 2;
   write_bytes(path, older.followed_by(adr_test::payload_of(bytes)));
-  CHECK_THAT(refused(), contains("format version 1, this library reads version 2"));
+  CHECK_THAT(refused(), contains("format version 2, this library reads version 3"));
   bytes.resize(bytes.size() / 2);
   write_bytes(path, bytes);
   CHECK_THAT(refused(), contains("bytes"));
@@ -683,8 +608,6 @@ TEST_CASE("Any damage with a right checksum is refused or leaves a layer that wo
       config.hash_center = HashCenter::mean;
       config.cluster_reuse = true;
       config.max_product_age = 1;
-      config.codebooks = 1;
-      if (method == Method::subspace) config.input_gradient = InputGradient::own_clusters;
       INFO(to_string(method) << (passed ? ", fitted" : ", as new"));
       ReuseLinear<float> first(5, 3, config);
       if (passed) run(first, c);

@@ -207,8 +207,8 @@ TEST_CASE("OneDnnConvolution computes what is dense in a reusing layer", "") {
     ConvGeometry g = layer(4, 8, 16, 3, 1);
     g.layout = layout;
     ReuseConfig config;
-    config.method = Method::codebook;
-    config.codebooks = 2;
+    config.method = Method::subspace;
+    config.kept_coordinates = 2;
     config.weight_gradient = WeightGradient::exact;
     config.input_gradient = InputGradient::exact;
     const auto convolution = std::make_shared<OneDnnConvolution>(g, 1);

@@ -30,7 +30,7 @@ void for_both_forms(const Use& use) {
 /// 0, 1, and sizes around one and two tiles of every instruction set.
 constexpr index_t k_sizes[] = {0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 37};
 
-enum class Way { replace, add, stream };
+enum class Way { replace, add };
 
 template <class T, class U, Way way>
 void check_all_sizes(Data& data) {
@@ -46,11 +46,9 @@ void check_all_sizes(Data& data) {
         for (index_t j = 0; j < cols; ++j) {
           for (index_t i = 0; i < rows; ++i) to(j, i) = before(j, i);
         }
-        const auto transpose = way == Way::add      ? simd::transpose_add<T, U, L>
-                               : way == Way::stream ? simd::transpose_streaming<T, U, L>
-                                                    : simd::transpose<T, U, L>;
+        const auto transpose =
+            way == Way::add ? simd::transpose_add<T, U, L> : simd::transpose<T, U, L>;
         transpose(from.data(), cols + 3, rows, cols, to.data(), rows + 2);
-        if (way == Way::stream) simd::finish_streaming();
         bool right = true;
         for (index_t i = 0; i < rows; ++i) {
           for (index_t j = 0; j < cols; ++j) {
@@ -86,30 +84,6 @@ TEST_CASE("transpose_add adds every element of every size and nothing else") {
   INFO(data);
   check_all_sizes<float, float, Way::add>(data);
   check_all_sizes<double, double, Way::add>(data);
-}
-
-TEST_CASE("transpose_streaming writes what transpose writes, in whole cache lines or not") {
-  Data data;
-  INFO(data);
-  check_all_sizes<float, float, Way::stream>(data);
-  check_all_sizes<double, double, Way::stream>(data);
-  for (const index_t rows : {16, 32}) {
-    for (const index_t cols : {16, 37}) {
-      // Every row of the result begins a cache line.
-      GuardedBuffer<float> from(rows, cols, cols + 3, Start::misaligned);
-      GuardedBuffer<float> to(cols, rows, rows + 16);
-      data.fill_normal(from.view());
-      simd::transpose_streaming(from.data(), cols + 3, rows, cols, to.data(), rows + 16);
-      simd::finish_streaming();
-      bool right = true;
-      for (index_t i = 0; i < rows; ++i) {
-        for (index_t j = 0; j < cols; ++j) right = right && to(j, i) == from(i, j);
-      }
-      INFO(rows << " x " << cols);
-      CHECK(right);
-      CHECK(to.damage() == "");
-    }
-  }
 }
 
 TEST_CASE("transpose reads overlapping rows") {

@@ -2,8 +2,6 @@
 #include <string>
 #include <vector>
 
-#include "adr/cluster/cluster_rows.hpp"
-#include "adr/core/matrix_rows.hpp"
 #include "adr/reference/shared_vectors.hpp"
 #include "adr/reference/unfold.hpp"
 #include "adr/unfold/neuron_vectors.hpp"
@@ -128,13 +126,13 @@ TEMPLATE_TEST_CASE("NeuronVectors loads any block either way", "", ADR_TEST_ELEM
     data.fill_normal(images.elements());
     const Matrix expected = defined_vectors(g, images.view(), group, kind);
     const NeuronVectors<TestType> vectors(g, images.view(), group, kind);
-    CHECK((vectors.rows() == expected.rows && vectors.cols() == expected.cols));
+    CHECK((vectors.map().vectors() == expected.rows && vectors.length() == expected.cols));
     std::string fault;
     for (const BlockPlace& b : adr_test::block_places(data, expected.rows, expected.cols)) {
       GuardedBuffer<float> columns(b.cols, b.rows, b.rows + 2, adr_test::Start::misaligned);
       GuardedBuffer<TestType> rows(b.rows, b.cols, b.cols + 3, adr_test::Start::misaligned);
       vectors.load_columns(b.first_row, b.first_col, columns.view());
-      vectors.load(b.first_row, b.first_col, rows.view());
+      vectors.load_rows(b.first_row, b.first_col, rows.view());
       for (index_t i = 0; i < b.rows && fault.empty(); ++i) {
         for (index_t e = 0; e < b.cols && fault.empty(); ++e) {
           const double value = expected(b.first_row + i, b.first_col + e);
@@ -158,7 +156,8 @@ TEMPLATE_TEST_CASE("NeuronVectors adds where it loads", "", ADR_TEST_ELEMENTS) {
     data.fill_whole(x.elements());
     const NeuronVectors<const TestType> source(g, x.view(), group, kind);
     std::string fault;
-    for (const BlockPlace& b : adr_test::block_places(data, source.rows(), source.cols())) {
+    for (const BlockPlace& b :
+         adr_test::block_places(data, source.map().vectors(), source.length())) {
       GuardedImages<TestType> sums(g, k_batch, 2);
       data.fill_whole(sums.elements());
       const Matrix before(sums.elements());
@@ -240,44 +239,11 @@ TEST_CASE("resolve takes strips for few channels and leaves other kinds alone") 
   for (const NeuronVectorKind kind : k_kinds) CHECK(adr::resolve(kind, g) == kind);
 }
 
-TEST_CASE("NeuronVectors can be clustered as rows") {
-  Data data;
-  INFO(data);
-  ConvGeometry g;
-  g.in_channels = 6;
-  g.in_height = g.in_width = 9;
-  g.set_kernel(3);
-  GuardedImages<float> images(g, k_batch, 4);
-  data.fill_normal(images.elements());
-  const NeuronVectors<const float> vectors(g, images.view(), 0, NeuronVectorKind::pixel);
-  GuardedBuffer<float> matrix(vectors.rows(), vectors.cols(), vectors.cols());
-  vectors.load_rows(0, 0, matrix.view());
-
-  const adr::SignHash<float> hash(vectors.cols(), 4, 5, false, 1);
-  adr::Context context;
-  context.workspace().reserve(adr::RowClusterer<float>::workspace_bytes(hash, 1));
-  adr::RowClusterer<float> clusterer;
-  adr::Clustering<float> of_vectors;
-  adr::Clustering<float> of_matrix;
-  clusterer.cluster(vectors, hash, context, of_vectors);
-  clusterer.cluster(adr::MatrixRows<float>(matrix.view()), hash, context, of_matrix);
-  REQUIRE(of_vectors.slices.size() == 2);
-  for (std::size_t s = 0; s < 2; ++s) {
-    CHECK(of_vectors.slices[s].cluster_count > 1);
-    CHECK(of_vectors.slices[s].cluster_count == of_matrix.slices[s].cluster_count);
-    bool same = true;
-    for (index_t i = 0; i < vectors.rows(); ++i) {
-      same = same && of_vectors.slices[s].ids[i] == of_matrix.slices[s].ids[i];
-    }
-    CHECK(same);
-  }
-}
-
 TEST_CASE("NeuronVectors of no images has no vectors") {
   ConvGeometry g;
   g.set_kernel(1);
   const NeuronVectors<const float> vectors(
       g, TensorView<const float>(nullptr, 0, 1, 1, 1, g.layout), 0, NeuronVectorKind::pixel);
-  CHECK(vectors.rows() == 0);
+  CHECK(vectors.map().vectors() == 0);
   vectors.load_columns(0, 0, MatrixView<float>(nullptr, 1, 0));
 }

@@ -1,7 +1,6 @@
 // The drop-in: three functions that take the place of a matrix product and its gradients.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <limits>
 #include <memory>
@@ -192,7 +191,6 @@ void reuse_gemm_input_gradient(const detail::NonDeduced<MatrixView<const T>>& d_
     require_finite("d_c", d_c);
     require_finite("b", b);
   }
-  for (index_t i = 0; i < d_a.rows; ++i) std::fill_n(d_a.row(i), d_a.cols, T(0));
   const MatrixOperand<T> d_input{plain_stride(d_a)};
   product.backward(d_input, as_is(plain_stride(b)), MatrixOperand<const T>{plain_stride(d_c)},
                    GemmResult<T>{}, d_input, reuse.context());

@@ -20,6 +20,7 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "adr/core/gemm_factor.hpp"
 #include "adr/core/types.hpp"
 
 ADR_NAMESPACE_BEGIN
@@ -34,7 +35,9 @@ class MatrixRows {
   using Element = std::remove_const_t<T>;
 
  public:
-  explicit MatrixRows(const MatrixView<T>& matrix) noexcept : matrix_(matrix) {}
+  /// What is there counts as zero with Update::replace: one product may write all of it.
+  explicit MatrixRows(const MatrixView<T>& matrix, Update update = Update::accumulate) noexcept
+      : matrix_(matrix), update_(update) {}
 
   [[nodiscard]] index_t rows() const noexcept { return matrix_.rows; }
   [[nodiscard]] index_t cols() const noexcept { return matrix_.cols; }
@@ -61,14 +64,16 @@ class MatrixRows {
       for (index_t j = 0; j < block.cols; ++j) to[j] += block(i, j);
     }
   }
+  [[nodiscard]] Update update() const noexcept { return update_; }
   [[nodiscard]] static bool in_place() noexcept { return true; }
   /// Rows that different threads may add to at once start at multiples of this.
-  [[nodiscard]] static index_t independent_rows() noexcept { return 256; }
+  [[nodiscard]] static index_t independent_rows() noexcept { return 512; }
   /// Whether different threads may add to different columns of the same rows.
   [[nodiscard]] static bool columns_are_independent() noexcept { return true; }
 
  private:
   MatrixView<T> matrix_;
+  Update update_;
 };
 
 ADR_NAMESPACE_END

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <type_traits>
 
 #include "adr/core/context.hpp"
 #include "adr/core/matrix_rows.hpp"
@@ -31,10 +32,15 @@ inline index_t dense_block_rows(index_t columns) noexcept {
   return std::clamp<index_t>((index_t{1} << 20) / std::max<index_t>(columns, 1), 64, 4096);
 }
 
-/// How many parts to cut the outputs into, at least 64 wide, so that there are enough tasks.
+/// The same of an input that lies there as a matrix.
+inline index_t in_place_block_rows(index_t rows) noexcept {
+  return std::clamp<index_t>(rows / k_wanted_tasks, 512, 4096);
+}
+
+/// How many parts to cut the outputs into, at least 256 wide, so that there are enough tasks.
 inline index_t column_parts(index_t row_tasks, index_t cols, index_t wanted_tasks) noexcept {
   if (row_tasks == 0 || row_tasks >= wanted_tasks) return 1;
-  return std::clamp<index_t>(wanted_tasks / row_tasks, 1, std::max<index_t>(cols / 64, 1));
+  return std::clamp<index_t>(wanted_tasks / row_tasks, 1, std::max<index_t>(cols / 256, 1));
 }
 
 /// How a weight gradient is cut: parts of the rows have a partial sum each, parts of the columns
@@ -68,23 +74,26 @@ void dense_forward(const Input& input, const GemmFactor<T>& weights,
   const index_t rows = input.rows();
   const index_t columns = input.cols();
   const index_t outputs = weights.cols();
-  const index_t block_rows = detail::dense_block_rows(columns);
+  const bool in_place = input.in_place() && output.in_place();
+  const index_t block_rows =
+      in_place ? detail::in_place_block_rows(rows) : detail::dense_block_rows(columns);
   const index_t row_tasks = blocks_of(rows, block_rows);
   const index_t wanted_tasks =
       input.in_place() ? detail::k_wanted_tasks : detail::k_wanted_unfolding_tasks;
   const index_t parts =
       output.in_place() ? detail::column_parts(row_tasks, outputs, wanted_tasks) : 1;
   const Workspace::Frame frame(context.workspace());
-  T* unfolded = context.workspace().template take<T>(context.threads() * block_rows * columns);
-  T* results = context.workspace().template take<T>(context.threads() * block_rows * outputs);
+  const index_t copied_rows = in_place ? 0 : block_rows;
+  T* unfolded = context.workspace().template take<T>(context.threads() * copied_rows * columns);
+  T* results = context.workspace().template take<T>(context.threads() * copied_rows * outputs);
   parallel_for(row_tasks * parts, context.threads(), [&](index_t task, int thread) {
     const index_t first = task / parts * block_rows;
     const index_t count = std::min(block_rows, rows - first);
     const IndexRange cols = partition(outputs, parts, task % parts);
     const MatrixView<const T> x =
-        input.view(first, count, unfolded + thread * block_rows * columns);
+        input.view(first, count, unfolded + thread * copied_rows * columns);
     const MatrixView<T> whole =
-        output.target(first, count, results + thread * block_rows * outputs, Keep::nothing);
+        output.target(first, count, results + thread * copied_rows * outputs, Keep::nothing);
     const MatrixView<T> y = whole.block(0, cols.first, count, cols.size());
     gemm(as_is(x), weights.block(0, cols.first, columns, cols.size()), Update::replace, y);
     if (!bias.empty()) {
@@ -164,7 +173,7 @@ std::size_t dense_input_gradient_workspace_bytes(index_t columns, int thread_cou
       .bytes();
 }
 
-/// Adds the gradient with respect to the input.
+/// Adds the gradient with respect to the input, or replaces what a matrix holds.
 /// Math: d_input += d_output weights^T. Shapes: d_output N x M, weights K x M, d_input N x K.
 /// Requires: matching shapes, scratch reserved (callers check). Cost: N K M multiply-adds.
 template <class T, class InputGradient>
@@ -188,8 +197,8 @@ void dense_input_gradient(const MatrixView<const T>& d_output, const GemmFactor<
       const index_t count = std::min(block_rows, last - first);
       const GemmFactor<T> back = weights.middle_rows(cols.first, cols.size()).transpose();
       T* memory = blocks + thread * block_rows * columns;
-      if (d_input.in_place()) {
-        gemm(as_is(d_output.middle_rows(first, count)), back, Update::accumulate,
+      if constexpr (std::is_same_v<InputGradient, MatrixRows<T>>) {
+        gemm(as_is(d_output.middle_rows(first, count)), back, d_input.update(),
              d_input.target(first, count, memory, Keep::contents)
                  .block(0, cols.first, count, cols.size()));
       } else {

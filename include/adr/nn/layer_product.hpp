@@ -191,8 +191,8 @@ class LayerProduct {
   void forward(const Input& input, const GemmFactor<T>& weights, const VectorView<const T>& bias,
                const Output& output, Context& context);
 
-  /// Computes d_weights (unless empty) and adds to d_input (unless NoOperand), which must be zero
-  /// unless clears_input_gradient(). The input is read for the gradient with respect to the weights
+  /// Computes d_weights (unless empty) and d_input (unless NoOperand): images are added to, and must
+  /// be zero, unless clears_input_gradient(); a matrix is replaced. The input is read for the gradient with respect to the weights
   /// only. Errors:
   /// std::invalid_argument when the rows are not those of the last forward pass.
   template <class Input, class Output, class InputOperand>

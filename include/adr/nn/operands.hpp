@@ -56,8 +56,9 @@ struct ConvOutput {
 template <class T>
 struct MatrixOperand {
   MatrixView<T> matrix;
+  Update update = Update::accumulate;  ///< of rows that are added to
 
-  [[nodiscard]] MatrixRows<T> rows() const { return MatrixRows<T>(matrix); }
+  [[nodiscard]] MatrixRows<T> rows() const { return MatrixRows<T>(matrix, update); }
   [[nodiscard]] MatrixVectors<T> vectors(NeuronVectorKind /*kind*/) const {
     return MatrixVectors<T>(matrix);
   }

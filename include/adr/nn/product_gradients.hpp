@@ -83,12 +83,12 @@ class ProductGradients {
     return scratch_bytes(last_, forward, rows, in_place, thread_count);
   }
 
-  /// Computes d_weights (unless empty) and adds to d_input (unless NoOperand), which must be zero
-  /// unless there are DensePasses. Errors: std::bad_alloc, and those of a DenseConvolution.
+  /// Computes d_weights (unless empty) and d_input (unless NoOperand): a matrix, or images of which
+  /// there are DensePasses, is replaced, other images are added to. Errors: std::bad_alloc, and those of a DenseConvolution.
   template <class Input, class Output, class InputOperand>
   void compute(const ForwardState<T>& forward, ReuseProduct<T>& rows, const Input& input,
                const GemmFactor<T>& weights, const Output& d_output, const GemmResult<T>& d_weights,
-               const InputOperand& d_input, Context& context, ReuseStats& stats) {
+               InputOperand d_input, Context& context, ReuseStats& stats) {
     constexpr bool k_with_input = !std::is_same_v<InputOperand, NoOperand>;
     StageTimes* times = config_.time_stages ? &stats.backward_times : nullptr;
     const PixelView<const T> pixels = d_output.pixels();
@@ -100,6 +100,13 @@ class ProductGradients {
     if constexpr (k_is_images<InputOperand>) {
       if (forward.dense != nullptr && forms.input != InputGradient::exact) {
         clear(d_input.images, context.threads());
+        seconds.input_gradient += timer.lap();
+      }
+    } else if constexpr (k_with_input) {
+      if (forms.input == InputGradient::exact && rows_input(forms, forward)) {
+        d_input.update = Update::replace;
+      } else {
+        clear(d_input.matrix, context.threads());
         seconds.input_gradient += timer.lap();
       }
     }
@@ -243,6 +250,14 @@ class ProductGradients {
     stats.backward_times.add(rows.stats().backward_times.since(before));
   }
 
+  static void clear(const MatrixView<T>& matrix, int thread_count) {
+    constexpr index_t k_rows = 256;
+    const index_t blocks = blocks_of(matrix.rows, k_rows);
+    parallel_for(blocks, thread_count, [&](index_t block, int) {
+      const IndexRange rows = partition(matrix.rows, blocks, block);
+      detail::set_zero(matrix.middle_rows(rows.first, rows.size()));
+    });
+  }
   static void clear(const TensorView<T>& images, int thread_count) {
     parallel_for(images.batch, thread_count,
                  [&](index_t n, int) { std::fill_n(images.image(n), images.image_size(), T(0)); });

@@ -1,7 +1,6 @@
 // A fully connected layer whose products are reused.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <memory>
 #include <string>
@@ -124,7 +123,6 @@ class ReuseLinear final : public AdaptiveLayer {
     const GemmFactor<T> weights = transposed(plain_stride(w));
     const GemmResult<T> d_weights{plain_stride(d_w), true};
     if (d_x.data != nullptr) {
-      for (index_t i = 0; i < d_x.rows; ++i) std::fill_n(d_x.row(i), d_x.cols, T(0));
       product_.backward(input, weights, d_output, d_weights, MatrixOperand<T>{plain_stride(d_x)},
                         *context_);
     } else {

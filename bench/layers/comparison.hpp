@@ -167,7 +167,7 @@ class LayerComparer {
     pass_result.errors = errors_of(parts, tensors_, exact_);
     constexpr double k_dense_tolerance = 1e-3;
     const LayerEngine& engine = engines_[result(runner).engine];
-    if (engine.dense() && !(pass_result.errors.sum() < k_dense_tolerance)) {
+    if (engine.rival() && !(pass_result.errors.sum() < k_dense_tolerance)) {
       throw std::runtime_error(message(layer_.name, ", ", to_string(pass), ": ", engine.name,
                                        " and ", engines_.front().name, " differ by ",
                                        pass_result.errors.sum()));
@@ -196,7 +196,7 @@ class LayerComparer {
   void summarise(LayerPass pass, int threads) {
     const LayerEngineResult* best = nullptr;
     for (const LayerEngineResult* r : results_of(pass, threads)) {
-      if (!engines_[r->engine].dense()) continue;
+      if (!engines_[r->engine].rival()) continue;
       if (best == nullptr ||
           median(r->passes.at(pass).seconds) < median(best->passes.at(pass).seconds)) {
         best = r;
@@ -216,7 +216,7 @@ class LayerComparer {
 
   LayerEngineAccuracy accuracy_of(const LayerEngine& engine) {
     LayerEngineAccuracy accuracy;
-    if (engine.dense() || engine.frozen) return accuracy;
+    if (engine.dense() || engine.exact() || engine.frozen) return accuracy;
     const DenseEngine product = dense_engine(settings_.product);
     if (settings_.seeds > 0) {
       accuracy.bias =

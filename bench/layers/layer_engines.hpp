@@ -12,6 +12,7 @@
 #include "bench/layers/settings.hpp"
 #include "bench/support/engines.hpp"
 #include "bench/support/layer_tensors.hpp"
+#include "bench/support/machine.hpp"
 #include "bench/support/onednn_convolution.hpp"
 
 namespace adr_bench {
@@ -22,10 +23,19 @@ struct LayerEngine {
   std::optional<adr::ReuseConfig> reuse;  ///< empty: dense
   bool gradients_only = false;            ///< as in LayerSetting
   bool frozen = false;                    ///< measured after freeze(): inference
+  bool low_precision = false;             ///< to be looked at: never the best dense one
   /// Makes it for that many threads; the tensors must outlive it.
   std::function<std::unique_ptr<Convolution>(LayerTensors&, int threads)> make;
 
   [[nodiscard]] bool dense() const noexcept { return !reuse.has_value(); }
+  /// Whether others are compared with it, and its results are checked.
+  [[nodiscard]] bool rival() const noexcept { return dense() && !low_precision; }
+  /// The library without reuse and without rounding.
+  [[nodiscard]] bool exact() const noexcept {
+    return !dense() && reuse->method == adr::Method::dense &&
+           reuse->weight_gradient == adr::WeightGradient::exact &&
+           reuse->input_gradient == adr::InputGradient::exact;
+  }
   /// True when forward passes fit something to their inputs now and then.
   [[nodiscard]] bool refits() const noexcept {
     if (dense() || frozen || reuse->method == adr::Method::dense) return false;
@@ -60,6 +70,17 @@ inline void add_dense_engines(std::vector<LayerEngine>& engines) {
     engine.name = name;
     engine.make = [algorithm = algorithm](LayerTensors& tensors, int threads) {
       return std::make_unique<OneDnnConvolution>(tensors, algorithm, threads);
+    };
+    engines.push_back(engine);
+  }
+  // Without instructions for them, oneDNN computes with bfloat16 far slower than with floats.
+  if (onednn_has(dnnl_cpu_isa_avx512_core_bf16)) {
+    LayerEngine engine;
+    engine.name = "onednn_bf16";
+    engine.low_precision = true;
+    engine.make = [](LayerTensors& tensors, int threads) {
+      return std::make_unique<OneDnnConvolution>(tensors, dnnl::algorithm::convolution_direct,
+                                                 threads, dnnl::memory::data_type::bf16);
     };
     engines.push_back(engine);
   }

@@ -3,6 +3,7 @@
 
 #include <adr/adapt/config_label.hpp>
 #include <adr/core/context.hpp>
+#include <adr/exact/convolution_passes.hpp>
 #include <adr/nn/reuse_conv2d.hpp>
 #include <cstddef>
 #include <string>
@@ -47,9 +48,10 @@ class LibraryConvolution : public Convolution {
   [[nodiscard]] std::size_t workspace_bytes(const PassParts&) const override {
     return layer_.workspace_bytes(tensors_.batch());
   }
-  [[nodiscard]] std::string config(const PassParts&) const override {
+  [[nodiscard]] std::string config(const PassParts& parts) const override {
     const std::string setting = adr::label(layer_.config());
-    return (setting == "dense" ? "im2col" : setting) + ", products by " + product_.name;
+    if (setting != "dense") return setting + ", products by " + product_.name;
+    return product_.name == k_own_product ? forms(parts) : "im2col, products by " + product_.name;
   }
 
   [[nodiscard]] const adr::ReuseConv2d<float>& layer() const noexcept { return layer_; }
@@ -62,6 +64,19 @@ class LibraryConvolution : public Convolution {
   }
 
  private:
+  /// How the exact engine computes these passes.
+  [[nodiscard]] std::string forms(const PassParts& parts) const {
+    const adr::exact::ConvolutionPasses<float> passes(tensors_.geometry());
+    std::string text;
+    const auto add = [&](bool wanted, adr::exact::Form form) {
+      if (wanted) text += (text.empty() ? "" : ", ") + std::string(adr::exact::to_string(form));
+    };
+    add(parts.forward, passes.forward_form(tensors_.batch()));
+    add(parts.weight_gradient, passes.weight_gradient_form(tensors_.batch()));
+    add(parts.input_gradient, passes.input_gradient_form(tensors_.batch()));
+    return text;
+  }
+
   LayerTensors& tensors_;
   DenseEngine product_;
   adr::Context context_;

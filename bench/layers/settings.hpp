@@ -33,6 +33,15 @@ inline LayerSetting hyperplane_setting(const ConvLayer& layer) {
           config};
 }
 
+/// The library without reuse.
+inline LayerSetting exact_setting() {
+  adr::ReuseConfig config;
+  config.method = adr::Method::dense;
+  config.weight_gradient = adr::WeightGradient::exact;
+  config.input_gradient = adr::InputGradient::exact;
+  return {"adr_exact", "", config};
+}
+
 inline LayerSetting subspace_setting(index_t kept_coordinates) {
   adr::ReuseConfig config;
   config.method = adr::Method::subspace;
@@ -79,7 +88,7 @@ namespace detail {
 inline std::vector<LayerSetting> many_settings(const ConvLayer& layer, SettingsAmount amount) {
   using adr::InputGradient;
   using adr::WeightGradient;
-  std::vector<LayerSetting> settings = {hyperplane_setting(layer)};
+  std::vector<LayerSetting> settings = {exact_setting(), hyperplane_setting(layer)};
   constexpr index_t k_with_variants = 16;
   for (const index_t kept : {8, 12, 16, 24, 32, 48}) {
     if (amount == SettingsAmount::smoke && kept != k_with_variants) continue;
@@ -101,8 +110,8 @@ inline std::vector<LayerSetting> few_settings(const ConvLayer& layer) {
   const adr::ConvGeometry geometry = layer.geometry(adr::Layout::nchw);
   const adr::LayerShape shape =
       adr::ReuseConv2d<float>(geometry, subspace_setting(0).config).layer_shape();
-  std::vector<LayerSetting> settings = gradients_settings();
-  settings.push_back(hyperplane_setting(layer));
+  std::vector<LayerSetting> settings = {exact_setting(), hyperplane_setting(layer)};
+  for (const LayerSetting& setting : gradients_settings()) settings.push_back(setting);
   for (const adr::ReuseConfig& config : adr::shared_candidates(shape, adr::ReuseConfig())) {
     settings.push_back(subspace_setting(config.kept_coordinates));
   }

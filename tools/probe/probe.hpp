@@ -45,7 +45,13 @@ inline std::vector<adr::ReuseConfig> default_candidates(const LayerUnderTest& la
   const adr::index_t plane = g.kernel_height * g.kernel_width;
   std::vector<adr::index_t> lengths{g.kernel_width, plane, 2 * plane};
   if (plane == 1) lengths = {8, 16, 32, 64};
-  std::vector<adr::ReuseConfig> candidates = subspace_candidates({8, 12, 16, 24, 32, 48});
+  const adr::index_t elements =
+      adr::vector_length(g, adr::resolve(adr::NeuronVectorKind::automatic, g));
+  std::vector<adr::index_t> kept;
+  for (const adr::index_t count : {8, 12, 16, 24, 32, 48}) {
+    if (count < elements) kept.push_back(count);
+  }
+  std::vector<adr::ReuseConfig> candidates = subspace_candidates(kept);
   std::vector<adr::index_t> used;
   for (adr::index_t length : lengths) {
     length = std::min(length, g.columns());

@@ -181,7 +181,7 @@ TEST_CASE("coordinates are those of the vectors of images of either layout") {
         adr_test::GuardedImages<float> images(g, 3, 4);
         data.fill_normal(images.elements());
         const adr::NeuronVectors<const float> vectors(g, images.view(), group, kind);
-        GuardedBuffer<float> x(vectors.rows(), vectors.cols(), vectors.cols());
+        GuardedBuffer<float> x(vectors.map().vectors(), vectors.length(), vectors.length());
         vectors.load_rows(0, 0, x.view());
         Subspace subspace(shape(vectors.length(), 4));
         REQUIRE(subspace.fit(vectors, k_no_gram));

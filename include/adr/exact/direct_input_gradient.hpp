@@ -119,6 +119,14 @@ void folded_input_gradient(const ConvGeometry& g, const TensorView<const T>& d_y
   }
 }
 
+/// Whether the input gradient is a convolution of d_y: not for a few channels, which would leave
+/// panels of weights half empty in layout nhwc.
+template <class T>
+bool is_carried_back(const ConvGeometry& g) noexcept {
+  return has_flipped_convolution(g) &&
+         (g.layout == Layout::nchw || 2 * g.group_in_channels() > k_panel_width<T>);
+}
+
 }  // namespace detail
 
 /// Bytes of scratch that direct_input_gradient takes: those of direct_forward, or 8 MB of floats of
@@ -128,7 +136,7 @@ template <class T>
 std::size_t direct_input_gradient_workspace_bytes(const ConvGeometry& geometry, index_t /*batch*/,
                                                   int threads) {
   if (detail::is_linear(geometry)) return 0;
-  if (has_flipped_convolution(geometry)) {
+  if (detail::is_carried_back<T>(geometry)) {
     return detail::window_product_workspace_bytes<T>(flipped_convolution(geometry),
                                                      exact::WeightUse::input_gradient, threads);
   }
@@ -138,9 +146,9 @@ std::size_t direct_input_gradient_workspace_bytes(const ConvGeometry& geometry, 
 /// Computes the gradient with respect to the input without Winograd.
 ///
 /// Math: d_x = d_y w, added up over the windows that hold an input. Shapes, requirements, errors,
-/// thread-safety: those of direct_forward; d_x is replaced. Cost: with stride 1 a convolution of
-/// d_y with flipped weights, which takes as many multiply-adds as the forward pass (and those of
-/// the padding); else N K M multiply-adds and as many additions as windows have elements, threads
+/// thread-safety: those of direct_forward; d_x is replaced. Cost: with stride 1 and more than a few
+/// channels a convolution of d_y with flipped weights, which takes as many multiply-adds as the
+/// forward pass (and those of the padding); else N K M multiply-adds and as many additions as windows have elements, threads
 /// working on images of their own. Source: as direct_forward, and col2im.
 template <class T>
 void direct_input_gradient(const ConvGeometry& geometry, const TensorView<const T>& d_y,
@@ -152,7 +160,7 @@ void direct_input_gradient(const ConvGeometry& geometry, const TensorView<const 
   } else if (detail::is_short_pointwise<T>(geometry, d_y, d_x)) {
     detail::linear_input_gradient(detail::pixels_as_rows(d_y), w, detail::pixels_as_rows(d_x),
                                   context.threads());
-  } else if (has_flipped_convolution(geometry)) {
+  } else if (detail::is_carried_back<T>(geometry)) {
     detail::window_product(flipped_convolution(geometry), d_y, w, exact::WeightUse::input_gradient,
                            {}, d_x, context);
   } else {

@@ -74,16 +74,15 @@ void dense_forward(const Input& input, const GemmFactor<T>& weights,
   const index_t rows = input.rows();
   const index_t columns = input.cols();
   const index_t outputs = weights.cols();
-  const bool in_place = input.in_place() && output.in_place();
+  const index_t copied_rows = detail::dense_block_rows(columns);
   const index_t block_rows =
-      in_place ? detail::in_place_block_rows(rows) : detail::dense_block_rows(columns);
+      input.in_place() && output.in_place() ? detail::in_place_block_rows(rows) : copied_rows;
   const index_t row_tasks = blocks_of(rows, block_rows);
   const index_t wanted_tasks =
       input.in_place() ? detail::k_wanted_tasks : detail::k_wanted_unfolding_tasks;
   const index_t parts =
       output.in_place() ? detail::column_parts(row_tasks, outputs, wanted_tasks) : 1;
   const Workspace::Frame frame(context.workspace());
-  const index_t copied_rows = in_place ? 0 : block_rows;
   T* unfolded = context.workspace().template take<T>(context.threads() * copied_rows * columns);
   T* results = context.workspace().template take<T>(context.threads() * copied_rows * outputs);
   parallel_for(row_tasks * parts, context.threads(), [&](index_t task, int thread) {

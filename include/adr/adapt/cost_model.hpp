@@ -80,7 +80,7 @@ inline double subspace_units(const LayerShape& shape, const ReuseConfig& config)
   const double kept = config.kept_coordinates > 0
                           ? std::min(length, static_cast<double>(config.kept_coordinates))
                           : 0.5 * length;
-  const double sample = std::min(1024.0, vectors);
+  const double sample = std::min(vectors, std::clamp(vectors / 4, 256.0, 1024.0));
   const double weights = U::subspace * static_cast<double>(shape.columns) * kept * outputs;
   if (shape.convolves_pixels) {
     const double projected = U::pixel * vectors * length + vectors * length * kept;

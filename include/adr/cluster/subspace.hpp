@@ -38,7 +38,11 @@ class Subspace {
  public:
   /// Vectors that are read for fitting, and for measuring, at most.
   static constexpr index_t k_fit_sample = 8192;
-  static constexpr index_t k_measure_sample = 1024;
+  /// The most of so many vectors that are measured: a quarter, which costs half of what it takes to
+  /// rotate all of them, but not so few that the error of a batch would be a guess.
+  [[nodiscard]] static index_t most_measured(index_t vectors) noexcept {
+    return std::clamp<index_t>(vectors / 4, 256, 1024);
+  }
 
   explicit Subspace(const SubspaceShape& shape) : shape_(shape) {}
 
@@ -140,7 +144,7 @@ class Subspace {
   }
 
   /// Measures what the coordinates leave out of a sample of the vectors.
-  /// Cost: k_measure_sample * length * (2 kept + 1) multiply-adds.
+  /// Cost: most_measured(vectors) * length * (2 kept + 1) multiply-adds.
   template <class Vectors>
   SampledEnergy measure(const Vectors& vectors) {
     const index_t count = vectors.map().vectors();
@@ -155,7 +159,7 @@ class Subspace {
       add_energy(energy);
       filled = 0;
     };
-    sample_.choose(count, k_measure_sample, shape_.seed);
+    sample_.choose(count, most_measured(count), shape_.seed);
     for (const index_t first : sample_.runs()) {
       const index_t run = std::min(k_sample_run, count - first);
       vectors.load_columns(first, 0,

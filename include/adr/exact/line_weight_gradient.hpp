@@ -48,7 +48,7 @@ void add_pixels(const PaddedLines& source, const T* windows, const MatrixView<co
   constexpr index_t k_width = k_panel_width<T>;
   const ConvGeometry& g = source.geometry;
   const index_t calls = panel_count<T>(d_y.cols) * g.kernel_height;
-  const index_t next_lines = (next.lines() + calls - 1) / calls;
+  const index_t next_lines = blocks_of(next.lines(), calls);
   for (index_t f = 0; f < d_y.cols; f += k_width) {
     T* to = sums + f * g.columns();
     for (index_t ky = 0; ky < g.kernel_height; ++ky, to += source.run() * k_width) {
@@ -67,7 +67,7 @@ void sum_band(const PaddedLines& source, const T* windows, const T* d_y, const I
   // So many that their output gradients stay in the first cache while all windows pass.
   constexpr index_t k_pixels = 64;
   const ConvGeometry& g = source.geometry;
-  const index_t parts = (g.out_width() + k_pixels - 1) / k_pixels;
+  const index_t parts = blocks_of(g.out_width(), k_pixels);
   simd::Sums mode = simd::Sums::start;
   for (index_t line = lines.first; line < lines.last; ++line, windows += source.line_step()) {
     for (index_t part = 0; part < parts; ++part) {

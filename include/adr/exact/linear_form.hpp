@@ -77,8 +77,8 @@ MatrixView<T> pixels_as_rows(const TensorView<T>& images) noexcept {
   return {images.data, images.batch * images.height * images.width, images.channels};
 }
 
-/// Parts of the weights that different threads work on: few where rows are few, because then weights
-/// are read for as long as memory takes, which likes long runs.
+/// Parts of the weights that different threads work on: few where rows are few, because then
+/// weights are read for as long as memory takes, which likes long runs.
 inline index_t linear_parts(index_t size, index_t rows) noexcept {
   constexpr index_t k_few_rows = 8;
   return rows <= k_few_rows ? std::clamp<index_t>(size / 1024, 1, 16)
@@ -91,7 +91,7 @@ template <class T>
 void linear_forward(const MatrixView<const T>& x, const MatrixView<const T>& w,
                     const exact::Finish<T>& finish, const MatrixView<T>& y, int threads) {
   const index_t parts = linear_parts(y.cols, y.rows);
-  const index_t row_parts = std::max<index_t>((y.rows + k_linear_rows - 1) / k_linear_rows, 1);
+  const index_t row_parts = std::max<index_t>(blocks_of(y.rows, k_linear_rows), 1);
   parallel_for(parts * row_parts, threads, [&](index_t task, int) {
     const IndexRange outputs = partition(y.cols, parts, task % parts);
     const IndexRange rows = partition(y.rows, row_parts, task / parts);
@@ -117,7 +117,7 @@ template <class T>
 void linear_input_gradient(const MatrixView<const T>& d_y, const MatrixView<const T>& w,
                            const MatrixView<T>& d_x, int threads) {
   const index_t parts = linear_parts(d_x.cols, d_x.rows);
-  const index_t row_parts = std::max<index_t>((d_x.rows + k_linear_rows - 1) / k_linear_rows, 1);
+  const index_t row_parts = std::max<index_t>(blocks_of(d_x.rows, k_linear_rows), 1);
   parallel_for(parts * row_parts, threads, [&](index_t task, int) {
     const IndexRange cols = partition(d_x.cols, parts, task % parts);
     const IndexRange rows = partition(d_x.rows, row_parts, task / parts);

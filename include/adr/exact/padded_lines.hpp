@@ -24,9 +24,7 @@ struct PaddedLines {
     return std::clamp<index_t>(k_most_depth / geometry.out_width(), 1, geometry.out_height());
   }
   /// Bands of an image.
-  [[nodiscard]] index_t bands() const noexcept {
-    return (geometry.out_height() + band() - 1) / band();
-  }
+  [[nodiscard]] index_t bands() const noexcept { return blocks_of(geometry.out_height(), band()); }
   [[nodiscard]] IndexRange lines(index_t band) const noexcept {
     return partition(geometry.out_height(), bands(), band);
   }
@@ -36,9 +34,7 @@ struct PaddedLines {
   [[nodiscard]] index_t run() const noexcept {
     return geometry.kernel_width * geometry.in_channels;
   }
-  [[nodiscard]] index_t run_step() const noexcept {
-    return geometry.dilation_height * line_size();
-  }
+  [[nodiscard]] index_t run_step() const noexcept { return geometry.dilation_height * line_size(); }
   [[nodiscard]] index_t line_step() const noexcept { return geometry.stride_height * line_size(); }
   [[nodiscard]] index_t pixel_step() const noexcept {
     return geometry.stride_width * geometry.in_channels;

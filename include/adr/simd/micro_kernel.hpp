@@ -46,13 +46,13 @@ inline constexpr index_t k_chunk = 16;
 enum class Sums {
   start,           ///< they are replaced
   start_streamed,  ///< they are replaced past the caches; they begin registers
-  continue_,  ///< the sum goes on from them, with the bits of one uninterrupted sum
-  add,        ///< a sum of its own is added to them: less rounding over many blocks
+  continue_,       ///< the sum goes on from them, with the bits of one uninterrupted sum
+  add,             ///< a sum of its own is added to them: less rounding over many blocks
 };
 
 /// Where the micro-kernel finds element (row, k) of its left factor: at
-/// (row * row_stride + k % chunk * depth_stride) + k / chunk * chunk_stride; and how far the rows of
-/// a right factor that is no panel lie apart.
+/// (row * row_stride + k % chunk * depth_stride) + k / chunk * chunk_stride; and how far the rows
+/// of a right factor that is no panel lie apart.
 struct LeftLayout {
   index_t row_stride;
   index_t depth_stride;

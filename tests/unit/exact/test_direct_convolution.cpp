@@ -34,13 +34,8 @@ namespace {
 
 ConvGeometry layer(index_t in_channels, index_t size, index_t out_channels, index_t kernel,
                    index_t padding, index_t stride = 1) {
-  ConvGeometry g;
-  g.in_channels = in_channels;
-  g.in_height = size;
-  g.in_width = size + 1;
-  g.out_channels = out_channels;
-  g.set_kernel(kernel);
-  g.set_padding(padding);
+  ConvGeometry g = adr_test::square_layer(in_channels, size, size + 1, out_channels, kernel,
+                                          padding, Layout::nchw);
   g.set_stride(stride);
   return g;
 }
@@ -49,11 +44,11 @@ ConvGeometry layer(index_t in_channels, index_t size, index_t out_channels, inde
 /// that are plain products, many groups, enough pixels for partial sums.
 std::vector<ConvGeometry> larger_geometries() {
   std::vector<ConvGeometry> shapes = {
-      layer(3, 21, 33, 5, 2),     layer(3, 19, 17, 3, 1, 2), layer(70, 4, 40, 3, 1),
-      layer(37, 5, 50, 1, 0),     layer(300, 3, 35, 1, 0),   layer(35, 2, 20, 3, 1),
-      layer(2, 45, 3, 3, 1),      layer(3, 3, 600, 1, 0),    layer(35, 6, 40, 1, 0, 2),
-      layer(40, 7, 300, 3, 1, 2), layer(3, 40, 24, 11, 2, 4),
-      layer(3, 29, 64, 3, 1),     layer(3, 70, 16, 5, 2, 2), layer(1, 133, 32, 3, 0)};
+      layer(3, 21, 33, 5, 2),     layer(3, 19, 17, 3, 1, 2),  layer(70, 4, 40, 3, 1),
+      layer(37, 5, 50, 1, 0),     layer(300, 3, 35, 1, 0),    layer(35, 2, 20, 3, 1),
+      layer(2, 45, 3, 3, 1),      layer(3, 3, 600, 1, 0),     layer(35, 6, 40, 1, 0, 2),
+      layer(40, 7, 300, 3, 1, 2), layer(3, 40, 24, 11, 2, 4), layer(3, 29, 64, 3, 1),
+      layer(3, 70, 16, 5, 2, 2),  layer(1, 133, 32, 3, 0)};
   ConvGeometry whole = layer(30, 3, 70, 3, 0);
   whole.kernel_width = whole.in_width;
   ConvGeometry pixel = layer(290, 1, 75, 1, 0);
@@ -202,8 +197,7 @@ TEST_CASE("Results that no cache holds go past all of them") {
     ConvGeometry g = layer(2, 150, 32, 3, 1);
     g.layout = Layout::nhwc;
     ConvCase<float> c(g, 3, data, {0, start});
-    REQUIRE(c.y_view().batch * c.y_view().image_size() * index_t{sizeof(float)} >
-            index_t{8} << 20);
+    REQUIRE(c.y_view().batch * c.y_view().image_size() * index_t{sizeof(float)} > index_t{8} << 20);
     run(c, true, context);
     check(c, true);
   }

@@ -2,17 +2,17 @@
 // on, and the way back.
 #pragma once
 
-#include <Eigen/Core>
 #include <algorithm>
 #include <cmath>
-#include <type_traits>
 
+#include "adr/algebra/matrix.hpp"
 #include "adr/cluster/leading_axes.hpp"
 #include "adr/cluster/product_metric.hpp"
 #include "adr/core/aligned_buffer.hpp"
-#include "adr/core/one_eigen_thread.hpp"
 #include "adr/core/types.hpp"
 #include "adr/simd/batch.hpp"
+#include "adr/simd/kernels.hpp"
+#include "adr/simd/transpose.hpp"
 
 ADR_NAMESPACE_BEGIN
 
@@ -64,6 +64,22 @@ enum class AxesOrigin {
   zero,  ///< a vector of zeros has coordinates of zero, as padding needs it; the mean is 0
 };
 
+namespace detail {
+
+/// The mean of every column, summed in double precision.
+inline void column_means(const MatrixView<const float>& rows, float* mean) {
+  AlignedBuffer<double> sums;
+  sums.assign(rows.cols, 0.0);
+  for (index_t i = 0; i < rows.rows; ++i) {
+    for (index_t e = 0; e < rows.cols; ++e) sums[e] += double{rows(i, e)};
+  }
+  for (index_t e = 0; e < rows.cols; ++e) {
+    mean[e] = static_cast<float>(sums[e] / static_cast<double>(rows.rows));
+  }
+}
+
+}  // namespace detail
+
 /// Fits principal axes to a sample of vectors in the metric of the products that they enter.
 ///
 /// Math: with G = R R^T the gram matrix (sum over kernel offsets of W_o W_o^T; identity if empty),
@@ -73,69 +89,55 @@ enum class AxesOrigin {
 /// exists. Shapes: sample n x length, gram length x length or empty. Requires: n >= 1, finite
 /// values, 1 <= kept.count <= length or 0. Cost: n length^2 + O(length^3); above 1024 elements, for
 /// at most a quarter as many coordinates, 12 n length (count + 16), and with a gram matrix n
-/// length^2 + length^3 / 3 for Cholesky's factor of it. Memory: two matrices of length^2. Errors:
+/// length^2 + length^3 / 3 for Cholesky's factor of it. Memory: four matrices of length^2. Errors:
 /// std::bad_alloc. Thread-safety: reentrant. Source: principal component analysis; the metric is
-/// this library's. A template of the kind of view, so that Eigen's solver, which takes a compiler
-/// seconds, is compiled only by those who fit.
-template <class T>
-PrincipalAxes fit_principal_axes(const MatrixView<T>& sample, const MatrixView<const float>& gram,
-                                 const KeptCoordinates& kept,
-                                 AxesOrigin origin = AxesOrigin::mean) {
-  using Scalar = std::remove_const_t<T>;
-  static_assert(std::is_same_v<Scalar, float>, "axes are fitted to floats");
-  using Matrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic>;
-  using RowMajor = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-  using Stride = Eigen::OuterStride<>;
-  const detail::OneEigenThread guard;
+/// this library's.
+inline PrincipalAxes fit_principal_axes(const MatrixView<const float>& sample,
+                                        const MatrixView<const float>& gram,
+                                        const KeptCoordinates& kept,
+                                        AxesOrigin origin = AxesOrigin::mean) {
   const index_t n = sample.rows;
   const index_t length = sample.cols;
-  const Eigen::Map<const RowMajor, Eigen::Unaligned, Stride> x(sample.data, n, length,
-                                                               Stride(sample.row_stride));
-  using Row = Eigen::Matrix<Scalar, 1, Eigen::Dynamic>;
-  Row mean = Row::Zero(length);
-  if (origin == AxesOrigin::mean) {
-    mean = x.template cast<double>().colwise().mean().template cast<Scalar>();
-  }
-  detail::ProductMetric<Matrix> metric;
-  if (gram.data != nullptr) {
-    const Eigen::Map<const RowMajor, Eigen::Unaligned, Stride> g(gram.data, length, length,
-                                                                 Stride(gram.row_stride));
-    metric = detail::ProductMetric<Matrix>(Matrix(g));
-  }
-  const Matrix centred = metric.weighted(x.rowwise() - mean);
-  const detail::LeadingAxes<Matrix> leading = detail::leading_axes<Matrix>(centred, kept.count);
-
-  const double mean_energy = metric.weighted(mean).squaredNorm();
-  const double total = mean_energy + double{centred.squaredNorm()} / static_cast<double>(n);
-  const auto variance = [&](index_t d) { return std::max(0.0, double{leading.variances[d]}); };
-  double left = total - mean_energy;
-  index_t count = 0;
-  const auto enough = [&] {
-    return kept.count > 0 ? count == kept.count
-                          : count > 0 && left <= kept.error * kept.error * total;
-  };
-  while (count < length && !enough()) left -= variance(count++);
-
   PrincipalAxes axes;
   axes.length = length;
-  axes.kept = count;
+  axes.mean.assign(length, 0.0F);
+  if (origin == AxesOrigin::mean) detail::column_means(sample, axes.mean.data());
+  const detail::ProductMetric metric =
+      gram.data != nullptr ? detail::ProductMetric(gram) : detail::ProductMetric();
+  algebra::Matrix centred(sample);
+  for (index_t i = 0; i < n; ++i) {
+    simd::add_scaled(-1.0F, axes.mean.data(), centred.row(i), length);
+  }
+  metric.weigh(centred);
+  const detail::LeadingAxes leading = detail::leading_axes(centred, kept.count);
+
+  algebra::Matrix mean(MatrixView<const float>(axes.mean.data(), 1, length));
+  metric.weigh(mean);
+  const double spread = algebra::energy(centred) / static_cast<double>(n);
+  const double total = algebra::energy(mean) + spread;
+  const auto variance = [&](index_t d) { return std::max(0.0, leading.variances[d]); };
+  double left = spread;
+  const auto enough = [&] {
+    return kept.count > 0 ? axes.kept == kept.count
+                          : axes.kept > 0 && left <= kept.error * kept.error * total;
+  };
+  while (axes.kept < length && !enough()) left -= variance(axes.kept++);
   axes.left_out = total > 0 ? std::sqrt(std::max(0.0, left) / total) : 0.0;
-  axes.encode_stride = simd::padded(count);
-  axes.decode_stride = simd::padded(length);
-  axes.mean.resize(length);
-  std::copy_n(mean.data(), length, axes.mean.data());
-  axes.variances.resize(count);
-  for (index_t d = 0; d < count; ++d) axes.variances[d] = static_cast<float>(variance(d));
-  const Matrix u = leading.directions.leftCols(count);
-  const Matrix encode = metric.encoding(u);
-  const Matrix decode = metric.decoding(u);
+  axes.variances.resize(axes.kept);
+  for (index_t d = 0; d < axes.kept; ++d) axes.variances[d] = static_cast<float>(variance(d));
+
+  const MatrixView<const float> directions = leading.directions.view().middle_rows(0, axes.kept);
+  algebra::Matrix encode(directions);
+  metric.encode(encode);
+  axes.encode_stride = simd::padded(axes.kept);
   axes.encode.assign(length * axes.encode_stride, 0.0F);
-  axes.decode.assign(count * axes.decode_stride, 0.0F);
-  for (index_t e = 0; e < length; ++e) {
-    for (index_t d = 0; d < count; ++d) {
-      axes.encode[e * axes.encode_stride + d] = encode(e, d);
-      axes.decode[d * axes.decode_stride + e] = decode(e, d);
-    }
+  simd::transpose(encode.row(0), length, axes.kept, length, axes.encode.data(), axes.encode_stride);
+  algebra::Matrix decode(directions);
+  metric.decode(decode);
+  axes.decode_stride = simd::padded(length);
+  axes.decode.assign(axes.kept * axes.decode_stride, 0.0F);
+  for (index_t d = 0; d < axes.kept; ++d) {
+    std::copy_n(decode.row(d), length, axes.decode.data() + d * axes.decode_stride);
   }
   return axes;
 }

@@ -6,7 +6,8 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "adr/cluster/ridge_solver.hpp"
+#include "adr/algebra/cholesky.hpp"
+#include "adr/algebra/matrix.hpp"
 #include "adr/cluster/vector_sample.hpp"
 #include "adr/core/aligned_buffer.hpp"
 #include "adr/core/gemm_factor.hpp"
@@ -54,7 +55,7 @@ struct RidgeRefit {
       const index_t image = i * images.batch / count;
       add_image(image, wanted, exact, coordinates.data(), is_apart ? judged : learned);
     }
-    solve(learned, correction);
+    if (!solve(learned, correction)) return false;
     const double before = judged.energy();
     judged.predict(MatrixView<const T>(correction.data(), unfitted.rows, unfitted.cols));
     return judged.energy() <= k_most_error * k_most_error * before;
@@ -134,18 +135,17 @@ struct RidgeRefit {
     sample.predict(unfitted, first);
   }
 
-  void solve(Sample& learned, AlignedBuffer<T>& correction) const {
+  bool solve(Sample& learned, AlignedBuffer<T>& correction) const {
     constexpr double k_ridge = 1e-2;
-    const index_t columns = learned.columns;
     const MatrixView<const T> a = learned.unfolded_rows(0, learned.rows);
     const MatrixView<const T> left = learned.left_rows(0, learned.rows);
-    AlignedBuffer<T> memory(columns * columns);
-    correction.resize(learned.outputs * columns);
-    const MatrixView<T> gram(memory.data(), columns, columns);
-    const MatrixView<T> solutions(correction.data(), learned.outputs, columns);
-    packed_gemm(transposed(a), as_is(a), Update::replace, gram);
-    packed_gemm(transposed(left), as_is(a), Update::replace, solutions);
-    solve_ridge(gram, k_ridge, solutions);
+    algebra::Matrix solutions = algebra::product(transposed(left), as_is(a));
+    if (!algebra::solve_ridge(algebra::product(transposed(a), as_is(a)), k_ridge, solutions)) {
+      return false;
+    }
+    correction.resize(solutions.size());
+    std::copy_n(solutions.row(0), solutions.size(), correction.data());
+    return true;
   }
 };
 

@@ -30,6 +30,38 @@ void scale(T factor, T* x, index_t count) noexcept {
   for (; i < count; ++i) x[i] *= factor;
 }
 
+/// Adds a multiple: y[i] += factor * x[i] for i < count. x and y must not overlap.
+template <class T, class B = Batch<T>>
+void add_scaled(T factor, const T* x, T* y, index_t count) noexcept {
+  const B by = B::broadcast(factor);
+  index_t i = 0;
+  for (; i + B::size <= count; i += B::size) {
+    multiply_add(by, B::load(x + i), B::load(y + i)).store(y + i);
+  }
+  for (; i < count; ++i) y[i] += factor * x[i];
+}
+
+/// Turns two rows: x[i], y[i] = cosine x[i] - sine y[i], sine x[i] + cosine y[i] for i < count. x
+/// and y must not overlap.
+template <class T, class B = Batch<T>>
+void rotate(T cosine, T sine, T* x, T* y, index_t count) noexcept {
+  const B c = B::broadcast(cosine);
+  const B s = B::broadcast(sine);
+  const B negated = B::broadcast(-sine);
+  index_t i = 0;
+  for (; i + B::size <= count; i += B::size) {
+    const B a = B::load(x + i);
+    const B b = B::load(y + i);
+    multiply_add(c, a, negated * b).store(x + i);
+    multiply_add(s, a, c * b).store(y + i);
+  }
+  for (; i < count; ++i) {
+    const T a = x[i];
+    x[i] = cosine * a - sine * y[i];
+    y[i] = sine * a + cosine * y[i];
+  }
+}
+
 /// Copies: y[i] = x[i] for i < count. Short copies of unforeseen length, where a call to memcpy
 /// would cost more than the copy. x and y must not overlap.
 template <class T, class B = Batch<T>>

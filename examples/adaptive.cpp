@@ -49,10 +49,8 @@ int main() {
     return adr::MatrixView<float>(values.data(), k_filters, geometry.columns());
   };
 
-  adr::ReuseConfig config;
-  config.method = adr::Method::dense;
-  adr::ReuseConv2d imitated(geometry, config);
-  adr::ReuseConv2d conv(geometry, config);
+  adr::ReuseConv2d imitated(geometry);
+  adr::ReuseConv2d conv(geometry);
   adr::ReuseScheduler scheduler;
   scheduler.attach(conv, "conv");
   scheduler.set_log([](const std::string& line) { std::printf("%s\n", line.c_str()); });
@@ -67,7 +65,7 @@ int main() {
       d_y[i] = (y[i] - target[i]) / static_cast<float>(k_images * k_size * k_size);
       loss += (y[i] - target[i]) * (y[i] - target[i]) / static_cast<double>(y.size());
     }
-    conv.backward(x_view, filters(w), outputs(d_y), {}, filters(d_w), {});
+    conv.backward(x_view, filters(w), outputs(d_y), {{}, filters(d_w), {}});
     for (std::size_t i = 0; i < w.size(); ++i) w[i] -= 1e-3F * d_w[i];
     scheduler.observe(loss);
     if (step == 0) first_loss = loss;
@@ -75,7 +73,7 @@ int main() {
 
   const adr::Decision& decision = scheduler.decision(0);
   std::printf("loss %.3f -> %.4f; at the end %s, error %.3f, forward pass at %.2f of dense: %s\n",
-              first_loss, loss, adr::label(conv.config()).c_str(), decision.error, decision.cost,
+              first_loss, loss, adr::label(conv.plan()).c_str(), decision.error, decision.cost,
               adr::to_string(decision.reason));
   return loss < 0.1 * first_loss ? 0 : 1;
 }

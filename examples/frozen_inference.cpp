@@ -94,20 +94,18 @@ int main() {
                                            adr::Layout::nchw);
   const std::string path = (std::filesystem::temp_directory_path() / "adr_frozen.state").string();
 
-  adr::ReuseConfig config;
-  config.method = adr::Method::dense;
-  adr::ReuseConv2d dense(geometry, config);
+  adr::ReuseConv2d dense(geometry);
   const double dense_time =
       milliseconds([&] { dense.forward(images.unseen(), weights_view, bias_view, output_view); });
   exact = output;
 
-  config.method = adr::Method::subspace;
-  config.kept_coordinates = 8;
-  adr::ReuseConv2d layer(geometry, config);
+  adr::Options options;
+  options.setting = adr::Subspace{8};
+  adr::ReuseConv2d layer(geometry, options);
   layer.forward(images.training(), weights_view, bias_view, output_view);  // learns its axes
   layer.save_state(path);
 
-  adr::ReuseConv2d deployed(geometry, config);
+  adr::ReuseConv2d deployed(geometry, options);
   deployed.load_state(path);
   deployed.freeze();
   deployed.forward(images.unseen(), weights_view, bias_view, output_view);

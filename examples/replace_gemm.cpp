@@ -1,75 +1,117 @@
-// Replaces the three products of a training step by their reusing forms: a small regression is
-// trained twice, with plain Eigen and with reuse, on Eigen matrices through adr/eigen.hpp.
-#include <Eigen/Core>
+// reuse_gemm in the place of gemm() of a convolution by im2col, as darknet and Caffe have it:
+// weights on the left, the unfolded image on the right, one product per image, gradients that are
+// added up. The network's code keeps its layout; nothing is copied for the library. Every result is
+// checked.
 #include <adr/adr.hpp>
-#include <adr/eigen.hpp>
+#include <cmath>
 #include <cstdio>
+#include <vector>
 
 namespace {
 
-using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+using adr::index_t;
+using adr::Similar;
 
-constexpr int k_rows = 2048, k_columns = 128, k_outputs = 32, k_steps = 60;
-constexpr float k_learning_rate = 0.05F;
+constexpr index_t k_batch = 3, k_channels = 16, k_size = 12, k_filters = 20, k_kernel = 3;
+constexpr index_t k_pixels = k_size * k_size, k_unfolded = k_channels * k_kernel * k_kernel;
 
-Matrix random_matrix(adr::Random& random, int rows, int cols) {
-  Matrix matrix(rows, cols);
-  for (int i = 0; i < rows; ++i) {
-    for (int j = 0; j < cols; ++j) matrix(i, j) = static_cast<float>(random.normal());
+/// The plain product of the code base: c = alpha op(a) op(b) + beta c.
+void gemm(bool trans_a, bool trans_b, index_t m, index_t n, index_t k, float alpha, const float* a,
+          index_t lda, const float* b, index_t ldb, float beta, float* c, index_t ldc) {
+  for (index_t i = 0; i < m; ++i) {
+    for (index_t j = 0; j < n; ++j) {
+      double sum = 0;
+      for (index_t l = 0; l < k; ++l) {
+        sum += double{trans_a ? a[l * lda + i] : a[i * lda + l]} *
+               double{trans_b ? b[j * ldb + l] : b[l * ldb + j]};
+      }
+      const double before = beta == 0 ? 0.0 : double{beta} * double{c[i * ldc + j]};
+      c[i * ldc + j] = static_cast<float>(double{alpha} * sum + before);
+    }
   }
-  return matrix;
 }
 
-/// Trains weights so that input * weights = target; returns the final mean squared error.
-template <class Forward, class WeightGradient>
-float train(const Matrix& input, const Matrix& target, const Forward& forward,
-            const WeightGradient& weight_gradient) {
-  Matrix weights = Matrix::Zero(k_columns, k_outputs);
-  Matrix output(k_rows, k_outputs);
-  Matrix d_weights(k_columns, k_outputs);
-  for (int step = 0; step < k_steps; ++step) {
-    forward(input, weights, output);
-    const Matrix d_output = (output - target) / k_rows;
-    weight_gradient(input, d_output, d_weights);
-    weights -= k_learning_rate * d_weights;
+/// The unfolded image, k_unfolded x k_pixels: a column per output pixel.
+void im2col(const float* image, float* unfolded) {
+  for (index_t row = 0; row < k_unfolded; ++row) {
+    const index_t channel = row / (k_kernel * k_kernel);
+    for (index_t pixel = 0; pixel < k_pixels; ++pixel) {
+      const index_t y = pixel / k_size + row / k_kernel % k_kernel - 1;
+      const index_t x = pixel % k_size + row % k_kernel - 1;
+      const bool inside = y >= 0 && y < k_size && x >= 0 && x < k_size;
+      unfolded[row * k_pixels + pixel] = inside ? image[channel * k_pixels + y * k_size + x] : 0.0F;
+    }
   }
-  output.noalias() = input * weights;
-  return (output - target).squaredNorm() / static_cast<float>(target.size());
+}
+
+std::vector<float> random_elements(index_t count, std::uint64_t seed) {
+  adr::Random random(seed);
+  std::vector<float> elements(static_cast<std::size_t>(count));
+  for (float& element : elements) element = static_cast<float>(random.normal());
+  return elements;
+}
+
+double relative_difference(const std::vector<float>& a, const std::vector<float>& b) {
+  double difference = 0, size = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    difference += double{a[i] - b[i]} * double{a[i] - b[i]};
+    size += double{b[i]} * double{b[i]};
+  }
+  return std::sqrt(difference / size);
 }
 
 }  // namespace
 
 int main() {
-  // Every row is one of 32 patterns plus noise, so that there is something to reuse.
-  adr::Random random(7);
-  const Matrix patterns = random_matrix(random, 32, k_columns);
-  Matrix input = 0.05F * random_matrix(random, k_rows, k_columns);
-  for (int i = 0; i < k_rows; ++i) input.row(i) += patterns.row(static_cast<int>(random.below(32)));
-  const Matrix target = input * random_matrix(random, k_columns, k_outputs) / 8.0F;
+  const std::vector<float> images = random_elements(k_batch * k_channels * k_pixels, 1);
+  const std::vector<float> weights = random_elements(k_filters * k_unfolded, 2);
+  const std::vector<float> d_out = random_elements(k_batch * k_filters * k_pixels, 3);
+  std::vector<float> unfolded(k_batch * k_unfolded * k_pixels);
+  std::vector<float> out(d_out.size()), out_plain(out);
+  std::vector<float> d_unfolded(unfolded.size()), d_unfolded_plain(d_unfolded);
+  // Gradients are added to what the momentum has left there.
+  std::vector<float> d_weights = random_elements(k_filters * k_unfolded, 4);
+  std::vector<float> d_weights_plain = d_weights;
+  for (index_t n = 0; n < k_batch; ++n) {
+    im2col(&images[n * k_channels * k_pixels], &unfolded[n * k_unfolded * k_pixels]);
+  }
 
-  const float plain = train(
-      input, target, [](const Matrix& x, const Matrix& w, Matrix& y) { y.noalias() = x * w; },
-      [](const Matrix& x, const Matrix& d_y, Matrix& d_w) { d_w.noalias() = x.transpose() * d_y; });
+  // As it was: forward, then both gradients, one product per image.
+  for (index_t n = 0; n < k_batch; ++n) {
+    const float* col = &unfolded[n * k_unfolded * k_pixels];
+    const float* d = &d_out[n * k_filters * k_pixels];
+    gemm(false, false, k_filters, k_pixels, k_unfolded, 1, weights.data(), k_unfolded, col,
+         k_pixels, 0, &out_plain[n * k_filters * k_pixels], k_pixels);
+    gemm(false, true, k_filters, k_unfolded, k_pixels, 1, d, k_pixels, col, k_pixels, 1,
+         d_weights_plain.data(), k_unfolded);
+    gemm(true, false, k_unfolded, k_pixels, k_filters, 1, weights.data(), k_unfolded, d, k_pixels,
+         0, &d_unfolded_plain[n * k_unfolded * k_pixels], k_pixels);
+  }
 
-  adr::ReuseConfig config;
-  config.sub_vector_length = 32;
-  config.hash_count = 12;
-  config.hash_center = adr::HashCenter::mean;
-  adr::ReuseGemm reuse(config);
-  const float reused = train(
-      input, target,
-      [&](const Matrix& x, const Matrix& w, Matrix& y) {
-        adr::reuse_gemm(adr::view(x), adr::view(w), adr::view(y), reuse);
-      },
-      [&](const Matrix& x, const Matrix& d_y, Matrix& d_w) {
-        adr::reuse_gemm_weight_gradient(adr::view(x), adr::view(d_y), adr::view(d_w), reuse);
-      });
+  // As it is now: the columns of the unfolded image are what resembles itself.
+  adr::ReuseGemm<float> product;
+  std::vector<adr::Saved> passes(k_batch);
+  constexpr auto by_columns = Similar::columns_of_b;
+  for (index_t n = 0; n < k_batch; ++n) {
+    adr::reuse_gemm(false, false, k_filters, k_pixels, k_unfolded, 1.0F, weights.data(), k_unfolded,
+                    &unfolded[n * k_unfolded * k_pixels], k_pixels, 0.0F,
+                    &out[n * k_filters * k_pixels], k_pixels, product, by_columns, &passes[n]);
+  }
+  for (index_t n = 0; n < k_batch; ++n) {
+    const float* d = &d_out[n * k_filters * k_pixels];
+    adr::reuse_gemm_weight_gradient(
+        false, false, k_filters, k_pixels, k_unfolded, 1.0F, &unfolded[n * k_unfolded * k_pixels],
+        k_pixels, d, k_pixels, 1.0F, d_weights.data(), k_unfolded, product, by_columns, &passes[n]);
+    adr::reuse_gemm_input_gradient(false, false, k_filters, k_pixels, k_unfolded, 1.0F, d, k_pixels,
+                                   weights.data(), k_unfolded, 0.0F,
+                                   &d_unfolded[n * k_unfolded * k_pixels], k_pixels, product,
+                                   by_columns, &passes[n]);
+  }
 
-  const adr::ReuseStats& stats = reuse.stats();
-  std::printf("mean squared error: Eigen %.4f, reuse %.4f\n", plain, reused);
-  std::printf(
-      "remaining ratio %.3f, multiply-adds saved: forward %.0f %%, weight gradient %.0f %%\n",
-      stats.remaining_ratio(), 100 * stats.forward.saved_share(),
-      100 * stats.weight_gradient.saved_share());
-  return reused < 1.2F * plain + 0.02F ? 0 : 1;
+  const double errors[] = {relative_difference(out, out_plain),
+                           relative_difference(d_weights, d_weights_plain),
+                           relative_difference(d_unfolded, d_unfolded_plain)};
+  std::printf("differences: output %.1e, weight gradient %.1e, input gradient %.1e\n", errors[0],
+              errors[1], errors[2]);
+  return errors[0] < 1e-5 && errors[1] < 1e-5 && errors[2] < 1e-5 ? 0 : 1;
 }

@@ -21,7 +21,7 @@ using namespace training;
 void train(const Options& options) {
   adr::Context context(options.threads);
   const NetworkDescription description = network_by_name(options.network, options.variant);
-  const std::vector<adr::ReuseConfig> reuse = reuse_configs(description, options.reuse);
+  const std::vector<adr::Plan> reuse = reuse_configs(description, options.reuse);
   NetworkSettings<float> settings;
   settings.layout = options.layout;
   settings.reuse = reuse;

@@ -28,15 +28,15 @@ struct Options {
   int repetitions = 5;
 };
 
-std::vector<adr::ReuseConfig> chosen_candidates(const Options& options,
-                                                const tools::LayerUnderTest& layer) {
-  std::vector<adr::ReuseConfig> candidates = tools::default_candidates(layer);
+std::vector<adr::Plan> chosen_candidates(const Options& options,
+                                         const tools::LayerUnderTest& layer) {
+  std::vector<adr::Plan> candidates = tools::default_candidates(layer);
   const bool published_named = !options.sub_vector_lengths.empty() || !options.hash_counts.empty();
   if (published_named || !options.kept_coordinates.empty()) {
     candidates = tools::subspace_candidates(options.kept_coordinates);
   }
   if (published_named) {
-    const adr::ReuseConfig defaults;
+    const adr::Plan defaults;
     auto lengths = options.sub_vector_lengths;
     auto counts = options.hash_counts;
     if (lengths.empty()) lengths.push_back(defaults.sub_vector_length);
@@ -44,7 +44,7 @@ std::vector<adr::ReuseConfig> chosen_candidates(const Options& options,
     for (const adr::index_t length : lengths) {
       for (const int count : counts) {
         for (const auto center : {adr::HashCenter::origin, adr::HashCenter::mean}) {
-          adr::ReuseConfig config;
+          adr::Plan config;
           config.sub_vector_length = length;
           config.hash_count = count;
           config.hash_center = center;
@@ -53,8 +53,8 @@ std::vector<adr::ReuseConfig> chosen_candidates(const Options& options,
       }
     }
   }
-  std::vector<adr::ReuseConfig> kept;
-  for (adr::ReuseConfig config : candidates) {
+  std::vector<adr::Plan> kept;
+  for (adr::Plan config : candidates) {
     const bool origin = config.hash_center == adr::HashCenter::origin;
     const bool published = config.method == adr::Method::hyperplane;
     if (published && options.hash_center == "origin" && !origin) continue;
@@ -89,7 +89,7 @@ void probe(Options options) {
   const tools::LayerUnderTest layer = tools::make_layer(
       tools::read_npy(options.input_path), weights ? &*weights : nullptr, options.layer);
   adr::require_finite("the input", layer.x());
-  const std::vector<adr::ReuseConfig> candidates = chosen_candidates(options, layer);
+  const std::vector<adr::Plan> candidates = chosen_candidates(options, layer);
   for (const auto& config : candidates) {
     const std::string problem = config.validate(layer.geometry.columns());
     tools::require(problem.empty(), problem);

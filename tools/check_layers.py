@@ -27,11 +27,15 @@ ALLOWED = {
     "exact": {"core", "simd", "unfold"},
     "gemm": {"core", "simd", "cluster/clustering.hpp", "exact/packed_gemm.hpp", "exact/first_equal.hpp",
              "exact/panels.hpp"},
-    "nn": {"core", "simd", "algebra", "unfold", "cluster", "adapt", "exact", "gemm"},
+    "nn": {"core", "simd", "algebra", "unfold", "cluster", "adapt", "exact", "gemm", "options.hpp"},
 }
 # Headers of adr/ itself stand on top and see every folder; of each other they see only these.
-TOP = {"version.hpp": set(), "reuse_gemm.hpp": set(), "eigen.hpp": {"reuse_gemm.hpp"}, "onednn.hpp": set(),
-       "adr.hpp": {"version.hpp", "reuse_gemm.hpp"}}
+TOP = {"version.hpp": set(), "options.hpp": set(), "gradients.hpp": set(), "eigen.hpp": set(), "onednn.hpp": set(),
+       "reuse_gemm.hpp": {"options.hpp"}, "reuse_gemm_blas.hpp": {"reuse_gemm.hpp"},
+       "reuse_linear.hpp": {"options.hpp", "gradients.hpp", "reuse_gemm.hpp"},
+       "reuse_conv2d.hpp": {"options.hpp", "gradients.hpp"},
+       "adr.hpp": {"version.hpp", "options.hpp", "gradients.hpp", "reuse_gemm.hpp", "reuse_gemm_blas.hpp",
+                   "reuse_linear.hpp", "reuse_conv2d.hpp"}}
 # Headers of other projects that only some files may include.
 RESTRICTED = {
     r"xsimd\b": {"simd/batch.hpp"},

@@ -5,7 +5,7 @@
 #include <adr/adapt/scheduler.hpp>
 #include <adr/core/context.hpp>
 #include <adr/core/random.hpp>
-#include <adr/nn/reuse_conv2d.hpp>
+#include <adr/reuse_conv2d.hpp>
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -75,8 +75,8 @@ inline std::vector<float> training_tensor(index_t batch, index_t channels, index
 /// One layer with its operands.
 class TrainedLayer {
  public:
-  TrainedLayer(const AdaptiveShape& shape, const adr::ReuseConfig& config,
-               const DenseEngine& product, adr::Context& context)
+  TrainedLayer(const AdaptiveShape& shape, const adr::Plan& config, const DenseEngine& product,
+               adr::Context& context)
       : shape_(shape),
         layer_(shape.geometry, config, context),
         weights_(filters(shape.geometry)),
@@ -125,8 +125,9 @@ class TrainedLayer {
     const adr::MatrixView<float> d_w(weight_gradient_.data(), g.out_channels, g.columns());
     const auto count = static_cast<index_t>(bias_.size());
     layer_.forward(x, w, adr::VectorView<const float>(bias_.data(), count), y);
-    layer_.backward(x, w, d_y, shape_.needs_input_gradient ? d_x : adr::TensorView<float>(), d_w,
-                    adr::VectorView<float>(bias_gradient_.data(), count));
+    layer_.backward(x, w, d_y,
+                    {shape_.needs_input_gradient ? d_x : adr::TensorView<float>(), d_w,
+                     adr::VectorView<float>(bias_gradient_.data(), count)});
     for (std::size_t i = 0; i < weights_.size(); ++i) weights_[i] -= 1e-6F * weight_gradient_[i];
   }
 
@@ -185,7 +186,7 @@ inline TrainingResult train_pair(const AdaptiveShape& shape, const DenseEngine& 
                                  const TrainingSettings& settings) {
   product.set_threads(1);
   adr::Context context(settings.threads);
-  adr::ReuseConfig dense;
+  adr::Plan dense;
   dense.method = adr::Method::dense;
   detail::TrainedLayer reference(shape, dense, product, context);
   detail::TrainedLayer adaptive(shape, dense, product, context);
@@ -216,7 +217,7 @@ inline TrainingResult train_pair(const AdaptiveShape& shape, const DenseEngine& 
     const auto run_auto = [&] {
       for (index_t i = first; i < last; ++i) {
         adaptive.step(i);
-        const adr::ReuseStats& stats = adaptive.layer().stats();
+        const adr::Report& stats = adaptive.layer().report();
         result.largest_error = std::max(result.largest_error, stats.relative_output_error());
         result.meter_seconds += stats.seconds.meter;
         result.scheduler_seconds +=
@@ -227,7 +228,7 @@ inline TrainingResult train_pair(const AdaptiveShape& shape, const DenseEngine& 
     result.auto_seconds += detail::seconds_of(run_auto);
     if (round % 2 != 0) result.dense_seconds += detail::seconds_of(run_dense);
   }
-  result.config = adr::label(adaptive.layer().config());
+  result.config = adr::label(adaptive.layer().plan());
   result.decision = scheduler.decision(0);
   return result;
 }

@@ -23,7 +23,7 @@ namespace adr_bench {
 struct ComparisonSettings {
   std::vector<Pass> passes;
   std::vector<double> remaining_ratios;  ///< asked for; what is found is measured
-  adr::ReuseConfig config;
+  adr::Plan config;
   std::string product;  ///< what reuse multiplies centroids with
   int threads = 1;
   int rounds = 7;
@@ -67,7 +67,7 @@ class GemmWorkbench {
         d_a_(shape.n, shape.k),
         context_(settings.threads),
         threads_(settings.threads) {
-    adr::ReuseConfig exact = settings.config;
+    adr::Plan exact = settings.config;
     exact.method = adr::Method::dense;
     exact_ = std::make_unique<adr::ReuseGemm<float>>(exact, context_);
     for (const double ratio : settings.remaining_ratios) {
@@ -104,10 +104,9 @@ class GemmWorkbench {
                             [this, pass, i] { run_dense(pass, engines_[i], inputs_.front()); },
                             [this, pass, i] { inspect(pass, i, inputs_.front()); }, threads_});
     }
-    contenders.push_back({"adr_exact", [] {},
-                          [this, pass] { run_reuse(pass, *exact_, inputs_.front()); },
-                          [this, pass] { inspect(pass, engines_.size(), inputs_.front()); },
-                          threads_});
+    contenders.push_back(
+        {"adr_exact", [] {}, [this, pass] { run_reuse(pass, *exact_, inputs_.front()); },
+         [this, pass] { inspect(pass, engines_.size(), inputs_.front()); }, threads_});
     for (std::size_t i = 0; i < inputs_.size(); ++i) {
       contenders.push_back({"reuse", [this] { inner_.set_threads(1); },
                             [this, pass, i] { run_reuse(pass, *reuse_[i], inputs_[i]); },
@@ -120,7 +119,7 @@ class GemmWorkbench {
   [[nodiscard]] ComparisonResult result() {
     for (std::size_t i = 0; i < inputs_.size(); ++i) {
       ContenderResult& contender = result_.contenders[first_reuse() + i];
-      contender.remaining_ratio = reuse_[i]->stats().remaining_ratio();
+      contender.remaining_ratio = reuse_[i]->report().remaining_ratio();
       contender.workspace_bytes = reuse_[i]->workspace_bytes(shape_.n);
     }
     for (std::size_t p = 0; p < result_.best_dense.size(); ++p) {

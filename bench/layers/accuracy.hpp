@@ -115,13 +115,13 @@ inline PassErrors errors_of(const PassParts& parts, const LayerTensors& tensors,
 
 /// The errors of the mean of the gradients over that many seeds. What is left of an unbiased
 /// gradient's error is a share of 1 / sqrt(seeds).
-inline PassErrors gradient_bias(const adr::ReuseConfig& config, const DenseEngine& product,
+inline PassErrors gradient_bias(const adr::Plan& config, const DenseEngine& product,
                                 LayerTensors& tensors, const ExactResults& exact, int threads,
                                 int seeds) {
   detail::SumOfTensors weight_gradients;
   detail::SumOfTensors input_gradients;
   for (int i = 0; i < seeds; ++i) {
-    adr::ReuseConfig seeded = config;
+    adr::Plan seeded = config;
     seeded.seed = config.seed + static_cast<std::uint64_t>(i);
     LibraryConvolution convolution(tensors, seeded, product, threads);
     detail::run_all(convolution);
@@ -138,8 +138,7 @@ inline PassErrors gradient_bias(const adr::ReuseConfig& config, const DenseEngin
 
 /// The error of the output on half of the images after fitting to the other half and freezing. The
 /// copies of an image are on its side. Empty when there is a single image, or nothing to freeze.
-inline std::optional<double> held_out_error(const adr::ReuseConfig& config,
-                                            const DenseEngine& product,
+inline std::optional<double> held_out_error(const adr::Plan& config, const DenseEngine& product,
                                             const adr::ConvGeometry& geometry,
                                             const LayerData& data, int threads) {
   const index_t half = data.distinct_images / 2;
@@ -152,7 +151,7 @@ inline std::optional<double> held_out_error(const adr::ReuseConfig& config,
     return tensors.output_values();
   };
   product.set_threads(1);
-  adr::ReuseConfig dense_config;
+  adr::Plan dense_config;
   dense_config.method = adr::Method::dense;
   adr::ReuseConv2d<float> dense(geometry, dense_config, context);
   dense.set_dense_gemm(product.multiply);

@@ -83,7 +83,7 @@ class LayerComparer {
     for (const LayerPass pass : passes_of(layer_)) measure(pass);
     for (std::size_t i = 0; i < runners_.size(); ++i) {
       if (engines_[result(i).engine].dense()) continue;
-      result(i).remaining_ratio = runners_[i].library->layer().stats().remaining_ratio();
+      result(i).remaining_ratio = runners_[i].library->layer().report().remaining_ratio();
     }
     for (const LayerEngine& engine : engines_) comparison_.accuracy.push_back(accuracy_of(engine));
     return comparison_;

@@ -19,11 +19,11 @@ namespace adr_bench {
 
 struct LayerEngine {
   std::string name;
-  std::string label;                      ///< short, for the screen
-  std::optional<adr::ReuseConfig> reuse;  ///< empty: dense
-  bool gradients_only = false;            ///< as in LayerSetting
-  bool frozen = false;                    ///< measured after freeze(): inference
-  bool low_precision = false;             ///< to be looked at: never the best dense one
+  std::string label;               ///< short, for the screen
+  std::optional<adr::Plan> reuse;  ///< empty: dense
+  bool gradients_only = false;     ///< as in LayerSetting
+  bool frozen = false;             ///< measured after freeze(): inference
+  bool low_precision = false;      ///< to be looked at: never the best dense one
   /// Makes it for that many threads; the tensors must outlive it.
   std::function<std::unique_ptr<Convolution>(LayerTensors&, int threads)> make;
 
@@ -46,14 +46,14 @@ struct LayerEngine {
 
 namespace detail {
 
-inline auto library_maker(const adr::ReuseConfig& config, const DenseEngine& product) {
+inline auto library_maker(const adr::Plan& config, const DenseEngine& product) {
   return [config, product](LayerTensors& tensors, int threads) {
     return std::make_unique<LibraryConvolution>(tensors, config, product, threads);
   };
 }
 
 inline void add_dense_engines(std::vector<LayerEngine>& engines) {
-  adr::ReuseConfig dense;
+  adr::Plan dense;
   dense.method = adr::Method::dense;
   for (const DenseEngine& product : dense_engines()) {
     LayerEngine engine;

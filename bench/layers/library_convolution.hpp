@@ -4,7 +4,7 @@
 #include <adr/adapt/config_label.hpp>
 #include <adr/core/context.hpp>
 #include <adr/exact/convolution_passes.hpp>
-#include <adr/nn/reuse_conv2d.hpp>
+#include <adr/reuse_conv2d.hpp>
 #include <cstddef>
 #include <string>
 #include <utility>
@@ -19,7 +19,7 @@ namespace adr_bench {
 /// must outlive the object.
 class LibraryConvolution : public Convolution {
  public:
-  LibraryConvolution(LayerTensors& tensors, const adr::ReuseConfig& config, DenseEngine product,
+  LibraryConvolution(LayerTensors& tensors, const adr::Plan& config, DenseEngine product,
                      int threads)
       : tensors_(tensors),
         product_(std::move(product)),
@@ -38,10 +38,11 @@ class LibraryConvolution : public Convolution {
       layer_.forward(tensors_.input(), tensors_.weights(), {}, tensors_.output());
     }
     if (parts.weight_gradient || parts.input_gradient) {
-      layer_.backward(tensors_.input(), tensors_.weights(), tensors_.output_gradient(),
-                      parts.input_gradient ? tensors_.input_gradient() : adr::TensorView<float>(),
-                      parts.weight_gradient ? tensors_.weight_gradient() : adr::MatrixView<float>(),
-                      {});
+      layer_.backward(
+          tensors_.input(), tensors_.weights(), tensors_.output_gradient(),
+          {parts.input_gradient ? tensors_.input_gradient() : adr::TensorView<float>(),
+           parts.weight_gradient ? tensors_.weight_gradient() : adr::MatrixView<float>(),
+           {}});
     }
   }
   void deliver(const PassParts&) override {}
@@ -49,7 +50,7 @@ class LibraryConvolution : public Convolution {
     return layer_.workspace_bytes(tensors_.batch());
   }
   [[nodiscard]] std::string config(const PassParts& parts) const override {
-    const std::string setting = adr::label(layer_.config());
+    const std::string setting = adr::label(layer_.plan());
     if (setting != "dense") return setting + ", products by " + product_.name;
     return product_.name == k_own_product ? forms(parts) : "im2col, products by " + product_.name;
   }

@@ -2,8 +2,8 @@
 #pragma once
 
 #include <adr/adapt/ladder.hpp>
-#include <adr/adapt/reuse_config.hpp>
-#include <adr/nn/reuse_conv2d.hpp>
+#include <adr/adapt/plan.hpp>
+#include <adr/reuse_conv2d.hpp>
 #include <algorithm>
 #include <string>
 #include <vector>
@@ -15,7 +15,7 @@ namespace adr_bench {
 struct LayerSetting {
   std::string engine;
   std::string label;  ///< short, for the screen
-  adr::ReuseConfig config;
+  adr::Plan config;
   /// True when only the gradients differ from the setting before, not the forward pass.
   bool gradients_only = false;
 };
@@ -24,7 +24,7 @@ namespace detail {
 
 /// The published method with the published settings.
 inline LayerSetting hyperplane_setting(const ConvLayer& layer) {
-  adr::ReuseConfig config;
+  adr::Plan config;
   config.method = adr::Method::hyperplane;
   config.sub_vector_length = std::min<index_t>(layer.needs_input_gradient ? 25 : 15,
                                                layer.geometry(adr::Layout::nchw).columns());
@@ -35,7 +35,7 @@ inline LayerSetting hyperplane_setting(const ConvLayer& layer) {
 
 /// The library without reuse.
 inline LayerSetting exact_setting() {
-  adr::ReuseConfig config;
+  adr::Plan config;
   config.method = adr::Method::dense;
   config.weight_gradient = adr::WeightGradient::exact;
   config.input_gradient = adr::InputGradient::exact;
@@ -43,7 +43,7 @@ inline LayerSetting exact_setting() {
 }
 
 inline LayerSetting subspace_setting(index_t kept_coordinates) {
-  adr::ReuseConfig config;
+  adr::Plan config;
   config.method = adr::Method::subspace;
   config.kept_coordinates = kept_coordinates;
   return {"adr_subspace", message("kept ", kept_coordinates), config};
@@ -112,7 +112,7 @@ inline std::vector<LayerSetting> few_settings(const ConvLayer& layer) {
       adr::ReuseConv2d<float>(geometry, subspace_setting(0).config).layer_shape();
   std::vector<LayerSetting> settings = {exact_setting(), hyperplane_setting(layer)};
   for (const LayerSetting& setting : gradients_settings()) settings.push_back(setting);
-  for (const adr::ReuseConfig& config : adr::shared_candidates(shape, adr::ReuseConfig())) {
+  for (const adr::Plan& config : adr::shared_candidates(shape, adr::Plan())) {
     settings.push_back(subspace_setting(config.kept_coordinates));
   }
   return settings;

@@ -2,7 +2,7 @@
 // stages.
 #pragma once
 
-#include <adr/nn/reuse_conv2d.hpp>
+#include <adr/reuse_conv2d.hpp>
 #include <algorithm>
 #include <limits>
 #include <memory>
@@ -24,7 +24,7 @@ namespace adr_bench {
 struct LayerContender {
   std::string engine;  ///< "dense" or "reuse"
   std::string product;
-  adr::ReuseConfig config;
+  adr::Plan config;
 };
 
 /// One contender's outcome.
@@ -67,7 +67,7 @@ class LayerWorkbench {
     measure_forward(rounds);
     measure_backward(rounds);
     for (std::size_t i = 0; i < contenders_.size(); ++i) {
-      results_[i].remaining_ratio = layers_[i]->stats().remaining_ratio();
+      results_[i].remaining_ratio = layers_[i]->report().remaining_ratio();
       results_[i].workspace_bytes = layers_[i]->workspace_bytes(tensors_.batch());
       measure_stages(i, stage_rounds);
     }
@@ -82,7 +82,7 @@ class LayerWorkbench {
   }
   void backward(adr::ReuseConv2d<float>& layer) {
     layer.backward(tensors_.input(), tensors_.weights(), tensors_.output_gradient(),
-                   tensors_.input_gradient(), tensors_.weight_gradient(), {});
+                   {tensors_.input_gradient(), tensors_.weight_gradient(), {}});
   }
 
   /// The error against what the first contender, a dense one, wrote.
@@ -142,7 +142,7 @@ class LayerWorkbench {
 
   /// A layer of its own, because the stage clock would slow the passes that are compared.
   void measure_stages(std::size_t contender, int rounds) {
-    adr::ReuseConfig config = contenders_[contender].config;
+    adr::Plan config = contenders_[contender].config;
     config.time_stages = true;
     adr::ReuseConv2d<float> layer(tensors_.geometry(), config, context_);
     layer.set_dense_gemm(products_[contender].multiply);
@@ -156,8 +156,8 @@ class LayerWorkbench {
       for (int s = 0; s < adr::k_stage_count; ++s) {
         const auto stage = static_cast<adr::Stage>(s);
         double& seconds = least[static_cast<std::size_t>(s)];
-        seconds = std::min(seconds, layer.stats().forward_times.seconds(stage) +
-                                        layer.stats().backward_times.seconds(stage));
+        seconds = std::min(seconds, layer.report().forward_times.seconds(stage) +
+                                        layer.report().backward_times.seconds(stage));
       }
     }
   }
@@ -177,13 +177,13 @@ class LayerWorkbench {
 }  // namespace detail
 
 /// Dense by every engine of this build, then reuse with the product that is named.
-inline std::vector<LayerContender> layer_contenders(const std::vector<adr::ReuseConfig>& settings,
+inline std::vector<LayerContender> layer_contenders(const std::vector<adr::Plan>& settings,
                                                     const std::string& product) {
-  adr::ReuseConfig dense;
+  adr::Plan dense;
   dense.method = adr::Method::dense;
   std::vector<LayerContender> contenders;
   for (const std::string& name : engine_names()) contenders.push_back({"dense", name, dense});
-  for (const adr::ReuseConfig& config : settings) contenders.push_back({"reuse", product, config});
+  for (const adr::Plan& config : settings) contenders.push_back({"reuse", product, config});
   return contenders;
 }
 

@@ -30,7 +30,7 @@ struct Half {
 struct Comparison {
   std::string name;
   double error_budget = 0;  ///< 0: not chosen by one
-  std::vector<adr::ReuseConfig> configs;
+  std::vector<adr::Plan> configs;
   std::vector<double> layer_errors;    ///< measured alone, 0 where unknown
   std::vector<double> layer_speedups;  ///< medians over batches
   Half chosen_on;
@@ -66,7 +66,7 @@ TimedPass timed_forward(training::Network<T>& network, const training::Batch<T>&
   pass.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   pass.correct = training::count_correct(logits, batch.labels);
   for (const auto* conv : network.convolutions()) {
-    pass.convolutions.push_back(conv->stats().seconds.forward);
+    pass.convolutions.push_back(conv->report().seconds.forward);
   }
   return pass;
 }

@@ -46,14 +46,14 @@ class BatchStream {
 /// Gives every convolution its setting, lets them learn from `batches` batches, and freezes them:
 /// clusters are fitted to the first one and refined by the others.
 template <class T>
-void learn(training::Network<T>& network, const std::vector<adr::ReuseConfig>& configs,
+void learn(training::Network<T>& network, const std::vector<adr::Plan>& configs,
            BatchStream<T>& stream, int batches) {
   const auto& convolutions = network.convolutions();
   for (std::size_t i = 0; i < convolutions.size(); ++i) {
-    adr::ReuseConfig config = configs[i];
+    adr::Plan config = configs[i];
     config.refit_interval = std::max<index_t>(config.refit_interval, batches);
     convolutions[i]->unfreeze();
-    convolutions[i]->adaptive().set_config(config);
+    convolutions[i]->adaptive().set_plan(config);
   }
   for (int i = 0; i < batches; ++i) network.forward(stream.next().images.const_view());
   for (auto* conv : convolutions) conv->freeze();
@@ -77,7 +77,7 @@ std::vector<double> forward_seconds(training::Network<T>& network, BatchStream<T
     network.forward(stream.next().images.const_view());
     if (pass == 0) continue;  // makes tables
     for (std::size_t i = 0; i < convolutions.size(); ++i) {
-      seconds[i].push_back(convolutions[i]->stats().seconds.forward);
+      seconds[i].push_back(convolutions[i]->report().seconds.forward);
     }
   }
   std::vector<double> medians;
@@ -97,8 +97,8 @@ struct LayerChoices {
 
 namespace detail {
 
-inline adr::ReuseConfig dense_config() {
-  adr::ReuseConfig config;
+inline adr::Plan dense_config() {
+  adr::Plan config;
   config.method = adr::Method::dense;
   return config;
 }
@@ -111,8 +111,8 @@ std::vector<LayerChoices> measure_ladders(training::Network<T>& network, BatchSt
   const std::size_t count = convolutions.size();
   const std::vector<double> dense = forward_seconds(network, stream);
   for (auto* conv : convolutions) {
-    adr::AdaptiveLayer& layer = conv->adaptive();
-    layer.request_measurements(adr::shared_candidates(layer.layer_shape(), adr::ReuseConfig()));
+    adr::Tunable& layer = conv->adaptive();
+    layer.request_measurements(adr::shared_candidates(layer.layer_shape(), adr::Plan()));
   }
   network.forward(stream.next().images.const_view());
 
@@ -124,7 +124,7 @@ std::vector<LayerChoices> measure_ladders(training::Network<T>& network, BatchSt
     }
     most = std::max(most, rungs[i].size());
   }
-  std::vector<adr::ReuseConfig> configs(count);
+  std::vector<adr::Plan> configs(count);
   for (std::size_t rung = 0; rung < most; ++rung) {
     for (std::size_t i = 0; i < count; ++i) {
       configs[i] = rung < rungs[i].size() ? rungs[i][rung].config : dense_config();
@@ -135,7 +135,7 @@ std::vector<LayerChoices> measure_ladders(training::Network<T>& network, BatchSt
       if (rung < rungs[i].size()) rungs[i][rung].cost = seconds[i] / dense[i];
     }
   }
-  learn(network, std::vector<adr::ReuseConfig>(count, dense_config()), stream, 0);
+  learn(network, std::vector<adr::Plan>(count, dense_config()), stream, 0);
   std::vector<LayerChoices> layers;
   for (std::size_t i = 0; i < count; ++i) {
     layers.push_back({adr::make_ladder(rungs[i]), dense[i], 1.0});
@@ -173,7 +173,7 @@ void measure_influences(training::Network<T>& network, BatchStream<T>& stream,
                         std::vector<LayerChoices>& layers) {
   constexpr double k_error = 0.1;
   constexpr int k_learning_batches = 2;
-  const std::vector<adr::ReuseConfig> dense(layers.size(), detail::dense_config());
+  const std::vector<adr::Plan> dense(layers.size(), detail::dense_config());
   for (std::size_t i = 0; i < layers.size(); ++i) {
     const adr::Ladder& ladder = layers[i].ladder;
     const auto rung = std::min_element(
@@ -181,7 +181,7 @@ void measure_influences(training::Network<T>& network, BatchStream<T>& stream,
           return std::abs(std::log(a.error / k_error)) < std::abs(std::log(b.error / k_error));
         });
     if (rung->error == 0) continue;  // nothing to choose from
-    std::vector<adr::ReuseConfig> configs = dense;
+    std::vector<adr::Plan> configs = dense;
     configs[i] = rung->config;
     learn(network, configs, stream, k_learning_batches);
     const training::Batch<T>& batch = stream.next();

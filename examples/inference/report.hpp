@@ -24,7 +24,7 @@ struct RunDescription {
 
 inline void print_comparison(const Comparison& c) {
   std::string settings;
-  for (const adr::ReuseConfig& config : c.configs) {
+  for (const adr::Plan& config : c.configs) {
     settings += (settings.empty() ? "" : " ") + adr::label(config);
   }
   std::printf("%-14s %9.2f %% %+8.2f %+8.2f %8.2fx %8.2fx  %s\n", c.name.c_str(),

@@ -35,7 +35,7 @@ inline std::string csv_row(const EpochReport& report) {
       << ',' << reuse_rate(report) << ',' << label(report.configs) << ','
       << report.evaluation_seconds;
   for (std::size_t i = 0; i < report.convolutions.size(); ++i) {
-    const adr::ReuseStats& stats = report.convolutions[i];
+    const adr::Report& stats = report.convolutions[i];
     const adr::Decision& decision = stats.decision;
     row << ',' << stats.remaining_ratio() << ',' << stats.relative_input_error() << ','
         << stats.cluster_reuse_rate() << ',' << stats.product_reuse_rate() << ','

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "adr/adapt/reuse_stats.hpp"
+#include "adr/adapt/report.hpp"
 #include "training/tensor.hpp"
 
 namespace training {
@@ -18,15 +18,15 @@ struct EpochReport {
   double train_loss = 0;
   double train_accuracy = 0;
   double test_accuracy = 0;
-  std::vector<adr::ReuseStats> convolutions;  ///< merged over the batches of the epoch
-  std::vector<adr::ReuseConfig> configs;      ///< in force at the end of the epoch
+  std::vector<adr::Report> convolutions;  ///< merged over the batches of the epoch
+  std::vector<adr::Plan> configs;         ///< in force at the end of the epoch
 };
 
 /// The mean of a statistic over the convolutions.
 template <class Statistic>
 double mean_over_convolutions(const EpochReport& report, Statistic statistic) {
   double sum = 0;
-  for (const adr::ReuseStats& stats : report.convolutions) sum += statistic(stats);
+  for (const adr::Report& stats : report.convolutions) sum += statistic(stats);
   return report.convolutions.empty() ? 0.0 : sum / static_cast<double>(report.convolutions.size());
 }
 

@@ -27,7 +27,7 @@ namespace training {
 template <class T>
 struct NetworkSettings {
   adr::Layout layout = adr::Layout::nhwc;
-  std::vector<adr::ReuseConfig> reuse;  ///< one per convolution
+  std::vector<adr::Plan> reuse;  ///< one per convolution
   adr::DenseGemm<T> dense_gemm;
   ConvolutionMaker<T> dense_convolution;  ///< empty: convolutions are unfolded
   std::uint64_t seed = 1;
@@ -71,7 +71,7 @@ class NetworkBuilder {
   void add(const ConvLayer& conv) {
     const std::string name = next_name("conv");
     const adr::ConvGeometry geometry = conv_geometry(conv, shape_, settings_.layout);
-    const adr::ReuseConfig& reuse = settings_.reuse[convolutions_.size()];
+    const adr::Plan& reuse = settings_.reuse[convolutions_.size()];
     for (const std::string& problem : {geometry.validate(), reuse.validate(geometry.columns())}) {
       require(problem.empty(), name, ": ", problem);
     }

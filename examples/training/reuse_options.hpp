@@ -1,4 +1,4 @@
-// From what a user asks of the convolutions to one ReuseConfig per convolution, and back to a short
+// From what a user asks of the convolutions to one Plan per convolution, and back to a short
 // text.
 #pragma once
 
@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "adr/adapt/config_label.hpp"
-#include "adr/adapt/reuse_config.hpp"
+#include "adr/adapt/plan.hpp"
 #include "adr/adapt/scheduler_options.hpp"
 #include "training/errors.hpp"
 #include "training/network_description.hpp"
@@ -40,10 +40,9 @@ struct ReuseOptions {
 };
 
 /// The settings of all convolutions, separated by semicolons.
-inline std::string label(const std::vector<adr::ReuseConfig>& configs) {
+inline std::string label(const std::vector<adr::Plan>& configs) {
   std::string text;
-  for (const adr::ReuseConfig& config : configs)
-    text += (text.empty() ? "" : ";") + adr::label(config);
+  for (const adr::Plan& config : configs) text += (text.empty() ? "" : ";") + adr::label(config);
   return text;
 }
 
@@ -74,13 +73,13 @@ inline adr::Method first_method(const ReuseOptions& options) {
 
 /// One setting per convolution of the network. Errors: UserError when a list has the wrong length;
 /// whether a value suits its convolution is seen when the network is built.
-inline std::vector<adr::ReuseConfig> reuse_configs(const NetworkDescription& network,
-                                                   const ReuseOptions& options) {
+inline std::vector<adr::Plan> reuse_configs(const NetworkDescription& network,
+                                            const ReuseOptions& options) {
   const std::size_t count = conv_count(network);
-  std::vector<adr::ReuseConfig> configs;
+  std::vector<adr::Plan> configs;
   for (std::size_t i = 0; i < count; ++i) {
     const PublishedReuse published = network.default_reuse[i];
-    adr::ReuseConfig config;
+    adr::Plan config;
     config.method = first_method(options);
     config.sub_vector_length = detail::choose("--sub-vector-length", options.sub_vector_lengths, i,
                                               count, published.sub_vector_length);

@@ -41,8 +41,7 @@ inline std::string fingerprint_text(const ImageSet& set) {
 }  // namespace detail
 
 inline RunSettings run_settings(const NetworkDescription& network, adr::Layout layout,
-                                const ReuseOptions& options,
-                                const std::vector<adr::ReuseConfig>& reuse,
+                                const ReuseOptions& options, const std::vector<adr::Plan>& reuse,
                                 const std::string& dense_backend, const TrainingPlan& plan,
                                 const DataSet& data) {
   const auto exact = [](double value) {

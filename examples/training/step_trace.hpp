@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "adr/adapt/reuse_stats.hpp"
+#include "adr/adapt/report.hpp"
 #include "training/csv_file.hpp"
 #include "training/layers/conv.hpp"
 #include "training/reuse_options.hpp"
@@ -28,7 +28,7 @@ class StepTrace {
     loss_sum_ += loss;
     ++losses_;
     for (std::size_t i = 0; i < errors_.size(); ++i) {
-      const adr::ReuseStats& stats = convolutions[i]->stats();
+      const adr::Report& stats = convolutions[i]->report();
       if (stats.has_output_error()) errors_[i] = stats.relative_output_error();
       if (stats.method == adr::Method::dense) errors_[i] = 0;
     }
@@ -36,9 +36,9 @@ class StepTrace {
     std::ostringstream row;
     row << step << ',' << loss_sum_ / static_cast<double>(losses_);
     for (std::size_t i = 0; i < convolutions.size(); ++i) {
-      const adr::ReuseStats& stats = convolutions[i]->stats();
+      const adr::Report& stats = convolutions[i]->report();
       const adr::Decision& decision = stats.decision;
-      row << ',' << adr::label(convolutions[i]->config()) << ',' << decision.rung << ','
+      row << ',' << adr::label(convolutions[i]->plan()) << ',' << decision.rung << ','
           << decision.rungs << ',' << decision.phase << ',' << decision.error_budget << ','
           << errors_[i] << ',' << stats.seconds.total() << ',' << stats.gradient_density;
     }

@@ -192,7 +192,7 @@ class Trainer {
     report.train_accuracy = static_cast<double>(correct) / static_cast<double>(seen);
     report.seconds = seconds_since(start);
     report.total_seconds = progress_.training_seconds + report.seconds;
-    for (const Conv<T>* conv : network_.convolutions()) report.configs.push_back(conv->config());
+    for (const Conv<T>* conv : network_.convolutions()) report.configs.push_back(conv->plan());
     return report;
   }
 
@@ -207,7 +207,7 @@ class Trainer {
     network_.backward();
     sgd_.step(network_.parameters(), report.learning_rate, context_);
     for (std::size_t i = 0; i < report.convolutions.size(); ++i) {
-      report.convolutions[i].add(network_.convolutions()[i]->stats());
+      report.convolutions[i].add(network_.convolutions()[i]->report());
     }
     return result;
   }

@@ -1,110 +1,159 @@
-// The drop-in: three functions that take the place of a matrix product and its gradients.
+// The drop-in: functions that take the place of a matrix product and its gradients.
 #pragma once
 
 #include <cstddef>
-#include <limits>
 #include <memory>
-#include <optional>
 #include <string>
 #include <utility>
 
-#include "adr/adapt/reuse_config.hpp"
-#include "adr/adapt/reuse_stats.hpp"
+#include "adr/adapt/layer_shape.hpp"
+#include "adr/adapt/plan.hpp"
+#include "adr/core/aligned_buffer.hpp"
 #include "adr/core/context.hpp"
-#include "adr/core/matrix_rows.hpp"
+#include "adr/core/fingerprint.hpp"
+#include "adr/core/gemm_factor.hpp"
 #include "adr/core/types.hpp"
 #include "adr/core/view_checks.hpp"
-#include "adr/gemm/dense_gemm.hpp"
-#include "adr/nn/layer_product.hpp"
+#include "adr/nn/blend.hpp"
+#include "adr/nn/layer_state.hpp"
+#include "adr/nn/operands.hpp"
+#include "adr/nn/product_shape.hpp"
+#include "adr/nn/saved.hpp"
+#include "adr/nn/tuned_layer.hpp"
+#include "adr/options.hpp"
 
 ADR_NAMESPACE_BEGIN
 
-/// What reuse_gemm keeps between calls, for one weight matrix: setting, hyperplanes, clusters,
-/// caches.
+/// What reuse_gemm keeps between calls, for one weight matrix: options, what was learned, the
+/// report.
 ///
-/// `ReuseGemm reuse(config);` serves float, `ReuseGemm<double>` double. The first product fixes the
-/// shape of the weights. Errors: std::invalid_argument for a config out of range. Memory: clusters
-/// of the last product (ids of N x K/L integers, centroids of r_c N K elements) and scratch.
+/// `ReuseGemm<float> product(options);` The first product fixes the shape of the weights; the
+/// number of rows may change from call to call. Errors: std::invalid_argument for an option out of
+/// range. Memory: what was learned, a copy of the weights where a method needs one, scratch.
 /// Thread-safety: none; one object per thread of control. Source: this library.
 template <class T = float>
-class ReuseGemm {
+class ReuseGemm : public TunedLayer<MatrixDomain<T>> {
+  using Base = TunedLayer<MatrixDomain<T>>;
+
  public:
   /// Runs on one thread with scratch of its own.
-  explicit ReuseGemm(const ReuseConfig& config) : ReuseGemm(config, std::make_unique<Context>()) {}
+  explicit ReuseGemm(const Options& options = {}) : Base(options, nullptr, Base::make_context()) {}
   /// Runs with threads and scratch of the given context, which must outlive this object.
-  ReuseGemm(const ReuseConfig& config, Context& context) : config_(config), context_(&context) {
-    const std::string problem = config.validate(std::numeric_limits<index_t>::max());
-    detail::require(problem.empty(), "ReuseConfig: ", problem);
-  }
-
-  [[nodiscard]] const ReuseConfig& config() const noexcept { return config_; }
-  /// The statistics of the last product and the gradients after it; empty before the first product.
-  [[nodiscard]] const ReuseStats& stats() const noexcept {
-    return product_ ? product_->stats() : no_stats_;
-  }
-  [[nodiscard]] Context& context() noexcept { return *context_; }
-
-  void set_dense_gemm(const DenseGemm<T>& gemm) {
-    gemm_ = gemm;
-    if (product_) product_->set_dense_gemm(gemm);
-  }
-  /// Forgets what earlier products left behind; see ReuseConv2d.
-  void clear_cache() {
-    if (product_) product_->clear_cache();
-  }
-  /// Ends learning, and goes on; see ReuseConv2d. Errors: std::invalid_argument before the first
-  /// product.
-  void freeze() {
-    detail::require(product_.has_value(), "freeze: nothing has been multiplied yet");
-    product_->freeze();
-  }
-  void unfreeze() noexcept {
-    if (product_) product_->unfreeze();
-  }
+  ReuseGemm(const Options& options, Context& context) : Base(options, &context, nullptr) {}
+  /// The same with a plan, for those who measure plans.
+  explicit ReuseGemm(const Plan& plan) : Base(plan, nullptr, Base::make_context()) {}
+  ReuseGemm(const Plan& plan, Context& context) : Base(plan, &context, nullptr) {}
 
   /// Bytes of scratch for a product and its gradients on that many rows; with reuse the scratch
   /// depends on the clusters found, and this is what the last product needed. 0 before the first
   /// product.
   [[nodiscard]] std::size_t workspace_bytes(index_t rows) const {
-    if (!product_) return 0;
-    return product_->workspace_bytes(row_map(rows), true, context_->threads());
+    if (!this->has_products()) return 0;
+    return this->product().workspace_bytes(row_map(rows), true, context_threads());
+  }
+  [[nodiscard]] LayerShape layer_shape() const override {
+    if (!this->has_products()) return {};
+    LayerShape shape = this->product().layer_shape();
+    shape.image_outputs = outputs_;
+    return shape;
+  }
+  /// The clusters of the last product, one slice each; without slices where it had none.
+  [[nodiscard]] const Clustering<T>& clustering() const noexcept {
+    static const Clustering<T> none;
+    return this->has_products() ? this->product().clustering() : none;
   }
 
-  /// The product for weights of that shape; the first call decides it.
-  /// Errors: std::invalid_argument when the shape is another one, or the config does not fit it.
-  LayerProduct<T>& product(index_t columns, index_t outputs) {
-    if (!product_) {
-      product_.emplace(product_shape(columns, outputs), config_);
-      product_->set_dense_gemm(gemm_);
-    }
-    detail::require(product_->columns() == columns && product_->outputs() == outputs,
-                    "a ReuseGemm belongs to one weight matrix: this one has ", product_->columns(),
-                    " x ", product_->outputs(), ", the call has ", columns, " x ", outputs);
-    return *product_;
+  /// Writes what was learned and counted to a versioned, checked file: with it, a product of the
+  /// same shape and setting goes on to the same bits as this one. Of an automatic setting the file
+  /// holds what it had chosen, which inference goes on with; in training it is measured anew.
+  /// Errors: std::invalid_argument before the first product; std::runtime_error when something
+  /// learned is not finite or the file cannot be written, and then what was there before is there
+  /// still.
+  void save_state(const std::string& path) const {
+    detail::require(this->has_products(), "save_state: nothing has been multiplied yet");
+    save_products(this->products().data(), 1, path);
+  }
+  /// Reads what a product of the same shape and setting has saved. A frozen one stays frozen, and
+  /// becomes so where the saved one was. Errors: std::invalid_argument before the first product,
+  /// whose shape the file must have; std::runtime_error when the file cannot be read, is damaged,
+  /// or is of another shape or setting: nothing has changed then.
+  void load_state(const std::string& path) {
+    detail::require(this->has_products(), "load_state: nothing has been multiplied yet");
+    load_products(this->products().data(), 1, path);
   }
 
-  /// The product whose gradients are wanted for that many rows. Errors: std::invalid_argument as
-  /// `product`, and when the last product had other rows or there was none; a refused call does not
-  /// decide the shape of the weights.
-  LayerProduct<T>& last_product(index_t columns, index_t outputs, index_t rows) {
-    detail::require(product_ || config_.method == Method::dense,
+  /// y = alpha x w + beta y; see reuse_gemm. Requires: checked operands.
+  void multiply(const MatrixOperand<const T>& x, const GemmFactor<T>& w,
+                const VectorView<const T>& bias, const MatrixOperand<T>& y,
+                const detail::Blend<T>& blend, Saved* saved) {
+    fix_shape(w.rows(), w.cols());
+    this->begin_forward();
+    detail::blended(blend, y.matrix, buffer_, [&](const MatrixView<T>& target) {
+      this->product().forward(x, w, bias, MatrixOperand<T>{target, y.transposed}, this->context());
+    });
+    this->end_forward(input_of(x), saved);
+  }
+
+  /// Throws std::invalid_argument unless gradients of a product with that many rows can be formed:
+  /// the shape is that of the products before, and there was a forward pass where a method needs
+  /// one. x: null where it is not read.
+  void require_pass(index_t columns, index_t outputs, index_t rows, const MatrixOperand<const T>* x,
+                    Saved* saved) {
+    detail::require(this->has_products() || this->plan().method == Method::dense,
                     "a gradient uses the clusters of the last forward pass; run forward first");
-    product(columns, outputs).require_clusters_of(rows);
-    return *product_;
+    fix_shape(columns, outputs);
+    this->with_pass(saved, [&] { this->product().require_clusters_of(rows); });
+    if (x != nullptr) this->require_input(input_of(*x), saved);
+  }
+
+  /// d_w = alpha x^T d_y + beta d_w, unless empty, and d_x = alpha d_y w^T + beta d_x, unless
+  /// empty. Requires: checked operands, require_pass.
+  void gradients(const MatrixOperand<const T>& x, const GemmFactor<T>& w,
+                 const MatrixOperand<const T>& d_y, const GemmResult<T>& d_w,
+                 const detail::Blend<T>& blend_w, const MatrixOperand<T>& d_x,
+                 const detail::Blend<T>& blend_x, Saved* saved) {
+    this->with_pass(saved, [&] {
+      detail::blended(blend_w, d_w.matrix, buffer_, [&](const MatrixView<T>& w_target) {
+        detail::blended(blend_x, d_x.matrix, input_buffer_, [&](const MatrixView<T>& x_target) {
+          this->product().backward(x, w, d_y, GemmResult<T>{w_target, d_w.transposed},
+                                   MatrixOperand<T>{x_target, d_x.transposed}, this->context());
+        });
+      });
+    });
+    this->end_backward();
+  }
+
+ protected:
+  [[nodiscard]] int context_threads() const noexcept { return threads_of(*this); }
+
+  /// The shape of the weights, which the first product decides. Errors: std::invalid_argument when
+  /// it is another one.
+  void fix_shape(index_t columns, index_t outputs) {
+    if (!this->has_products()) {
+      columns_ = columns;
+      outputs_ = outputs;
+      this->make_products(1);
+    }
+    detail::require(columns_ == columns && outputs_ == outputs,
+                    "a ReuseGemm belongs to one weight matrix: this one has ", columns_, " x ",
+                    outputs_, ", the call has ", columns, " x ", outputs);
   }
 
  private:
-  ReuseGemm(const ReuseConfig& config, std::unique_ptr<Context> context)
-      : ReuseGemm(config, *context) {
-    own_context_ = std::move(context);
+  static int threads_of(const ReuseGemm& self) noexcept {
+    return const_cast<ReuseGemm&>(self).context().threads();
+  }
+  [[nodiscard]] ProductShape shape_for(const Plan& /*plan*/) const override {
+    return product_shape(columns_, outputs_);
+  }
+  static std::uint64_t input_of(const MatrixOperand<const T>& x) noexcept {
+    return sampled_fingerprint(x.matrix);
   }
 
-  ReuseConfig config_;
-  std::unique_ptr<Context> own_context_;
-  Context* context_;
-  DenseGemm<T> gemm_;
-  std::optional<LayerProduct<T>> product_;
-  ReuseStats no_stats_;
+  index_t columns_ = 0;
+  index_t outputs_ = 0;
+  AlignedBuffer<T> buffer_;
+  AlignedBuffer<T> input_buffer_;
 };
 
 namespace detail {
@@ -122,78 +171,80 @@ using NonDeduced = typename NonDeducedType<T>::type;
 
 /// Multiplies two matrices, reusing products among similar rows of the first.
 ///
-/// Math: c = a b, or with clusters c[n,:] = sum over slices s of (C_s b_s)[id_s(n),:].
-/// Shapes: a N x K (the input, clustered), b K x M (the weights), c N x M. Units: strides in
-/// elements, that of a single row any. Errors: std::invalid_argument for wrong shapes, strides
-/// below the row length, null pointers, a c that overlaps a or b, a sub_vector_length above K, or
-/// non-finite elements with check_finite; nothing is written then. Cost: dense N K M; with reuse N
-/// K H + r_c N K M + N M K/L multiply-adds. Thread-safety: distinct ReuseGemm objects and contexts.
-/// Source: Ning et al., ICDE 2019.
+/// Math: c = a b; what approximates, and by how much, follows from the options of `product`.
+/// Shapes: a N x K (the input, whose rows resemble each other), b K x M (the weights), c N x M.
+/// Units: strides in elements, that of a single row any. saved: keeps the pass for gradients that
+/// come after other passes. Errors: std::invalid_argument for wrong shapes, strides below the row
+/// length, null pointers, a c that overlaps a or b, or non-finite elements with check_finite;
+/// nothing is written then. Cost: N K M multiply-adds, or less. Thread-safety: distinct ReuseGemm
+/// objects and contexts. Source: Ning et al., ICDE 2019; this library.
 template <class T>
 void reuse_gemm(const detail::NonDeduced<MatrixView<const T>>& a,
                 const detail::NonDeduced<MatrixView<const T>>& b,
-                const detail::NonDeduced<MatrixView<T>>& c, ReuseGemm<T>& reuse) {
+                const detail::NonDeduced<MatrixView<T>>& c, ReuseGemm<T>& product,
+                Saved* saved = nullptr) {
   require_shape("a", a, a.rows, a.cols);
   require_shape("b", b, a.cols, b.cols);
   require_shape("c", c, a.rows, b.cols);
   require_disjoint("c", c, "a", a);
   require_disjoint("c", c, "b", b);
-  if (reuse.config().check_finite) {
+  if (product.plan().check_finite) {
     require_finite("a", a);
     require_finite("b", b);
   }
-  reuse.product(a.cols, b.cols)
-      .forward(MatrixOperand<const T>{plain_stride(a)}, as_is(plain_stride(b)),
-               VectorView<const T>(), MatrixOperand<T>{plain_stride(c)}, reuse.context());
+  product.multiply(MatrixOperand<const T>{plain_stride(a)}, as_is(plain_stride(b)), {},
+                   MatrixOperand<T>{plain_stride(c)}, {}, saved);
 }
 
-/// Computes the gradient of the last reuse_gemm with respect to b.
+/// Computes the gradient of the last reuse_gemm with respect to b, or of a saved one.
 ///
-/// Math: d_b = a^T d_c, or with clusters d_b_s = C_s^T D_s, D_s the sums of d_c per cluster.
-/// Shapes: a N x K, the same as in reuse_gemm (not read by gradients from clusters), d_c N x M, d_b
-/// K x M. Errors: std::invalid_argument as reuse_gemm, and when d_c has other rows than the last
-/// product. Cost: dense N K M; with reuse N M K/L + r_c N K M multiply-adds. Source: ICDE 2019.
+/// Math: d_b = a^T d_c; from clusters with Published, from coordinates with Subspace where that is
+/// the cheaper, over rounded values with gradient_rounding. Shapes: a N x K, the same as in
+/// reuse_gemm, d_c N x M, d_b K x M. Errors: std::invalid_argument as reuse_gemm, and, unless the
+/// method is exact, for another a or another number of rows than the pass had. Cost: N K M
+/// multiply-adds, or less. Source: ICDE 2019; this library.
 template <class T>
 void reuse_gemm_weight_gradient(const detail::NonDeduced<MatrixView<const T>>& a,
                                 const detail::NonDeduced<MatrixView<const T>>& d_c,
-                                const detail::NonDeduced<MatrixView<T>>& d_b, ReuseGemm<T>& reuse) {
+                                const detail::NonDeduced<MatrixView<T>>& d_b, ReuseGemm<T>& product,
+                                Saved* saved = nullptr) {
   require_shape("a", a, a.rows, a.cols);
   require_shape("d_c", d_c, a.rows, d_c.cols);
   require_shape("d_b", d_b, a.cols, d_c.cols);
   require_disjoint("d_b", d_b, "a", a);
   require_disjoint("d_b", d_b, "d_c", d_c);
-  LayerProduct<T>& product = reuse.last_product(a.cols, d_c.cols, d_c.rows);
-  if (reuse.config().check_finite) require_finite("d_c", d_c);
+  const MatrixOperand<const T> x{plain_stride(a)};
+  product.require_pass(a.cols, d_c.cols, d_c.rows, &x, saved);
+  if (product.plan().check_finite) require_finite("d_c", d_c);
   // The weights take no part in their own gradient.
-  const GemmFactor<T> no_weights{};
-  product.backward(MatrixOperand<const T>{plain_stride(a)}, no_weights,
-                   MatrixOperand<const T>{plain_stride(d_c)},
-                   GemmResult<T>{plain_stride(d_b), false}, NoOperand{}, reuse.context());
+  product.gradients(x, GemmFactor<T>{}, MatrixOperand<const T>{plain_stride(d_c)},
+                    GemmResult<T>{plain_stride(d_b), false}, {}, MatrixOperand<T>{}, {}, saved);
 }
 
-/// Computes the gradient of the last reuse_gemm with respect to a.
+/// Computes the gradient of the last reuse_gemm with respect to a, or of a saved one.
 ///
-/// Math: d_a = d_c b^T, or with clusters d_a[n, s] = ((D_s / count) b_s^T)[id_s(n),:] (the
-/// published cluster means; InputGradient::exact asks for the dense product). Shapes: d_c N x M, b
-/// K x M, d_a N x K. Errors and cost: as reuse_gemm_weight_gradient, plus N K to write. Source:
-/// ICDE 2019.
+/// Math: d_a = d_c b^T; with Published the means of clusters. Shapes: d_c N x M, b K x M, d_a N x
+/// K. Errors and cost: as reuse_gemm_weight_gradient, plus N K to write. Source: ICDE 2019; this
+/// library.
 template <class T>
 void reuse_gemm_input_gradient(const detail::NonDeduced<MatrixView<const T>>& d_c,
                                const detail::NonDeduced<MatrixView<const T>>& b,
-                               const detail::NonDeduced<MatrixView<T>>& d_a, ReuseGemm<T>& reuse) {
+                               const detail::NonDeduced<MatrixView<T>>& d_a, ReuseGemm<T>& product,
+                               Saved* saved = nullptr) {
   require_shape("b", b, b.rows, b.cols);
   require_shape("d_c", d_c, d_c.rows, b.cols);
   require_shape("d_a", d_a, d_c.rows, b.rows);
   require_disjoint("d_a", d_a, "d_c", d_c);
   require_disjoint("d_a", d_a, "b", b);
-  LayerProduct<T>& product = reuse.last_product(b.rows, b.cols, d_c.rows);
-  if (reuse.config().check_finite) {
+  product.require_pass(b.rows, b.cols, d_c.rows, nullptr, saved);
+  if (product.plan().check_finite) {
     require_finite("d_c", d_c);
     require_finite("b", b);
   }
-  const MatrixOperand<T> d_input{plain_stride(d_a)};
-  product.backward(d_input, as_is(plain_stride(b)), MatrixOperand<const T>{plain_stride(d_c)},
-                   GemmResult<T>{}, d_input, reuse.context());
+  // The input takes no part in its own gradient.
+  const MatrixOperand<const T> x{MatrixView<const T>(nullptr, d_a.rows, d_a.cols)};
+  product.gradients(x, as_is(plain_stride(b)), MatrixOperand<const T>{plain_stride(d_c)},
+                    GemmResult<T>{}, {}, MatrixOperand<T>{plain_stride(d_a)}, {}, saved);
 }
 
 ADR_NAMESPACE_END

@@ -7,7 +7,7 @@
 double product_of_other_unit() { return small_product(); }
 
 void refuse_in_other_unit() {
-  adr::ReuseConfig config;
+  adr::Plan config;
   config.hash_count = 65;
   adr::ReuseGemm<float> refused(config);
 }

@@ -17,7 +17,7 @@ static double small_product() {
   const std::vector<float> b(inner * cols, 1.0f);
   std::vector<float> c(rows * cols);
 
-  adr::ReuseConfig config;
+  adr::Plan config;
   config.sub_vector_length = 3;
   config.hash_count = 8;
   adr::ReuseGemm<float> reuse(config);

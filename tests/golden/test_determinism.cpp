@@ -2,8 +2,8 @@
 #include <string>
 #include <vector>
 
-#include "adr/nn/reuse_conv2d.hpp"
-#include "adr/nn/reuse_linear.hpp"
+#include "adr/reuse_conv2d.hpp"
+#include "adr/reuse_linear.hpp"
 #include "adr/nn/reuse_product.hpp"
 #include "adr/reuse_gemm.hpp"
 #include "property/layer_cases.hpp"
@@ -19,7 +19,7 @@ using adr::index_t;
 using adr::InputGradient;
 using adr::Layout;
 using adr::Method;
-using adr::ReuseConfig;
+using adr::Plan;
 using adr::ReuseConv2d;
 using adr::ReuseGemm;
 using adr::ReuseLinear;
@@ -32,11 +32,11 @@ namespace {
 
 struct NamedConfig {
   std::string name;
-  ReuseConfig config;
+  Plan config;
 };
 
 std::vector<NamedConfig> configs() {
-  ReuseConfig base;
+  Plan base;
   base.sub_vector_length = 8;
   base.hash_count = 7;
   base.seed = 42;
@@ -89,7 +89,7 @@ ConvGeometry geometry(Layout layout) {
 /// The bits of two training steps: the second one sees other weights and, with cluster reuse, what
 /// the first one left behind.
 template <class T>
-std::vector<T> conv_bits(const ConvGeometry& g, const ReuseConfig& config, int threads) {
+std::vector<T> conv_bits(const ConvGeometry& g, const Plan& config, int threads) {
   Data data;
   Context context(threads);
   ReuseConv2d<T> layer(g, config, context);
@@ -98,19 +98,19 @@ std::vector<T> conv_bits(const ConvGeometry& g, const ReuseConfig& config, int t
   for (int step = 0; step < 2; ++step) {
     c.w(0, 0) += static_cast<T>(step);
     layer.forward(c.x_view(), c.w_view(), c.bias.vector(), c.y_view());
-    layer.backward(c.x_view(), c.w_view(), c.d_y_view(), c.d_x_view(), c.d_w.view(),
-                   c.d_bias.vector());
+    layer.backward(c.x_view(), c.w_view(), c.d_y_view(),
+                   {c.d_x_view(), c.d_w.view(), c.d_bias.vector()});
     const auto part = c.results();
     bits.insert(bits.end(), part.begin(), part.end());
   }
-  bits.push_back(static_cast<T>(layer.stats().clusters));
-  bits.push_back(static_cast<T>(layer.stats().known_vectors));
-  bits.push_back(static_cast<T>(layer.stats().within_cluster_energy));
+  bits.push_back(static_cast<T>(layer.report().clusters));
+  bits.push_back(static_cast<T>(layer.report().known_vectors));
+  bits.push_back(static_cast<T>(layer.report().within_cluster_energy));
   return bits;
 }
 
 template <class T>
-std::vector<T> linear_bits(const ReuseConfig& config, int threads) {
+std::vector<T> linear_bits(const Plan& config, int threads) {
   Data data;
   Context context(threads);
   ReuseLinear<T> layer(50, 130, config, context);
@@ -119,8 +119,8 @@ std::vector<T> linear_bits(const ReuseConfig& config, int threads) {
   for (int step = 0; step < 2; ++step) {
     c.w(0, 0) += static_cast<T>(step);
     layer.forward(c.x_view(), c.w_view(), c.bias.vector(), c.y.view());
-    layer.backward(c.x_view(), c.w_view(), c.d_y_view(), c.d_x.view(), c.d_w.view(),
-                   c.d_bias.vector());
+    layer.backward(c.x_view(), c.w_view(), c.d_y_view(),
+                   {c.d_x.view(), c.d_w.view(), c.d_bias.vector()});
     const auto part = c.results();
     bits.insert(bits.end(), part.begin(), part.end());
   }
@@ -128,14 +128,14 @@ std::vector<T> linear_bits(const ReuseConfig& config, int threads) {
 }
 
 /// Whether a gradient of a dense d_y is rounded at random.
-bool rounds(const ReuseConfig& config) {
+bool rounds(const Plan& config) {
   return config.weight_gradient == WeightGradient::sparsified ||
          config.input_gradient == InputGradient::sparsified ||
          (config.method == Method::subspace && config.input_gradient == InputGradient::automatic);
 }
 
 /// The three drop-in functions.
-std::vector<float> gemm_bits(const ReuseConfig& config, int threads) {
+std::vector<float> gemm_bits(const Plan& config, int threads) {
   Data data;
   Context context(threads);
   ReuseGemm<float> reuse(config, context);
@@ -190,7 +190,7 @@ TEST_CASE("Bits of the drop-in functions do not depend on the number of threads"
 TEST_CASE("Another seed gives other planes and roundings, and nothing else notices") {
   for (const NamedConfig& named : configs()) {
     INFO(named.name);
-    ReuseConfig other = named.config;
+    Plan other = named.config;
     other.seed = 43;
     const bool same = adr_test::same_bits(gemm_bits(other, 1), gemm_bits(named.config, 1));
     // Axes of a sample that is the whole batch take no chances.
@@ -211,8 +211,8 @@ TEST_CASE("A layer with history gives the bits of a new one") {
     LinearCase<float> small(41, 50, 13, data);
     const auto run = [](ReuseLinear<float>& layer, LinearCase<float>& c) {
       layer.forward(c.x_view(), c.w_view(), c.bias.vector(), c.y.view());
-      layer.backward(c.x_view(), c.w_view(), c.d_y_view(), c.d_x.view(), c.d_w.view(),
-                     c.d_bias.vector());
+      layer.backward(c.x_view(), c.w_view(), c.d_y_view(),
+                     {c.d_x.view(), c.d_w.view(), c.d_bias.vector()});
       return c.results();
     };
     ReuseLinear<float> fresh(50, 13, named.config);

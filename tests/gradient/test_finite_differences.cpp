@@ -9,8 +9,8 @@
 #include <limits>
 #include <vector>
 
-#include "adr/nn/reuse_conv2d.hpp"
-#include "adr/nn/reuse_linear.hpp"
+#include "adr/reuse_conv2d.hpp"
+#include "adr/reuse_linear.hpp"
 #include "property/layer_cases.hpp"
 #include "property/reuse_reference.hpp"
 #include "support/catch.hpp"
@@ -23,7 +23,7 @@ using adr::index_t;
 using adr::InputGradient;
 using adr::Layout;
 using adr::Method;
-using adr::ReuseConfig;
+using adr::Plan;
 using adr::ReuseConv2d;
 using adr::ReuseLinear;
 using adr_test::ConvCase;
@@ -35,14 +35,14 @@ using adr_test::Matrix;
 
 namespace {
 
-ReuseConfig dense() {
-  ReuseConfig config;
+Plan dense() {
+  Plan config;
   config.method = Method::dense;
   return config;
 }
 
-ReuseConfig hyperplane(index_t length, int bits, HashCenter center = HashCenter::origin) {
-  ReuseConfig config;
+Plan hyperplane(index_t length, int bits, HashCenter center = HashCenter::origin) {
+  Plan config;
   config.sub_vector_length = length;
   config.hash_count = bits;
   config.hash_center = center;
@@ -56,12 +56,12 @@ void forward(ReuseConv2d<double>& layer, ConvCase<double>& c) {
   layer.forward(c.x_view(), c.w_view(), c.bias.vector(), c.y_view());
 }
 void backward(ReuseLinear<double>& layer, LinearCase<double>& c) {
-  layer.backward(c.x_view(), c.w_view(), c.d_y_view(), c.d_x.view(), c.d_w.view(),
-                 c.d_bias.vector());
+  layer.backward(c.x_view(), c.w_view(), c.d_y_view(),
+                 {c.d_x.view(), c.d_w.view(), c.d_bias.vector()});
 }
 void backward(ReuseConv2d<double>& layer, ConvCase<double>& c) {
-  layer.backward(c.x_view(), c.w_view(), c.d_y_view(), c.d_x_view(), c.d_w.view(),
-                 c.d_bias.vector());
+  layer.backward(c.x_view(), c.w_view(), c.d_y_view(),
+                 {c.d_x_view(), c.d_w.view(), c.d_bias.vector()});
 }
 
 template <class Layer, class Case>
@@ -165,7 +165,7 @@ TEST_CASE("The clustered weight gradient is the central difference at fixed clus
       LinearCase<double> c(30, 7, 5, data);
       ReuseLinear<double> layer(7, 5, hyperplane(3, 2, center));
       forward(layer, c);
-      REQUIRE(layer.stats().remaining_ratio() < 0.5);
+      REQUIRE(layer.report().remaining_ratio() < 0.5);
       backward(layer, c);
       near(c.d_w, differences(layer, c, c.w));
       near(c.d_bias, differences(layer, c, c.bias));
@@ -176,7 +176,7 @@ TEST_CASE("The clustered weight gradient is the central difference at fixed clus
         ConvCase<double> c(g, 3, data);
         ReuseConv2d<double> layer(g, hyperplane(4, 2, center));
         forward(layer, c);
-        REQUIRE(layer.stats().remaining_ratio() < 0.5);
+        REQUIRE(layer.report().remaining_ratio() < 0.5);
         backward(layer, c);
         near(c.d_w, differences(layer, c, c.w));
         near(c.d_bias, differences(layer, c, c.bias));
@@ -190,7 +190,7 @@ TEST_CASE("The exact input gradient of a clustered layer is that of the dense la
   INFO(data);
   for (const ConvGeometry& g : geometries()) {
     ConvCase<double> c(g, 2, data);
-    ReuseConfig config = hyperplane(4, 2);
+    Plan config = hyperplane(4, 2);
     config.input_gradient = InputGradient::exact;
     ReuseConv2d<double> clustered(g, config);
     forward(clustered, c);
@@ -229,14 +229,14 @@ TEST_CASE("The weight gradient from a subspace is the central difference when fr
   constexpr double k_distance = 1e-5;
   Data data;
   INFO(data);
-  ReuseConfig config;
+  Plan config;
   config.method = Method::subspace;
   config.kept_coordinates = 1;
   config.weight_gradient = adr::WeightGradient::clusters;
   config.input_gradient = InputGradient::exact;
   const auto check = [&](auto& layer, auto& c) {
     forward(layer, c);
-    REQUIRE(layer.stats().relative_input_error() > 0.05);
+    REQUIRE(layer.report().relative_input_error() > 0.05);
     layer.freeze();
     forward(layer, c);
     backward(layer, c);

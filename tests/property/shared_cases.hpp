@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "adr/nn/reuse_conv2d.hpp"
-#include "adr/nn/reuse_linear.hpp"
+#include "adr/reuse_conv2d.hpp"
+#include "adr/reuse_linear.hpp"
 #include "property/layer_cases.hpp"
 #include "property/reuse_reference.hpp"
 #include "support/tolerance.hpp"
@@ -71,8 +71,8 @@ inline std::vector<NamedGeometry> shared_geometries() {
   return all;
 }
 
-inline adr::ReuseConfig with_method(adr::Method method) {
-  adr::ReuseConfig config;
+inline adr::Plan with_method(adr::Method method) {
+  adr::Plan config;
   config.method = method;
   config.sub_vector_length = 4;
   config.hash_count = 5;
@@ -93,13 +93,13 @@ void forward(adr::ReuseLinear<T>& layer, LinearCase<T>& c) {
 }
 template <class T>
 void backward(adr::ReuseConv2d<T>& layer, ConvCase<T>& c) {
-  layer.backward(c.x_view(), c.w_view(), c.d_y_view(), c.d_x_view(), c.d_w.view(),
-                 c.d_bias.vector());
+  layer.backward(c.x_view(), c.w_view(), c.d_y_view(),
+                 {c.d_x_view(), c.d_w.view(), c.d_bias.vector()});
 }
 template <class T>
 void backward(adr::ReuseLinear<T>& layer, LinearCase<T>& c) {
-  layer.backward(c.x_view(), c.w_view(), c.d_y_view(), c.d_x.view(), c.d_w.view(),
-                 c.d_bias.vector());
+  layer.backward(c.x_view(), c.w_view(), c.d_y_view(),
+                 {c.d_x.view(), c.d_w.view(), c.d_bias.vector()});
 }
 
 }  // namespace passes

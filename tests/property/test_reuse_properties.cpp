@@ -4,8 +4,8 @@
 #include <numeric>
 #include <vector>
 
-#include "adr/nn/reuse_conv2d.hpp"
-#include "adr/nn/reuse_linear.hpp"
+#include "adr/reuse_conv2d.hpp"
+#include "adr/reuse_linear.hpp"
 #include "property/layer_cases.hpp"
 #include "property/reuse_reference.hpp"
 #include "support/catch.hpp"
@@ -17,7 +17,7 @@ using adr::index_t;
 using adr::InputGradient;
 using adr::Layout;
 using adr::Method;
-using adr::ReuseConfig;
+using adr::Plan;
 using adr::ReuseConv2d;
 using adr::ReuseLinear;
 using adr_test::ConvCase;
@@ -29,8 +29,8 @@ using adr_test::Matrix;
 
 namespace {
 
-ReuseConfig hyperplane(index_t length, int bits) {
-  ReuseConfig config;
+Plan hyperplane(index_t length, int bits) {
+  Plan config;
   config.sub_vector_length = length;
   config.hash_count = bits;
   config.shared_hyperplanes = false;
@@ -40,15 +40,15 @@ ReuseConfig hyperplane(index_t length, int bits) {
 template <class T>
 void run(ReuseLinear<T>& layer, LinearCase<T>& c) {
   layer.forward(c.x_view(), c.w_view(), c.bias.vector(), c.y.view());
-  layer.backward(c.x_view(), c.w_view(), c.d_y_view(), c.d_x.view(), c.d_w.view(),
-                 c.d_bias.vector());
+  layer.backward(c.x_view(), c.w_view(), c.d_y_view(),
+                 {c.d_x.view(), c.d_w.view(), c.d_bias.vector()});
 }
 
 template <class T>
 void run(ReuseConv2d<T>& layer, ConvCase<T>& c) {
   layer.forward(c.x_view(), c.w_view(), c.bias.vector(), c.y_view());
-  layer.backward(c.x_view(), c.w_view(), c.d_y_view(), c.d_x_view(), c.d_w.view(),
-                 c.d_bias.vector());
+  layer.backward(c.x_view(), c.w_view(), c.d_y_view(),
+                 {c.d_x_view(), c.d_w.view(), c.d_bias.vector()});
 }
 
 template <class T>
@@ -92,7 +92,7 @@ TEMPLATE_TEST_CASE("Identical rows have bitwise identical outputs and input grad
     }
     ReuseLinear<T> layer(13, 9, hyperplane(5, bits));
     run(layer, c);
-    CHECK(layer.stats().remaining_ratio() <= 20.0 / 300);
+    CHECK(layer.report().remaining_ratio() <= 20.0 / 300);
     index_t unlike = 0;
     for (index_t a = 0; a < 300; ++a) {
       for (index_t b = 0; b < a; ++b) {
@@ -118,12 +118,12 @@ TEMPLATE_TEST_CASE("With every vector in a cluster of its own, reuse is the dens
     ReuseLinear<T> layer(24, 7, hyperplane(8, 64));
     run(layer, c);
     REQUIRE(layer.clustering().total_clusters() == 40 * 3);
-    CHECK(layer.stats().remaining_ratio() == 1.0);
+    CHECK(layer.report().remaining_ratio() == 1.0);
     CHECK(fault<T>(c.output(), adr_test::dense_output(c.operands())) == "");
     CHECK(fault<T>(c.weight_gradient(), adr_test::dense_weight_gradient(c.operands())) == "");
     CHECK(fault<T>(c.input_gradient(), adr_test::dense_input_gradient(c.operands())) == "");
     const double rounding = 100 * static_cast<double>(std::numeric_limits<T>::epsilon());
-    CHECK(layer.stats().within_cluster_energy <= rounding * layer.stats().total_energy);
+    CHECK(layer.report().within_cluster_energy <= rounding * layer.report().total_energy);
   }
   SECTION("convolution") {
     for (const Layout layout : {Layout::nchw, Layout::nhwc}) {
@@ -161,11 +161,11 @@ TEST_CASE("Permuting the rows permutes the outputs") {
   copy_row<double>(c.bias.view(), 0, permuted.bias.view(), 0);
   ReuseLinear<double> layer(13, 9, hyperplane(5, 4));
   run(layer, c);
-  const double clusters = layer.stats().clusters;
-  const double energy = layer.stats().within_cluster_energy;
+  const double clusters = layer.report().clusters;
+  const double energy = layer.report().within_cluster_energy;
   run(layer, permuted);
-  CHECK(layer.stats().clusters == clusters);
-  CHECK(std::abs(layer.stats().within_cluster_energy - energy) < 1e-12 * energy);
+  CHECK(layer.report().clusters == clusters);
+  CHECK(std::abs(layer.report().within_cluster_energy - energy) < 1e-12 * energy);
   Matrix y(150, 9);
   Matrix d_x(150, 13);
   for (index_t n = 0; n < 150; ++n) {
@@ -184,9 +184,9 @@ TEST_CASE("Repeating every row divides the remaining ratio and changes no output
   LinearCase<double> once(rows, 13, 9, data);
   ReuseLinear<double> layer(13, 9, hyperplane(5, 6));
   run(layer, once);
-  const double ratio = layer.stats().remaining_ratio();
-  const double clusters = layer.stats().clusters;
-  const double error = layer.stats().relative_input_error();
+  const double ratio = layer.report().remaining_ratio();
+  const double clusters = layer.report().clusters;
+  const double error = layer.report().relative_input_error();
   for (const index_t copies : {2, 4, 16}) {
     INFO(copies << " copies");
     LinearCase<double> c(copies * rows, 13, 9, data);
@@ -194,10 +194,10 @@ TEST_CASE("Repeating every row divides the remaining ratio and changes no output
     for (index_t m = 0; m < 9; ++m) copy_row<double>(once.w_view(), m, c.w.view(), m);
     copy_row<double>(once.bias.view(), 0, c.bias.view(), 0);
     run(layer, c);
-    CHECK(layer.stats().clusters == clusters);
+    CHECK(layer.report().clusters == clusters);
     // Powers of two: the quotients are exact.
-    CHECK(layer.stats().remaining_ratio() == ratio / static_cast<double>(copies));
-    CHECK(std::abs(layer.stats().relative_input_error() - error) < 1e-12);
+    CHECK(layer.report().remaining_ratio() == ratio / static_cast<double>(copies));
+    CHECK(std::abs(layer.report().relative_input_error() - error) < 1e-12);
     Matrix repeated(c.rows, 9);
     for (index_t n = 0; n < c.rows; ++n) {
       for (index_t m = 0; m < 9; ++m) repeated(n, m) = once.y(n % rows, m);
@@ -239,7 +239,7 @@ TEMPLATE_TEST_CASE("Doubling the input doubles the output, bit by bit", "", ADR_
   const auto forward = [&] { layer.forward(c.x_view(), c.w_view(), {}, c.y.view()); };
   forward();
   const std::vector<T> before = adr_test::elements_of(c.y);
-  const double energy = layer.stats().total_energy;
+  const double energy = layer.report().total_energy;
   for (index_t n = 0; n < 150; ++n) {
     for (index_t k = 0; k < 13; ++k) c.x(n, k) *= 2;
   }
@@ -247,7 +247,7 @@ TEMPLATE_TEST_CASE("Doubling the input doubles the output, bit by bit", "", ADR_
   std::vector<T> halved = adr_test::elements_of(c.y);
   for (T& element : halved) element /= 2;
   CHECK(adr_test::same_bits(halved, before));
-  CHECK(layer.stats().total_energy == 4 * energy);
+  CHECK(layer.report().total_energy == 4 * energy);
 }
 
 TEST_CASE("The weight gradient is the dense one of the clustered input") {
@@ -282,7 +282,7 @@ TEST_CASE("The error estimate is the error of the clustered input, and more plan
     const Matrix clustered =
         adr::reference::clustered(x, given.slices, given.centroids(x), given.ids);
     const double error = adr_test::relative_distance(clustered, x);
-    CHECK(std::abs(layer.stats().relative_input_error() - error) < 1e-10);
+    CHECK(std::abs(layer.report().relative_input_error() - error) < 1e-10);
     CHECK(error < last);
     last = error;
   }
@@ -293,7 +293,7 @@ TEST_CASE("The cluster means of an input gradient keep its sums") {
   Data data;
   INFO(data);
   LinearCase<double> c(150, 13, 9, data);
-  ReuseConfig config = hyperplane(5, 4);
+  Plan config = hyperplane(5, 4);
   ReuseLinear<double> means(13, 9, config);
   run(means, c);
   const auto sums = adr::reference::column_sums(c.input_gradient());

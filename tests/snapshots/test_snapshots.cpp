@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "adr/nn/reuse_conv2d.hpp"
+#include "adr/reuse_conv2d.hpp"
 #include "support/catch.hpp"
 #include "support/layer_instances.hpp"
 #include "support/skip.hpp"
@@ -17,7 +17,7 @@ using adr::ConvGeometry;
 using adr::HashCenter;
 using adr::index_t;
 using adr::Method;
-using adr::ReuseConfig;
+using adr::Plan;
 using adr::TensorView;
 
 namespace {
@@ -58,7 +58,7 @@ struct Results {
   double remaining_ratio = 0;
 };
 
-Results run(const Layer& layer, const ReuseConfig& config) {
+Results run(const Layer& layer, const Plan& config) {
   const ConvGeometry& g = layer.geometry;
   Results r;
   r.y.resize(layer.d_y.size());
@@ -75,9 +75,9 @@ Results run(const Layer& layer, const ReuseConfig& config) {
   const adr::MatrixView<const float> w(layer.w.data(), g.out_channels, g.columns());
   adr::ReuseConv2d<float> conv(g, config);
   conv.forward(input(layer.x.data()), w, {}, output(r.y.data()));
-  conv.backward(input(layer.x.data()), w, output(layer.d_y.data()), input(r.d_x.data()),
-                {r.d_w.data(), g.out_channels, g.columns()}, {});
-  r.remaining_ratio = conv.stats().remaining_ratio();
+  conv.backward(input(layer.x.data()), w, output(layer.d_y.data()),
+                {input(r.d_x.data()), {r.d_w.data(), g.out_channels, g.columns()}, {}});
+  r.remaining_ratio = conv.report().remaining_ratio();
   return r;
 }
 
@@ -100,7 +100,7 @@ TEST_CASE("The published method on conv2 of a trained CifarNet") {
   const std::string folder = adr_test::data_folder_or_skip("ADR_SNAPSHOTS");
   if (folder.empty()) return;
   const Layer layer = read_conv2(folder + "/late");
-  ReuseConfig dense;
+  Plan dense;
   dense.method = Method::dense;
   const Results exact = run(layer, dense);
   CHECK(exact.remaining_ratio == 1.0);
@@ -116,7 +116,7 @@ TEST_CASE("The published method on conv2 of a trained CifarNet") {
   for (const Planes planes : {Planes{true, 1}, Planes{false, 1}, Planes{false, 2}}) {
     double origin_error = 0;
     for (const HashCenter center : {HashCenter::origin, HashCenter::mean}) {
-      ReuseConfig config;
+      Plan config;
       config.sub_vector_length = 25;
       config.hash_count = 10;
       config.hash_center = center;

@@ -7,8 +7,8 @@
 #include <utility>
 #include <vector>
 
-#include "adr/adapt/adaptive_layer.hpp"
 #include "adr/adapt/cost_model.hpp"
+#include "adr/adapt/tunable.hpp"
 
 namespace adr_test {
 
@@ -29,7 +29,7 @@ inline adr::LayerShape convolution_shape() {
 }
 
 /// Errors that fall with the number of coordinates or planes, in the way of a real layer.
-inline double usual_error(const adr::ReuseConfig& config) {
+inline double usual_error(const adr::Plan& config) {
   switch (config.method) {
     case adr::Method::dense:
       return 0;
@@ -41,21 +41,21 @@ inline double usual_error(const adr::ReuseConfig& config) {
   return 4.0 / config.hash_count + 0.002 * static_cast<double>(config.sub_vector_length);
 }
 
-class FakeLayer final : public adr::AdaptiveLayer {
+class FakeLayer final : public adr::Tunable {
  public:
   /// The true relative output error of a setting.
-  std::function<double(const adr::ReuseConfig&)> error = usual_error;
+  std::function<double(const adr::Plan&)> error = usual_error;
   /// Seconds of a forward pass; none: no clock.
-  std::function<double(const adr::ReuseConfig&)> seconds;
+  std::function<double(const adr::Plan&)> seconds;
   /// Seconds of each gradient; none: as a dense forward pass.
-  std::function<double(const adr::ReuseConfig&)> gradient_seconds;
+  std::function<double(const adr::Plan&)> gradient_seconds;
   double density = 1;
   double measuring_seconds = 0;  ///< of each setting
   bool frozen = false;           ///< measurements wait
 
   explicit FakeLayer(const adr::LayerShape& shape) : shape_(shape) {
     config_.method = adr::Method::dense;
-    seconds = [shape](const adr::ReuseConfig& config) {
+    seconds = [shape](const adr::Plan& config) {
       return 0.05 * adr::predicted_costs(shape, config, 1.0).forward;
     };
   }
@@ -68,7 +68,7 @@ class FakeLayer final : public adr::AdaptiveLayer {
     if (seconds) {
       stats_.seconds.forward = seconds(config_);
       stats_.seconds.weight_gradient = stats_.seconds.input_gradient =
-          gradient_seconds ? gradient_seconds(config_) : seconds(adr::ReuseConfig());
+          gradient_seconds ? gradient_seconds(config_) : seconds(adr::Plan());
     }
     stats_.gradient_density = density;
     if (config_.method == adr::Method::dense) {
@@ -78,7 +78,7 @@ class FakeLayer final : public adr::AdaptiveLayer {
       stats_.output_error_energy = error(config_) * error(config_);
     }
     if (requested_.empty() || frozen) return;
-    for (const adr::ReuseConfig& config : requested_) {
+    for (const adr::Plan& config : requested_) {
       measurements_.push_back({config, error(config), error(config)});
       stats_.seconds.meter += measuring_seconds;
     }
@@ -88,15 +88,15 @@ class FakeLayer final : public adr::AdaptiveLayer {
   }
 
   [[nodiscard]] adr::LayerShape layer_shape() const override { return shape_; }
-  [[nodiscard]] const adr::ReuseConfig& config() const noexcept override { return config_; }
-  [[nodiscard]] const adr::ReuseStats& stats() const noexcept override { return stats_; }
-  void set_config(const adr::ReuseConfig& config) override {
+  [[nodiscard]] const adr::Plan& plan() const noexcept override { return config_; }
+  [[nodiscard]] const adr::Report& report() const noexcept override { return stats_; }
+  void set_plan(const adr::Plan& config) override {
     if (!config.clusters_as(config_)) passes_with_setting_ = 0;
     config_ = config;
   }
   void set_gradient_costs(const adr::GradientCosts& /*costs*/) override {}
   void set_decision(const adr::Decision& decision) override { decision_ = decision; }
-  void request_measurements(std::vector<adr::ReuseConfig> configs) override {
+  void request_measurements(std::vector<adr::Plan> configs) override {
     requested_ = std::move(configs);
     measurements_.clear();
   }
@@ -110,10 +110,10 @@ class FakeLayer final : public adr::AdaptiveLayer {
 
  private:
   adr::LayerShape shape_;
-  adr::ReuseConfig config_;
-  adr::ReuseStats stats_;
+  adr::Plan config_;
+  adr::Report stats_;
   adr::Decision decision_;
-  std::vector<adr::ReuseConfig> requested_;
+  std::vector<adr::Plan> requested_;
   std::vector<adr::RungMeasurement> measurements_;
   int measured_ = 0;
   int settings_measured_ = 0;

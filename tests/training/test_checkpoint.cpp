@@ -91,7 +91,7 @@ class Run {
   }
 
   adr::Context context_;
-  std::vector<adr::ReuseConfig> configs_;
+  std::vector<adr::Plan> configs_;
   Network<float> network_;
   std::optional<adr::ReuseScheduler> scheduler_;
   Trainer<float> trainer_;

@@ -35,11 +35,11 @@ TEST_CASE("The fastest within a loss is chosen on one half") {
 }
 
 TEST_CASE("Errors go where they cost the output least and save the most time") {
-  adr::ReuseConfig dense;
+  adr::Plan dense;
   dense.method = adr::Method::dense;
-  adr::ReuseConfig coarse;
+  adr::Plan coarse;
   coarse.kept_coordinates = 2;
-  adr::ReuseConfig fine;
+  adr::Plan fine;
   fine.kept_coordinates = 8;
   const adr::Ladder ladder = {{coarse, 0.1, 0.2}, {fine, 0.3, 0.05}, {dense, 1, 0}};
   // The first layer is slow and matters little; the second is quick and matters.
@@ -76,7 +76,7 @@ TEST_CASE("Ladders are measured on a network and end dense, and both networks se
   const training::DataSet data = training::generate_images(64, 40, 3, context);
   const training::NetworkDescription description = training::network_by_name("cifarnet", {});
   training::NetworkSettings<float> settings;
-  adr::ReuseConfig dense;
+  adr::Plan dense;
   dense.method = adr::Method::dense;
   settings.reuse.assign(2, dense);
   training::Network<float> exact(description, settings, context);
@@ -95,7 +95,7 @@ TEST_CASE("Ladders are measured on a network and end dense, and both networks se
     CHECK(std::isfinite(layer.influence));
   }
   // Measuring leaves a dense network behind.
-  for (const auto* conv : reuse.convolutions()) CHECK(conv->config().method == adr::Method::dense);
+  for (const auto* conv : reuse.convolutions()) CHECK(conv->plan().method == adr::Method::dense);
 
   Comparison same;
   same.configs.assign(2, dense);
@@ -109,12 +109,12 @@ TEST_CASE("Ladders are measured on a network and end dense, and both networks se
   CHECK(same.accuracy() == same.dense_accuracy());
 
   Comparison coarse;
-  adr::ReuseConfig subspace;
+  adr::Plan subspace;
   subspace.method = adr::Method::subspace;
   subspace.kept_coordinates = 4;
   coarse.configs.assign(2, subspace);
   learn(reuse, coarse.configs, stream, 2);
-  for (const auto* conv : reuse.convolutions()) CHECK(conv->config().kept_coordinates == 4);
+  for (const auto* conv : reuse.convolutions()) CHECK(conv->plan().kept_coordinates == 4);
   compare(exact, reuse, test_loader, 40, 16, coarse);
   CHECK(coarse.seconds > 0);
 }

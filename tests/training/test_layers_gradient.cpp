@@ -264,7 +264,7 @@ TEST_CASE("Local response normalisation") {
 
 TEST_CASE("Convolution and fully connected layer, dense") {
   adr::Context context(2);
-  adr::ReuseConfig dense;
+  adr::Plan dense;
   dense.method = adr::Method::dense;
   for (const adr::Layout layout : k_layouts) {
     adr::Random random(5);

@@ -78,7 +78,7 @@ TEST_CASE("Every network for small images is built from its description") {
     INFO(name);
     const NetworkDescription description = network_by_name(name, {});
     NetworkSettings<float> settings;
-    adr::ReuseConfig dense;
+    adr::Plan dense;
     dense.method = adr::Method::dense;
     settings.reuse.assign(conv_count(description), dense);
     Network<float> network(description, settings, context);
@@ -103,7 +103,7 @@ TEST_CASE("Layers of one geometry share a dense convolution") {
   adr::Context context(1);
   const NetworkDescription description = network_by_name("vgg19", {});
   NetworkSettings<float> settings;
-  adr::ReuseConfig dense;
+  adr::Plan dense;
   dense.method = adr::Method::dense;
   settings.reuse.assign(conv_count(description), dense);
   int made = 0;

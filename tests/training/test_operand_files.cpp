@@ -57,7 +57,7 @@ TEST_CASE("Snapshots hold the operands of every product") {
   for (const adr::Layout layout : {adr::Layout::nhwc, adr::Layout::nchw}) {
     NetworkSettings<float> settings;
     settings.layout = layout;
-    adr::ReuseConfig dense;
+    adr::Plan dense;
     dense.method = adr::Method::dense;
     settings.reuse.assign(2, dense);
     Network<float> network(small_network(), settings, context);

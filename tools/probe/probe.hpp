@@ -16,7 +16,7 @@ namespace tools {
 
 /// What one setting does on the probed layer.
 struct ProbeResult {
-  adr::ReuseConfig config;
+  adr::Plan config;
   double remaining_ratio = 0;
   double input_error = 0;
   double output_error = 0;
@@ -26,10 +26,10 @@ struct ProbeResult {
 };
 
 /// Subspaces, from coarse to fine.
-inline std::vector<adr::ReuseConfig> subspace_candidates(const std::vector<adr::index_t>& kept) {
-  std::vector<adr::ReuseConfig> candidates;
+inline std::vector<adr::Plan> subspace_candidates(const std::vector<adr::index_t>& kept) {
+  std::vector<adr::Plan> candidates;
   for (const adr::index_t count : kept) {
-    adr::ReuseConfig config;
+    adr::Plan config;
     config.method = adr::Method::subspace;
     config.kept_coordinates = count;
     candidates.push_back(config);
@@ -40,7 +40,7 @@ inline std::vector<adr::ReuseConfig> subspace_candidates(const std::vector<adr::
 /// Settings worth trying when the user names none: subspaces from coarse to fine, and for the
 /// published method neuron vectors from one kernel row to two kernel planes (for a matrix, 8 to 64
 /// columns), coarse to fine hashes, planes through 0 and the mean.
-inline std::vector<adr::ReuseConfig> default_candidates(const LayerUnderTest& layer) {
+inline std::vector<adr::Plan> default_candidates(const LayerUnderTest& layer) {
   const adr::ConvGeometry& g = layer.geometry;
   const adr::index_t plane = g.kernel_height * g.kernel_width;
   std::vector<adr::index_t> lengths{g.kernel_width, plane, 2 * plane};
@@ -51,7 +51,7 @@ inline std::vector<adr::ReuseConfig> default_candidates(const LayerUnderTest& la
   for (const adr::index_t count : {8, 12, 16, 24, 32, 48}) {
     if (count < elements) kept.push_back(count);
   }
-  std::vector<adr::ReuseConfig> candidates = subspace_candidates(kept);
+  std::vector<adr::Plan> candidates = subspace_candidates(kept);
   std::vector<adr::index_t> used;
   for (adr::index_t length : lengths) {
     length = std::min(length, g.columns());
@@ -59,7 +59,7 @@ inline std::vector<adr::ReuseConfig> default_candidates(const LayerUnderTest& la
     used.push_back(length);
     for (const int hash_count : {8, 12, 16}) {
       for (const auto center : {adr::HashCenter::origin, adr::HashCenter::mean}) {
-        adr::ReuseConfig config;
+        adr::Plan config;
         config.sub_vector_length = length;
         config.hash_count = hash_count;
         config.hash_center = center;
@@ -75,7 +75,7 @@ class Probe {
  public:
   Probe(const LayerUnderTest& layer, int threads, int repetitions)
       : layer_(layer), context_(threads), repetitions_(repetitions) {
-    adr::ReuseConfig config;
+    adr::Plan config;
     config.method = adr::Method::dense;
     adr::ReuseConv2d<float> dense(layer.geometry, config, context_);
     exact_.resize(static_cast<std::size_t>(layer.output_size()));
@@ -84,16 +84,16 @@ class Probe {
 
   [[nodiscard]] double dense_seconds() const { return dense_seconds_; }
 
-  [[nodiscard]] ProbeResult run(const adr::ReuseConfig& config) {
+  [[nodiscard]] ProbeResult run(const adr::Plan& config) {
     adr::ReuseConv2d<float> conv(layer_.geometry, config, context_);
     std::vector<float> output(exact_.size());
     ProbeResult result;
     result.config = config;
     result.seconds = time(conv, output);
     result.speedup = dense_seconds_ / result.seconds;
-    result.remaining_ratio = conv.stats().remaining_ratio();
-    result.input_error = conv.stats().relative_input_error();
-    result.saved_share = conv.stats().forward.saved_share();
+    result.remaining_ratio = conv.report().remaining_ratio();
+    result.input_error = conv.report().relative_input_error();
+    result.saved_share = conv.report().forward.saved_share();
     result.output_error = relative_error(output);
     return result;
   }
@@ -118,7 +118,7 @@ class Probe {
     }
     std::nth_element(seconds.begin(), seconds.begin() + repetitions_ / 2, seconds.end());
     const double usual = seconds[static_cast<std::size_t>(repetitions_ / 2)];
-    return usual + std::max(0.0, first - usual) / static_cast<double>(conv.config().refit_interval);
+    return usual + std::max(0.0, first - usual) / static_cast<double>(conv.plan().refit_interval);
   }
 
   [[nodiscard]] double relative_error(const std::vector<float>& output) const {

@@ -8,7 +8,7 @@
 #include "adr/core/context.hpp"
 #include "adr/gemm/dense_convolution.hpp"
 #include "adr/gemm/dense_gemm.hpp"
-#include "adr/nn/reuse_conv2d.hpp"
+#include "adr/reuse_conv2d.hpp"
 #include "training/layers/product_layer.hpp"
 
 namespace training {
@@ -16,7 +16,7 @@ namespace training {
 template <class T>
 class Conv final : public ProductLayer<T, adr::ReuseConv2d<T>> {
  public:
-  Conv(std::string name, const adr::ConvGeometry& geometry, const adr::ReuseConfig& config,
+  Conv(std::string name, const adr::ConvGeometry& geometry, const adr::Plan& config,
        const adr::DenseGemm<T>& gemm, FollowedBy next, adr::Random& random, adr::Context& context)
       : ProductLayer<T, adr::ReuseConv2d<T>>(
             std::move(name), adr::ReuseConv2d<T>(geometry, config, context), geometry.out_channels,
@@ -41,8 +41,8 @@ class Conv final : public ProductLayer<T, adr::ReuseConv2d<T>> {
 
   void backward(const adr::TensorView<const T>& x, const adr::TensorView<const T>&,
                 const adr::TensorView<const T>& d_y, const adr::TensorView<T>& d_x) override {
-    this->product_.backward(x, this->weights_.matrix(), d_y, d_x, this->weights_.gradient_matrix(),
-                            this->bias_.gradient_vector());
+    this->product_.backward(x, this->weights_.matrix(), d_y,
+                            {d_x, this->weights_.gradient_matrix(), this->bias_.gradient_vector()});
   }
 };
 

@@ -7,7 +7,7 @@
 
 #include "adr/core/context.hpp"
 #include "adr/gemm/dense_gemm.hpp"
-#include "adr/nn/reuse_linear.hpp"
+#include "adr/reuse_linear.hpp"
 #include "training/layers/product_layer.hpp"
 
 namespace training {
@@ -34,13 +34,14 @@ class Linear final : public ProductLayer<T, adr::ReuseLinear<T>> {
 
   void backward(const adr::TensorView<const T>& x, const adr::TensorView<const T>&,
                 const adr::TensorView<const T>& d_y, const adr::TensorView<T>& d_x) override {
-    this->product_.backward(as_matrix(x), this->weights_.matrix(), as_matrix(d_y), as_matrix(d_x),
-                            this->weights_.gradient_matrix(), this->bias_.gradient_vector());
+    this->product_.backward(
+        as_matrix(x), this->weights_.matrix(), as_matrix(d_y),
+        {as_matrix(d_x), this->weights_.gradient_matrix(), this->bias_.gradient_vector()});
   }
 
  private:
-  static adr::ReuseConfig dense() {
-    adr::ReuseConfig config;
+  static adr::Plan dense() {
+    adr::Plan config;
     config.method = adr::Method::dense;
     return config;
   }

@@ -6,9 +6,9 @@
 #include <utility>
 #include <vector>
 
-#include "adr/adapt/adaptive_layer.hpp"
-#include "adr/adapt/reuse_config.hpp"
-#include "adr/adapt/reuse_stats.hpp"
+#include "adr/adapt/plan.hpp"
+#include "adr/adapt/report.hpp"
+#include "adr/adapt/tunable.hpp"
 #include "training/layers/layer.hpp"
 
 namespace training {
@@ -20,9 +20,9 @@ class ReusedLayer : public Layer<T> {
   using Layer<T>::Layer;
 
   /// What a scheduler takes charge of.
-  [[nodiscard]] virtual adr::AdaptiveLayer& adaptive() = 0;
-  [[nodiscard]] virtual const adr::ReuseConfig& config() const = 0;
-  [[nodiscard]] virtual const adr::ReuseStats& stats() const = 0;
+  [[nodiscard]] virtual adr::Tunable& adaptive() = 0;
+  [[nodiscard]] virtual const adr::Plan& plan() const = 0;
+  [[nodiscard]] virtual const adr::Report& report() const = 0;
 
   /// What was learned from earlier batches, to and from a file; the weights are not in it.
   virtual void save_state(const std::string& path) const = 0;
@@ -42,9 +42,9 @@ class ProductLayer : public ReusedLayer<T> {
   std::vector<Parameter<T>*> parameters() final { return {&weights_, &bias_}; }
   [[nodiscard]] bool is_product() const final { return true; }
 
-  [[nodiscard]] adr::AdaptiveLayer& adaptive() final { return product_; }
-  [[nodiscard]] const adr::ReuseConfig& config() const final { return product_.config(); }
-  [[nodiscard]] const adr::ReuseStats& stats() const final { return product_.stats(); }
+  [[nodiscard]] adr::Tunable& adaptive() final { return product_; }
+  [[nodiscard]] const adr::Plan& plan() const final { return product_.plan(); }
+  [[nodiscard]] const adr::Report& report() const final { return product_.report(); }
   void save_state(const std::string& path) const final { product_.save_state(path); }
   void load_state(const std::string& path) final { product_.load_state(path); }
   [[nodiscard]] bool can_freeze() const final { return product_.can_freeze(); }

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "adr/adapt/reuse_config.hpp"
+#include "adr/adapt/plan.hpp"
 #include "adr/core/errors.hpp"
 #include "adr/core/types.hpp"
 
@@ -11,7 +11,7 @@ ADR_NAMESPACE_BEGIN
 
 /// "dense", "subspace16" or "L25H10", and what differs from the usual gradients of the method, as
 /// in "L25H10-mean-exact-CR2" or "subspace16-sparsified".
-inline std::string label(const ReuseConfig& config) {
+inline std::string label(const Plan& config) {
   using detail::message;
   constexpr const char* input_names[] = {"",        "-cluster_mean", "-exact",
                                          "-sparse", "-sparsified",   "-cheapest_exact"};

@@ -8,7 +8,7 @@
 
 #include "adr/adapt/gradient_costs.hpp"
 #include "adr/adapt/layer_shape.hpp"
-#include "adr/adapt/reuse_config.hpp"
+#include "adr/adapt/plan.hpp"
 #include "adr/adapt/robust_median.hpp"
 #include "adr/adapt/state_archive.hpp"
 #include "adr/core/types.hpp"
@@ -71,7 +71,7 @@ inline double engine_units(const LayerShape& shape, double channels) noexcept {
 
 /// Rotating the input and the weights, and products of kept coordinates: those of a convolution of
 /// pixels as a share of what the engine does with all channels, others of unfolded coordinates.
-inline double subspace_units(const LayerShape& shape, const ReuseConfig& config) noexcept {
+inline double subspace_units(const LayerShape& shape, const Plan& config) noexcept {
   using U = StageUnits;
   const auto vectors = static_cast<double>(shape.vectors);
   const auto length = static_cast<double>(shape.vector_length);
@@ -99,7 +99,7 @@ inline double filled_clusters(double vectors, int bits) noexcept {
   return std::max(1.0, std::min(0.1 * vectors, 0.25 * std::exp2(bits)));
 }
 
-inline double forward_units(const LayerShape& shape, const ReuseConfig& config) noexcept {
+inline double forward_units(const LayerShape& shape, const Plan& config) noexcept {
   using U = StageUnits;
   const auto rows = static_cast<double>(shape.rows);
   const auto columns = static_cast<double>(shape.columns);
@@ -135,7 +135,7 @@ inline double forward_units(const LayerShape& shape, const ReuseConfig& config) 
 /// third on direct convolutions, to a factor of two on plain products; where dense convolutions are
 /// Winograd's they are two to three times as fast as this knows. A CostModel corrects it. Requires:
 /// a setting that is valid for shape.columns >= 1. Thread-safety: reentrant. Source: this library.
-inline PassCosts predicted_costs(const LayerShape& shape, const ReuseConfig& config,
+inline PassCosts predicted_costs(const LayerShape& shape, const Plan& config,
                                  double density) noexcept {
   const double dense = detail::dense_units(shape);
   PassCosts costs;
@@ -179,8 +179,7 @@ class CostModel {
   }
 
   /// The predicted cost of a forward pass; see predicted_costs.
-  [[nodiscard]] double predict_forward(const LayerShape& shape,
-                                       const ReuseConfig& config) const noexcept {
+  [[nodiscard]] double predict_forward(const LayerShape& shape, const Plan& config) const noexcept {
     return predicted_costs(shape, config, 1.0).forward * factor(config.method);
   }
 

@@ -5,12 +5,12 @@
 #include <algorithm>
 #include <utility>
 
-#include "adr/adapt/adaptive_layer.hpp"
 #include "adr/adapt/cost_model.hpp"
 #include "adr/adapt/growing_interval.hpp"
 #include "adr/adapt/layer_timings.hpp"
 #include "adr/adapt/scheduler_options.hpp"
 #include "adr/adapt/state_archive.hpp"
+#include "adr/adapt/tunable.hpp"
 #include "adr/core/types.hpp"
 
 ADR_NAMESPACE_BEGIN
@@ -30,7 +30,7 @@ class GradientChoice {
         rounding_wait_(options.first_measure_interval, options.measure_interval) {}
 
   /// Sets the forms of a setting.
-  void apply_to(ReuseConfig& config) const {
+  void apply_to(Plan& config) const {
     constexpr InputGradient input[] = {InputGradient::exact, InputGradient::cheapest_exact,
                                        InputGradient::sparsified};
     constexpr WeightGradient weights[] = {WeightGradient::exact, WeightGradient::cheapest_exact,
@@ -48,8 +48,7 @@ class GradientChoice {
 
   /// Takes the statistics of a step, and changes the forms for the next one. `dense` holds the
   /// times of dense gradients.
-  void step(AdaptiveLayer& layer, const ReuseStats& stats, const PassTimings& dense,
-            double rounding_step) {
+  void step(Tunable& layer, const Report& stats, const PassTimings& dense, double rounding_step) {
     ++steps_;
     if (form_ == Form::exact && steps_ >= retry_) {
       retry_ = steps_ + options_->measure_interval;
@@ -66,14 +65,14 @@ class GradientChoice {
   }
 
   /// Ends rounding for now: its noise may be what the loss does not bear.
-  void retreat(AdaptiveLayer& layer) {
+  void retreat(Tunable& layer) {
     if (form_ != Form::sparsified) return;
     rounding_retry_ = steps_ + options_->measure_interval;
     use(layer, Form::cheapest_exact);
   }
 
   /// Tells the layer what gradients over non-zeros were found to cost.
-  void set_costs(AdaptiveLayer& layer) const {
+  void set_costs(Tunable& layer) const {
     GradientCosts costs;
     if (weight_cost_.median() > 0) costs.sparse_weights = weight_cost_.median();
     if (input_cost_.median() > 0) costs.sparse_input = input_cost_.median();
@@ -100,22 +99,22 @@ class GradientChoice {
   enum class Form { exact, cheapest_exact, sparsified };
   static constexpr index_t k_enough = 6;
 
-  void use(AdaptiveLayer& layer, Form form) {
+  void use(Tunable& layer, Form form) {
     form_ = form;
     seen_ = 0;
     now_.clear();
-    ReuseConfig config = layer.config();
+    Plan config = layer.plan();
     apply_to(config);
-    layer.set_config(config);
+    layer.set_plan(config);
   }
 
-  void note(const ReuseStats& stats) {
+  void note(const Report& stats) {
     const double seconds = PassTimings::backward_seconds(stats.seconds);
     if (seen_++ > 0 && seconds > 0) now_.add(seconds);
   }
 
   /// What a multiply-add over non-zeros costs on this layer, as a multiple of a dense one.
-  void calibrate(AdaptiveLayer& layer, const ReuseStats& stats, const PassTimings& dense) {
+  void calibrate(Tunable& layer, const Report& stats, const PassTimings& dense) {
     const PassSeconds& seconds = stats.seconds;
     const auto cost = [](double sparse, double dense_seconds, const PassWork& work) {
       const double share = 1.0 - work.saved_share();
@@ -140,8 +139,7 @@ class GradientChoice {
 
   /// Compares what ran in the last steps with what ran before them. Nothing is compared with times
   /// from long ago: the machine may have become slower since.
-  void judge(AdaptiveLayer& layer, const ReuseStats& stats, const PassTimings& dense,
-             double rounding_step) {
+  void judge(Tunable& layer, const Report& stats, const PassTimings& dense, double rounding_step) {
     const double seconds = now_.median();
     switch (form_) {
       case Form::exact:
@@ -176,7 +174,7 @@ class GradientChoice {
     }
   }
 
-  void round(AdaptiveLayer& layer, double rounding_step) {
+  void round(Tunable& layer, double rounding_step) {
     rounding_retry_ = steps_ + options_->measure_interval;
     rounding_step_ = rounding_step;
     use(layer, Form::sparsified);
@@ -190,14 +188,14 @@ class GradientChoice {
 
   /// Whether gradients over next to no non-zeros are predicted to be faster than dense ones: not so
   /// where looking for them takes as long as all the rest.
-  [[nodiscard]] bool non_zeros_may_pay(const AdaptiveLayer& layer) const {
-    ReuseConfig sparse = layer.config();
+  [[nodiscard]] bool non_zeros_may_pay(const Tunable& layer) const {
+    Plan sparse = layer.plan();
     sparse.weight_gradient = WeightGradient::sparse;
     return predicted_costs(layer.layer_shape(), sparse, 0.0).weight_gradient < options_->max_cost;
   }
 
   /// Whether rounding is predicted to be faster than what runs.
-  [[nodiscard]] bool may_pay(const AdaptiveLayer& layer, const ReuseStats& stats,
+  [[nodiscard]] bool may_pay(const Tunable& layer, const Report& stats,
                              const PassTimings& dense) const {
     constexpr double k_density_after_rounding = 0.08;
     // The noise of rounding averages out over the elements that an image contributes. Of the few
@@ -205,7 +203,7 @@ class GradientChoice {
     constexpr index_t k_least_elements = 1024;
     const LayerShape shape = layer.layer_shape();
     if (shape.image_outputs < k_least_elements) return false;
-    ReuseConfig rounded = layer.config();
+    Plan rounded = layer.plan();
     rounded.weight_gradient = WeightGradient::sparsified;
     rounded.input_gradient = rounded_input();
     const double density = std::min(stats.gradient_density, k_density_after_rounding);
@@ -215,7 +213,7 @@ class GradientChoice {
     }
     const double expected = 0.5 * (after.weight_gradient + after.input_gradient);
     if (dense.backward() > 0) return expected * dense.backward() < options_->max_cost * cheapest_;
-    const PassCosts now = predicted_costs(shape, layer.config(), stats.gradient_density);
+    const PassCosts now = predicted_costs(shape, layer.plan(), stats.gradient_density);
     return expected < options_->max_cost * 0.5 * (now.weight_gradient + now.input_gradient);
   }
 

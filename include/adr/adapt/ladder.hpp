@@ -7,14 +7,14 @@
 #include <vector>
 
 #include "adr/adapt/layer_shape.hpp"
-#include "adr/adapt/reuse_config.hpp"
+#include "adr/adapt/plan.hpp"
 #include "adr/core/types.hpp"
 
 ADR_NAMESPACE_BEGIN
 
 /// One setting of a ladder.
 struct Rung {
-  ReuseConfig config;
+  Plan config;
   double cost = 1;   ///< of the forward pass, relative to the dense one
   double error = 0;  ///< of the output, relative
 };
@@ -34,12 +34,11 @@ enum class Competitor {
 /// Kept are 1/4, 3/8, 1/2 and 3/4 of a vector's elements: fewer lose more than networks bear, more
 /// cost as much as dense. Vectors above 1024 elements have no subspace, because fitting many axes
 /// takes minutes there.
-inline std::vector<ReuseConfig> shared_candidates(const LayerShape& shape,
-                                                  const ReuseConfig& base) {
+inline std::vector<Plan> shared_candidates(const LayerShape& shape, const Plan& base) {
   constexpr index_t k_longest = 1024;
-  std::vector<ReuseConfig> candidates;
+  std::vector<Plan> candidates;
   if (shape.vector_length > k_longest) return candidates;
-  ReuseConfig config = base;
+  Plan config = base;
   config.method = Method::subspace;
   for (const index_t eighths : {2, 3, 4, 6}) {
     config.kept_coordinates = shape.vector_length * eighths / 8;
@@ -57,8 +56,7 @@ inline std::vector<ReuseConfig> shared_candidates(const LayerShape& shape,
 /// per kernel offset (for a plain product, between 4 and 2 sqrt(K)), at three sizes; H from 6, with
 /// which a batch still falls into tens of clusters, to log2(N) - 3, with which a cluster keeps some
 /// eight rows on average: finer hashes reuse nothing. At most 18 bits, because more do not share.
-inline std::vector<ReuseConfig> published_candidates(const LayerShape& shape,
-                                                     const ReuseConfig& base) {
+inline std::vector<Plan> published_candidates(const LayerShape& shape, const Plan& base) {
   const auto columns = static_cast<double>(shape.columns);
   const auto plane = static_cast<double>(std::max<index_t>(shape.kernel_plane, 1));
   const bool is_convolution = shape.kernel_plane > 1;
@@ -67,14 +65,14 @@ inline std::vector<ReuseConfig> published_candidates(const LayerShape& shape,
                                         : std::max(8.0, 2 * std::sqrt(columns));
   const double rows = static_cast<double>(std::max<index_t>(shape.rows, 2));
   const int most = std::clamp(static_cast<int>(std::log2(rows)) - 3, 7, 18);
-  std::vector<ReuseConfig> candidates;
+  std::vector<Plan> candidates;
   const auto add = [&](double length, int bits) {
-    ReuseConfig config = base;
+    Plan config = base;
     config.method = Method::hyperplane;
     config.sub_vector_length =
         std::clamp<index_t>(static_cast<index_t>(std::lround(length)), 1, shape.columns);
     config.hash_count = bits;
-    for (const ReuseConfig& other : candidates) {
+    for (const Plan& other : candidates) {
       if (other.clusters_as(config)) return;
     }
     candidates.push_back(config);

@@ -1,10 +1,10 @@
 // What every strategy is for one layer: a state machine that follows the steps of training.
 #pragma once
 
-#include "adr/adapt/adaptive_layer.hpp"
 #include "adr/adapt/decision.hpp"
 #include "adr/adapt/scheduler_options.hpp"
 #include "adr/adapt/state_archive.hpp"
+#include "adr/adapt/tunable.hpp"
 
 ADR_NAMESPACE_BEGIN
 
@@ -18,14 +18,14 @@ class LayerPolicy {
   LayerPolicy& operator=(const LayerPolicy&) = delete;
 
   /// Gives the layer its first setting.
-  virtual void start(AdaptiveLayer& layer) = 0;
+  virtual void start(Tunable& layer) = 0;
   /// Takes the statistics of a step and sets what the next one runs with. `phase` counts up from 0.
-  virtual void step(AdaptiveLayer& layer, int phase) = 0;
+  virtual void step(Tunable& layer, int phase) = 0;
   /// The loss rose far above what it was, or is no number.
-  virtual void retreat(AdaptiveLayer& layer) = 0;
+  virtual void retreat(Tunable& layer) = 0;
   [[nodiscard]] virtual const Decision& decision() const noexcept = 0;
   /// Writes or reads the state; a read one is in force from the next pass on.
-  virtual void exchange(StateArchive& archive, AdaptiveLayer& layer) = 0;
+  virtual void exchange(StateArchive& archive, Tunable& layer) = 0;
 };
 
 ADR_NAMESPACE_END

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "adr/adapt/reuse_stats.hpp"
+#include "adr/adapt/report.hpp"
 #include "adr/adapt/robust_median.hpp"
 #include "adr/adapt/state_archive.hpp"
 #include "adr/core/types.hpp"
@@ -17,11 +17,11 @@ class PassTimings {
   static constexpr int k_capacity = 9;
   using Median = RobustMedian<k_capacity>;
 
-  void note(const ReuseStats& stats) {
+  void note(const Report& stats) {
     note_forward(stats);
     if (seen_ > 1) note_backward(stats.seconds);
   }
-  void note_forward(const ReuseStats& stats) {
+  void note_forward(const Report& stats) {
     if (seen_++ > 0 && stats.seconds.forward > 0) {
       (stats.fits > 0 ? fitting_ : forward_).add(stats.seconds.forward);
     }
@@ -52,6 +52,14 @@ class PassTimings {
   [[nodiscard]] double backward() const { return backward_.median(); }
   [[nodiscard]] double weight_gradient() const { return weight_gradient_.median(); }
   [[nodiscard]] double input_gradient() const { return input_gradient_.median(); }
+  /// The same of passes without fits.
+  [[nodiscard]] PassSeconds seconds() const {
+    PassSeconds seconds;
+    seconds.forward = forward_.median();
+    seconds.weight_gradient = weight_gradient();
+    seconds.input_gradient = input_gradient();
+    return seconds;
+  }
 
   [[nodiscard]] static double backward_seconds(const PassSeconds& seconds) noexcept {
     return seconds.weight_gradient + seconds.input_gradient + seconds.gradient_listing;

@@ -7,11 +7,11 @@
 #include <utility>
 #include <vector>
 
-#include "adr/adapt/adaptive_layer.hpp"
 #include "adr/adapt/cost_model.hpp"
 #include "adr/adapt/ladder.hpp"
 #include "adr/adapt/layer_shape.hpp"
-#include "adr/adapt/reuse_config.hpp"
+#include "adr/adapt/plan.hpp"
+#include "adr/adapt/tunable.hpp"
 #include "adr/core/types.hpp"
 
 ADR_NAMESPACE_BEGIN
@@ -25,7 +25,7 @@ inline constexpr index_t k_judged_rows = 1024;
 /// figure, because it decides nothing but how many settings are measured.
 inline constexpr double k_measurement_seconds = 4e-11;
 
-/// Multiply-adds, or what takes as long, of one entry of AdaptiveLayer::request_measurements.
+/// Multiply-adds, or what takes as long, of one entry of Tunable::request_measurements.
 ///
 /// Math: principal axes of a sample (n l^2 + 10 l^3 for n vectors of l elements), and forward
 /// passes over a few thousand rows.
@@ -39,17 +39,16 @@ inline double measurement_work(const LayerShape& shape) noexcept {
 }
 
 /// The same for all settings of a request.
-inline double measurement_work(const LayerShape& shape,
-                               const std::vector<ReuseConfig>& configs) noexcept {
+inline double measurement_work(const LayerShape& shape, const std::vector<Plan>& configs) noexcept {
   return static_cast<double>(configs.size()) * measurement_work(shape);
 }
 
 /// Leaves out every other candidate, never the last and finest, until is_affordable() says that the
 /// rest may be measured; leaves none where not even the last alone may.
 template <class IsAffordable>
-void thin_out(std::vector<ReuseConfig>& candidates, const IsAffordable& is_affordable) {
+void thin_out(std::vector<Plan>& candidates, const IsAffordable& is_affordable) {
   while (!candidates.empty() && !is_affordable()) {
-    std::vector<ReuseConfig> half;
+    std::vector<Plan> half;
     const std::size_t last = candidates.size() - 1;
     for (std::size_t i = last % 2; last > 0 && i <= last; i += 2) half.push_back(candidates[i]);
     candidates = std::move(half);
@@ -57,22 +56,20 @@ void thin_out(std::vector<ReuseConfig>& candidates, const IsAffordable& is_affor
 }
 
 /// Whether every rung of a ladder but the last, which is dense, clusters as one of the settings.
-inline bool has_rungs_of(const std::vector<ReuseConfig>& settings, const Ladder& ladder) noexcept {
+inline bool has_rungs_of(const std::vector<Plan>& settings, const Ladder& ladder) noexcept {
   const auto is_there = [&](const Rung& rung) {
-    return std::any_of(settings.begin(), settings.end(), [&](const ReuseConfig& setting) {
-      return setting.clusters_as(rung.config);
-    });
+    return std::any_of(settings.begin(), settings.end(),
+                       [&](const Plan& setting) { return setting.clusters_as(rung.config); });
   };
   return ladder.empty() || std::all_of(ladder.begin(), ladder.end() - 1, is_there);
 }
 
 /// The candidates whose forward pass is predicted to take less than most_cost dense ones, from
 /// coarse to fine.
-inline std::vector<ReuseConfig> promising_candidates(const LayerShape& shape,
-                                                     const ReuseConfig& base,
-                                                     const CostModel& costs, double most_cost) {
-  std::vector<ReuseConfig> candidates = shared_candidates(shape, base);
-  const auto is_slow = [&](const ReuseConfig& config) {
+inline std::vector<Plan> promising_candidates(const LayerShape& shape, const Plan& base,
+                                              const CostModel& costs, double most_cost) {
+  std::vector<Plan> candidates = shared_candidates(shape, base);
+  const auto is_slow = [&](const Plan& config) {
     return costs.predict_forward(shape, config) >= most_cost;
   };
   candidates.erase(std::remove_if(candidates.begin(), candidates.end(), is_slow), candidates.end());

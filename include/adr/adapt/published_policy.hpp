@@ -25,7 +25,7 @@ ADR_NAMESPACE_BEGIN
 /// et al., ICDE 2019; where the paper's rules are not public, this library.
 class PublishedPolicy final : public LayerPolicy {
  public:
-  PublishedPolicy(const ReuseConfig& base, const SchedulerOptions& options)
+  PublishedPolicy(const Plan& base, const SchedulerOptions& options)
       : strategy_(options.strategy), meter_interval_(options.meter_interval), base_(base) {
     if (strategy_ == Strategy::fixed) return;
     base_.method = Method::hyperplane;
@@ -42,14 +42,14 @@ class PublishedPolicy final : public LayerPolicy {
     ladder_ = {reusing, plain};
   }
 
-  void start(AdaptiveLayer& layer) override {
+  void start(Tunable& layer) override {
     decision_.reason = strategy_ == Strategy::fixed ? Reason::fixed : Reason::first_rung;
-    if (strategy_ == Strategy::plateau_ladder) layer.set_config(base_);
+    if (strategy_ == Strategy::plateau_ladder) layer.set_plan(base_);
     if (strategy_ == Strategy::cluster_reuse_first) use(layer, 0, Reason::first_rung);
     layer.set_decision(decision_);
   }
 
-  void step(AdaptiveLayer& layer, int phase) override {
+  void step(Tunable& layer, int phase) override {
     if (strategy_ == Strategy::fixed) return layer.set_decision(decision_);
     if (ladder_.empty() && !has_asked_) {
       requested_ = published_candidates(layer.layer_shape(), base_);
@@ -63,12 +63,12 @@ class PublishedPolicy final : public LayerPolicy {
     } else if (rung_of(phase) > rung_) {
       use(layer, rung_of(phase), Reason::loss_plateau);
     }
-    if (layer.stats().has_output_error()) decision_.error = layer.stats().relative_output_error();
+    if (layer.report().has_output_error()) decision_.error = layer.report().relative_output_error();
     decision_.phase = phase;
     layer.set_decision(decision_);
   }
 
-  void retreat(AdaptiveLayer& layer) override {
+  void retreat(Tunable& layer) override {
     if (!ladder_.empty() && rung_ + 1 < static_cast<int>(ladder_.size())) {
       use(layer, rung_ + 1, Reason::loss_diverged);
     }
@@ -77,7 +77,7 @@ class PublishedPolicy final : public LayerPolicy {
   [[nodiscard]] const Decision& decision() const noexcept override { return decision_; }
   [[nodiscard]] const Ladder& ladder() const noexcept { return ladder_; }
 
-  void exchange(StateArchive& archive, AdaptiveLayer& layer) override {
+  void exchange(StateArchive& archive, Tunable& layer) override {
     archive("has asked for measurements", has_asked_);
     archive(requested_, layer.layer_shape().columns);
     archive(ladder_, layer.layer_shape().columns);
@@ -93,7 +93,7 @@ class PublishedPolicy final : public LayerPolicy {
     return std::max(rung_, std::min(phase, static_cast<int>(ladder_.size()) - 1));
   }
 
-  void use(AdaptiveLayer& layer, int rung, Reason reason) {
+  void use(Tunable& layer, int rung, Reason reason) {
     const Rung& wanted = ladder_[static_cast<std::size_t>(rung)];
     rung_ = rung;
     decision_.reason = reason;
@@ -101,10 +101,10 @@ class PublishedPolicy final : public LayerPolicy {
     decision_.rungs = static_cast<int>(ladder_.size());
     decision_.error = wanted.error;
     decision_.cost = wanted.cost;
-    layer.set_config(wanted.config);
+    layer.set_plan(wanted.config);
   }
 
-  void make_ladder_of(const AdaptiveLayer& layer) {
+  void make_ladder_of(const Tunable& layer) {
     ladder_ = make_ladder(as_rungs(layer.measurements(), layer.layer_shape(), CostModel()),
                           Competitor::none);
     for (Rung& rung : ladder_) {
@@ -121,9 +121,9 @@ class PublishedPolicy final : public LayerPolicy {
 
   Strategy strategy_;
   index_t meter_interval_;
-  ReuseConfig base_;
+  Plan base_;
   bool has_asked_ = false;
-  std::vector<ReuseConfig> requested_;
+  std::vector<Plan> requested_;
   Ladder ladder_;
   int rung_ = -1;
   Decision decision_;

@@ -6,7 +6,7 @@
 #include <cstddef>
 
 #include "adr/adapt/ladder.hpp"
-#include "adr/adapt/reuse_config.hpp"
+#include "adr/adapt/plan.hpp"
 #include "adr/adapt/state_archive.hpp"
 #include "adr/core/types.hpp"
 
@@ -44,6 +44,11 @@ class SmoothedError {
 inline bool ends_dense(const Ladder& ladder) noexcept {
   return !ladder.empty() && ladder.back().config.method == Method::dense &&
          !(ladder.back().error > 0);
+}
+
+/// Whether a rung, -1 for none, belongs to a ladder, which is empty or ends dense.
+inline bool is_of(const Ladder& ladder, int rung) noexcept {
+  return ladder.empty() ? rung < 0 : ends_dense(ladder) && rung >= 0;
 }
 
 /// The coarsest rung whose error is within the budget: the dense one, if no other is. Requires:

@@ -10,15 +10,15 @@
 #include <utility>
 #include <vector>
 
-#include "adr/adapt/adaptive_layer.hpp"
 #include "adr/adapt/config_label.hpp"
-#include "adr/adapt/error_budget_policy.hpp"
 #include "adr/adapt/ladder.hpp"
 #include "adr/adapt/layer_policy.hpp"
 #include "adr/adapt/loss_trend.hpp"
 #include "adr/adapt/published_policy.hpp"
 #include "adr/adapt/scheduler_options.hpp"
 #include "adr/adapt/state_archive.hpp"
+#include "adr/adapt/tunable.hpp"
+#include "adr/adapt/tuner.hpp"
 #include "adr/core/errors.hpp"
 #include "adr/core/state_file.hpp"
 #include "adr/core/types.hpp"
@@ -35,7 +35,7 @@ ADR_NAMESPACE_BEGIN
 /// It is a state machine: it reads no clock and touches no matrices, so that equal sequences of
 /// losses and statistics give equal decisions. Phases of training follow each other when the loss
 /// stops falling, or at shares of SchedulerOptions::planned_steps; what they mean is up to the
-/// strategy (docs/adaptive.md). Every decision is in ReuseStats::decision of its layer, and in a
+/// strategy (docs/adaptive.md). Every decision is in Report::decision of its layer, and in a
 /// line of the log when there is one. Errors: std::invalid_argument for options out of range.
 /// Memory: a ladder per layer. Cost: some microseconds per layer and step. Thread-safety:
 /// none. Source: Ning et al., ICDE 2019, for the published strategies; this library.
@@ -53,7 +53,7 @@ class ReuseScheduler {
   /// Takes charge of the setting of a layer, which must stay where it is for as long as it is
   /// attached. What the layer has now is the basis: seed, gradients of the published strategies,
   /// checks. Errors: std::invalid_argument when it is attached already.
-  void attach(AdaptiveLayer& layer, std::string name = {}) {
+  void attach(Tunable& layer, std::string name = {}) {
     for (const Attached& other : layers_) {
       detail::require(other.layer != &layer, "attach: this layer is attached already, as ",
                       other.name);
@@ -61,23 +61,25 @@ class ReuseScheduler {
     if (name.empty()) name = "layer " + std::to_string(layers_.size() + 1);
     std::unique_ptr<LayerPolicy> policy;
     if (options_->strategy == Strategy::error_budget) {
-      policy = std::make_unique<ErrorBudgetPolicy>(layer.config(), *options_);
+      policy = std::make_unique<Tuner>(layer.plan(), *options_);
     } else {
-      ReuseConfig base = layer.config();
+      Plan base = layer.plan();
       // Under another method nothing has asked whether the sub-vectors fit the layer.
       base.sub_vector_length = std::min(base.sub_vector_length, layer.layer_shape().columns);
       policy = std::make_unique<PublishedPolicy>(base, *options_);
     }
+    layer.hand_over(true);
     policy->start(layer);
     layers_.push_back({&layer, std::move(name), std::move(policy), {}, {}});
     log_changes(layers_.back());
   }
-  /// Leaves a layer with the setting that it has. Errors: std::invalid_argument when it is not
+  /// Leaves a layer with the setting that it has, until an automatic one chooses another. Errors: std::invalid_argument when it is not
   /// attached.
-  void detach(const AdaptiveLayer& layer) {
+  void detach(const Tunable& layer) {
     const auto found = std::find_if(layers_.begin(), layers_.end(),
                                     [&](const Attached& a) { return a.layer == &layer; });
     detail::require(found != layers_.end(), "detach: this layer is not attached");
+    found->layer->hand_over(false);
     layers_.erase(found);
   }
 
@@ -146,7 +148,7 @@ class ReuseScheduler {
 
  private:
   struct Attached {
-    AdaptiveLayer* layer;
+    Tunable* layer;
     std::string name;
     std::unique_ptr<LayerPolicy> policy;
     std::string logged_config;
@@ -190,7 +192,7 @@ class ReuseScheduler {
   void log_changes(Attached& a) {
     if (!log_) return;
     const Decision& now = a.policy->decision();
-    std::string config = label(a.layer->config());
+    std::string config = label(a.layer->plan());
     if (now.reason == a.logged.reason && now.phase == a.logged.phase && config == a.logged_config) {
       return;
     }
@@ -224,11 +226,11 @@ class ReuseScheduler {
     for (Attached& a : layers_) {
       archive.agree("columns", a.layer->layer_shape().columns);
       archive.agree("outputs", a.layer->layer_shape().outputs);
-      ReuseConfig config = a.layer->config();
+      Plan config = a.layer->plan();
       archive(config, a.layer->layer_shape().columns);
       a.policy->exchange(archive, *a.layer);
       if (!archive.is_reading()) continue;
-      a.layer->set_config(config);
+      a.layer->set_plan(config);
       a.layer->set_decision(a.policy->decision());
     }
   }

@@ -30,7 +30,7 @@ inline const char* to_string(Strategy strategy) noexcept {
 struct Phase {
   /// The relative error of a layer's output that its setting may have; 0: dense forward passes.
   double error_budget = 0.1;
-  /// ReuseConfig::rounding_step of sparsified gradients; 0: gradients are exact, over the non-zeros
+  /// Plan::rounding_step of sparsified gradients; 0: gradients are exact, over the non-zeros
   /// where that is faster.
   double rounding_step = 0;
   /// The share of planned_steps at which the phase ends; not read without planned_steps, nor in
@@ -79,9 +79,9 @@ struct SchedulerOptions {
   double measure_share = 0.01;
   /// A rung is used where its forward pass takes at most this share of the dense one.
   double max_cost = 0.97;
-  /// ReuseConfig::meter_interval of the rungs.
+  /// Plan::meter_interval of the rungs.
   index_t meter_interval = 10;
-  /// With Strategy::cluster_reuse_first: ReuseConfig::max_product_age of the first phase.
+  /// With Strategy::cluster_reuse_first: Plan::max_product_age of the first phase.
   index_t max_product_age = 8;
 
   /// Returns an empty string, or one sentence that names the rule and the value.

@@ -11,7 +11,7 @@
 
 #include "adr/adapt/decision.hpp"
 #include "adr/adapt/ladder.hpp"
-#include "adr/adapt/reuse_config.hpp"
+#include "adr/adapt/plan.hpp"
 #include "adr/adapt/robust_median.hpp"
 #include "adr/core/errors.hpp"
 #include "adr/core/state_file.hpp"
@@ -81,7 +81,7 @@ class StateArchive {
   void agree(std::string_view what, index_t value) { agree(what, std::to_string(value)); }
 
   /// A setting; a read one is valid for that many unfolded columns.
-  void operator()(ReuseConfig& config, index_t columns) {
+  void operator()(Plan& config, index_t columns) {
     choice("method", config.method, Method::subspace);
     (*this)("sub_vector_length", config.sub_vector_length);
     count("hash_count", config.hash_count, 0, 64);
@@ -107,11 +107,11 @@ class StateArchive {
       detail::require_state(problem.empty(), "state file: ", problem);
     }
   }
-  void operator()(std::vector<ReuseConfig>& configs, index_t columns) {
+  void operator()(std::vector<Plan>& configs, index_t columns) {
     auto size = static_cast<index_t>(configs.size());
     count("settings", size, 0, k_most_rungs);
     configs.resize(static_cast<std::size_t>(size));
-    for (ReuseConfig& config : configs) (*this)(config, columns);
+    for (Plan& config : configs) (*this)(config, columns);
   }
   void operator()(Ladder& ladder, index_t columns) {
     auto rungs = static_cast<index_t>(ladder.size());

@@ -34,7 +34,7 @@ struct SubspaceShape {
 /// PrincipalAxes. Sources of vectors: core/vector_map.hpp. Memory: 3 (kept + 1) * length floats.
 /// Errors: std::bad_alloc. Determinism: by seed, on one instruction set. Thread-safety: `project`
 /// uses the threads of its context; otherwise none. Source: principal component analysis.
-class Subspace {
+class FittedSubspace {
  public:
   /// Vectors that are read for fitting, and for measuring, at most.
   static constexpr index_t k_fit_sample = 8192;
@@ -44,7 +44,7 @@ class Subspace {
     return std::clamp<index_t>(vectors / 4, 256, 1024);
   }
 
-  explicit Subspace(const SubspaceShape& shape) : shape_(shape) {}
+  explicit FittedSubspace(const SubspaceShape& shape) : shape_(shape) {}
 
   [[nodiscard]] const SubspaceShape& shape() const noexcept { return shape_; }
   [[nodiscard]] bool fitted() const noexcept { return axes_.length > 0; }

@@ -32,7 +32,7 @@ class Context {
     detail::require(thread_count >= 1, "thread_count must be at least 1, got ", thread_count);
     thread_count_ = thread_count;
   }
-  /// What passes are timed by (ReuseStats::seconds), std::chrono::steady_clock at first; an empty
+  /// What passes are timed by (Report::seconds), std::chrono::steady_clock at first; an empty
   /// clock times nothing, so that nothing can depend on the speed of the machine.
   void set_clock(Clock clock) { clock_ = std::move(clock); }
   [[nodiscard]] double seconds() const { return clock_ ? clock_() : 0.0; }

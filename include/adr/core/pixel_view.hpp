@@ -42,16 +42,16 @@ PixelView<T> pixel_view(const TensorView<T>& images, index_t first_channel, inde
   return view;
 }
 
-/// The rows of a matrix as the pixels of one image.
+/// The rows of a matrix, or of its transpose, as the pixels of one image.
 template <class T>
-PixelView<T> pixel_view(const MatrixView<T>& matrix) {
+PixelView<T> pixel_view(const MatrixView<T>& matrix, bool transposed = false) {
   PixelView<T> view;
   view.data = matrix.data;
   view.images = 1;
-  view.pixels = matrix.rows;
-  view.channels = matrix.cols;
-  view.pixel_stride = matrix.row_stride;
-  view.channel_stride = 1;
+  view.pixels = transposed ? matrix.cols : matrix.rows;
+  view.channels = transposed ? matrix.rows : matrix.cols;
+  view.pixel_stride = transposed ? 1 : matrix.row_stride;
+  view.channel_stride = transposed ? matrix.row_stride : 1;
   return view;
 }
 

@@ -75,7 +75,7 @@ enum class Winograd {
   wherever_possible,  ///< for any batch and any number of channels: to compare, and for tests
 };
 
-/// What ReuseConfig::winograd says.
+/// What Plan::winograd says.
 inline Winograd winograd_of(bool allowed) noexcept {
   return allowed ? Winograd::where_it_pays : Winograd::never;
 }

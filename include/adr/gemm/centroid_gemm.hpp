@@ -9,7 +9,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <type_traits>
 
 #include "adr/cluster/clustering.hpp"
 #include "adr/core/context.hpp"
@@ -185,24 +184,20 @@ std::size_t centroid_backward_workspace_bytes(const Clustering<T>& clustering, i
   return size.bytes();
 }
 
-/// Stands for an input gradient that is not wanted.
-struct NoInputGradient {};
-
 /// Computes both gradients from the clusters of the forward pass.
 ///
 /// Math, with D_s[c,:] the sum of d_output[n,:] over the members n of cluster c:
 ///   d_weights_s = C_s^T D_s                              (sums; exact for the clustered input)
 ///   d_input[n, s] += ((D_s / count) W_s^T)[id_s(n),:]    (means; every member receives the same)
 /// Shapes: weights and d_weights K x M (an empty d_weights is not computed), d_output N x M,
-/// d_input N x K as rows, or NoInputGradient. Requires: scratch reserved, matching shapes (callers
+/// d_input N x K as rows, or null. Requires: scratch reserved, matching shapes (callers
 /// check). Cost: N M K/L additions, then r_c N K M multiply-adds per gradient and N K additions to
 /// scatter. Source: ICDE 2019 as in the authors' and TREC's public code.
 template <class T, class InputGradient>
 void centroid_backward(const Clustering<T>& clustering, const GemmFactor<T>& weights,
                        const MatrixView<const T>& d_output, const GemmResult<T>& d_weights,
-                       const InputGradient& d_input, const DenseGemm<T>& gemm, Context& context,
+                       const InputGradient* d_input, const DenseGemm<T>& gemm, Context& context,
                        StageTimes* times = nullptr) {
-  constexpr bool k_with_input_gradient = !std::is_same_v<InputGradient, NoInputGradient>;
   const index_t outputs = d_output.cols;
   const index_t stride = simd::padded(outputs);
   const auto slice_count = static_cast<index_t>(clustering.slices.size());
@@ -214,7 +209,7 @@ void centroid_backward(const Clustering<T>& clustering, const GemmFactor<T>& wei
   T* all_sums = context.workspace().template take<T>(context.threads() * sums_elements);
   T** means = nullptr;
   T* blocks = nullptr;
-  if constexpr (k_with_input_gradient) {
+  if (d_input != nullptr) {
     T* mean_data = context.workspace().template take<T>(sizes.mean_elements);
     means = context.workspace().template take<T*>(slice_count);
     blocks = context.workspace().template take<T>(context.threads() * block_elements);
@@ -239,7 +234,7 @@ void centroid_backward(const Clustering<T>& clustering, const GemmFactor<T>& wei
            d_weights.middle_rows(slice.first_column, slice.length));
       clock.finish(Stage::weight_gradient);
     }
-    if constexpr (k_with_input_gradient) {
+    if (d_input != nullptr) {
       for (index_t c = 0; c < slice.cluster_count; ++c) {
         simd::scale(T(1) / static_cast<T>(slice.counts[c]), sums.row(c), outputs);
       }
@@ -250,8 +245,8 @@ void centroid_backward(const Clustering<T>& clustering, const GemmFactor<T>& wei
     }
   });
 
-  if constexpr (k_with_input_gradient) {
-    const index_t unit = d_input.independent_rows();
+  if (d_input != nullptr) {
+    const index_t unit = d_input->independent_rows();
     parallel_for((clustering.rows + unit - 1) / unit, context.threads(), [&](index_t u, int t) {
       StageClock clock(thread_times.of(t));
       const index_t last = std::min(clustering.rows, (u + 1) * unit);
@@ -264,7 +259,7 @@ void centroid_backward(const Clustering<T>& clustering, const GemmFactor<T>& wei
             std::copy_n(means[s] + slice.ids[first + i] * slice.centroid_stride, slice.length,
                         block.row(i));
           }
-          d_input.add(first, slice.first_column, MatrixView<const T>(block));
+          d_input->add(first, slice.first_column, MatrixView<const T>(block));
         }
       }
       clock.finish(Stage::input_gradient);

@@ -20,6 +20,19 @@
 ADR_NAMESPACE_BEGIN
 namespace detail {
 
+/// Adds a vector to every row of a result.
+template <class T>
+void add_to_rows(const T* vector, const GemmResult<T>& result) noexcept {
+  const MatrixView<T>& y = result.matrix;
+  for (index_t i = 0; i < y.rows; ++i) {
+    if (!result.transposed) {
+      simd::add(vector, y.row(i), y.cols);
+    } else {
+      for (index_t j = 0; j < y.cols; ++j) y(i, j) += vector[i];
+    }
+  }
+}
+
 /// Below this many tasks a product is cut along a second dimension too: fewer where every part
 /// unfolds its rows again.
 inline constexpr index_t k_wanted_tasks = 16;
@@ -75,13 +88,16 @@ void dense_forward(const Input& input, const GemmFactor<T>& weights,
   const index_t columns = input.cols();
   const index_t outputs = weights.cols();
   const index_t copied_rows = detail::dense_block_rows(columns);
-  const index_t block_rows =
-      input.in_place() && output.in_place() ? detail::in_place_block_rows(rows) : copied_rows;
+  constexpr bool k_are_matrices = k_is_matrix<Input> && k_is_matrix<Output>;
+  const bool copies = !k_are_matrices && !(input.in_place() && output.in_place());
+  const index_t block_rows = copies ? copied_rows : detail::in_place_block_rows(rows);
   const index_t row_tasks = blocks_of(rows, block_rows);
-  const index_t wanted_tasks =
-      input.in_place() ? detail::k_wanted_tasks : detail::k_wanted_unfolding_tasks;
-  const index_t parts =
-      output.in_place() ? detail::column_parts(row_tasks, outputs, wanted_tasks) : 1;
+  const index_t wanted_tasks = k_is_matrix<Input> || input.in_place()
+                                   ? detail::k_wanted_tasks
+                                   : detail::k_wanted_unfolding_tasks;
+  const index_t parts = k_is_matrix<Output> || output.in_place()
+                            ? detail::column_parts(row_tasks, outputs, wanted_tasks)
+                            : 1;
   const Workspace::Frame frame(context.workspace());
   T* unfolded = context.workspace().template take<T>(context.threads() * copied_rows * columns);
   T* results = context.workspace().template take<T>(context.threads() * copied_rows * outputs);
@@ -89,16 +105,21 @@ void dense_forward(const Input& input, const GemmFactor<T>& weights,
     const index_t first = task / parts * block_rows;
     const index_t count = std::min(block_rows, rows - first);
     const IndexRange cols = partition(outputs, parts, task % parts);
-    const MatrixView<const T> x =
-        input.view(first, count, unfolded + thread * copied_rows * columns);
-    const MatrixView<T> whole =
-        output.target(first, count, results + thread * copied_rows * outputs, Keep::nothing);
-    const MatrixView<T> y = whole.block(0, cols.first, count, cols.size());
-    gemm(as_is(x), weights.block(0, cols.first, columns, cols.size()), Update::replace, y);
-    if (!bias.empty()) {
-      for (index_t i = 0; i < count; ++i) simd::add(bias.data + cols.first, y.row(i), y.cols);
+    const GemmFactor<T> w = weights.block(0, cols.first, columns, cols.size());
+    if constexpr (k_are_matrices) {
+      const GemmResult<T> y = output.result(first, cols.first, count, cols.size());
+      gemm(input.factor(first, 0, count, columns), w, Update::replace, y);
+      if (!bias.empty()) detail::add_to_rows(bias.data + cols.first, y);
+    } else {
+      const MatrixView<const T> x =
+          input.view(first, count, unfolded + thread * copied_rows * columns);
+      const MatrixView<T> whole =
+          output.target(first, count, results + thread * copied_rows * outputs, Keep::nothing);
+      const MatrixView<T> y = whole.block(0, cols.first, count, cols.size());
+      gemm(as_is(x), w, Update::replace, y);
+      if (!bias.empty()) detail::add_to_rows(bias.data + cols.first, GemmResult<T>{y, false});
+      output.store(first, whole);
     }
-    output.store(first, whole);
   });
 }
 
@@ -145,13 +166,16 @@ void dense_weight_gradient(const Input& input, const MatrixView<const T>& d_outp
     if (range.size() == 0) detail::set_zero(sum.matrix);
     for (index_t first = range.first; first < range.last; first += block_rows) {
       const index_t count = std::min(block_rows, range.last - first);
-      const MatrixView<T> copy(blocks + thread * block_rows * widest, count, cols.size());
-      if (!input.in_place()) input.load(first, cols.first, copy);
-      const MatrixView<const T> block =
-          input.in_place()
-              ? input.view(first, count, copy.data).block(0, cols.first, count, cols.size())
-              : MatrixView<const T>(copy);
-      gemm(transposed(block), as_is(d_output.middle_rows(first, count)),
+      const auto block = [&] {
+        if constexpr (k_is_matrix<Input>) {
+          return input.factor(first, cols.first, count, cols.size());
+        } else {
+          const MatrixView<T> copy(blocks + thread * block_rows * widest, count, cols.size());
+          input.load(first, cols.first, copy);
+          return as_is(copy);
+        }
+      }();
+      gemm(block.transpose(), as_is(d_output.middle_rows(first, count)),
            first == range.first ? Update::replace : Update::accumulate, sum);
     }
   });
@@ -195,12 +219,11 @@ void dense_input_gradient(const MatrixView<const T>& d_output, const GemmFactor<
     for (index_t first = task / parts * unit; first < last; first += block_rows) {
       const index_t count = std::min(block_rows, last - first);
       const GemmFactor<T> back = weights.middle_rows(cols.first, cols.size()).transpose();
-      T* memory = blocks + thread * block_rows * columns;
-      if constexpr (std::is_same_v<InputGradient, MatrixRows<T>>) {
+      if constexpr (k_is_matrix<InputGradient>) {
         gemm(as_is(d_output.middle_rows(first, count)), back, d_input.update(),
-             d_input.target(first, count, memory, Keep::contents)
-                 .block(0, cols.first, count, cols.size()));
+             d_input.result(first, cols.first, count, cols.size()));
       } else {
+        T* memory = blocks + thread * block_rows * columns;
         const MatrixView<T> block(memory, count, cols.size());
         gemm(as_is(d_output.middle_rows(first, count)), back, Update::replace, block);
         d_input.add(first, cols.first, block);

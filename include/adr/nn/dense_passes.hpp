@@ -16,12 +16,12 @@
 
 ADR_NAMESPACE_BEGIN
 
-/// The dense passes over images. Where there are none (matrices, several groups, a DenseGemm of the
-/// user's own), the product works on rows. Thread-safety: none.
+/// The dense passes over images. Where there are none (several groups, a DenseGemm of the user's
+/// own), the product works on rows. Thread-safety: none.
 template <class T>
 class DensePasses {
  public:
-  /// What the library's own passes compute; geometry: null for matrices and for several groups.
+  /// What the library's own passes compute; geometry: null for several groups.
   void set_geometry(const std::optional<ConvGeometry>& geometry, bool allow_winograd) {
     exact_.reset();
     if (geometry) exact_.emplace(*geometry, exact::winograd_of(allow_winograd));

@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "adr/adapt/gradient_costs.hpp"
-#include "adr/adapt/reuse_config.hpp"
+#include "adr/adapt/plan.hpp"
 #include "adr/core/types.hpp"
 
 ADR_NAMESPACE_BEGIN
@@ -39,8 +39,7 @@ struct GradientCase {
 };
 
 /// Whether the forms of the wanted gradients, or their values, need the non-zeros counted.
-inline bool depends_on_density(const ReuseConfig& config, bool with_weights,
-                               bool with_input) noexcept {
+inline bool depends_on_density(const Plan& config, bool with_weights, bool with_input) noexcept {
   const bool learned = config.method == Method::subspace;
   const WeightGradient w = config.weight_gradient;
   const InputGradient x = config.input_gradient;
@@ -55,8 +54,7 @@ inline bool depends_on_density(const ReuseConfig& config, bool with_weights,
 
 /// Whether a look at a few rows is enough to leave the non-zeros uncounted: dense gradients are
 /// exact as well, and counting costs a part of them that is large where columns are few.
-inline bool asks_sample_first(const ReuseConfig& config, bool with_weights,
-                              bool with_input) noexcept {
+inline bool asks_sample_first(const Plan& config, bool with_weights, bool with_input) noexcept {
   return (!with_weights || config.weight_gradient == WeightGradient::cheapest_exact) &&
          (!with_input || config.input_gradient == InputGradient::cheapest_exact);
 }
@@ -70,7 +68,7 @@ inline bool sparse_pays(double cost_per_non_zero, double density, index_t column
 
 /// The weight gradient: over non-zeros or from clusters, whichever costs less, and dense where
 /// neither pays.
-inline WeightGradient choose_weight_gradient(const ReuseConfig& config, const GradientCosts& costs,
+inline WeightGradient choose_weight_gradient(const Plan& config, const GradientCosts& costs,
                                              const GradientCase& c) noexcept {
   WeightGradient form = config.weight_gradient;
   if (form == WeightGradient::cheapest_exact) {
@@ -95,7 +93,7 @@ inline WeightGradient choose_weight_gradient(const ReuseConfig& config, const Gr
 
 /// The input gradient: exact over the non-zeros as long as there are few of them, which costs no
 /// accuracy; otherwise over those that unbiased rounding leaves.
-inline InputGradient choose_input_gradient(const ReuseConfig& config, const GradientCosts& costs,
+inline InputGradient choose_input_gradient(const Plan& config, const GradientCosts& costs,
                                            const GradientCase& c) noexcept {
   constexpr double k_few = 0.25;
   const InputGradient form = config.input_gradient;
@@ -108,8 +106,10 @@ inline InputGradient choose_input_gradient(const ReuseConfig& config, const Grad
         form == InputGradient::automatic || form == InputGradient::cluster_mean;
     return needs_clusters ? InputGradient::exact : form;
   }
+  const bool means = form == InputGradient::cluster_mean ||
+                     (form == InputGradient::automatic && config.method == Method::hyperplane);
+  if (means) return c.clusters_usable ? InputGradient::cluster_mean : InputGradient::exact;
   if (form != InputGradient::automatic) return form;
-  if (config.method == Method::hyperplane) return InputGradient::cluster_mean;
   return c.density <= k_few ? InputGradient::sparse : InputGradient::sparsified;
 }
 

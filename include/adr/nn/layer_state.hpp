@@ -12,13 +12,14 @@
 #include <utility>
 #include <vector>
 
-#include "adr/adapt/reuse_config.hpp"
+#include "adr/adapt/plan.hpp"
 #include "adr/core/state_fields.hpp"
 #include "adr/core/state_file.hpp"
 #include "adr/core/types.hpp"
 #include "adr/core/vector_map.hpp"
 #include "adr/nn/layer_product.hpp"
 #include "adr/nn/product_state.hpp"
+#include "adr/unfold/conv_geometry.hpp"
 
 ADR_NAMESPACE_BEGIN
 namespace detail {
@@ -29,9 +30,9 @@ std::string name_of(Enum value, const char* const (&names)[Count]) {
   return names[static_cast<std::size_t>(value)];
 }
 
-/// Agrees on all that ReuseConfig::clusters_as compares; neuron_vectors is the product's.
+/// Agrees on all that Plan::clusters_as compares; neuron_vectors is the product's.
 template <class Archive>
-void agree_on_clusters(Archive& archive, const ReuseConfig& config, NeuronVectorKind kind) {
+void agree_on_clusters(Archive& archive, const Plan& config, NeuronVectorKind kind) {
   archive.agree("method", to_string(config.method));
   archive.agree("sub_vector_length", config.sub_vector_length);
   archive.agree("hash_count", config.hash_count);
@@ -47,14 +48,39 @@ void agree_on_clusters(Archive& archive, const ReuseConfig& config, NeuronVector
   archive.agree("seed", std::to_string(config.seed));
 }
 
+/// Agrees on where every weight of a convolution meets its input.
+template <class Archive>
+void agree_on_geometry(Archive& archive, const ConvGeometry& g) {
+  archive.agree("layout", name_of(g.layout, {"nchw", "nhwc"}));
+  const struct {
+    const char* name;
+    index_t value;
+  } fields[] = {{"in_channels", g.in_channels},
+                {"in_height", g.in_height},
+                {"in_width", g.in_width},
+                {"out_channels", g.out_channels},
+                {"kernel_height", g.kernel_height},
+                {"kernel_width", g.kernel_width},
+                {"stride_height", g.stride_height},
+                {"stride_width", g.stride_width},
+                {"pad_top", g.pad_top},
+                {"pad_bottom", g.pad_bottom},
+                {"pad_left", g.pad_left},
+                {"pad_right", g.pad_right},
+                {"dilation_height", g.dilation_height},
+                {"dilation_width", g.dilation_width}};
+  for (const auto& field : fields) archive.agree(field.name, field.value);
+}
+
 /// Agrees on all that the products of a layer are.
-template <class Archive, class T>
-void agree_on_layer(Archive& archive, const LayerProduct<T>& product, index_t count) {
-  archive.agree("element_type", std::is_same_v<T, float> ? "float" : "double");
+template <class Archive, class Domain>
+void agree_on_layer(Archive& archive, const LayerProduct<Domain>& product, index_t count) {
+  archive.agree("element_type",
+                std::is_same_v<typename Domain::Element, float> ? "float" : "double");
   archive.agree("groups", count);
   archive.agree("columns", product.columns());
   archive.agree("outputs", product.outputs());
-  agree_on_clusters(archive, product.config(), product.vectors().kind);
+  agree_on_clusters(archive, product.plan(), product.vectors().kind);
   archive.agree("vector_length", product.vectors().length);
   archive.agree("offsets", product.vectors().offsets);
 }
@@ -65,12 +91,14 @@ void agree_on_layer(Archive& archive, const LayerProduct<T>& product, index_t co
 /// something learned is not finite or the file cannot be written, and then what was there before is
 /// there still. Cost: memory and a file of the size of what was learned. Thread-safety: none.
 /// Source: this library.
-template <class T>
-void save_products(const LayerProduct<T>* products, index_t count, const std::string& path) {
+template <class Domain>
+void save_products(const LayerProduct<Domain>* products, index_t count, const std::string& path,
+                   const ConvGeometry* geometry = nullptr) {
   StateWriter writer;
   StateSaver saver(writer);
   detail::agree_on_layer(saver, products[0], count);
-  for (index_t g = 0; g < count; ++g) ProductState<T>::exchange(saver, products[g].state());
+  if (geometry != nullptr) detail::agree_on_geometry(saver, *geometry);
+  for (index_t g = 0; g < count; ++g) ProductState<Domain>::exchange(saver, products[g].state());
   writer.save(path);
 }
 
@@ -78,17 +106,19 @@ void save_products(const LayerProduct<T>* products, index_t count, const std::st
 /// stay frozen, and become so where the file's were. Errors: std::runtime_error when the file
 /// cannot be read, is damaged, is of another layer or setting, or holds nothing learned for a
 /// frozen product: nothing has changed then.
-template <class T>
-void load_products(LayerProduct<T>* products, index_t count, const std::string& path) {
+template <class Domain>
+void load_products(LayerProduct<Domain>* products, index_t count, const std::string& path,
+                   const ConvGeometry* geometry = nullptr) {
   StateReader reader(path);
   StateLoader loader(reader);
   detail::agree_on_layer(loader, products[0], count);
-  std::vector<ProductState<T>> states;
+  if (geometry != nullptr) detail::agree_on_geometry(loader, *geometry);
+  std::vector<ProductState<Domain>> states;
   states.reserve(static_cast<std::size_t>(count));
   for (index_t g = 0; g < count; ++g) {
     states.push_back(products[g].blank_state());
-    ProductState<T>& state = states.back();
-    ProductState<T>::exchange(loader, state);
+    ProductState<Domain>& state = states.back();
+    ProductState<Domain>::exchange(loader, state);
     if (!products[g].frozen()) continue;
     loader.require(state.can_freeze(), "nothing was learned, and this layer is frozen");
     state.shared->freeze();

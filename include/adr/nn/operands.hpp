@@ -28,6 +28,8 @@ struct ConvInput {
   [[nodiscard]] NeuronVectors<T> vectors(NeuronVectorKind kind) const {
     return {geometry, images, group, kind};
   }
+  /// Whether this stands for a gradient that is not wanted.
+  [[nodiscard]] bool empty() const noexcept { return images.data == nullptr; }
   /// How many parts the input can be cut into: images.
   [[nodiscard]] index_t parts() const noexcept { return images.batch; }
   [[nodiscard]] ConvInput part(const IndexRange& range) const {
@@ -52,21 +54,32 @@ struct ConvOutput {
   }
 };
 
-/// A matrix that a plain product reads or writes.
+/// A matrix that a plain product reads or writes, by its rows or, transposed, by its columns.
 template <class T>
 struct MatrixOperand {
   MatrixView<T> matrix;
+  bool transposed = false;
   Update update = Update::accumulate;  ///< of rows that are added to
 
-  [[nodiscard]] MatrixRows<T> rows() const { return MatrixRows<T>(matrix, update); }
-  [[nodiscard]] MatrixVectors<T> vectors(NeuronVectorKind /*kind*/) const {
-    return MatrixVectors<T>(matrix);
+  [[nodiscard]] index_t row_count() const noexcept {
+    return transposed ? matrix.cols : matrix.rows;
   }
-  [[nodiscard]] PixelView<T> pixels() const { return pixel_view(matrix); }
+  [[nodiscard]] index_t col_count() const noexcept {
+    return transposed ? matrix.rows : matrix.cols;
+  }
+  [[nodiscard]] MatrixRows<T> rows() const { return MatrixRows<T>(matrix, update, transposed); }
+  [[nodiscard]] MatrixVectors<T> vectors(NeuronVectorKind /*kind*/) const {
+    return MatrixVectors<T>(matrix, transposed);
+  }
+  [[nodiscard]] PixelView<T> pixels() const { return pixel_view(matrix, transposed); }
+  /// Whether this stands for a gradient that is not wanted.
+  [[nodiscard]] bool empty() const noexcept { return matrix.data == nullptr; }
   /// How many parts the input can be cut into: rows.
-  [[nodiscard]] index_t parts() const noexcept { return matrix.rows; }
+  [[nodiscard]] index_t parts() const noexcept { return row_count(); }
   [[nodiscard]] MatrixOperand part(const IndexRange& range) const {
-    return {matrix.middle_rows(range.first, range.size())};
+    return {transposed ? matrix.block(0, range.first, matrix.rows, range.size())
+                       : matrix.middle_rows(range.first, range.size()),
+            transposed};
   }
 };
 
@@ -84,17 +97,30 @@ ConvOutput<T> output_of(const ConvInput<const T>& input, index_t outputs,
 template <class T>
 MatrixOperand<T> output_of(const MatrixOperand<const T>& input, index_t outputs,
                            AlignedBuffer<T>& storage) {
-  storage.resize(checked_product("output", input.matrix.rows, outputs));
-  return {MatrixView<T>(storage.data(), input.matrix.rows, outputs)};
+  storage.resize(checked_product("output", input.row_count(), outputs));
+  return {MatrixView<T>(storage.data(), input.row_count(), outputs)};
 }
 
-/// Stands for an operand that is not wanted.
-struct NoOperand {};
-
-/// Whether an operand is images, which a DenseConvolution can take.
-template <class Operand>
-inline constexpr bool k_is_images = false;
+/// What the product of one group of a convolution reads and writes.
 template <class T>
-inline constexpr bool k_is_images<ConvInput<T>> = true;
+struct ImageDomain {
+  static constexpr bool k_images = true;
+  using Element = T;
+  using Input = ConvInput<const T>;
+  using Output = ConvOutput<T>;
+  using OutputGradient = ConvOutput<const T>;
+  using InputGradient = ConvInput<T>;
+};
+
+/// What a product of matrices reads and writes.
+template <class T>
+struct MatrixDomain {
+  static constexpr bool k_images = false;
+  using Element = T;
+  using Input = MatrixOperand<const T>;
+  using Output = MatrixOperand<T>;
+  using OutputGradient = MatrixOperand<const T>;
+  using InputGradient = MatrixOperand<T>;
+};
 
 ADR_NAMESPACE_END

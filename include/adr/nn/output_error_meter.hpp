@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "adr/adapt/reuse_stats.hpp"
+#include "adr/adapt/report.hpp"
 #include "adr/core/context.hpp"
 #include "adr/core/random.hpp"
 #include "adr/core/types.hpp"
@@ -48,7 +48,7 @@ class OutputErrorMeter {
   template <class T, class Input, class Output>
   void measure(const Input& input, const GemmFactor<T>& weights, const VectorView<const T>& bias,
                const Output& output, std::uint64_t seed, const DenseGemm<T>& gemm, Context& context,
-               ReuseStats& stats) const {
+               Report& stats) const {
     const index_t count = sampled_rows(input.rows());
     if (count == 0) return;
     const Workspace::Frame frame(context.workspace());

@@ -5,10 +5,9 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <type_traits>
 
-#include "adr/adapt/reuse_config.hpp"
-#include "adr/adapt/reuse_stats.hpp"
+#include "adr/adapt/plan.hpp"
+#include "adr/adapt/report.hpp"
 #include "adr/core/context.hpp"
 #include "adr/core/row_major.hpp"
 #include "adr/core/stage_clock.hpp"
@@ -28,10 +27,12 @@
 ADR_NAMESPACE_BEGIN
 
 /// What the forward pass of a product left behind for its gradients.
-template <class T>
+template <class Domain>
 struct ForwardState {
+  using T = typename Domain::Element;
+
   const ProductShape& shape;
-  const SharedProduct<T>* shared;  ///< null for the methods that work on unfolded rows
+  const SharedProduct<Domain>* shared;  ///< null for the methods that work on unfolded rows
   const DenseGemm<T>& gemm;
   const DensePasses<T>* dense;  ///< null: exact gradients by rows
   bool clusters_usable;
@@ -39,12 +40,17 @@ struct ForwardState {
 };
 
 /// The backward pass of one product. Thread-safety: none.
-template <class T>
+template <class Domain>
 class ProductGradients {
+  using T = typename Domain::Element;
+  using Input = typename Domain::Input;
+  using OutputGradient = typename Domain::OutputGradient;
+  using InputGradientOperand = typename Domain::InputGradient;
+
  public:
   /// Errors: std::invalid_argument when the gradients cannot have the forms that the config asks
   /// for.
-  explicit ProductGradients(const ReuseConfig& config) : config_(config) {
+  explicit ProductGradients(const Plan& config) : config_(config) {
     // What workspace_bytes assumes before the first pass.
     GradientCase usual;
     usual.density = 0;
@@ -53,12 +59,12 @@ class ProductGradients {
     if (config.method == Method::dense) return;
     detail::require(
         config.input_gradient != InputGradient::cluster_mean || config.method == Method::hyperplane,
-        "ReuseConfig: input_gradient cluster_mean needs method hyperplane, got ",
+        "Plan: input_gradient cluster_mean needs method hyperplane, got ",
         to_string(config.method));
   }
 
   /// Changes the forms.
-  void set_config(const ReuseConfig& config) noexcept { config_ = config; }
+  void set_plan(const Plan& config) noexcept { config_ = config; }
   void set_costs(const GradientCosts& costs) noexcept { costs_ = costs; }
   [[nodiscard]] const GradientCosts& costs() const noexcept { return costs_; }
 
@@ -77,32 +83,32 @@ class ProductGradients {
 
   /// Bytes of scratch that the last `compute` took, or that one over non-zeros would take.
   /// in_place: d_y is row-major.
-  [[nodiscard]] std::size_t workspace_bytes(const ForwardState<T>& forward,
+  [[nodiscard]] std::size_t workspace_bytes(const ForwardState<Domain>& forward,
                                             const ReuseProduct<T>& rows, bool in_place,
                                             int thread_count) const {
     return scratch_bytes(last_, forward, rows, in_place, thread_count);
   }
 
-  /// Computes d_weights (unless empty) and d_input (unless NoOperand): a matrix, or images of which
-  /// there are DensePasses, is replaced, other images are added to. Errors: std::bad_alloc, and those of a DenseConvolution.
-  template <class Input, class Output, class InputOperand>
-  void compute(const ForwardState<T>& forward, ReuseProduct<T>& rows, const Input& input,
-               const GemmFactor<T>& weights, const Output& d_output, const GemmResult<T>& d_weights,
-               InputOperand d_input, Context& context, ReuseStats& stats) {
-    constexpr bool k_with_input = !std::is_same_v<InputOperand, NoOperand>;
+  /// Computes d_weights (unless empty) and d_input (unless empty): a matrix, or images of which
+  /// there are DensePasses, is replaced, other images are added to. Errors: std::bad_alloc, and
+  /// those of a DenseConvolution.
+  void compute(const ForwardState<Domain>& forward, ReuseProduct<T>& rows, const Input& input,
+               const GemmFactor<T>& weights, const OutputGradient& d_output,
+               const GemmResult<T>& d_weights, InputGradientOperand d_input, Context& context,
+               Report& stats) {
     StageTimes* times = config_.time_stages ? &stats.backward_times : nullptr;
     const PixelView<const T> pixels = d_output.pixels();
     PassTimer timer(context);
     PassSeconds& seconds = stats.seconds;
     const GradientForms forms =
-        choose(forward, pixels, !d_weights.empty(), k_with_input, context, stats, times);
+        choose(forward, pixels, !d_weights.empty(), !d_input.empty(), context, stats, times);
     seconds.gradient_listing += timer.lap();
-    if constexpr (k_is_images<InputOperand>) {
-      if (forward.dense != nullptr && forms.input != InputGradient::exact) {
+    if constexpr (Domain::k_images) {
+      if (forms.with_input() && forward.dense != nullptr && forms.input != InputGradient::exact) {
         clear(d_input.images, context.threads());
         seconds.input_gradient += timer.lap();
       }
-    } else if constexpr (k_with_input) {
+    } else if (forms.with_input()) {
       if (forms.input == InputGradient::exact && rows_input(forms, forward)) {
         d_input.update = Update::replace;
       } else {
@@ -115,9 +121,9 @@ class ProductGradients {
     if (forms.with_input()) stats.input_gradient_form = forms.input;
     context.workspace().reserve(
         scratch_bytes(forms, forward, rows, d_output.rows().in_place(), context.threads()));
-    compute_by_rows(forms, forward, rows, input, weights, d_output.rows(), d_weights, d_input,
-                    context, stats, timer);
-    if constexpr (k_is_images<Input>) {
+    compute_by_rows(forms, forward, rows, input, weights, d_output, d_weights, d_input, context,
+                    stats, timer);
+    if constexpr (Domain::k_images) {
       compute_by_convolution(forms, forward, input, weights, d_output, d_weights, d_input, context,
                              stats, times, timer);
     }
@@ -143,8 +149,8 @@ class ProductGradients {
     return {rounded ? config_.rounding_step : 0.0, config_.seed + passes_ * k_odd};
   }
 
-  GradientForms choose(const ForwardState<T>& forward, const PixelView<const T>& d_output,
-                       bool with_weights, bool with_input, Context& context, ReuseStats& stats,
+  GradientForms choose(const ForwardState<Domain>& forward, const PixelView<const T>& d_output,
+                       bool with_weights, bool with_input, Context& context, Report& stats,
                        StageTimes* times) {
     GradientCase facts;
     facts.columns = forward.shape.columns;
@@ -174,17 +180,18 @@ class ProductGradients {
   }
 
   /// Whether the product on rows, dense or through the published clusters, computes a gradient.
-  static bool rows_weights(const GradientForms& forms, const ForwardState<T>& forward) noexcept {
+  static bool rows_weights(const GradientForms& forms,
+                           const ForwardState<Domain>& forward) noexcept {
     return (forms.weights == WeightGradient::exact && forward.dense == nullptr) ||
            (forms.weights == WeightGradient::clusters && forward.shared == nullptr);
   }
-  static bool rows_input(const GradientForms& forms, const ForwardState<T>& forward) noexcept {
+  static bool rows_input(const GradientForms& forms, const ForwardState<Domain>& forward) noexcept {
     return (forms.input == InputGradient::exact && forward.dense == nullptr) ||
            forms.input == InputGradient::cluster_mean;
   }
 
   [[nodiscard]] std::size_t scratch_bytes(const GradientForms& forms,
-                                          const ForwardState<T>& forward,
+                                          const ForwardState<Domain>& forward,
                                           const ReuseProduct<T>& rows, bool in_place,
                                           int thread_count) const {
     const ProductShape& shape = forward.shape;
@@ -199,14 +206,16 @@ class ProductGradients {
     if (forward.shared != nullptr && forms.weights == WeightGradient::clusters) {
       bytes = std::max(bytes, forward.shared->weight_gradient_workspace_bytes(thread_count));
     }
-    const index_t row_count = forward.map.rows();
-    if (forward.dense != nullptr && forms.weights == WeightGradient::exact) {
-      bytes =
-          std::max(bytes, forward.dense->weight_gradient_workspace_bytes(row_count, thread_count));
-    }
-    if (forward.dense != nullptr && forms.input == InputGradient::exact) {
-      bytes =
-          std::max(bytes, forward.dense->input_gradient_workspace_bytes(row_count, thread_count));
+    if constexpr (Domain::k_images) {
+      const index_t row_count = forward.map.rows();
+      if (forward.dense != nullptr && forms.weights == WeightGradient::exact) {
+        bytes = std::max(bytes,
+                         forward.dense->weight_gradient_workspace_bytes(row_count, thread_count));
+      }
+      if (forward.dense != nullptr && forms.input == InputGradient::exact) {
+        bytes =
+            std::max(bytes, forward.dense->input_gradient_workspace_bytes(row_count, thread_count));
+      }
     }
     if (forms.sparse_weights()) {
       bytes = std::max(bytes, SparseGradients<T>::weight_gradient_workspace_bytes(
@@ -219,35 +228,34 @@ class ProductGradients {
     return bytes;
   }
 
-  template <class Input, class OutputRows, class InputOperand>
-  static void compute_by_rows(const GradientForms& forms, const ForwardState<T>& forward,
+  static void compute_by_rows(const GradientForms& forms, const ForwardState<Domain>& forward,
                               ReuseProduct<T>& rows, const Input& input,
-                              const GemmFactor<T>& weights, const OutputRows& d_output,
-                              const GemmResult<T>& d_weights, const InputOperand& d_input,
-                              Context& context, ReuseStats& stats, PassTimer& timer) {
+                              const GemmFactor<T>& weights, const OutputGradient& d_output,
+                              const GemmResult<T>& d_weights, const InputGradientOperand& d_input,
+                              Context& context, Report& stats, PassTimer& timer) {
     const bool with_weights = rows_weights(forms, forward);
     if (!with_weights && !rows_input(forms, forward)) return;
     const Workspace::Frame frame(context.workspace());
-    const MatrixView<const T> gradient = detail::row_major(d_output, context);
-    const StageTimes before = rows.stats().backward_times;
+    const MatrixView<const T> gradient = detail::row_major(d_output.rows(), context);
+    const auto d_input_rows = d_input.rows();
+    const StageTimes before = rows.report().backward_times;
     // The published gradients share the sums per cluster; their time is all in one figure.
     const bool shares_sums = with_weights && forms.weights == WeightGradient::clusters &&
                              forms.input == InputGradient::cluster_mean;
     if (with_weights && !shares_sums) {
-      rows.backward(input.rows(), weights, gradient, d_weights, NoInputGradient{}, context);
-      stats.weight_gradient = rows.stats().weight_gradient;
+      rows.backward(input.rows(), weights, gradient, d_weights,
+                    static_cast<decltype(&d_input_rows)>(nullptr), context);
+      stats.weight_gradient = rows.report().weight_gradient;
       stats.seconds.weight_gradient += timer.lap();
     }
-    if constexpr (!std::is_same_v<InputOperand, NoOperand>) {
-      if (rows_input(forms, forward)) {
-        rows.backward(input.rows(), weights, gradient, shares_sums ? d_weights : GemmResult<T>{},
-                      d_input.rows(), context);
-        stats.input_gradient = rows.stats().input_gradient;
-        if (shares_sums) stats.weight_gradient = rows.stats().weight_gradient;
-        (shares_sums ? stats.seconds.weight_gradient : stats.seconds.input_gradient) += timer.lap();
-      }
+    if (rows_input(forms, forward)) {
+      rows.backward(input.rows(), weights, gradient, shares_sums ? d_weights : GemmResult<T>{},
+                    &d_input_rows, context);
+      stats.input_gradient = rows.report().input_gradient;
+      if (shares_sums) stats.weight_gradient = rows.report().weight_gradient;
+      (shares_sums ? stats.seconds.weight_gradient : stats.seconds.input_gradient) += timer.lap();
     }
-    stats.backward_times.add(rows.stats().backward_times.since(before));
+    stats.backward_times.add(rows.report().backward_times.since(before));
   }
 
   static void clear(const MatrixView<T>& matrix, int thread_count) {
@@ -263,12 +271,12 @@ class ProductGradients {
                  [&](index_t n, int) { std::fill_n(images.image(n), images.image_size(), T(0)); });
   }
 
-  template <class Input, class Output, class InputOperand>
-  static void compute_by_convolution(const GradientForms& forms, const ForwardState<T>& forward,
-                                     const Input& input, const GemmFactor<T>& weights,
-                                     const Output& d_output, const GemmResult<T>& d_weights,
-                                     const InputOperand& d_input, Context& context,
-                                     ReuseStats& stats, StageTimes* times, PassTimer& timer) {
+  static void compute_by_convolution(const GradientForms& forms,
+                                     const ForwardState<Domain>& forward, const Input& input,
+                                     const GemmFactor<T>& weights, const OutputGradient& d_output,
+                                     const GemmResult<T>& d_weights,
+                                     const InputGradientOperand& d_input, Context& context,
+                                     Report& stats, StageTimes* times, PassTimer& timer) {
     if (forward.dense == nullptr) return;
     StageClock clock(times);
     if (forms.weights == WeightGradient::exact) {
@@ -278,22 +286,19 @@ class ProductGradients {
       stats.weight_gradient.multiply_adds_done = forward.shape.dense_work(forward.map.rows());
       stats.seconds.weight_gradient += timer.lap();
     }
-    if constexpr (!std::is_same_v<InputOperand, NoOperand>) {
-      if (forms.input == InputGradient::exact) {
-        ADR_ASSERT(weights.transposed, "a convolution's weights have a row per output");
-        forward.dense->input_gradient(d_output, weights.matrix, d_input, context);
-        clock.finish(Stage::dense);
-        stats.input_gradient.multiply_adds_done = forward.shape.dense_work(forward.map.rows());
-        stats.seconds.input_gradient += timer.lap();
-      }
+    if (forms.input == InputGradient::exact) {
+      ADR_ASSERT(weights.transposed, "a convolution's weights have a row per output");
+      forward.dense->input_gradient(d_output, weights.matrix, d_input, context);
+      clock.finish(Stage::dense);
+      stats.input_gradient.multiply_adds_done = forward.shape.dense_work(forward.map.rows());
+      stats.seconds.input_gradient += timer.lap();
     }
   }
 
-  template <class Input, class InputOperand>
-  void compute_over_non_zeros(const GradientForms& forms, const ForwardState<T>& forward,
+  void compute_over_non_zeros(const GradientForms& forms, const ForwardState<Domain>& forward,
                               const Input& input, const GemmFactor<T>& weights,
-                              const GemmResult<T>& d_weights, const InputOperand& d_input,
-                              Context& context, ReuseStats& stats, StageTimes* times,
+                              const GemmResult<T>& d_weights, const InputGradientOperand& d_input,
+                              Context& context, Report& stats, StageTimes* times,
                               PassTimer& timer) {
     const VectorShape& vectors = forward.shape.input;
     const auto columns = static_cast<double>(forward.shape.columns);
@@ -307,21 +312,19 @@ class ProductGradients {
       stats.weight_gradient.multiply_adds_done = sparse_.listed() * columns;
       stats.seconds.weight_gradient += timer.lap();
     }
-    if constexpr (!std::is_same_v<InputOperand, NoOperand>) {
-      if (!forms.sparse_input()) return;
-      if (!one_list) {
-        sparse_.list(rounding(forms.input == InputGradient::sparsified), SparseUse::input_gradient,
-                     context, times);
-        stats.seconds.gradient_listing += timer.lap();
-      }
-      sparse_.input_gradient(weights, vectors.columns.data(), d_input.vectors(vectors.kind),
-                             context, times);
-      stats.input_gradient.multiply_adds_done = sparse_.listed() * columns;
-      stats.seconds.input_gradient += timer.lap();
+    if (!forms.sparse_input()) return;
+    if (!one_list) {
+      sparse_.list(rounding(forms.input == InputGradient::sparsified), SparseUse::input_gradient,
+                   context, times);
+      stats.seconds.gradient_listing += timer.lap();
     }
+    sparse_.input_gradient(weights, vectors.columns.data(), d_input.vectors(vectors.kind), context,
+                           times);
+    stats.input_gradient.multiply_adds_done = sparse_.listed() * columns;
+    stats.seconds.input_gradient += timer.lap();
   }
 
-  ReuseConfig config_;
+  Plan config_;
   GradientCosts costs_;
   SparseGradients<T> sparse_;
   std::uint64_t passes_ = 0;

@@ -5,7 +5,7 @@
 #include <optional>
 #include <utility>
 
-#include "adr/adapt/reuse_config.hpp"
+#include "adr/adapt/plan.hpp"
 #include "adr/core/types.hpp"
 #include "adr/gemm/dense_gemm.hpp"
 #include "adr/nn/output_error_meter.hpp"
@@ -17,17 +17,19 @@
 ADR_NAMESPACE_BEGIN
 
 /// The parts that a product works with. Thread-safety: none. Source: this library.
-template <class T>
+template <class Domain>
 struct ProductState {
+  using T = typename Domain::Element;
+
   ReuseProduct<T> rows;  ///< the published method, and the dense product for the others
-  std::optional<SharedProduct<T>> shared;  ///< the method over shared neuron vectors
-  ProductGradients<T> gradients;
+  std::optional<SharedProduct<Domain>> shared;  ///< the method over shared neuron vectors
+  ProductGradients<Domain> gradients;
   OutputErrorMeter meter;
 
   /// Nothing is learned yet. Errors: std::invalid_argument when the config does not fit the shape.
-  ProductState(const ProductShape& shape, const ReuseConfig& config, const DenseGemm<T>& gemm)
+  ProductState(const ProductShape& shape, const Plan& config, const DenseGemm<T>& gemm)
       : rows(shape.columns, shape.outputs, by_rows(config)),
-        shared(learns(config) ? std::optional<SharedProduct<T>>(std::in_place, shape, config)
+        shared(learns(config) ? std::optional<SharedProduct<Domain>>(std::in_place, shape, config)
                               : std::nullopt),
         gradients(config) {
     rows.set_dense_gemm(gemm);
@@ -58,18 +60,16 @@ struct ProductState {
   static void exchange(Archive& archive, Self& self) {
     OutputErrorMeter::exchange(archive, self.meter);
     ReuseProduct<T>::exchange(archive, self.rows);
-    if (self.shared) SharedProduct<T>::exchange(archive, *self.shared);
-    ProductGradients<T>::exchange(archive, self.gradients);
+    if (self.shared) SharedProduct<Domain>::exchange(archive, *self.shared);
+    ProductGradients<Domain>::exchange(archive, self.gradients);
   }
 
  private:
-  static bool learns(const ReuseConfig& config) noexcept {
-    return config.method == Method::subspace;
-  }
+  static bool learns(const Plan& config) noexcept { return config.method == Method::subspace; }
 
   /// The setting of the product on rows. What the published method does not have, it is never asked
   /// for.
-  static ReuseConfig by_rows(ReuseConfig config) noexcept {
+  static Plan by_rows(Plan config) noexcept {
     if (learns(config)) config.method = Method::dense;
     const bool exact = config.input_gradient == InputGradient::exact ||
                        config.input_gradient == InputGradient::cheapest_exact;

@@ -10,8 +10,8 @@
 #include <type_traits>
 #include <utility>
 
-#include "adr/adapt/reuse_config.hpp"
-#include "adr/adapt/reuse_stats.hpp"
+#include "adr/adapt/plan.hpp"
+#include "adr/adapt/report.hpp"
 #include "adr/cluster/cluster_cache.hpp"
 #include "adr/cluster/cluster_rows.hpp"
 #include "adr/cluster/clustering.hpp"
@@ -28,7 +28,7 @@
 
 ADR_NAMESPACE_BEGIN
 
-/// The product of any input with one weight matrix, and its gradients, as a ReuseConfig says.
+/// The product of any input with one weight matrix, and its gradients, as a Plan says.
 ///
 /// Methods: dense and hyperplane. Gradients: exact, or what the published method has. Inputs,
 /// outputs and input gradients are rows in the sense of core/matrix_rows.hpp; shapes are checked by
@@ -40,25 +40,25 @@ template <class T>
 class ReuseProduct {
  public:
   /// Errors: std::invalid_argument when a size is below 1 or the config does not fit the columns.
-  ReuseProduct(index_t columns, index_t outputs, const ReuseConfig& config)
+  ReuseProduct(index_t columns, index_t outputs, const Plan& config)
       : columns_(columns), outputs_(outputs) {
     detail::require(columns >= 1 && outputs >= 1,
                     "the weights must have at least 1 x 1 elements, got ", columns, " x ", outputs);
-    set_config(config);
+    set_plan(config);
   }
 
   [[nodiscard]] index_t columns() const noexcept { return columns_; }
   [[nodiscard]] index_t outputs() const noexcept { return outputs_; }
-  [[nodiscard]] const ReuseConfig& config() const noexcept { return config_; }
-  [[nodiscard]] const ReuseStats& stats() const noexcept { return stats_; }
+  [[nodiscard]] const Plan& plan() const noexcept { return config_; }
+  [[nodiscard]] const Report& report() const noexcept { return stats_; }
   /// The clusters of the last forward pass; without slices after a dense one.
   [[nodiscard]] const Clustering<T>& clustering() const noexcept { return clustering_; }
   [[nodiscard]] const std::optional<SignHash<T>>& hash() const noexcept { return hash_; }
 
   /// Changes the setting. Clusters, cache and hyperplanes are made anew; on error nothing changes.
-  void set_config(const ReuseConfig& config) {
+  void set_plan(const Plan& config) {
     const std::string problem = config.validate(columns_);
-    detail::require(problem.empty(), "ReuseConfig: ", problem);
+    detail::require(problem.empty(), "Plan: ", problem);
     std::optional<SignHash<T>> hash;
     std::optional<ClusterCache<T>> cache;
     if (config.method == Method::hyperplane) {
@@ -78,6 +78,12 @@ class ReuseProduct {
   }
 
   void set_dense_gemm(DenseGemm<T> gemm) { gemm_ = std::move(gemm); }
+
+  /// Exchanges the clusters of the last forward pass for those of another one.
+  void swap_clusters(Clustering<T>& clustering, bool& has_clusters) noexcept {
+    std::swap(clustering_, clustering);
+    std::swap(has_clusters_, has_clusters);
+  }
 
   /// Forgets what earlier batches left behind: the cluster cache and the estimated mean.
   void clear_cache() {
@@ -125,7 +131,7 @@ class ReuseProduct {
   [[nodiscard]] std::size_t backward_workspace_bytes(index_t rows, bool with_input_gradient,
                                                      int thread_count) const {
     std::size_t bytes = 0;
-    const bool clustered = config_.method == Method::hyperplane;
+    const bool clustered = has_clusters();
     const bool exact_input =
         with_input_gradient && (!clustered || config_.input_gradient == InputGradient::exact);
     if (clustered) {
@@ -189,29 +195,30 @@ class ReuseProduct {
         centroid_multiply_adds(true) + stats_.neuron_vectors * static_cast<double>(outputs_);
   }
 
-  /// Computes d_weights (unless empty) and adds to d_input (unless NoInputGradient).
-  /// Errors: std::invalid_argument when the rows are not those of the last forward pass.
+  /// Computes d_weights (unless empty) and adds to d_input (unless null).
+  /// Without clusters both are exact. Errors: std::invalid_argument when the rows are not those of
+  /// the last forward pass.
   template <class Input, class InputGradientRows>
   void backward(const Input& input, const GemmFactor<T>& weights,
                 const MatrixView<const T>& d_output, const GemmResult<T>& d_weights,
-                const InputGradientRows& d_input, Context& context) {
-    constexpr bool k_with_input = !std::is_same_v<InputGradientRows, NoInputGradient>;
-    const bool clustered = config_.method == Method::hyperplane;
-    require_clusters_of(d_output.rows);
+                const InputGradientRows* d_input, Context& context) {
+    const bool with_input = d_input != nullptr;
+    const bool clustered = has_clusters();
+    if (clustered) require_clusters_of(d_output.rows);
     context.workspace().reserve(
-        backward_workspace_bytes(d_output.rows, k_with_input, context.threads()));
+        backward_workspace_bytes(d_output.rows, with_input, context.threads()));
     StageTimes* times = config_.time_stages ? &stats_.backward_times : nullptr;
     const double dense_work = dense_multiply_adds(d_output.rows);
     const double sums = stats_.neuron_vectors * static_cast<double>(outputs_);
     const bool exact_input =
-        k_with_input && (!clustered || config_.input_gradient == InputGradient::exact);
+        with_input && (!clustered || config_.input_gradient == InputGradient::exact);
     const GemmResult<T> from_clusters = clusters_weight_gradient() ? d_weights : GemmResult<T>{};
     if (!d_weights.empty()) {
       stats_.weight_gradient.multiply_adds_dense = dense_work;
       stats_.weight_gradient.multiply_adds_done =
           clusters_weight_gradient() ? sums + centroid_multiply_adds(false) : dense_work;
     }
-    if (k_with_input) {
+    if (with_input) {
       stats_.input_gradient.multiply_adds_dense = dense_work;
       stats_.input_gradient.multiply_adds_done =
           exact_input ? dense_work
@@ -222,19 +229,15 @@ class ReuseProduct {
       dense_weight_gradient(input, d_output, d_weights, gemm_, context);
       clock.finish(Stage::dense);
     }
-    if (clustered && k_with_input && !exact_input) {
-      centroid_backward(clustering_, weights, d_output, from_clusters, d_input, gemm_, context,
-                        times);
-    } else if (!from_clusters.empty()) {
-      centroid_backward(clustering_, weights, d_output, from_clusters, NoInputGradient{}, gemm_,
+    const InputGradientRows* d_input_from_clusters = clustered && !exact_input ? d_input : nullptr;
+    if (d_input_from_clusters != nullptr || !from_clusters.empty()) {
+      centroid_backward(clustering_, weights, d_output, from_clusters, d_input_from_clusters, gemm_,
                         context, times);
     }
-    if constexpr (k_with_input) {
-      if (exact_input) {
-        StageClock clock(times);
-        dense_input_gradient(d_output, weights, d_input, gemm_, context);
-        clock.finish(Stage::dense);
-      }
+    if (exact_input) {
+      StageClock clock(times);
+      dense_input_gradient(d_output, weights, *d_input, gemm_, context);
+      clock.finish(Stage::dense);
     }
   }
 
@@ -248,16 +251,21 @@ class ReuseProduct {
     const index_t rows = input.rows();
     context.workspace().reserve(forward_workspace_bytes(k_matrices ? rows : 0, context.threads()));
     if constexpr (k_matrices) {
-      return dense_forward_once(input.view(0, rows, nullptr), weights, bias,
-                                output.target(0, rows, nullptr, Keep::nothing), gemm_, context);
-    } else {
-      dense_forward(input, weights, bias, output, gemm_, context);
-      return 1;
+      if (input.in_place() && output.in_place()) {
+        return dense_forward_once(input.view(0, rows, nullptr), weights, bias,
+                                  output.target(0, rows, nullptr, Keep::nothing), gemm_, context);
+      }
     }
+    dense_forward(input, weights, bias, output, gemm_, context);
+    return 1;
   }
 
+  /// Without them, as after a pass of another setting, gradients are exact.
+  [[nodiscard]] bool has_clusters() const noexcept {
+    return config_.method == Method::hyperplane && has_clusters_;
+  }
   [[nodiscard]] bool clusters_weight_gradient() const noexcept {
-    return config_.method == Method::hyperplane && config_.weight_gradient != WeightGradient::exact;
+    return has_clusters() && config_.weight_gradient != WeightGradient::exact;
   }
 
   [[nodiscard]] double dense_multiply_adds(index_t rows) const noexcept {
@@ -325,7 +333,7 @@ class ReuseProduct {
 
   index_t columns_;
   index_t outputs_;
-  ReuseConfig config_;
+  Plan config_;
   DenseGemm<T> gemm_;
   std::optional<SignHash<T>> hash_;
   std::optional<ClusterCache<T>> cache_;
@@ -336,7 +344,7 @@ class ReuseProduct {
   AlignedBuffer<index_t> known_per_slice_;
   AlignedBuffer<index_t> reused_per_slice_;
   index_t forward_count_ = 0;
-  ReuseStats stats_;
+  Report stats_;
 };
 
 ADR_NAMESPACE_END

@@ -5,9 +5,9 @@
 #include <cmath>
 #include <vector>
 
-#include "adr/adapt/adaptive_layer.hpp"
 #include "adr/adapt/measurement_plan.hpp"
-#include "adr/adapt/reuse_config.hpp"
+#include "adr/adapt/plan.hpp"
+#include "adr/adapt/tunable.hpp"
 #include "adr/core/aligned_buffer.hpp"
 #include "adr/core/context.hpp"
 #include "adr/core/types.hpp"
@@ -58,11 +58,15 @@ double relative_difference(const AlignedBuffer<T>& a, const AlignedBuffer<T>& b)
 /// RungMeasurement. Shapes: weights K x M. Cost: per setting a fit, and forward passes over some
 /// 4096 neuron vectors and 1024 rows; memory for their outputs is allocated. Thread-safety:
 /// distinct contexts. Errors: std::bad_alloc. Source: this library.
-template <class T, class Input>
+template <class Domain>
 std::vector<RungMeasurement> measure_rungs(const ProductShape& shape,
-                                           const std::vector<ReuseConfig>& configs,
-                                           const Input& input, const GemmFactor<T>& weights,
-                                           const DenseGemm<T>& gemm, Context& context) {
+                                           const std::vector<Plan>& configs,
+                                           const typename Domain::Input& input,
+                                           const GemmFactor<typename Domain::Element>& weights,
+                                           const DenseGemm<typename Domain::Element>& gemm,
+                                           Context& context) {
+  using T = typename Domain::Element;
+  using Input = typename Domain::Input;
   std::vector<RungMeasurement> found;
   const VectorMap map = input.vectors(shape.input.kind).map();
   if (map.rows() == 0) return found;
@@ -72,27 +76,27 @@ std::vector<RungMeasurement> measure_rungs(const ProductShape& shape,
   AlignedBuffer<T> learned_output;
   AlignedBuffer<T> exact;
   AlignedBuffer<T> output;
-  const auto multiply = [&](LayerProduct<T>& product, const Input& x, AlignedBuffer<T>& y) {
+  const auto multiply = [&](LayerProduct<Domain>& product, const Input& x, AlignedBuffer<T>& y) {
     product.forward(x, weights, VectorView<const T>(), output_of(x, shape.outputs, y), context);
   };
-  ReuseConfig dense;
+  Plan dense;
   dense.method = Method::dense;
-  LayerProduct<T> reference(shape, dense);
+  LayerProduct<Domain> reference(shape, dense);
   reference.set_dense_gemm(gemm);
   multiply(reference, judged, exact);
-  for (const ReuseConfig& config : configs) {
-    ReuseConfig trial = config;
+  for (const Plan& config : configs) {
+    Plan trial = config;
     trial.meter_interval = 0;
     if (!config.validate(shape.columns).empty()) continue;
-    LayerProduct<T> product(shape, trial);
+    LayerProduct<Domain> product(shape, trial);
     product.set_dense_gemm(gemm);
     multiply(product, learned, learned_output);
-    if (product.stats().dense_fallbacks > 0) continue;
+    if (product.report().dense_fallbacks > 0) continue;
     if (product.can_freeze()) product.freeze();
     multiply(product, judged, output);
-    if (product.stats().dense_fallbacks > 0) continue;
+    if (product.report().dense_fallbacks > 0) continue;
     found.push_back({config, detail::relative_difference(output, exact),
-                     product.stats().relative_input_error()});
+                     product.report().relative_input_error()});
   }
   return found;
 }

@@ -7,8 +7,8 @@
 #include <utility>
 #include <variant>
 
-#include "adr/adapt/reuse_config.hpp"
-#include "adr/adapt/reuse_stats.hpp"
+#include "adr/adapt/plan.hpp"
+#include "adr/adapt/report.hpp"
 #include "adr/core/context.hpp"
 #include "adr/core/pixel_view.hpp"
 #include "adr/core/types.hpp"
@@ -17,7 +17,6 @@
 #include "adr/nn/product_shape.hpp"
 #include "adr/nn/subspace_convolution.hpp"
 #include "adr/nn/subspace_product.hpp"
-#include "adr/unfold/neuron_vectors.hpp"
 
 ADR_NAMESPACE_BEGIN
 
@@ -26,26 +25,27 @@ ADR_NAMESPACE_BEGIN
 ///
 /// It remembers the coordinates of the last forward pass, or can compute them anew, for the weight
 /// gradient. Thread-safety: none.
-template <class T>
+template <class Domain>
 class SharedProduct {
-  using Form = std::conditional_t<std::is_same_v<T, float>,
-                                  std::variant<SubspaceProduct<T>, SubspaceConvolution>,
-                                  std::variant<SubspaceProduct<T>>>;
+  using T = typename Domain::Element;
+  static constexpr bool k_may_convolve = Domain::k_images && std::is_same_v<T, float>;
+  using Form =
+      std::conditional_t<k_may_convolve, std::variant<SubspaceProduct<T>, SubspaceConvolution>,
+                         std::variant<SubspaceProduct<T>>>;
 
  public:
-  SharedProduct(const ProductShape& shape, const ReuseConfig& config)
+  SharedProduct(const ProductShape& shape, const Plan& config)
       : vectors_(shape.input), form_(make(shape, config)) {}
 
   /// Whether the exact engine computes the product: a convolution of coordinates, in floats.
   [[nodiscard]] static bool convolves(const ProductShape& shape) noexcept {
-    return std::is_same_v<T, float> && shape.convolution &&
-           shape.input.kind == NeuronVectorKind::pixel;
+    return k_may_convolve && shape.convolution && shape.input.kind == NeuronVectorKind::pixel;
   }
 
   [[nodiscard]] const VectorShape& vectors() const noexcept { return vectors_; }
   /// Null where the other product is used.
   [[nodiscard]] const SubspaceConvolution* subspace_convolution() const noexcept {
-    if constexpr (std::is_same_v<T, float>) return std::get_if<SubspaceConvolution>(&form_);
+    if constexpr (k_may_convolve) return std::get_if<SubspaceConvolution>(&form_);
     return nullptr;
   }
 
@@ -67,6 +67,15 @@ class SharedProduct {
   void clear() noexcept {
     std::visit([](auto& form) { form.clear(); }, form_);
   }
+  /// Takes images of another size from now on, of which what was learned serves as well.
+  void resize(const ProductShape& shape) {
+    vectors_ = shape.input;
+    if constexpr (k_may_convolve) {
+      if (auto* convolution = std::get_if<SubspaceConvolution>(&form_)) {
+        convolution->resize(*shape.convolution);
+      }
+    }
+  }
   /// How often the last forward pass fitted, whatever it returned.
   [[nodiscard]] int fits_of_pass() const noexcept {
     return std::visit([](const auto& form) { return form.fits_of_pass(); }, form_);
@@ -86,23 +95,23 @@ class SharedProduct {
     }
   }
 
-  /// Computes the output. Returns false where the input is not finite; then the output is to be
-  /// computed in another way.
+  /// Computes the output. Returns false where the input is not finite, and where nothing has been
+  /// learned and a batch has fewer vectors than one has elements; then the output is to be computed
+  /// in another way.
   template <class Vectors>
   bool forward(const Vectors& vectors, const GemmFactor<T>& weights,
                const VectorView<const T>& bias, const PixelView<T>& output,
-               const DenseGemm<T>& gemm, Context& context, ReuseStats& stats, StageTimes* times) {
+               const DenseGemm<T>& gemm, Context& context, Report& stats, StageTimes* times) {
     map_ = vectors.map();
+    if (!fitted() && map_.vectors() < vectors_.length) return false;  // too few to learn from
     return std::visit(
         [&](auto& form) {
           if constexpr (!k_convolves<decltype(form)>) {
             return form.forward(vectors, weights, vectors_.columns.data(), bias, output, gemm,
                                 context, stats, times);
-          } else if constexpr (k_is_of_images<Vectors>) {
+          } else {
             return form.forward(vectors, weights, vectors_.columns.data(), bias, output, context,
                                 stats, times);
-          } else {
-            return false;  // never made for matrices
           }
         },
         form_);
@@ -122,7 +131,7 @@ class SharedProduct {
           if constexpr (!k_convolves<decltype(form)>) {
             form.weight_gradient(map_, vectors_.columns.data(), d_output, d_weights, gemm, context,
                                  times);
-          } else if constexpr (k_is_of_images<Vectors>) {
+          } else {
             form.weight_gradient(vectors, vectors_.columns.data(), d_output, d_weights, context,
                                  times);
           }
@@ -147,11 +156,9 @@ class SharedProduct {
  private:
   template <class F>
   static constexpr bool k_convolves = std::is_same_v<std::decay_t<F>, SubspaceConvolution>;
-  template <class Vectors>
-  static constexpr bool k_is_of_images = std::is_same_v<Vectors, NeuronVectors<const float>>;
 
-  static Form make(const ProductShape& shape, const ReuseConfig& config) {
-    if constexpr (std::is_same_v<T, float>) {
+  static Form make(const ProductShape& shape, const Plan& config) {
+    if constexpr (k_may_convolve) {
       if (convolves(shape)) {
         return Form(std::in_place_type<SubspaceConvolution>, *shape.convolution, config);
       }

@@ -9,8 +9,8 @@
 #include <optional>
 #include <utility>
 
-#include "adr/adapt/reuse_config.hpp"
-#include "adr/adapt/reuse_stats.hpp"
+#include "adr/adapt/plan.hpp"
+#include "adr/adapt/report.hpp"
 #include "adr/cluster/subspace.hpp"
 #include "adr/core/aligned_buffer.hpp"
 #include "adr/core/context.hpp"
@@ -40,7 +40,7 @@ ADR_NAMESPACE_BEGIN
 /// the threads. Thread-safety: none. Source: this library.
 class SubspaceConvolution {
  public:
-  SubspaceConvolution(const ConvGeometry& geometry, const ReuseConfig& config)
+  SubspaceConvolution(const ConvGeometry& geometry, const Plan& config)
       : geometry_(geometry),
         winograd_(config.winograd),
         seed_(config.seed),
@@ -65,13 +65,20 @@ class SubspaceConvolution {
   [[nodiscard]] int fits_of_pass() const noexcept { return refit_.fits_of_pass(); }
   template <class Archive, class Self>
   static void exchange(Archive& archive, Self& self) {
-    Subspace::exchange(archive, self.subspace_);
+    FittedSubspace::exchange(archive, self.subspace_);
     RefitPolicy::exchange(archive, self.refit_);
     if (!self.subspace_.fitted()) return;
     ReducedWeights::exchange(archive, self.weights_, self.subspace_.kept());
     if constexpr (Archive::k_reads) self.follow_axes();
   }
 
+  /// Takes images of another size from now on.
+  void resize(const ConvGeometry& geometry) {
+    geometry_ = geometry;
+    if (!fitted()) return;
+    follow_axes();
+    reduced_version_ = k_no_version;
+  }
   [[nodiscard]] const PrincipalAxes& axes() const noexcept { return subspace_.axes(); }
   /// Those of the last forward pass.
   [[nodiscard]] const ReducedWeights& weights() const noexcept { return weights_; }
@@ -88,12 +95,12 @@ class SubspaceConvolution {
   /// computed in another way.
   bool forward(const NeuronVectors<const float>& vectors, const GemmFactor<float>& weights,
                const index_t* columns, const VectorView<const float>& bias,
-               const PixelView<float>& output, Context& context, ReuseStats& stats,
-               StageTimes* times) {
+               const PixelView<float>& output, Context& context, Report& stats, StageTimes* times) {
     StageClock clock(times);
     const TensorView<const float>& x = vectors.images();
     if (metric_.pack(weights, columns, context)) reduced_version_ = k_no_version;
-    if (refit_.begin_pass(subspace_.fitted(), frozen_) &&
+    const bool too_few = vectors.map().vectors() < geometry_.in_channels;
+    if (refit_.begin_pass(subspace_.fitted(), frozen_ || (too_few && fitted())) &&
         !fit(vectors, weights, columns, context)) {
       return false;
     }
@@ -101,7 +108,8 @@ class SubspaceConvolution {
     SampledEnergy energy = measure(vectors);
     clock.finish(Stage::measure);
     if (!energy.is_finite()) return false;
-    if (!frozen_ && refit_.has_drifted(energy.relative_error(), subspace_.fit_error())) {
+    if (!frozen_ && !too_few &&
+        refit_.has_drifted(energy.relative_error(), subspace_.fit_error())) {
       if (!fit(vectors, weights, columns, context)) return false;
       clock.finish(Stage::fit);
       energy = measure(vectors);
@@ -298,7 +306,7 @@ class SubspaceConvolution {
            static_cast<double>(geometry_.in_channels);
   }
 
-  void note(const VectorMap& map, const SampledEnergy& energy, ReuseStats& stats) const {
+  void note(const VectorMap& map, const SampledEnergy& energy, Report& stats) const {
     // No vectors are clustered: every one keeps its own product.
     stats.neuron_vectors = static_cast<double>(map.vectors());
     stats.clusters = stats.neuron_vectors;
@@ -313,7 +321,7 @@ class SubspaceConvolution {
   bool winograd_;
   std::uint64_t seed_;
   RefitPolicy refit_;
-  Subspace subspace_;
+  FittedSubspace subspace_;
   WeightMetric<float> metric_;
   PixelProjection projection_;
   ReducedWeights weights_;

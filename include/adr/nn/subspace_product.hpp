@@ -7,8 +7,8 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "adr/adapt/reuse_config.hpp"
-#include "adr/adapt/reuse_stats.hpp"
+#include "adr/adapt/plan.hpp"
+#include "adr/adapt/report.hpp"
 #include "adr/cluster/clustering.hpp"
 #include "adr/cluster/subspace.hpp"
 #include "adr/core/aligned_buffer.hpp"
@@ -30,7 +30,7 @@ ADR_NAMESPACE_BEGIN
 template <class T>
 class SubspaceProduct {
  public:
-  SubspaceProduct(const VectorShape& vectors, index_t outputs, const ReuseConfig& config)
+  SubspaceProduct(const VectorShape& vectors, index_t outputs, const Plan& config)
       : outputs_(outputs),
         offsets_(vectors.offsets),
         refit_(config.refit_interval),
@@ -54,7 +54,7 @@ class SubspaceProduct {
   /// Writes what passes to come depend on, or reads it; see ProductState.
   template <class Archive, class Self>
   static void exchange(Archive& archive, Self& self) {
-    Subspace::exchange(archive, self.subspace_);
+    FittedSubspace::exchange(archive, self.subspace_);
     RefitPolicy::exchange(archive, self.refit_);
   }
 
@@ -69,17 +69,19 @@ class SubspaceProduct {
   template <class Vectors>
   bool forward(const Vectors& vectors, const GemmFactor<T>& weights, const index_t* columns,
                const VectorView<const T>& bias, const PixelView<T>& output,
-               const DenseGemm<T>& gemm, Context& context, ReuseStats& stats, StageTimes* times) {
+               const DenseGemm<T>& gemm, Context& context, Report& stats, StageTimes* times) {
     StageClock clock(times);
     if (metric_.pack(weights, columns, context)) rotated_version_ = k_no_version;
-    if (refit_.begin_pass(subspace_.fitted(), frozen_) &&
+    const bool too_few = vectors.map().vectors() < subspace_.shape().length;
+    if (refit_.begin_pass(subspace_.fitted(), frozen_ || (too_few && fitted())) &&
         !fit(vectors, weights, columns, context)) {
       return false;
     }
     clock.finish(Stage::fit);
     SampledEnergy energy;
     if (!project(vectors, context, energy, clock)) return false;
-    if (!frozen_ && refit_.has_drifted(energy.relative_error(), subspace_.fit_error())) {
+    if (!frozen_ && !too_few &&
+        refit_.has_drifted(energy.relative_error(), subspace_.fit_error())) {
       if (!fit(vectors, weights, columns, context)) return false;
       clock.finish(Stage::fit);
       if (!project(vectors, context, energy, clock)) return false;
@@ -154,7 +156,7 @@ class SubspaceProduct {
     return rows * static_cast<double>(offsets_ * subspace_.basis().coordinates * outputs_);
   }
 
-  void note(const VectorMap& map, const SampledEnergy& energy, ReuseStats& stats) const {
+  void note(const VectorMap& map, const SampledEnergy& energy, Report& stats) const {
     // No vectors are clustered: every one keeps its own product.
     stats.neuron_vectors = static_cast<double>(map.vectors());
     stats.clusters = stats.neuron_vectors;
@@ -170,7 +172,7 @@ class SubspaceProduct {
   index_t outputs_;
   index_t offsets_;
   RefitPolicy refit_;
-  Subspace subspace_;
+  FittedSubspace subspace_;
   WeightMetric<T> metric_;
   SubspaceCoordinates coordinates_;
   AlignedBuffer<float> rotated_;

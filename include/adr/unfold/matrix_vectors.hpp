@@ -29,28 +29,44 @@ inline VectorMap row_map(index_t rows) noexcept {
   return map;
 }
 
-/// A row-major matrix as a source of neuron vectors. Thread-safety: loads are reentrant; adds are
-/// as long as they touch different elements.
+/// The rows of a matrix, or of its transpose, as a source of neuron vectors. Thread-safety: loads
+/// are reentrant; adds are as long as they touch different elements.
 template <class T>
 class MatrixVectors {
   using Element = std::remove_const_t<T>;
 
  public:
-  explicit MatrixVectors(const MatrixView<T>& matrix) noexcept
-      : matrix_(matrix), map_(row_map(matrix.rows)) {}
+  explicit MatrixVectors(const MatrixView<T>& matrix, bool transposed = false) noexcept
+      : matrix_(matrix),
+        transposed_(transposed),
+        map_(row_map(transposed ? matrix.cols : matrix.rows)) {}
 
   [[nodiscard]] const VectorMap& map() const noexcept { return map_; }
-  [[nodiscard]] index_t length() const noexcept { return matrix_.cols; }
+  [[nodiscard]] index_t length() const noexcept {
+    return transposed_ ? matrix_.rows : matrix_.cols;
+  }
 
   /// block(e, i) = element first_element + e of vector first_vector + i, as float.
   void load_columns(index_t first_vector, index_t first_element,
                     const MatrixView<float>& block) const noexcept {
-    simd::transpose(matrix_.row(first_vector) + first_element, matrix_.row_stride, block.cols,
-                    block.rows, block.data, block.row_stride);
+    if (transposed_) {
+      for (index_t e = 0; e < block.rows; ++e) {
+        const T* from = matrix_.row(first_element + e) + first_vector;
+        for (index_t i = 0; i < block.cols; ++i) block(e, i) = static_cast<float>(from[i]);
+      }
+    } else {
+      simd::transpose(matrix_.row(first_vector) + first_element, matrix_.row_stride, block.cols,
+                      block.rows, block.data, block.row_stride);
+    }
   }
   /// block(i, e) = element first_element + e of vector first_vector + i.
   void load_rows(index_t first_vector, index_t first_element,
                  const MatrixView<Element>& block) const noexcept {
+    if (transposed_) {
+      simd::transpose(matrix_.row(first_element) + first_vector, matrix_.row_stride, block.cols,
+                      block.rows, block.data, block.row_stride);
+      return;
+    }
     for (index_t i = 0; i < block.rows; ++i) {
       simd::copy<Element>(matrix_.row(first_vector + i) + first_element, block.row(i), block.cols);
     }
@@ -58,6 +74,11 @@ class MatrixVectors {
   /// Adds block(i, e) to the matrix where load_rows reads it.
   void add_rows(index_t first_vector, index_t first_element,
                 const MatrixView<const Element>& block) const noexcept {
+    if (transposed_) {
+      simd::transpose_add(block.data, block.row_stride, block.rows, block.cols,
+                          matrix_.row(first_element) + first_vector, matrix_.row_stride);
+      return;
+    }
     for (index_t i = 0; i < block.rows; ++i) {
       simd::add<Element>(block.row(i), matrix_.row(first_vector + i) + first_element, block.cols);
     }
@@ -68,6 +89,7 @@ class MatrixVectors {
 
  private:
   MatrixView<T> matrix_;
+  bool transposed_;
   VectorMap map_;
 };
 

@@ -19,19 +19,19 @@ using namespace adr;
 using adr_test::convolution_shape;
 using Catch::Matchers::WithinRel;
 
-ReuseConfig subspace(index_t kept) {
-  ReuseConfig config;
+Plan subspace(index_t kept) {
+  Plan config;
   config.method = Method::subspace;
   config.kept_coordinates = kept;
   return config;
 }
-ReuseConfig dense() {
-  ReuseConfig config;
+Plan dense() {
+  Plan config;
   config.method = Method::dense;
   return config;
 }
-ReuseConfig with_gradients(WeightGradient weights, InputGradient input) {
-  ReuseConfig config = subspace(16);
+Plan with_gradients(WeightGradient weights, InputGradient input) {
+  Plan config = subspace(16);
   config.weight_gradient = weights;
   config.input_gradient = input;
   return config;
@@ -55,13 +55,13 @@ LayerShape plain_product(index_t rows, index_t columns, index_t outputs) {
   return shape;
 }
 /// Every setting that a scheduler would consider.
-std::vector<ReuseConfig> all_candidates(const LayerShape& shape) {
-  std::vector<ReuseConfig> all = shared_candidates(shape, ReuseConfig());
-  const std::vector<ReuseConfig> published = published_candidates(shape, ReuseConfig());
+std::vector<Plan> all_candidates(const LayerShape& shape) {
+  std::vector<Plan> all = shared_candidates(shape, Plan());
+  const std::vector<Plan> published = published_candidates(shape, Plan());
   all.insert(all.end(), published.begin(), published.end());
   return all;
 }
-double forward_cost(const LayerShape& shape, const ReuseConfig& config) {
+double forward_cost(const LayerShape& shape, const Plan& config) {
   return predicted_costs(shape, config, 1.0).forward;
 }
 
@@ -80,7 +80,7 @@ TEST_CASE("The dense setting costs 1") {
 TEST_CASE("Predicted forward costs are near the documented ones") {
   struct Documented {
     LayerShape shape;
-    ReuseConfig config;
+    Plan config;
     double speedup;
   };
   // Subspaces of pixels on the exact engine: decision 0014, both snapshots taken together.
@@ -88,7 +88,7 @@ TEST_CASE("Predicted forward costs are near the documented ones") {
   const std::vector<Documented> all = {{conv2, subspace(8), 3.0},   {conv2, subspace(16), 2.5},
                                        {conv2, subspace(24), 1.85}, {conv2, subspace(32), 1.7},
                                        {conv2, subspace(40), 1.6},  {conv2, subspace(48), 1.3},
-                                       {conv2, ReuseConfig(), 0.7}};
+                                       {conv2, Plan(), 0.7}};
   for (const Documented& d : all) {
     CAPTURE(label(d.config), d.shape.columns);
     CHECK_THAT(forward_cost(d.shape, d.config) * d.speedup, WithinRel(1.0, 0.3));
@@ -98,7 +98,7 @@ TEST_CASE("Predicted forward costs are near the documented ones") {
 TEST_CASE("Predicted forward costs of other layers are within a factor of two") {
   struct Measured {
     LayerShape shape;
-    ReuseConfig config;
+    Plan config;
     double cost;
   };
   LayerShape pointwise = plain_product(12544, 256, 256);
@@ -108,7 +108,7 @@ TEST_CASE("Predicted forward costs of other layers are within a factor of two") 
   narrow.offsets = narrow.kernel_plane = 9;
   narrow.kernel_width = 3;
   narrow.convolves_pixels = false;
-  ReuseConfig hyperplanes;
+  Plan hyperplanes;
   hyperplanes.sub_vector_length = 32;
   hyperplanes.hash_count = 8;
   // One core with AVX-512, over the faster one of oneDNN (convolutions) and OpenBLAS.
@@ -137,7 +137,7 @@ TEST_CASE("Layers without room are predicted to gain nothing") {
                                           plain_product(1, 4096, 4096),
                                           plain_product(0, 64, 64)};
   for (const LayerShape& shape : shapes) {
-    for (const ReuseConfig& config : all_candidates(shape)) {
+    for (const Plan& config : all_candidates(shape)) {
       CAPTURE(shape.rows, shape.columns, shape.outputs, label(config));
       CHECK(forward_cost(shape, config) > 1);
     }
@@ -148,22 +148,22 @@ TEST_CASE("Finer settings are predicted to cost more") {
   for (const LayerShape& shape : {convolution_shape(), first_convolution(),
                                   plain_product(4096, 256, 256), plain_product(128, 4096, 384)}) {
     double last = 0;
-    for (const ReuseConfig& config : shared_candidates(shape, ReuseConfig())) {
+    for (const Plan& config : shared_candidates(shape, Plan())) {
       CAPTURE(shape.columns, label(config));
       CHECK(forward_cost(shape, config) > last);
       last = forward_cost(shape, config);
     }
   }
-  ReuseConfig fine;
+  Plan fine;
   fine.sub_vector_length = 5;
-  CHECK(forward_cost(convolution_shape(), fine) > forward_cost(convolution_shape(), ReuseConfig()));
+  CHECK(forward_cost(convolution_shape(), fine) > forward_cost(convolution_shape(), Plan()));
 }
 
 TEST_CASE("What makes a setting dearer is predicted to") {
   LayerShape shape = convolution_shape();
   shape.convolves_pixels = GENERATE(true, false);
   const double usual = forward_cost(shape, subspace(16));
-  ReuseConfig config = subspace(16);
+  Plan config = subspace(16);
   SECTION("more coordinates") { config.kept_coordinates = 32; }
   SECTION("a fit in every other pass") { config.refit_interval = 2; }
   SECTION("as many coordinates as an error asks for, which is not known") {
@@ -202,9 +202,9 @@ TEST_CASE("Gradients over non-zeros cost what their density says") {
 }
 
 TEST_CASE("The cheapest exact gradient is never predicted above the dense one") {
-  const ReuseConfig cheapest =
+  const Plan cheapest =
       with_gradients(WeightGradient::cheapest_exact, InputGradient::cheapest_exact);
-  const ReuseConfig sparse = with_gradients(WeightGradient::sparse, InputGradient::sparse);
+  const Plan sparse = with_gradients(WeightGradient::sparse, InputGradient::sparse);
   const LayerShape shape = convolution_shape();
   const PassCosts few = predicted_costs(shape, cheapest, 0.1);
   CHECK(few.weight_gradient == predicted_costs(shape, sparse, 0.1).weight_gradient);
@@ -240,7 +240,7 @@ TEST_CASE(
   CHECK(model.factor(Method::dense) == 1);
 
   const LayerShape shape = convolution_shape();
-  ReuseConfig config = with_gradients(WeightGradient::sparse, InputGradient::sparse);
+  Plan config = with_gradients(WeightGradient::sparse, InputGradient::sparse);
   config.method = Method::hyperplane;
   CHECK(model.predict_forward(shape, config) == 3 * predicted_costs(shape, config, 0.1).forward);
   config.method = Method::subspace;

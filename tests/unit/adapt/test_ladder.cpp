@@ -63,9 +63,9 @@ std::vector<LayerShape> all_shapes() {
           plain_product(1 << 24, 25088, 4096)};
 }
 
-std::vector<std::string> labels(const std::vector<ReuseConfig>& configs) {
+std::vector<std::string> labels(const std::vector<Plan>& configs) {
   std::vector<std::string> all;
-  for (const ReuseConfig& config : configs) all.push_back(label(config));
+  for (const Plan& config : configs) all.push_back(label(config));
   return all;
 }
 std::vector<std::string> labels(const Ladder& ladder) {
@@ -89,13 +89,13 @@ using Labels = std::vector<std::string>;
 }  // namespace
 
 TEST_CASE("Shared candidates of a convolution are these") {
-  CHECK(labels(shared_candidates(convolution_shape(), ReuseConfig())) ==
+  CHECK(labels(shared_candidates(convolution_shape(), Plan())) ==
         Labels{"subspace16", "subspace24", "subspace32", "subspace48"});
 }
 
 TEST_CASE("Short vectors have fewer candidates, each of them once, and very long ones have none") {
   const auto of_length = [](index_t length) {
-    return labels(shared_candidates(plain_product(64, length, 8), ReuseConfig()));
+    return labels(shared_candidates(plain_product(64, length, 8), Plan()));
   };
   CHECK(of_length(1).empty());
   CHECK(of_length(2).empty());
@@ -109,7 +109,7 @@ TEST_CASE("Short vectors have fewer candidates, each of them once, and very long
 TEST_CASE("Subspaces of a candidate list grow, whatever the length") {
   for (index_t length = 1; length <= 300; ++length) {
     index_t kept = 1;
-    for (const ReuseConfig& c : shared_candidates(plain_product(64, length, 8), ReuseConfig())) {
+    for (const Plan& c : shared_candidates(plain_product(64, length, 8), Plan())) {
       CAPTURE(length);
       CHECK(c.kept_coordinates > kept);
       kept = c.kept_coordinates;
@@ -119,18 +119,18 @@ TEST_CASE("Subspaces of a candidate list grow, whatever the length") {
 
 TEST_CASE("Published candidates of a convolution are these, from coarse to fine") {
   // L from the kernel's width, 5, to 2 * 5 * sqrt(64); H up to log2(32768) - 3.
-  CHECK(labels(published_candidates(convolution_shape(), ReuseConfig())) ==
+  CHECK(labels(published_candidates(convolution_shape(), Plan())) ==
         Labels{"L80H6", "L80H9", "L20H9", "L20H12", "L5H9", "L5H12"});
 }
 
 TEST_CASE("Published candidates stay within their bounds and are different") {
   for (const LayerShape& shape : all_shapes()) {
-    const auto candidates = published_candidates(shape, ReuseConfig());
+    const auto candidates = published_candidates(shape, Plan());
     CAPTURE(shape.rows, shape.columns);
     CHECK(!candidates.empty());
     CHECK(candidates.size() <= 8);
     for (std::size_t i = 0; i < candidates.size(); ++i) {
-      const ReuseConfig& config = candidates[i];
+      const Plan& config = candidates[i];
       CAPTURE(label(config));
       CHECK(config.method == Method::hyperplane);
       CHECK(config.hash_count >= 6);
@@ -146,7 +146,7 @@ TEST_CASE("Published candidates stay within their bounds and are different") {
 }
 
 TEST_CASE("Candidates fit every layer and keep what the base says") {
-  ReuseConfig base;
+  Plan base;
   base.refit_interval = 7;
   base.meter_interval = 5;
   base.seed = 99;
@@ -157,7 +157,7 @@ TEST_CASE("Candidates fit every layer and keep what the base says") {
   base.kept_coordinates = 1000;
   for (const LayerShape& shape : all_shapes()) {
     auto candidates = shared_candidates(shape, base);
-    for (const ReuseConfig& config : candidates) {
+    for (const Plan& config : candidates) {
       CAPTURE(shape.columns, shape.vector_length, label(config));
       CHECK(config.method == Method::subspace);
       CHECK(config.kept_coordinates < shape.vector_length);
@@ -165,7 +165,7 @@ TEST_CASE("Candidates fit every layer and keep what the base says") {
     }
     const auto published = published_candidates(shape, base);
     candidates.insert(candidates.end(), published.begin(), published.end());
-    for (const ReuseConfig& config : candidates) {
+    for (const Plan& config : candidates) {
       CAPTURE(shape.columns, label(config));
       CHECK(config.validate(shape.columns) == "");
       CHECK(config.refit_interval == 7);
@@ -266,14 +266,14 @@ TEST_CASE("Ladders of random rungs fall in error and rise in cost, and leave out
 }
 
 TEST_CASE("Settings have short labels") {
-  ReuseConfig config;
+  Plan config;
   CHECK(label(config) == "L25H10");
   config.hash_center = HashCenter::mean;
   config.input_gradient = InputGradient::exact;
   config.cluster_reuse = true;
   config.max_product_age = 2;
   CHECK(label(config) == "L25H10-mean-exact-CR2");
-  config = ReuseConfig();
+  config = Plan();
   config.method = Method::subspace;
   config.kept_coordinates = 16;
   config.input_gradient = InputGradient::sparsified;
@@ -285,13 +285,13 @@ TEST_CASE("Settings have short labels") {
 }
 
 TEST_CASE("Candidates are thinned out to what is affordable, the finest last") {
-  const auto kept = [](const std::vector<ReuseConfig>& configs) {
+  const auto kept = [](const std::vector<Plan>& configs) {
     std::vector<index_t> numbers;
-    for (const ReuseConfig& config : configs) numbers.push_back(config.kept_coordinates);
+    for (const Plan& config : configs) numbers.push_back(config.kept_coordinates);
     return numbers;
   };
   const auto thinned = [&](int count, std::size_t most) {
-    std::vector<ReuseConfig> configs(static_cast<std::size_t>(count));
+    std::vector<Plan> configs(static_cast<std::size_t>(count));
     for (int i = 0; i < count; ++i) configs[static_cast<std::size_t>(i)].kept_coordinates = i + 1;
     adr::thin_out(configs, [&] { return configs.size() <= most; });
     return kept(configs);
@@ -309,11 +309,11 @@ TEST_CASE("Candidates are thinned out to what is affordable, the finest last") {
 }
 
 TEST_CASE("Settings have the rungs of a ladder if they cluster as all but the dense one") {
-  std::vector<ReuseConfig> settings(2);
+  std::vector<Plan> settings(2);
   settings[0].method = settings[1].method = Method::subspace;
   settings[0].kept_coordinates = 2;
   settings[1].kept_coordinates = 4;
-  ReuseConfig dense;
+  Plan dense;
   dense.method = Method::dense;
   CHECK(adr::has_rungs_of(settings, {}));
   CHECK(adr::has_rungs_of({}, {{dense, 1, 0}}));

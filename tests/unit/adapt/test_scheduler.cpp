@@ -41,14 +41,14 @@ struct Run {
   }
   void note() {
     const Decision& d = scheduler.decision(0);
-    ReuseConfig forward = layer.config();
+    Plan forward = layer.plan();
     forward.input_gradient = InputGradient::automatic;
     forward.weight_gradient = WeightGradient::automatic;
     const std::string now = label(forward) + ": " + to_string(d.reason);
     if (!trace.empty() && trace.back().substr(trace.back().find(' ') + 1) == now) return;
     trace.push_back(std::to_string(scheduler.steps()) + " " + now);
   }
-  [[nodiscard]] std::string setting() const { return label(layer.config()); }
+  [[nodiscard]] std::string setting() const { return label(layer.plan()); }
 };
 
 /// One phase, exact gradients, no second measurement.
@@ -97,7 +97,7 @@ TEST_CASE("Where the finest candidate is not within the budget, no other is meas
   SchedulerOptions options = one_budget(0.11);
   options.first_measure_interval = options.measure_interval = 50;
   Run run(options);
-  run.layer.error = [](const ReuseConfig& c) { return c.method == Method::dense ? 0.0 : 0.12; };
+  run.layer.error = [](const Plan& c) { return c.method == Method::dense ? 0.0 : 0.12; };
   run.attach();
   run.steps(50);
   CHECK(run.layer.settings_measured() == 1);
@@ -105,16 +105,16 @@ TEST_CASE("Where the finest candidate is not within the budget, no other is meas
   run.layer.error = adr_test::usual_error;
   run.steps(10);
   CHECK(run.layer.measured() == 3);
-  CHECK(run.layer.config().kept_coordinates == 32);
+  CHECK(run.layer.plan().kept_coordinates == 32);
 }
 
 TEST_CASE("An error that grows is met with a finer rung within a meter interval or two") {
   Run run(one_budget(0.11));
   run.attach();
   run.steps(60);
-  REQUIRE(run.layer.config().kept_coordinates == 32);
+  REQUIRE(run.layer.plan().kept_coordinates == 32);
   double factor = 1.6;
-  run.layer.error = [&](const ReuseConfig& c) { return factor * adr_test::usual_error(c); };
+  run.layer.error = [&](const Plan& c) { return factor * adr_test::usual_error(c); };
   run.steps(20);
   REQUIRE(run.trace.size() == 3);
   CHECK(run.trace[2] == "77 subspace48: error above the budget");  // metered at 67 and 77
@@ -126,7 +126,7 @@ TEST_CASE("An error that grows is met with a finer rung within a meter interval 
     run.steps(120);
     REQUIRE(run.trace.size() == 4);
     CHECK_THAT(run.trace[3], contains("error below the budget"));
-    CHECK(run.layer.config().kept_coordinates < 32);
+    CHECK(run.layer.plan().kept_coordinates < 32);
   }
   SECTION("and one that leaves no other rung with dense") {
     factor = 100;
@@ -140,14 +140,14 @@ TEST_CASE("An error within the tolerance of the budget moves nothing") {
   Run run(one_budget(0.11));
   run.attach();
   run.steps(60);
-  run.layer.error = [](const ReuseConfig& c) { return 1.2 * adr_test::usual_error(c); };
+  run.layer.error = [](const Plan& c) { return 1.2 * adr_test::usual_error(c); };
   run.steps(500);
   CHECK(run.trace.size() == 2);
 }
 
 TEST_CASE("Rungs that the clock finds slower than dense are dropped") {
   Run run(one_budget(0.11));
-  run.layer.seconds = [](const ReuseConfig& c) { return c.method == Method::dense ? 0.05 : 0.06; };
+  run.layer.seconds = [](const Plan& c) { return c.method == Method::dense ? 0.05 : 0.06; };
   run.attach();
   run.steps(200);
   CHECK(run.setting().substr(0, 5) == "dense");
@@ -176,7 +176,7 @@ TEST_CASE("A layer that nothing can make faster stays dense, and is not measured
   }
   SECTION("because measuring would cost more than it may save") {
     Run run(one_budget(0.3));
-    run.layer.seconds = [](const ReuseConfig&) { return 1e-4; };
+    run.layer.seconds = [](const Plan&) { return 1e-4; };
     run.attach();
     run.steps(100);
     CHECK(run.layer.measured() == 0);
@@ -187,12 +187,12 @@ TEST_CASE("A layer that nothing can make faster stays dense, and is not measured
 TEST_CASE("Of a fast layer as many settings are measured as are affordable") {
   const auto settings_measured = [](double dense_seconds) {
     Run run(one_budget(0.3));
-    run.layer.seconds = [=](const ReuseConfig& c) {
+    run.layer.seconds = [=](const Plan& c) {
       return c.method == Method::dense ? dense_seconds : dense_seconds / 10;
     };
     run.attach();
     run.steps(20);
-    CHECK((run.layer.config().method != Method::dense) == (run.layer.measured() > 0));
+    CHECK((run.layer.plan().method != Method::dense) == (run.layer.measured() > 0));
     return run.layer.settings_measured();
   };
   const int all = settings_measured(0.05);
@@ -215,18 +215,18 @@ TEST_CASE("No rung is lost because not all settings can be afforded again") {
   run.attach();
   run.layer.measuring_seconds = 0.06;  // four settings are more than 1 % of what follows
   run.steps(60);
-  REQUIRE(run.layer.config().kept_coordinates == 32);
+  REQUIRE(run.layer.plan().kept_coordinates == 32);
   const int rungs = run.scheduler.decision(0).rungs;
   const int measured = run.layer.settings_measured();
   run.steps(2000);
   CHECK(run.layer.settings_measured() > measured);
-  CHECK(run.layer.config().kept_coordinates == 32);
+  CHECK(run.layer.plan().kept_coordinates == 32);
   CHECK(run.scheduler.decision(0).rungs == rungs);
 }
 
 TEST_CASE("Data without similarity leave a layer dense") {
   Run run(one_budget(0.1));
-  run.layer.error = [](const ReuseConfig& c) { return c.method == Method::dense ? 0.0 : 0.8; };
+  run.layer.error = [](const Plan& c) { return c.method == Method::dense ? 0.0 : 0.8; };
   run.attach();
   run.steps(300);
   CHECK(run.trace == std::vector<std::string>{"1 dense: timing the dense passes",
@@ -248,7 +248,7 @@ TEST_CASE("A rung goes on after the dense pass was timed once more, measured aga
   Run run(options);
   run.attach();
   run.steps(60);
-  REQUIRE(run.layer.config().kept_coordinates == 32);
+  REQUIRE(run.layer.plan().kept_coordinates == 32);
   const int measured = run.layer.measured();
   SECTION("measured again") {
     run.steps(60);
@@ -256,12 +256,10 @@ TEST_CASE("A rung goes on after the dense pass was timed once more, measured aga
   }
   SECTION("not affordable any more") {
     // The same layer a hundred times as fast: measuring would take too much of its time.
-    run.layer.seconds = [](const ReuseConfig& c) {
-      return c.method == Method::dense ? 1e-5 : 1e-6;
-    };
+    run.layer.seconds = [](const Plan& c) { return c.method == Method::dense ? 1e-5 : 1e-6; };
     run.steps(60);
   }
-  CHECK(run.layer.config().kept_coordinates == 32);
+  CHECK(run.layer.plan().kept_coordinates == 32);
   CHECK(run.scheduler.decision(0).reason == Reason::first_rung);
 }
 
@@ -278,7 +276,7 @@ TEST_CASE("A schedule waits for the measurements of a frozen layer") {
   run.steps(10);
   CHECK(run.layer.measured() > 0);
   CHECK(run.scheduler.decision(0).rungs > 1);
-  CHECK(run.layer.config().method != Method::dense);
+  CHECK(run.layer.plan().method != Method::dense);
 }
 
 TEST_CASE("A rung's cost is known before enough of its passes are timed") {
@@ -304,7 +302,7 @@ TEST_CASE("Rounding is for both gradients, or for that of the weights alone") {
     run.layer.density = 0.5;
     run.attach();
     run.steps(60);
-    const ReuseConfig config = run.layer.config();
+    const Plan config = run.layer.plan();
     CHECK(config.weight_gradient == WeightGradient::sparsified);
     CHECK(config.input_gradient ==
           (both ? InputGradient::sparsified : InputGradient::cheapest_exact));
@@ -322,32 +320,32 @@ TEST_CASE(
   double slowness = 1;
   double rounded = 0.01;
   run.layer.density = 0.3;
-  run.layer.gradient_seconds = [&](const ReuseConfig& config) {
+  run.layer.gradient_seconds = [&](const Plan& config) {
     if (config.weight_gradient == WeightGradient::sparsified) return slowness * rounded;
     return slowness * (config.weight_gradient == WeightGradient::exact ? 0.05 : 0.03);
   };
   run.attach();
   run.steps(60);
-  REQUIRE(run.layer.config().weight_gradient == WeightGradient::sparsified);
+  REQUIRE(run.layer.plan().weight_gradient == WeightGradient::sparsified);
 
   slowness = 4;
   run.steps(20);  // as long as it lasts
-  CHECK(run.layer.config().weight_gradient == WeightGradient::sparsified);
+  CHECK(run.layer.plan().weight_gradient == WeightGradient::sparsified);
   slowness = 1;
   run.steps(20);
-  CHECK(run.layer.config().weight_gradient == WeightGradient::sparsified);
+  CHECK(run.layer.plan().weight_gradient == WeightGradient::sparsified);
   slowness = 20;
-  while (run.layer.config().weight_gradient == WeightGradient::sparsified) run.steps(1);
+  while (run.layer.plan().weight_gradient == WeightGradient::sparsified) run.steps(1);
   slowness = 1;  // before the other form is timed
   run.steps(40);
-  CHECK(run.layer.config().weight_gradient == WeightGradient::sparsified);
+  CHECK(run.layer.plan().weight_gradient == WeightGradient::sparsified);
 
   rounded = 0.04;
   run.steps(400);  // until the next comparison
   int rounding = 0;
   for (int i = 0; i < 400; ++i) {
     run.steps(1);
-    rounding += run.layer.config().weight_gradient == WeightGradient::sparsified ? 1 : 0;
+    rounding += run.layer.plan().weight_gradient == WeightGradient::sparsified ? 1 : 0;
   }
   CHECK(rounding < 40);
 }
@@ -358,21 +356,21 @@ TEST_CASE("Rounding is tried where looking for exact zeros does not pay") {
   Run run(options);
   double rounded = 0.02;
   run.layer.density = 0.5;
-  run.layer.gradient_seconds = [&](const ReuseConfig& config) {
+  run.layer.gradient_seconds = [&](const Plan& config) {
     if (config.weight_gradient == WeightGradient::sparsified) return rounded;
     return config.weight_gradient == WeightGradient::exact ? 0.05 : 0.06;
   };
   SECTION("and kept where it pays") {
     run.attach();
     run.steps(60);
-    CHECK(run.layer.config().weight_gradient == WeightGradient::sparsified);
+    CHECK(run.layer.plan().weight_gradient == WeightGradient::sparsified);
   }
   SECTION("and given up for dense gradients where it does not") {
     rounded = 0.1;
     run.attach();
     run.steps(60);
-    CHECK(run.layer.config().weight_gradient == WeightGradient::exact);
-    CHECK(run.layer.config().input_gradient == InputGradient::exact);
+    CHECK(run.layer.plan().weight_gradient == WeightGradient::exact);
+    CHECK(run.layer.plan().input_gradient == InputGradient::exact);
   }
 }
 
@@ -402,7 +400,7 @@ TEST_CASE("Without planned steps a plateau of the loss ends a phase") {
   CHECK(run.scheduler.phase() == 0);
   run.steps(80, loss);
   CHECK(run.scheduler.phase() == 1);
-  CHECK(run.layer.config().kept_coordinates == 32);
+  CHECK(run.layer.plan().kept_coordinates == 32);
 }
 
 TEST_CASE("A fall of the learning rate ends a phase if it is asked to") {
@@ -424,21 +422,21 @@ TEST_CASE("A loss that is no number, or diverges, makes forward passes dense") {
   Run run(one_budget(0.11));
   run.attach();
   run.steps(60);
-  REQUIRE(run.layer.config().method == Method::subspace);
+  REQUIRE(run.layer.plan().method == Method::subspace);
   SECTION("not a number") { run.steps(1, std::numeric_limits<double>::quiet_NaN()); }
   SECTION("infinite") { run.steps(1, std::numeric_limits<double>::infinity()); }
   SECTION("far above what it was") {
     run.steps(400, 1.0);
     run.steps(110, 5.0);
   }
-  CHECK(run.layer.config().method == Method::dense);
+  CHECK(run.layer.plan().method == Method::dense);
   CHECK(run.scheduler.decision(0).reason == Reason::loss_diverged);
 }
 
 TEST_CASE("The plateau ladder follows the loss, one rung at a time") {
   Run run(with_strategy(Strategy::plateau_ladder));
   run.attach();
-  CHECK(run.layer.config().method == Method::hyperplane);
+  CHECK(run.layer.plan().method == Method::hyperplane);
   run.steps(2, 2.0);
   CHECK(run.scheduler.decision(0).rung == 0);
   const int rungs = run.scheduler.decision(0).rungs;
@@ -461,9 +459,9 @@ TEST_CASE("The plateau ladder follows the loss, one rung at a time") {
       CHECK(run.scheduler.decision(0).rung == rung);
       CHECK(run.scheduler.decision(0).reason == Reason::loss_plateau);
     }
-    CHECK(run.layer.config().method == Method::dense);
+    CHECK(run.layer.plan().method == Method::dense);
     run.steps(100, 1.0);
-    CHECK(run.layer.config().method == Method::dense);
+    CHECK(run.layer.plan().method == Method::dense);
   }
   SECTION("no number: finer at once") {
     run.steps(1, std::numeric_limits<double>::quiet_NaN());
@@ -479,56 +477,56 @@ TEST_CASE("A loss that is no number ends rounding for a while, of dense layers a
   options.first_measure_interval = 25;
   Run run(options);
   run.layer.density = 0.5;
-  run.layer.gradient_seconds = [](const ReuseConfig& c) {
+  run.layer.gradient_seconds = [](const Plan& c) {
     return c.weight_gradient == WeightGradient::sparsified ? 0.01 : 0.05;
   };
   run.attach();
   run.steps(40);
-  REQUIRE(run.layer.config().weight_gradient == WeightGradient::sparsified);
+  REQUIRE(run.layer.plan().weight_gradient == WeightGradient::sparsified);
   run.steps(1, std::numeric_limits<double>::quiet_NaN());
-  CHECK(run.layer.config().weight_gradient == WeightGradient::cheapest_exact);
-  CHECK(run.layer.config().input_gradient == InputGradient::cheapest_exact);
+  CHECK(run.layer.plan().weight_gradient == WeightGradient::cheapest_exact);
+  CHECK(run.layer.plan().input_gradient == InputGradient::cheapest_exact);
   run.steps(150);
-  CHECK(run.layer.config().weight_gradient == WeightGradient::cheapest_exact);
+  CHECK(run.layer.plan().weight_gradient == WeightGradient::cheapest_exact);
   run.steps(100);
-  CHECK(run.layer.config().weight_gradient == WeightGradient::sparsified);
+  CHECK(run.layer.plan().weight_gradient == WeightGradient::sparsified);
 }
 
 TEST_CASE("The dense rung of a published ladder has the layer's seed and checks") {
   Run run(with_strategy(Strategy::plateau_ladder));
-  ReuseConfig config;
+  Plan config;
   config.seed = 77;
   config.check_finite = true;
   config.time_stages = true;
-  run.layer.set_config(config);
+  run.layer.set_plan(config);
   run.attach();
   run.steps(1000, 1.0);
-  REQUIRE(run.layer.config().method == Method::dense);
-  CHECK(run.layer.config().seed == 77);
-  CHECK(run.layer.config().check_finite);
-  CHECK(run.layer.config().time_stages);
+  REQUIRE(run.layer.plan().method == Method::dense);
+  CHECK(run.layer.plan().seed == 77);
+  CHECK(run.layer.plan().check_finite);
+  CHECK(run.layer.plan().time_stages);
 }
 
 TEST_CASE("Cluster reuse first ends at the first plateau") {
   Run run(with_strategy(Strategy::cluster_reuse_first));
   run.attach();
-  CHECK(run.layer.config().cluster_reuse);
-  CHECK(run.layer.config().max_product_age == 8);
+  CHECK(run.layer.plan().cluster_reuse);
+  CHECK(run.layer.plan().max_product_age == 8);
   run.steps(20, 1.0);
-  CHECK(run.layer.config().cluster_reuse);
+  CHECK(run.layer.plan().cluster_reuse);
   run.steps(20, 1.0);
-  CHECK(!run.layer.config().cluster_reuse);
-  CHECK(run.layer.config().method == Method::hyperplane);
+  CHECK(!run.layer.plan().cluster_reuse);
+  CHECK(run.layer.plan().method == Method::hyperplane);
   run.steps(200, 1.0);
-  CHECK(run.layer.config().method == Method::hyperplane);
+  CHECK(run.layer.plan().method == Method::hyperplane);
 }
 
 TEST_CASE("A fixed schedule changes nothing") {
   Run run(with_strategy(Strategy::fixed));
-  ReuseConfig config;
+  Plan config;
   config.method = Method::subspace;
   config.kept_coordinates = 3;
-  run.layer.set_config(config);
+  run.layer.set_plan(config);
   run.attach();
   run.steps(300, 1.0);
   CHECK(run.setting() == "subspace3");
@@ -548,9 +546,7 @@ TEST_CASE("A saved schedule goes on with the same decisions") {
   const auto drift = [](int step) { return 1 + 0.5 * std::sin(0.02 * step); };
   const auto go = [&](Run& run, int from, int to) {
     for (int i = from; i < to; ++i) {
-      run.layer.error = [&, i](const ReuseConfig& c) {
-        return drift(i) * adr_test::usual_error(c);
-      };
+      run.layer.error = [&, i](const Plan& c) { return drift(i) * adr_test::usual_error(c); };
       run.layer.density = 0.1;
       run.steps(1, 1.0 + 1.0 / (1 + i));
     }
@@ -561,7 +557,7 @@ TEST_CASE("A saved schedule goes on with the same decisions") {
   whole.scheduler.save_state(path);
   Run resumed(options);
   resumed.layer = whole.layer;  // what the layer is saved with
-  resumed.layer.set_config(ReuseConfig());
+  resumed.layer.set_plan(Plan());
   resumed.attach();
   resumed.layer = whole.layer;
   resumed.scheduler.load_state(path);
@@ -609,11 +605,11 @@ TEST_CASE("A schedule is read under another locale than it was saved") {
 TEST_CASE("A published ladder starts on layers that are narrower than its usual sub-vectors") {
   for (const Strategy strategy : {Strategy::plateau_ladder, Strategy::cluster_reuse_first}) {
     Run run(with_strategy(strategy), tiny_shape());
-    ReuseConfig config;
+    Plan config;
     config.method = Method::dense;
-    run.layer.set_config(config);
+    run.layer.set_plan(config);
     run.attach();
-    CHECK(run.layer.config().sub_vector_length == 8);
+    CHECK(run.layer.plan().sub_vector_length == 8);
   }
 }
 
@@ -672,8 +668,8 @@ TEST_CASE("Statistics carry the decision") {
   Run run(one_budget(0.11));
   run.attach();
   run.steps(30);
-  CHECK(run.layer.stats().decision.reason == Reason::first_rung);
-  CHECK(run.layer.stats().decision.rung == 2);
+  CHECK(run.layer.report().decision.reason == Reason::first_rung);
+  CHECK(run.layer.report().decision.rung == 2);
 }
 
 TEST_CASE("The scheduler refuses what cannot be") {

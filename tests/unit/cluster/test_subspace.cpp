@@ -26,11 +26,11 @@
 namespace {
 
 using adr::Context;
+using adr::FittedSubspace;
 using adr::index_t;
 using adr::Layout;
 using adr::MatrixVectors;
 using adr::MatrixView;
-using adr::Subspace;
 using adr::SubspaceCoordinates;
 using adr::SubspaceShape;
 using adr::reference::Matrix;
@@ -68,7 +68,8 @@ void fill_low_rank(Data& data, index_t rank, double noise, const MatrixView<T>& 
 
 /// The coordinates of any number of threads, which must be the same to the last bit.
 template <class Vectors>
-bool project(const Subspace& subspace, const Vectors& vectors, SubspaceCoordinates& coordinates) {
+bool project(const FittedSubspace& subspace, const Vectors& vectors,
+             SubspaceCoordinates& coordinates) {
   bool finite = false;
   std::vector<float> first;
   for (const int threads : {1, 2, 5}) {
@@ -90,7 +91,7 @@ bool project(const Subspace& subspace, const Vectors& vectors, SubspaceCoordinat
 }
 
 /// What coordinates stand for.
-Matrix decoded(const Subspace& subspace, const SubspaceCoordinates& coordinates) {
+Matrix decoded(const FittedSubspace& subspace, const SubspaceCoordinates& coordinates) {
   return adr::reference::multiply(Matrix(coordinates.matrix()), Matrix(subspace.basis().matrix()));
 }
 
@@ -113,7 +114,7 @@ Energy energy(const MatrixView<T>& vectors, const Matrix& stand_ins) {
 
 /// Empty where the coordinates are 1 and encode^T (x - mean), else what is wrong.
 template <class T>
-std::string coordinate_fault(const Subspace& subspace, const MatrixView<T>& vectors,
+std::string coordinate_fault(const FittedSubspace& subspace, const MatrixView<T>& vectors,
                              const SubspaceCoordinates& coordinates) {
   const adr::PrincipalAxes& axes = subspace.axes();
   adr_test::Comparison comparison;
@@ -148,7 +149,7 @@ TEMPLATE_TEST_CASE("coordinates are those of the definition", "", ADR_TEST_ELEME
         GuardedBuffer<T> x(count, length, length + 3, adr_test::Start::misaligned);
         data.fill_normal(x.view());
         const MatrixVectors<const T> vectors(static_cast<const GuardedBuffer<T>&>(x).view());
-        Subspace subspace(shape(length, kept));
+        FittedSubspace subspace(shape(length, kept));
         CHECK_FALSE(subspace.fitted());
         REQUIRE(subspace.fit(vectors, k_no_gram));
         CHECK(subspace.fitted());
@@ -183,7 +184,7 @@ TEST_CASE("coordinates are those of the vectors of images of either layout") {
         const adr::NeuronVectors<const float> vectors(g, images.view(), group, kind);
         GuardedBuffer<float> x(vectors.map().vectors(), vectors.length(), vectors.length());
         vectors.load_rows(0, 0, x.view());
-        Subspace subspace(shape(vectors.length(), 4));
+        FittedSubspace subspace(shape(vectors.length(), 4));
         REQUIRE(subspace.fit(vectors, k_no_gram));
         SubspaceCoordinates coordinates;
         CHECK(project(subspace, vectors, coordinates));
@@ -203,7 +204,7 @@ TEST_CASE("what is measured of all vectors is the true error") {
       GuardedBuffer<float> x(count, 20, 20);
       fill_low_rank(data, 12, 0.1, x.view());
       const MatrixVectors<const float> vectors(static_cast<const GuardedBuffer<float>&>(x).view());
-      Subspace subspace(shape(20, kept));
+      FittedSubspace subspace(shape(20, kept));
       REQUIRE(subspace.fit(vectors, k_no_gram));
       SubspaceCoordinates coordinates;
       REQUIRE(project(subspace, vectors, coordinates));
@@ -227,7 +228,7 @@ TEST_CASE("a sample stands for the whole batch") {
   GuardedBuffer<float> x(5003, 6, 6);
   fill_low_rank(data, 4, 0.5, x.view());
   const MatrixVectors<const float> vectors(static_cast<const GuardedBuffer<float>&>(x).view());
-  Subspace subspace(shape(6, 2));
+  FittedSubspace subspace(shape(6, 2));
   REQUIRE(subspace.fit(vectors, k_no_gram));
   SubspaceCoordinates coordinates;
   REQUIRE(project(subspace, vectors, coordinates));
@@ -246,19 +247,19 @@ TEST_CASE("as many coordinates are kept as are asked for or needed") {
   index_t previous = 0;
   for (const double error : {0.5, 0.2, 0.05, 0.01}) {
     INFO("error " << error);
-    Subspace enough(shape(24, 0, error));
+    FittedSubspace enough(shape(24, 0, error));
     REQUIRE(enough.fit(vectors, k_no_gram));
     CHECK(enough.kept() >= previous);
     CHECK(enough.axes().left_out <= error);
     CHECK(enough.fit_error() <= error * 1.001);
     previous = enough.kept();
     if (enough.kept() == 1) continue;
-    Subspace one_less(shape(24, enough.kept() - 1));
+    FittedSubspace one_less(shape(24, enough.kept() - 1));
     REQUIRE(one_less.fit(vectors, k_no_gram));
     CHECK(one_less.axes().left_out > error);
   }
   CHECK(previous > 4);
-  Subspace all(shape(24, 1000));
+  FittedSubspace all(shape(24, 1000));
   REQUIRE(all.fit(vectors, k_no_gram));
   CHECK(all.kept() == 24);
   CHECK(all.fit_error() < 1e-5);
@@ -272,11 +273,13 @@ TEST_CASE("directions count by what they do to the output") {
   for (index_t v = 0; v < 500; ++v) x(v, 0) *= 10;  // varies most, and no weight reads it
   const MatrixVectors<const float> vectors(static_cast<const GuardedBuffer<float>&>(x).view());
   const std::vector<float> gram = {0, 0, 0, 0, 1, 0, 0, 0, 100};
-  Subspace weighted(shape(3, 1));
+  FittedSubspace weighted(shape(3, 1));
   REQUIRE(weighted.fit(vectors, {gram.data(), 3, 3}));
-  Subspace plain(shape(3, 1));
+  FittedSubspace plain(shape(3, 1));
   REQUIRE(plain.fit(vectors, k_no_gram));
-  const auto axis = [](const Subspace& s, index_t e) { return std::abs(s.basis().matrix()(1, e)); };
+  const auto axis = [](const FittedSubspace& s, index_t e) {
+    return std::abs(s.basis().matrix()(1, e));
+  };
   CHECK(axis(weighted, 2) > 10 * axis(weighted, 1));
   CHECK(axis(weighted, 2) > axis(weighted, 0));
   CHECK(axis(plain, 0) > 10 * axis(plain, 2));
@@ -296,7 +299,7 @@ TEST_CASE("axes about zero take zeros to coordinates of zero, exactly") {
   const MatrixVectors<const float> vectors(static_cast<const GuardedBuffer<float>&>(x).view());
   SubspaceShape about_zero = shape(20, 13);
   about_zero.origin = adr::AxesOrigin::zero;
-  Subspace subspace(about_zero);
+  FittedSubspace subspace(about_zero);
   REQUIRE(subspace.fit(vectors, k_no_gram));
   SubspaceCoordinates coordinates;
   REQUIRE(project(subspace, vectors, coordinates));
@@ -315,7 +318,7 @@ TEST_CASE("vectors that are not finite are seen and are not fitted to") {
   GuardedBuffer<float> x(300, 70, 70);
   data.fill_normal(x.view());
   const MatrixVectors<const float> vectors(static_cast<const GuardedBuffer<float>&>(x).view());
-  Subspace subspace(shape(70, 3));
+  FittedSubspace subspace(shape(70, 3));
   REQUIRE(subspace.fit(vectors, k_no_gram));
   SubspaceCoordinates before;
   CHECK(project(subspace, vectors, before));
@@ -336,7 +339,7 @@ TEST_CASE("vectors that are not finite are seen and are not fitted to") {
           }
         }
         CHECK(others_stay);
-        Subspace without(shape(70, 3));
+        FittedSubspace without(shape(70, 3));
         CHECK(without.fit(vectors, k_no_gram));
         CHECK(std::isfinite(without.fit_error()));
         CHECK(std::isfinite(without.axes().variances[0]));
@@ -362,7 +365,7 @@ TEST_CASE("vectors whose products are beyond the range of floats are not fitted 
   GuardedBuffer<float> x(300, 8, 8);
   data.fill_normal(x.view());
   const MatrixVectors<const float> vectors(static_cast<const GuardedBuffer<float>&>(x).view());
-  Subspace subspace(shape(8, 3));
+  FittedSubspace subspace(shape(8, 3));
   REQUIRE(subspace.fit(vectors, k_no_gram));
   const double error = subspace.fit_error();
   for (index_t v = 0; v < 300; ++v) {
@@ -382,8 +385,8 @@ TEST_CASE("fits are counted, repeatable, and can be saved and loaded") {
   GuardedBuffer<float> x(20000, 9, 9);
   fill_low_rank(data, 5, 0.1, x.view());
   const MatrixVectors<const float> vectors(static_cast<const GuardedBuffer<float>&>(x).view());
-  Subspace subspace(shape(9, 4));
-  Subspace again(shape(9, 4));
+  FittedSubspace subspace(shape(9, 4));
+  FittedSubspace again(shape(9, 4));
   CHECK(subspace.version() == 0);
   REQUIRE(subspace.fit(vectors, k_no_gram));
   CHECK(subspace.version() == 1);
@@ -397,7 +400,7 @@ TEST_CASE("fits are counted, repeatable, and can be saved and loaded") {
 
   SubspaceShape other_seed = shape(9, 4);
   other_seed.seed = 2;
-  Subspace other(other_seed);
+  FittedSubspace other(other_seed);
   REQUIRE(other.fit(vectors, k_no_gram));
   project(other, vectors, b);
   CHECK(std::memcmp(a.values.data(), b.values.data(), size) != 0);
@@ -406,12 +409,12 @@ TEST_CASE("fits are counted, repeatable, and can be saved and loaded") {
   const std::string path = folder.file("state");
   adr::StateWriter writer;
   adr::StateSaver saver(writer);
-  Subspace::exchange(saver, static_cast<const Subspace&>(again));
+  FittedSubspace::exchange(saver, static_cast<const FittedSubspace&>(again));
   writer.save(path);
-  Subspace loaded(other_seed);
+  FittedSubspace loaded(other_seed);
   adr::StateReader reader(path);
   adr::StateLoader loader(reader);
-  Subspace::exchange(loader, loaded);
+  FittedSubspace::exchange(loader, loaded);
   CHECK_NOTHROW(reader.require_end());
   CHECK(loaded.version() == 1);
   CHECK(loaded.fit_error() == again.fit_error());
@@ -426,31 +429,31 @@ TEST_CASE("fits are counted, repeatable, and can be saved and loaded") {
 TEST_CASE("a subspace that was never fitted is loaded as one, and one of another length is none") {
   const adr_test::TemporaryFolder folder;
   const std::string path = folder.file("state");
-  const auto save = [&](const Subspace& subspace) {
+  const auto save = [&](const FittedSubspace& subspace) {
     adr::StateWriter writer;
     adr::StateSaver saver(writer);
-    Subspace::exchange(saver, subspace);
+    FittedSubspace::exchange(saver, subspace);
     writer.save(path);
   };
-  const auto load = [&](Subspace& subspace) {
+  const auto load = [&](FittedSubspace& subspace) {
     adr::StateReader reader(path);
     adr::StateLoader loader(reader);
-    Subspace::exchange(loader, subspace);
+    FittedSubspace::exchange(loader, subspace);
     reader.require_end();
   };
-  save(Subspace(shape(9, 4)));
-  Subspace loaded(shape(9, 4));
+  save(FittedSubspace(shape(9, 4)));
+  FittedSubspace loaded(shape(9, 4));
   load(loaded);
   CHECK_FALSE(loaded.fitted());
   Data data;
   INFO(data);
   GuardedBuffer<float> x(100, 9, 9);
   fill_low_rank(data, 5, 0.1, x.view());
-  Subspace fitted(shape(9, 4));
+  FittedSubspace fitted(shape(9, 4));
   REQUIRE(fitted.fit(MatrixVectors<const float>(static_cast<const GuardedBuffer<float>&>(x).view()),
                      k_no_gram));
   save(fitted);
-  Subspace longer(shape(10, 4));
+  FittedSubspace longer(shape(10, 4));
   CHECK_THAT(adr_test::message_of<std::runtime_error>([&] { load(longer); }),
              adr_test::contains("elements of a vector must be between 10 and 10, got 9"));
 }

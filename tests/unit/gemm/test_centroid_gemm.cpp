@@ -22,7 +22,6 @@ using adr::index_t;
 using adr::Layout;
 using adr::MatrixRows;
 using adr::MatrixView;
-using adr::NoInputGradient;
 using adr::PixelRows;
 using adr::SignHash;
 using adr::SliceClusters;
@@ -141,8 +140,9 @@ TEMPLATE_TEST_CASE("centroid_forward and centroid_backward over a matrix", "", A
           [&](Context& context) {
             // What is there already stays: 1 is added to by every run anew.
             for (index_t i = 0; i < s.rows; ++i) std::fill_n(&c.d_x(i, 0), s.columns, T(1));
+            const MatrixRows<T> d_x(c.d_x.view());
             adr::centroid_backward<T>(clustering, transposed(c.w_view()), c.d_y_view(), d_weights,
-                                      MatrixRows<T>(c.d_x.view()), DenseGemm<T>(), context);
+                                      &d_x, DenseGemm<T>(), context);
             return c.results();
           });
       adr_test::Expected d_x = adr_test::cluster_mean_input_gradient(operands, given);
@@ -161,9 +161,10 @@ TEMPLATE_TEST_CASE("centroid_forward and centroid_backward over a matrix", "", A
           return adr::centroid_backward_workspace_bytes(clustering, s.outputs, false, threads);
         },
         [&](Context& context) {
+          const MatrixRows<T>* no_gradient = nullptr;
           adr::centroid_backward<T>(clustering, adr::GemmFactor<T>{}, c.d_y_view(),
-                                    GemmResult<T>{d_w.view(), false}, NoInputGradient{},
-                                    DenseGemm<T>(), context);
+                                    GemmResult<T>{d_w.view(), false}, no_gradient, DenseGemm<T>(),
+                                    context);
           return adr_test::elements_of(d_w);
         });
     CHECK(fault(d_w.view(), adr_test::clustered_weight_gradient(operands, given)) == "");

@@ -5,11 +5,12 @@
 #include <ostream>
 #include <vector>
 
-#include "adr/nn/reuse_conv2d.hpp"
+#include "adr/reuse_conv2d.hpp"
 #include "property/layer_cases.hpp"
 #include "support/catch.hpp"
 #include "support/data.hpp"
 #include "support/layer_instances.hpp"
+#include "support/refusal.hpp"
 
 using adr::Context;
 using adr::ConvGeometry;
@@ -19,9 +20,9 @@ using adr::InputGradient;
 using adr::Layout;
 using adr::MatrixView;
 using adr::Method;
-using adr::ReuseConfig;
+using adr::Plan;
+using adr::Report;
 using adr::ReuseConv2d;
-using adr::ReuseStats;
 using adr::Stage;
 using adr::TensorView;
 using adr::VectorView;
@@ -29,6 +30,8 @@ using adr::WeightGradient;
 using adr_test::ConvCase;
 using adr_test::Data;
 using adr_test::Placement;
+using adr_test::contains;
+using adr_test::refusal;
 using adr_test::Start;
 
 namespace {
@@ -49,8 +52,8 @@ struct Calls {
   }
 };
 
-ReuseConfig dense() {
-  ReuseConfig config;
+Plan dense() {
+  Plan config;
   config.method = Method::dense;
   return config;
 }
@@ -70,14 +73,14 @@ class CountingConvolution final : public DenseConvolution<float> {
                        const MatrixView<float>& d_w) override {
     ++calls.weight_gradient;
     const std::vector<float> w(static_cast<std::size_t>(geometry_.out_channels * d_w.cols));
-    layer_.backward(x, {w.data(), geometry_.out_channels, d_w.cols}, d_y, {}, d_w, {});
+    layer_.backward(x, {w.data(), geometry_.out_channels, d_w.cols}, d_y, {{}, d_w, {}});
   }
   void input_gradient(const TensorView<const float>& d_y, const MatrixView<const float>& w,
                       const TensorView<float>& d_x) override {
     ++calls.input_gradient;
     const std::vector<float> x(static_cast<std::size_t>(d_x.batch * d_x.image_size()));
     layer_.backward({x.data(), d_x.batch, d_x.channels, d_x.height, d_x.width, d_x.layout}, w, d_y,
-                    d_x, {}, {});
+                    {d_x, {}, {}});
   }
 
   Calls calls;
@@ -99,9 +102,9 @@ ConvGeometry geometry(Layout layout) {
   return g;
 }
 
-ReuseConfig config_of(Method method, WeightGradient weights = WeightGradient::automatic,
-                      InputGradient input = InputGradient::automatic) {
-  ReuseConfig config;
+Plan config_of(Method method, WeightGradient weights = WeightGradient::automatic,
+               InputGradient input = InputGradient::automatic) {
+  Plan config;
   config.method = method;
   config.kept_coordinates = 2;
   config.sub_vector_length = 4;
@@ -112,7 +115,7 @@ ReuseConfig config_of(Method method, WeightGradient weights = WeightGradient::au
 }
 
 struct Setting {
-  ReuseConfig config;
+  Plan config;
   Calls expected;  ///< of a pass in each direction
 };
 
@@ -139,11 +142,11 @@ std::vector<Setting> settings() {
 
 void run(ReuseConv2d<float>& layer, ConvCase<float>& c) {
   layer.forward(c.x_view(), c.w_view(), c.bias.vector(), c.y_view());
-  layer.backward(c.x_view(), c.w_view(), c.d_y_view(), c.d_x_view(), c.d_w.view(),
-                 c.d_bias.vector());
+  layer.backward(c.x_view(), c.w_view(), c.d_y_view(),
+                 {c.d_x_view(), c.d_w.view(), c.d_bias.vector()});
 }
 
-void check_same_work(const ReuseStats& a, const ReuseStats& b) {
+void check_same_work(const Report& a, const Report& b) {
   CHECK(a.method == b.method);
   CHECK(a.weight_gradient_form == b.weight_gradient_form);
   CHECK(a.input_gradient_form == b.input_gradient_form);
@@ -174,7 +177,7 @@ TEST_CASE("A dense convolution computes the dense passes and no others") {
            << to_string(setting.config.method) << ", weight gradient "
            << static_cast<int>(setting.config.weight_gradient) << ", input gradient "
            << static_cast<int>(setting.config.input_gradient));
-      ReuseConfig config = setting.config;
+      Plan config = setting.config;
       config.time_stages = true;
       // The same data twice: results begin as NaN, which an addition to them would keep.
       Data data;
@@ -192,7 +195,7 @@ TEST_CASE("A dense convolution computes the dense passes and no others") {
       CHECK(convolution->calls == setting.expected);
       CHECK(adr_test::same_bits(with.results(), without.results()));
       CHECK(with.damage() == "");
-      check_same_work(layer.stats(), plain.stats());
+      check_same_work(layer.report(), plain.report());
     }
   }
 }
@@ -210,8 +213,9 @@ TEST_CASE("A dense convolution computes only the gradients that are asked for") 
     for (const bool input : {true, false}) {
       convolution->calls = {};
       layer.backward(c.x_view(), c.w_view(), c.d_y_view(),
-                     input ? c.d_x_view() : TensorView<float>(),
-                     weights ? c.d_w.view() : MatrixView<float>(), {});
+                     {input ? c.d_x_view() : TensorView<float>(),
+                      weights ? c.d_w.view() : MatrixView<float>(),
+                      {}});
       CHECK(convolution->calls == Calls{0, weights ? 1 : 0, input ? 1 : 0});
     }
   }
@@ -225,7 +229,7 @@ TEST_CASE("A dense convolution stays through changes of the setting, until it is
   const auto convolution = std::make_shared<CountingConvolution>(g);
   ReuseConv2d<float> layer(g, config_of(Method::subspace, WeightGradient::clusters));
   layer.set_dense_convolution(convolution);
-  layer.set_config(config_of(Method::dense));
+  layer.set_plan(config_of(Method::dense));
   run(layer, c);
   CHECK(convolution->calls == Calls{1, 1, 1});
   layer.set_dense_convolution(nullptr);
@@ -239,7 +243,7 @@ TEST_CASE(
   INFO(data);
   for (const Method method : {Method::dense, Method::subspace}) {
     const ConvGeometry g = geometry(Layout::nhwc);
-    const ReuseConfig config = config_of(method, WeightGradient::exact, InputGradient::exact);
+    const Plan config = config_of(method, WeightGradient::exact, InputGradient::exact);
     const auto convolution = std::make_shared<CountingConvolution>(g);
     ReuseConv2d<float> layer(g, config);
     layer.set_dense_convolution(convolution);
@@ -254,7 +258,8 @@ TEST_CASE(
     grouped.groups = 2;
     grouped.out_channels = 6;
     ReuseConv2d<float> grouped_layer(grouped, config);
-    grouped_layer.set_dense_convolution(convolution);
+    CHECK_THAT(refusal([&] { grouped_layer.set_dense_convolution(convolution); }),
+               contains("needs a convolution of 1 group, this layer has 2"));
     ConvCase<float> c(grouped, 2, data);
     run(grouped_layer, c);
     CHECK(convolution->calls == Calls{});
@@ -269,7 +274,7 @@ TEST_CASE(
   ConvCase<float> c(g, 2, data);
   c.x(0, 3) = std::numeric_limits<float>::quiet_NaN();
   run(layer, c);
-  CHECK(layer.stats().dense_fallbacks == 1);
+  CHECK(layer.report().dense_fallbacks == 1);
   // Without clusters the forward pass and the weight gradient are dense.
   CHECK(convolution->calls == Calls{1, 1, 0});
 }

@@ -26,13 +26,13 @@ using adr::AlignedBuffer;
 using adr::Context;
 using adr::ConvGeometry;
 using adr::DenseGemm;
+using adr::FittedSubspace;
 using adr::GemmFactor;
 using adr::index_t;
 using adr::Layout;
 using adr::MatrixView;
 using adr::NeuronVectorKind;
 using adr::PixelView;
-using adr::Subspace;
 using adr::SubspaceCoordinates;
 using adr::VectorMap;
 using adr::VectorView;
@@ -92,7 +92,7 @@ struct Product {
   bool transposed;
   GuardedBuffer<T> weights;  // outputs x K, or K x outputs
   std::vector<T> bias;
-  Subspace subspace;
+  FittedSubspace subspace;
   SubspaceCoordinates coordinates;
   AlignedBuffer<float> packed;
   AlignedBuffer<float> rotated;

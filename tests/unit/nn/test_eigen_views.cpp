@@ -71,7 +71,7 @@ TEST_CASE("Eigen matrices go into the library through views") {
   const RowMajor a = RowMajor::Random(20, 12);
   const RowMajor b = RowMajor::Random(12, 6);
   RowMajor c(20, 6);
-  adr::ReuseConfig config;
+  adr::Plan config;
   config.method = adr::Method::dense;
   adr::ReuseGemm<float> reuse(config);
   adr::reuse_gemm<float>(adr::view(a), adr::view(b), adr::view(c), reuse);

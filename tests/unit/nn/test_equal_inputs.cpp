@@ -2,8 +2,8 @@
 #include <algorithm>
 #include <vector>
 
-#include "adr/nn/reuse_conv2d.hpp"
-#include "adr/nn/reuse_linear.hpp"
+#include "adr/reuse_conv2d.hpp"
+#include "adr/reuse_linear.hpp"
 #include "support/catch.hpp"
 #include "support/data.hpp"
 #include "support/layer_instances.hpp"
@@ -11,27 +11,27 @@
 using adr::index_t;
 using adr::MatrixView;
 using adr::Method;
-using adr::ReuseConfig;
-using adr::ReuseStats;
+using adr::Plan;
+using adr::Report;
 using adr::TensorView;
 using adr_test::Data;
 
 namespace {
 
-ReuseConfig dense() {
-  ReuseConfig config;
+Plan dense() {
+  Plan config;
   config.method = Method::dense;
   return config;
 }
 
-void check_copies(const ReuseStats& stats, double most_computed) {
+void check_copies(const Report& stats, double most_computed) {
   CHECK(stats.computed_share() > 0);
   CHECK(stats.computed_share() < most_computed);
   CHECK(stats.forward.multiply_adds_done ==
         stats.forward.multiply_adds_dense - stats.copied_multiply_adds);
 }
 
-void check_no_copies(const ReuseStats& stats) {
+void check_no_copies(const Report& stats) {
   CHECK(stats.computed_share() == 1);
   CHECK(stats.forward.multiply_adds_done == stats.forward.multiply_adds_dense);
 }
@@ -59,10 +59,10 @@ TEST_CASE("A dense convolution says what share of its tiles was computed") {
                   TensorView<float>(y.data(), 8, 64, 32, 32, g.layout));
   };
   forward();
-  check_no_copies(layer.stats());
+  check_no_copies(layer.report());
   std::fill(x.begin(), x.end(), 1.0F);
   forward();
-  check_copies(layer.stats(), 0.2);
+  check_copies(layer.report(), 0.2);
 }
 
 TEST_CASE("A dense product says what share of its rows was computed") {
@@ -78,11 +78,11 @@ TEST_CASE("A dense product says what share of its rows was computed") {
                   MatrixView<float>(y.data(), 512, 256));
   };
   forward();
-  check_no_copies(layer.stats());
+  check_no_copies(layer.report());
   for (std::size_t i = 256; i < x.size(); ++i) x[i] = x[i % 256];
   forward();
-  check_copies(layer.stats(), 0.01);
-  ReuseStats sum = layer.stats();
-  sum.add(layer.stats());
-  CHECK(sum.computed_share() == layer.stats().computed_share());
+  check_copies(layer.report(), 0.01);
+  Report sum = layer.report();
+  sum.add(layer.report());
+  CHECK(sum.computed_share() == layer.report().computed_share());
 }

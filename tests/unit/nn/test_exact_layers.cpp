@@ -8,7 +8,7 @@
 #include "adr/exact/direct_input_gradient.hpp"
 #include "adr/exact/direct_weight_gradient.hpp"
 #include "adr/nn/exact_convolution.hpp"
-#include "adr/nn/reuse_conv2d.hpp"
+#include "adr/reuse_conv2d.hpp"
 #include "property/layer_cases.hpp"
 #include "support/catch.hpp"
 #include "support/conv_cases.hpp"
@@ -25,7 +25,7 @@ using adr::index_t;
 using adr::InputGradient;
 using adr::Layout;
 using adr::Method;
-using adr::ReuseConfig;
+using adr::Plan;
 using adr::ReuseConv2d;
 using adr::VectorView;
 using adr::WeightGradient;
@@ -54,8 +54,8 @@ std::vector<ConvGeometry> geometries() {
   return all;
 }
 
-ReuseConfig config_of(Method method, bool winograd = true) {
-  ReuseConfig config;
+Plan config_of(Method method, bool winograd = true) {
+  Plan config;
   config.method = method;
   config.winograd = winograd;
   config.weight_gradient = WeightGradient::exact;
@@ -84,8 +84,8 @@ Results<T> run(adr::DenseConvolution<T>& convolution, ConvCase<T>& c) {
 template <class T>
 Results<T> run(ReuseConv2d<T>& conv, ConvCase<T>& c) {
   conv.forward(c.x_view(), c.w_view(), c.bias.vector(), c.y_view());
-  conv.backward(c.x_view(), c.w_view(), c.d_y_view(), c.d_x_view(), c.d_w.view(),
-                c.d_bias.vector());
+  conv.backward(c.x_view(), c.w_view(), c.d_y_view(),
+                {c.d_x_view(), c.d_w.view(), c.d_bias.vector()});
   CHECK(c.damage() == "");
   return results_of(c);
 }
@@ -131,7 +131,7 @@ TEMPLATE_TEST_CASE("A dense layer computes what ExactConvolution does, to the bi
       ReuseConv2d<T> conv(g, config_of(Method::dense), context);
       ExactConvolution<T> exact(g, threads);
       check_same(run(conv, c), run(exact, c));
-      CHECK(conv.stats().dense_fallbacks == 0);
+      CHECK(conv.report().dense_fallbacks == 0);
     }
   }
 }
@@ -167,20 +167,20 @@ TEST_CASE("A layer whose winograd changes goes on as one that was made so", "") 
     const Results<float> products = run(without, c);
     ReuseConv2d<float> conv(g, config_of(Method::dense));
     for (const bool winograd : {true, false, false, true}) {
-      conv.set_config(config_of(Method::dense, winograd));
-      CHECK(conv.config().winograd == winograd);
+      conv.set_plan(config_of(Method::dense, winograd));
+      CHECK(conv.plan().winograd == winograd);
       check_same(run(conv, c), winograd ? tiles : products);
     }
     // What is refused leaves the layer as it was.
-    ReuseConfig wrong = config_of(Method::dense, false);
+    Plan wrong = config_of(Method::dense, false);
     wrong.hash_count = -1;
     wrong.method = Method::hyperplane;
-    CHECK(adr_test::refusal([&] { conv.set_config(wrong); }) != "(no error)");
+    CHECK(adr_test::refusal([&] { conv.set_plan(wrong); }) != "(no error)");
     check_same(run(conv, c), tiles);
     // Between a forward pass and the backward pass.
     conv.forward(c.x_view(), c.w_view(), c.bias.vector(), c.y_view());
-    conv.set_config(config_of(Method::dense, false));
-    conv.backward(c.x_view(), c.w_view(), c.d_y_view(), c.d_x_view(), c.d_w.view(), {});
+    conv.set_plan(config_of(Method::dense, false));
+    conv.backward(c.x_view(), c.w_view(), c.d_y_view(), {c.d_x_view(), c.d_w.view(), {}});
     CHECK(adr_test::same_bits(adr_test::elements_of(c.d_x), products.d_x));
     CHECK(adr_test::same_bits(adr_test::elements_of(c.d_w), products.d_w));
   }
@@ -206,7 +206,7 @@ TEST_CASE("A layer that loads a state keeps to its own winograd", "") {
         ReuseConv2d<float> other(g, config_of(method, !winograd));
         const Results<float> before = run(other, c);
         other.load_state(path);
-        CHECK(other.config().winograd == !winograd);
+        CHECK(other.plan().winograd == !winograd);
         check_same(run(other, c), before);
       }
     }

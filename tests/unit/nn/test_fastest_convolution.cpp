@@ -7,7 +7,7 @@
 
 #include "adr/core/random.hpp"
 #include "adr/nn/fastest_convolution.hpp"
-#include "adr/nn/reuse_conv2d.hpp"
+#include "adr/reuse_conv2d.hpp"
 #include "adr/nn/unfolded_convolution.hpp"
 #include "support/catch.hpp"
 #include "support/layer_instances.hpp"
@@ -93,7 +93,7 @@ TEST_CASE("Unfolding and a product is what a layer does with a product of its ow
     const MatrixView<const float> w_view(w.data(), 70, 36);
     const VectorView<const float> bias_view(bias.data(), 70);
 
-    adr::ReuseConfig dense;
+    adr::Plan dense;
     dense.method = adr::Method::dense;
     adr::ReuseConv2d<float> layer(g, dense);
     // Products of the user's own, for which a layer unfolds its images.
@@ -106,8 +106,8 @@ TEST_CASE("Unfolding and a product is what a layer does with a product of its ow
     std::vector<float> d_w(w.size());
     const TensorView<float> y_view(y.data(), k_batch, 70, 9, 6, layout);
     layer.forward(x_view, w_view, bias_view, y_view);
-    layer.backward(x_view, w_view, d_y_view, {d_x.data(), k_batch, 4, 9, 6, layout},
-                   {d_w.data(), 70, 36}, {});
+    layer.backward(x_view, w_view, d_y_view,
+                   {{d_x.data(), k_batch, 4, 9, 6, layout}, {d_w.data(), 70, 36}, {}});
 
     for (const int threads : {1, 3}) {
       UnfoldedConvolution<float> unfolded(g, product, threads);

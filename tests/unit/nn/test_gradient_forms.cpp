@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "adr/gemm/gradient_density.hpp"
-#include "adr/nn/reuse_conv2d.hpp"
-#include "adr/nn/reuse_linear.hpp"
+#include "adr/reuse_conv2d.hpp"
+#include "adr/reuse_linear.hpp"
 #include "adr/reuse_gemm.hpp"
 #include "property/layer_cases.hpp"
 #include "property/reuse_reference.hpp"
@@ -24,7 +24,7 @@ using adr::index_t;
 using adr::InputGradient;
 using adr::MatrixView;
 using adr::Method;
-using adr::ReuseConfig;
+using adr::Plan;
 using adr::ReuseConv2d;
 using adr::ReuseGemm;
 using adr::ReuseLinear;
@@ -52,8 +52,8 @@ namespace {
 
 constexpr Method k_reusing[] = {Method::hyperplane, Method::subspace};
 
-ReuseConfig with_forms(Method method, WeightGradient weights, InputGradient input) {
-  ReuseConfig config = with_method(method);
+Plan with_forms(Method method, WeightGradient weights, InputGradient input) {
+  Plan config = with_method(method);
   config.weight_gradient = weights;
   config.input_gradient = input;
   return config;
@@ -144,8 +144,8 @@ TEMPLATE_TEST_CASE("Gradients over non-zeros and dense ones are exact for every 
             check_exact_weights(c);
             CHECK(fault(c.d_x.view(), exact_input(c)) == "");
             check_bias(c);
-            CHECK(layer.stats().weight_gradient_form == weights);
-            CHECK(layer.stats().input_gradient_form == input);
+            CHECK(layer.report().weight_gradient_form == weights);
+            CHECK(layer.report().input_gradient_form == input);
             CHECK(c.damage() == "");
           }
         }
@@ -161,8 +161,7 @@ TEST_CASE("Gradients over non-zeros take every kind of neuron vectors") {
     for (const NeuronVectorKind kind :
          {NeuronVectorKind::patch, NeuronVectorKind::pixel, NeuronVectorKind::strip}) {
       INFO(named.name << ", kind " << static_cast<int>(kind));
-      ReuseConfig config =
-          with_forms(Method::subspace, WeightGradient::sparse, InputGradient::sparse);
+      Plan config = with_forms(Method::subspace, WeightGradient::sparse, InputGradient::sparse);
       config.neuron_vectors = kind;
       ReuseConv2d<float> layer(named.geometry, config);
       ConvCase<float> c(named.geometry, 3, data, Placement{2, Start::misaligned});
@@ -184,8 +183,7 @@ TEMPLATE_TEST_CASE("The weight gradient from all coordinates is the dense one", 
     for (const NeuronVectorKind kind :
          {NeuronVectorKind::patch, NeuronVectorKind::pixel, NeuronVectorKind::strip}) {
       // All coordinates stand for the vectors themselves, up to rounding in float.
-      ReuseConfig config =
-          with_forms(Method::subspace, WeightGradient::clusters, InputGradient::exact);
+      Plan config = with_forms(Method::subspace, WeightGradient::clusters, InputGradient::exact);
       config.neuron_vectors = kind;
       config.kept_coordinates = adr::vector_length(named.geometry, kind);
       adr::Context context(2);
@@ -193,12 +191,12 @@ TEMPLATE_TEST_CASE("The weight gradient from all coordinates is the dense one", 
       ConvCase<T> c(named.geometry, 9, data, Placement{5, Start::misaligned});
       forward(layer, c);
       backward(layer, c);
-      CHECK(layer.stats().weight_gradient_form == WeightGradient::clusters);
+      CHECK(layer.report().weight_gradient_form == WeightGradient::clusters);
       CHECK(c.damage() == "");
       for (index_t group = 0; group < named.geometry.groups; ++group) {
         INFO(named.name << ", subspace, kind " << static_cast<int>(kind));
         // The axes of a metric of few weights do not span all that the input holds.
-        if (layer.stats().relative_input_error() > 1e-3) continue;
+        if (layer.report().relative_input_error() > 1e-3) continue;
         CHECK(adr_test::share_fault(c.weight_gradient(group),
                                     adr_test::dense_weight_gradient(c.operands(group)),
                                     1e-3) == "");
@@ -217,15 +215,15 @@ TEST_CASE("Gradients of a linear layer have every form, too") {
           std::pair{WeightGradient::clusters, InputGradient::exact}}) {
       INFO(to_string(method) << ", forms " << static_cast<int>(weights) << ", "
                              << static_cast<int>(input));
-      ReuseConfig config = with_forms(method, weights, input);
+      Plan config = with_forms(method, weights, input);
       config.kept_coordinates = 14;
       ReuseLinear<double> layer(14, 9, config);
       LinearCase<double> c(90, 14, 9, data, Placement{1, Start::misaligned});
       paint(c.d_y.view(), 6, data);
       forward(layer, c);
       backward(layer, c);
-      CHECK(layer.stats().weight_gradient_form == weights);
-      CHECK(layer.stats().input_gradient_form == input);
+      CHECK(layer.report().weight_gradient_form == weights);
+      CHECK(layer.report().input_gradient_form == input);
       if (weights != WeightGradient::clusters) {
         CHECK(fault<double>(c.weight_gradient(), adr_test::dense_weight_gradient(c.operands())) ==
               "");
@@ -247,8 +245,7 @@ TEST_CASE("Stochastic rounding leaves large values, the same ones in both gradie
   constexpr index_t k_rows = 40;
   constexpr index_t k_outputs = 23;
   // The gradients of a product with unit matrices are the output gradient as it was rounded.
-  ReuseConfig config =
-      with_forms(Method::subspace, WeightGradient::sparsified, InputGradient::sparsified);
+  Plan config = with_forms(Method::subspace, WeightGradient::sparsified, InputGradient::sparsified);
   for (const double step : {2.0, 0.7}) {
     config.rounding_step = step;
     ReuseLinear<double> weights_layer(k_rows, k_outputs, config);
@@ -305,8 +302,7 @@ TEST_CASE("Stochastic rounding is right on average") {
     if (g.groups != 1) continue;
     for (const Method method : {Method::hyperplane, Method::subspace}) {
       INFO(named.name << ", " << to_string(method));
-      const ReuseConfig config =
-          with_forms(method, WeightGradient::sparsified, InputGradient::sparsified);
+      const Plan config = with_forms(method, WeightGradient::sparsified, InputGradient::sparsified);
       ReuseConv2d<double> layer(g, config);
       ConvCase<double> c(g, 2, data);
       forward(layer, c);
@@ -321,8 +317,8 @@ TEST_CASE("Stochastic rounding is right on average") {
           for (index_t j = 0; j < d_x.cols; ++j) d_x(i, j) += c.d_x(i, j) / k_passes;
         }
       }
-      CHECK(layer.stats().weight_gradient_form == WeightGradient::sparsified);
-      CHECK(layer.stats().input_gradient_form == InputGradient::sparsified);
+      CHECK(layer.report().weight_gradient_form == WeightGradient::sparsified);
+      CHECK(layer.report().input_gradient_form == InputGradient::sparsified);
       // Elements of d_y are rounded independently: variances add up, weighted by squares.
       adr_test::Operands o = c.operands(0);
       const Matrix exact_w = adr_test::dense_weight_gradient(o).value;
@@ -391,7 +387,7 @@ TEST_CASE("Forms that a method does not have are refused") {
     });
   };
   CHECK_THAT(refused(Method::subspace, InputGradient::cluster_mean),
-             contains("ReuseConfig: input_gradient cluster_mean needs method hyperplane, got "
+             contains("Plan: input_gradient cluster_mean needs method hyperplane, got "
                       "subspace"));
   CHECK_THAT(refusal([&] {
                ReuseLinear<float> layer(4, 3,
@@ -405,18 +401,18 @@ TEST_CASE("Forms that a method does not have are refused") {
   // A setting that is refused changes nothing.
   ReuseConv2d<float> layer(plain, with_method(Method::hyperplane));
   CHECK_THAT(refusal([&] {
-               layer.set_config(with_forms(Method::subspace, WeightGradient::automatic,
-                                           InputGradient::cluster_mean));
+               layer.set_plan(with_forms(Method::subspace, WeightGradient::automatic,
+                                         InputGradient::cluster_mean));
              }),
              contains("got subspace"));
-  CHECK(layer.config().method == Method::hyperplane);
+  CHECK(layer.plan().method == Method::hyperplane);
 }
 
 TEST_CASE("Automatic gradients go by the density of the output gradient") {
   Data data;
   INFO(data);
   // Through four coordinates and the mean: 5 x (600 + 200) multiply-adds per output, of 600 x 200.
-  ReuseConfig config = with_method(Method::subspace);
+  Plan config = with_method(Method::subspace);
   config.kept_coordinates = 4;
   ReuseLinear<float> layer(200, 9, config);
   struct Choice {
@@ -433,14 +429,14 @@ TEST_CASE("Automatic gradients go by the density of the output gradient") {
     thin_out(c.d_y.view(), choice.share, data);
     forward(layer, c);
     backward(layer, c);
-    CHECK(layer.stats().weight_gradient_form == choice.weights);
-    CHECK(layer.stats().input_gradient_form == choice.input);
-    CHECK(layer.stats().gradient_density == density(Matrix(c.d_y.view())));
-    CHECK(layer.stats().weight_gradient.multiply_adds_dense == 600.0 * 200 * 9);
+    CHECK(layer.report().weight_gradient_form == choice.weights);
+    CHECK(layer.report().input_gradient_form == choice.input);
+    CHECK(layer.report().gradient_density == density(Matrix(c.d_y.view())));
+    CHECK(layer.report().weight_gradient.multiply_adds_dense == 600.0 * 200 * 9);
     if (choice.weights == WeightGradient::sparse) {
       CHECK(fault<float>(c.weight_gradient(), adr_test::dense_weight_gradient(c.operands())) == "");
-      CHECK(layer.stats().weight_gradient.multiply_adds_done ==
-            std::nearbyint(layer.stats().gradient_density * 600 * 9) * 200);
+      CHECK(layer.report().weight_gradient.multiply_adds_done ==
+            std::nearbyint(layer.report().gradient_density * 600 * 9) * 200);
     }
     if (choice.input == InputGradient::sparse) {
       CHECK(fault<float>(c.input_gradient(), adr_test::dense_input_gradient(c.operands())) == "");
@@ -449,7 +445,7 @@ TEST_CASE("Automatic gradients go by the density of the output gradient") {
     c.x(0, 0) = std::numeric_limits<float>::infinity();
     forward(layer, c);
     backward(layer, c);
-    CHECK(layer.stats().weight_gradient_form ==
+    CHECK(layer.report().weight_gradient_form ==
           (choice.share < 0.6 ? WeightGradient::sparse : WeightGradient::exact));
   }
   // Where coordinates cost more than they save, a dense gradient is multiplied densely.
@@ -458,21 +454,21 @@ TEST_CASE("Automatic gradients go by the density of the output gradient") {
   LinearCase<float> c(100, 12, 9, data);
   forward(small, c);
   backward(small, c);
-  CHECK(small.stats().weight_gradient_form == WeightGradient::exact);
+  CHECK(small.report().weight_gradient_form == WeightGradient::exact);
   // The published method has its own forms and does not look.
   ReuseLinear<float> published(12, 9, with_method(Method::hyperplane));
   thin_out(c.d_y.view(), 0.1, data);
   forward(published, c);
   backward(published, c);
-  CHECK(published.stats().weight_gradient_form == WeightGradient::clusters);
-  CHECK(published.stats().input_gradient_form == InputGradient::cluster_mean);
-  CHECK(published.stats().gradient_density == 1);
+  CHECK(published.report().weight_gradient_form == WeightGradient::clusters);
+  CHECK(published.report().input_gradient_form == InputGradient::cluster_mean);
+  CHECK(published.report().gradient_density == 1);
   ReuseLinear<float> dense(12, 9, with_method(Method::dense));
   forward(dense, c);
   backward(dense, c);
-  CHECK(dense.stats().weight_gradient_form == WeightGradient::exact);
-  CHECK(dense.stats().input_gradient_form == InputGradient::exact);
-  CHECK(dense.stats().gradient_density == 1);
+  CHECK(dense.report().weight_gradient_form == WeightGradient::exact);
+  CHECK(dense.report().input_gradient_form == InputGradient::exact);
+  CHECK(dense.report().gradient_density == 1);
 }
 
 TEST_CASE("Gradients of zeros are zeros in every form") {
@@ -516,7 +512,7 @@ TEST_CASE("Layers compute the gradients that are asked for in every form") {
             std::pair{WeightGradient::automatic, InputGradient::automatic}}) {
         INFO(named.name << ", " << to_string(method) << ", forms " << static_cast<int>(weights)
                         << ", " << static_cast<int>(input));
-        const ReuseConfig config = with_forms(method, weights, input);
+        const Plan config = with_forms(method, weights, input);
         ConvCase<float> all(named.geometry, 2, data);
         thin_out(all.d_y.view(), 0.2, data);
         ReuseConv2d<float> layer(named.geometry, config);
@@ -538,18 +534,18 @@ TEST_CASE("Layers compute the gradients that are asked for in every form") {
           ReuseConv2d<float> another(named.geometry, config);
           forward(another, all);
           another.backward(all.x_view(), all.w_view(), all.d_y_view(),
-                           (wanted & 1u) != 0 ? part.d_x_view() : TensorView<float>(),
-                           (wanted & 2u) != 0 ? part.d_w.view() : MatrixView<float>(),
-                           (wanted & 4u) != 0 ? part.d_bias.vector() : VectorView<float>());
+                           {(wanted & 1u) != 0 ? part.d_x_view() : TensorView<float>(),
+                            (wanted & 2u) != 0 ? part.d_w.view() : MatrixView<float>(),
+                            (wanted & 4u) != 0 ? part.d_bias.vector() : VectorView<float>()});
           const auto same = [](const auto& a, const auto& b) {
             return adr_test::same_bits(adr_test::elements_of(a), adr_test::elements_of(b));
           };
           CHECK(same(part.d_x, all.d_x) == ((wanted & 1u) != 0));
           CHECK(same(part.d_w, all.d_w) == ((wanted & 2u) != 0));
           CHECK(same(part.d_bias, all.d_bias) == ((wanted & 4u) != 0));
-          CHECK((another.stats().input_gradient_form == InputGradient::automatic) ==
+          CHECK((another.report().input_gradient_form == InputGradient::automatic) ==
                 ((wanted & 1u) == 0));
-          CHECK((another.stats().weight_gradient_form == WeightGradient::automatic) ==
+          CHECK((another.report().weight_gradient_form == WeightGradient::automatic) ==
                 ((wanted & 2u) == 0));
           CHECK(part.damage() == "");
         }

@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "adr/nn/reuse_conv2d.hpp"
-#include "adr/nn/reuse_linear.hpp"
+#include "adr/reuse_conv2d.hpp"
+#include "adr/reuse_linear.hpp"
 #include "property/layer_cases.hpp"
 #include "property/shared_cases.hpp"
 #include "support/catch.hpp"
@@ -29,10 +29,10 @@ using adr::index_t;
 using adr::InputGradient;
 using adr::Method;
 using adr::NeuronVectorKind;
-using adr::ReuseConfig;
+using adr::Plan;
+using adr::Report;
 using adr::ReuseConv2d;
 using adr::ReuseLinear;
-using adr::ReuseStats;
 using adr::WeightGradient;
 using adr_test::Bytes;
 using adr_test::contains;
@@ -66,26 +66,26 @@ ConvGeometry geometry() {
 
 struct NamedConfig {
   std::string name;
-  ReuseConfig config;
+  Plan config;
 };
 
 NamedConfig named(
     const std::string& name, Method method,
-    const std::function<void(ReuseConfig&)>& change = [](ReuseConfig&) {}) {
-  ReuseConfig config = with_method(method);
+    const std::function<void(Plan&)>& change = [](Plan&) {}) {
+  Plan config = with_method(method);
   config.meter_interval = 3;
   change(config);
   return {name, config};
 }
 
-void sparsify(ReuseConfig& config) {
+void sparsify(Plan& config) {
   config.weight_gradient = WeightGradient::sparsified;
   config.input_gradient = InputGradient::sparsified;
 }
 
 /// Every method with everything that it may learn or count.
 std::vector<NamedConfig> all_configs() {
-  const auto reuse = [](ReuseConfig& c) {
+  const auto reuse = [](Plan& c) {
     c.cluster_reuse = true;
     c.max_product_age = 2;
   };
@@ -94,18 +94,18 @@ std::vector<NamedConfig> all_configs() {
       named("dense, sparsified", Method::dense, sparsify),
       named("planes", Method::hyperplane),
       named("planes through the mean", Method::hyperplane,
-            [](ReuseConfig& c) {
+            [](Plan& c) {
               c.hash_center = HashCenter::mean;
               c.refit_interval = 10;
             }),
       named("cluster reuse", Method::hyperplane, reuse),
       named("cluster reuse, exact", Method::hyperplane,
-            [&](ReuseConfig& c) {
+            [&](Plan& c) {
               c.cluster_reuse = true;
               c.input_gradient = InputGradient::exact;
             }),
       named("cluster reuse, long signatures, few slots, own planes", Method::hyperplane,
-            [&](ReuseConfig& c) {
+            [&](Plan& c) {
               reuse(c);
               c.hash_count = 20;
               c.sub_vector_length = 5;
@@ -113,25 +113,25 @@ std::vector<NamedConfig> all_configs() {
               c.shared_hyperplanes = false;
             }),
       named("cluster reuse, centred", Method::hyperplane,
-            [&](ReuseConfig& c) {
+            [&](Plan& c) {
               reuse(c);
               c.hash_center = HashCenter::mean;
               c.refit_interval = 9;
             }),
       named("subspace", Method::subspace),
       named("subspace, refitted", Method::subspace,
-            [](ReuseConfig& c) {
+            [](Plan& c) {
               c.kept_coordinates = 3;
               c.refit_interval = 10;
             }),
       named("subspace of pixels, refitted, sparsified", Method::subspace,
-            [](ReuseConfig& c) {
+            [](Plan& c) {
               sparsify(c);
               c.neuron_vectors = NeuronVectorKind::pixel;
               c.refit_interval = 10;
             }),
       named("subspace, exact, from clusters", Method::subspace,
-            [](ReuseConfig& c) {
+            [](Plan& c) {
               c.input_gradient = InputGradient::exact;
               c.weight_gradient = WeightGradient::clusters;
             }),
@@ -169,18 +169,18 @@ std::vector<ConvCase<T>> conv_steps(Data& data) {
 template <class T>
 void run(ReuseConv2d<T>& layer, ConvCase<T>& c) {
   layer.forward(c.x_view(), c.w_view(), c.bias.vector(), c.y_view());
-  layer.backward(c.x_view(), c.w_view(), c.d_y_view(), c.input_like(c.d_x), c.d_w.view(),
-                 c.d_bias.vector());
+  layer.backward(c.x_view(), c.w_view(), c.d_y_view(),
+                 {c.input_like(c.d_x), c.d_w.view(), c.d_bias.vector()});
 }
 template <class T>
 void run(ReuseLinear<T>& layer, LinearCase<T>& c) {
   layer.forward(c.x_view(), c.w_view(), c.bias.vector(), c.y.view());
-  layer.backward(c.x_view(), c.w_view(), c.d_y_view(), c.d_x.view(), c.d_w.view(),
-                 c.d_bias.vector());
+  layer.backward(c.x_view(), c.w_view(), c.d_y_view(),
+                 {c.d_x.view(), c.d_w.view(), c.d_bias.vector()});
 }
 
 /// What decisions rest on.
-std::vector<double> numbers_of(const ReuseStats& s) {
+std::vector<double> numbers_of(const Report& s) {
   return {static_cast<double>(s.fits),
           static_cast<double>(s.dense_fallbacks),
           static_cast<double>(s.weight_gradient_form),
@@ -213,8 +213,8 @@ int check_goes_on(Layer& first, Layer& second, std::vector<Case>& cases) {
   for (std::size_t p = k_half; p < cases.size(); ++p) {
     run(first, cases[p]);
     expected.push_back(cases[p].results());
-    expected_numbers.push_back(numbers_of(first.stats()));
-    fits += first.stats().fits;
+    expected_numbers.push_back(numbers_of(first.report()));
+    fits += first.report().fits;
   }
   second.load_state(path);
   second.save_state(folder.file("again"));
@@ -223,7 +223,7 @@ int check_goes_on(Layer& first, Layer& second, std::vector<Case>& cases) {
     INFO("pass " << p);
     run(second, cases[p]);
     CHECK(same_bits(cases[p].results(), expected[p - k_half]));
-    CHECK(numbers_of(second.stats()) == expected_numbers[p - k_half]);
+    CHECK(numbers_of(second.report()) == expected_numbers[p - k_half]);
   }
   return fits;
 }
@@ -283,8 +283,7 @@ TEST_CASE("A loaded layer notices drift where the one that was saved does") {
       }
     }
   }
-  const ReuseConfig config =
-      named("", Method::subspace, [](ReuseConfig& c) { c.kept_coordinates = 4; }).config;
+  const Plan config = named("", Method::subspace, [](Plan& c) { c.kept_coordinates = 4; }).config;
   ReuseConv2d<float> first(geometry(), config);
   ReuseConv2d<float> second(geometry(), config);
   CHECK(check_goes_on(first, second, cases) == 2);
@@ -299,7 +298,7 @@ TEST_CASE("What is usual for a layer is loaded, so that diverse data are no drif
   g.in_height = g.in_width = 3;
   cases.reserve(2 * k_half);
   for (int p = 0; p < 2 * k_half; ++p) cases.emplace_back(g, p == 0 ? 1 : 20, data);
-  ReuseConfig config = with_method(Method::subspace);
+  Plan config = with_method(Method::subspace);
   config.neuron_vectors = NeuronVectorKind::patch;
   config.kept_coordinates = 9;
   ReuseConv2d<float> first(g, config);
@@ -322,9 +321,9 @@ TEST_CASE("A demanded fit is still demanded of a loaded layer") {
     ReuseConv2d<float> second(geometry(), with_method(method));
     second.load_state(path);
     run(second, cases[1]);
-    CHECK(second.stats().fits == 2);
+    CHECK(second.report().fits == 2);
     run(second, cases[2]);
-    CHECK(second.stats().fits == 0);
+    CHECK(second.report().fits == 0);
   }
 }
 
@@ -352,22 +351,22 @@ TEST_CASE("The costs of gradients are loaded, and with them the forms that they 
   };
   for (const Costly& change : changes) {
     INFO(change.name);
-    ReuseConfig config = with_method(change.method);
+    Plan config = with_method(change.method);
     const bool dense = change.method == Method::dense;
     config.input_gradient = InputGradient::cheapest_exact;
     config.weight_gradient = dense ? WeightGradient::cheapest_exact : WeightGradient::automatic;
     ReuseConv2d<float> unaware(geometry(), config);
     run(unaware, cases.back());
-    CHECK(unaware.stats().weight_gradient_form == WeightGradient::sparse);
-    CHECK(unaware.stats().input_gradient_form == InputGradient::sparse);
+    CHECK(unaware.report().weight_gradient_form == WeightGradient::sparse);
+    CHECK(unaware.report().input_gradient_form == InputGradient::sparse);
     ReuseConv2d<float> first(geometry(), config);
     GradientCosts costs;
     costs.*change.cost = change.value;
     first.set_gradient_costs(costs);
     ReuseConv2d<float> second(geometry(), config);
     check_goes_on(first, second, cases);
-    CHECK(second.stats().weight_gradient_form == change.weights);
-    CHECK(second.stats().input_gradient_form == change.input);
+    CHECK(second.report().weight_gradient_form == change.weights);
+    CHECK(second.report().input_gradient_form == change.input);
   }
 }
 
@@ -385,7 +384,7 @@ TEST_CASE("A layer that was saved before its first pass is as new") {
     run(second, c);
     second.load_state(path);
     CHECK(same_bits(output_of(second, c), output_of(first, c)));
-    CHECK(numbers_of(second.stats()) == numbers_of(first.stats()));
+    CHECK(numbers_of(second.report()) == numbers_of(first.report()));
   }
 }
 
@@ -403,8 +402,8 @@ TEST_CASE("A gradient after loading needs a forward pass first") {
     layer.load_state(path);
     CHECK(layer.workspace_bytes(3) > 0);
     const std::string message = refusal([&] {
-      layer.backward(c.x_view(), c.w_view(), c.d_y_view(), c.input_like(c.d_x), c.d_w.view(),
-                     c.d_bias.vector());
+      layer.backward(c.x_view(), c.w_view(), c.d_y_view(),
+                     {c.input_like(c.d_x), c.d_w.view(), c.d_bias.vector()});
     });
     CHECK_THAT(message, contains(method == Method::dense ? "(no error)" : "run forward first"));
   }
@@ -419,7 +418,7 @@ TEST_CASE("Frozen layers load, and stay frozen") {
   ConvCase<float> unseen(geometry(), 3, data);
   for (const Method method : {Method::subspace}) {
     INFO(to_string(method));
-    const ReuseConfig config = with_method(method);
+    const Plan config = with_method(method);
     ReuseConv2d<float> first(geometry(), config);
     output_of(first, seen);
     first.save_state(path);
@@ -441,7 +440,7 @@ TEST_CASE("Frozen layers load, and stay frozen") {
     CHECK_FALSE(same_bits(before, expected));
     CHECK(same_bits(output_of(second, unseen), expected));
     CHECK(same_bits(output_of(third, unseen), expected));
-    CHECK(third.stats().fits == 0);
+    CHECK(third.report().fits == 0);
 
     first.save_state(path);
     ReuseConv2d<float> fourth(geometry(), config);
@@ -465,7 +464,7 @@ TEST_CASE("A state file of another shape is refused and changes nothing") {
   INFO(data);
   const TemporaryFolder folder;
   const std::string path = folder.file("conv.state");
-  const ReuseConfig config = with_method(Method::subspace);
+  const Plan config = with_method(Method::subspace);
   ConvCase<float> c(geometry(), 5, data);
   {
     ReuseConv2d<float> first(geometry(), config);
@@ -502,32 +501,30 @@ TEST_CASE("A state file of another shape is refused and changes nothing") {
 TEST_CASE("A state file of another setting is refused by what differs") {
   struct Difference {
     std::string message;
-    std::function<void(ReuseConfig&)> change;
+    std::function<void(Plan&)> change;
   };
   const std::vector<Difference> differences = {
-      {"method hyperplane, this layer has dense", [](ReuseConfig& c) { c.method = Method::dense; }},
-      {"sub_vector_length 4, this layer has 9", [](ReuseConfig& c) { c.sub_vector_length = 9; }},
-      {"hash_count 5, this layer has 6", [](ReuseConfig& c) { c.hash_count = 6; }},
+      {"method hyperplane, this layer has dense", [](Plan& c) { c.method = Method::dense; }},
+      {"sub_vector_length 4, this layer has 9", [](Plan& c) { c.sub_vector_length = 9; }},
+      {"hash_count 5, this layer has 6", [](Plan& c) { c.hash_count = 6; }},
       {"hash_center origin, this layer has mean",
-       [](ReuseConfig& c) { c.hash_center = HashCenter::mean; }},
-      {"shared_hyperplanes 1, this layer has 0",
-       [](ReuseConfig& c) { c.shared_hyperplanes = false; }},
-      {"cluster_reuse 1, this layer has 0", [](ReuseConfig& c) { c.cluster_reuse = false; }},
-      {"max_product_age 0, this layer has 2", [](ReuseConfig& c) { c.max_product_age = 2; }},
-      {"cluster_cache_limit 65536, this layer has 7",
-       [](ReuseConfig& c) { c.cluster_cache_limit = 7; }},
-      {"refit_interval 50, this layer has 51", [](ReuseConfig& c) { c.refit_interval = 51; }},
+       [](Plan& c) { c.hash_center = HashCenter::mean; }},
+      {"shared_hyperplanes 1, this layer has 0", [](Plan& c) { c.shared_hyperplanes = false; }},
+      {"cluster_reuse 1, this layer has 0", [](Plan& c) { c.cluster_reuse = false; }},
+      {"max_product_age 0, this layer has 2", [](Plan& c) { c.max_product_age = 2; }},
+      {"cluster_cache_limit 65536, this layer has 7", [](Plan& c) { c.cluster_cache_limit = 7; }},
+      {"refit_interval 50, this layer has 51", [](Plan& c) { c.refit_interval = 51; }},
       {"neuron_vectors strip, this layer has patch",
-       [](ReuseConfig& c) { c.neuron_vectors = NeuronVectorKind::patch; }},
-      {"kept_coordinates 0, this layer has 2", [](ReuseConfig& c) { c.kept_coordinates = 2; }},
-      {"subspace_error 0.5, this layer has 0.25", [](ReuseConfig& c) { c.subspace_error = 0.25; }},
-      {"seed 3, this layer has 18446744073709551615", [](ReuseConfig& c) { c.seed -= 4; }},
+       [](Plan& c) { c.neuron_vectors = NeuronVectorKind::patch; }},
+      {"kept_coordinates 0, this layer has 2", [](Plan& c) { c.kept_coordinates = 2; }},
+      {"subspace_error 0.5, this layer has 0.25", [](Plan& c) { c.subspace_error = 0.25; }},
+      {"seed 3, this layer has 18446744073709551615", [](Plan& c) { c.seed -= 4; }},
   };
   Data data;
   INFO(data);
   const TemporaryFolder folder;
   const std::string path = folder.file("state");
-  ReuseConfig config = with_method(Method::hyperplane);
+  Plan config = with_method(Method::hyperplane);
   config.cluster_reuse = true;
   config.subspace_error = 0.5;
   ConvCase<float> c(geometry(), 3, data);
@@ -537,7 +534,7 @@ TEST_CASE("A state file of another setting is refused by what differs") {
   saved.save_state(path);
   for (const Difference& difference : differences) {
     INFO(difference.message);
-    ReuseConfig other = config;
+    Plan other = config;
     difference.change(other);
     CHECK_FALSE(other.clusters_as(config));
     ReuseConv2d<float> layer(geometry(), other);
@@ -547,10 +544,10 @@ TEST_CASE("A state file of another setting is refused by what differs") {
     CHECK_THAT(message_of<std::runtime_error>([&] { layer.load_state(path); }),
                contains("'" + path + "' is for " + difference.message));
     CHECK(same_bits(output_of(layer, d), output_of(undisturbed, d)));
-    CHECK(numbers_of(layer.stats()) == numbers_of(undisturbed.stats()));
+    CHECK(numbers_of(layer.report()) == numbers_of(undisturbed.report()));
   }
   // What clusters do not depend on may differ.
-  ReuseConfig other = config;
+  Plan other = config;
   other.input_gradient = InputGradient::exact;
   other.weight_gradient = WeightGradient::sparsified;
   other.rounding_step = 1;
@@ -603,7 +600,7 @@ TEST_CASE("Any damage with a right checksum is refused or leaves a layer that wo
   LinearCase<float> d(40, 5, 3, data);
   for (const bool passed : {false, true}) {
     for (const Method method : k_methods) {
-      ReuseConfig config = with_method(method);
+      Plan config = with_method(method);
       config.hash_count = 2;
       config.hash_center = HashCenter::mean;
       config.cluster_reuse = true;
@@ -663,7 +660,7 @@ TEST_CASE("A layer that holds what is not finite is not saved, and the old file 
   const TemporaryFolder folder;
   const std::string path = folder.file("state");
   write_bytes(path, {'o', 'l', 'd'});
-  ReuseConfig config = with_method(Method::hyperplane);
+  Plan config = with_method(Method::hyperplane);
   config.cluster_reuse = true;
   LinearCase<float> c(40, 5, 3, data);
   c.w(1, 1) = std::numeric_limits<float>::infinity();

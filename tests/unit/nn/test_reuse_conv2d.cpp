@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "adr/nn/reuse_conv2d.hpp"
+#include "adr/reuse_conv2d.hpp"
 #include "adr/reference/convolution.hpp"
 #include "property/layer_cases.hpp"
 #include "property/reuse_reference.hpp"
@@ -24,9 +24,9 @@ using adr::InputGradient;
 using adr::Layout;
 using adr::MatrixView;
 using adr::Method;
-using adr::ReuseConfig;
+using adr::Plan;
+using adr::Report;
 using adr::ReuseConv2d;
-using adr::ReuseStats;
 using adr::Stage;
 using adr::TensorView;
 using adr::VectorView;
@@ -43,14 +43,14 @@ using adr_test::Start;
 
 namespace {
 
-ReuseConfig dense() {
-  ReuseConfig config;
+Plan dense() {
+  Plan config;
   config.method = Method::dense;
   return config;
 }
 
-ReuseConfig hyperplane(index_t length, int bits) {
-  ReuseConfig config;
+Plan hyperplane(index_t length, int bits) {
+  Plan config;
   config.sub_vector_length = length;
   config.hash_count = bits;
   config.seed = 5;
@@ -121,15 +121,15 @@ void forward(ReuseConv2d<T>& layer, ConvCase<T>& c, bool with_bias = true) {
 
 template <class T>
 void backward(ReuseConv2d<T>& layer, ConvCase<T>& c) {
-  layer.backward(c.x_view(), c.w_view(), c.d_y_view(), c.d_x_view(), c.d_w.view(),
-                 c.d_bias.vector());
+  layer.backward(c.x_view(), c.w_view(), c.d_y_view(),
+                 {c.d_x_view(), c.d_w.view(), c.d_bias.vector()});
 }
 
 /// Checks all results of a forward and a backward pass against the products of the unfolded input.
 template <class T>
 void check_results(const ReuseConv2d<T>& layer, ConvCase<T>& c, bool with_bias) {
-  const bool clustered = layer.config().method == Method::hyperplane;
-  const bool means = clustered && layer.config().input_gradient != InputGradient::exact;
+  const bool clustered = layer.plan().method == Method::hyperplane;
+  const bool means = clustered && layer.plan().input_gradient != InputGradient::exact;
   std::vector<Expected> d_x;
   for (index_t group = 0; group < c.geometry.groups; ++group) {
     INFO("group " << group);
@@ -137,7 +137,7 @@ void check_results(const ReuseConv2d<T>& layer, ConvCase<T>& c, bool with_bias) 
     const GivenIds given(layer.clustering(group));
     if (clustered) {
       const auto slices =
-          adr::reference::slices(c.geometry.columns(), layer.config().sub_vector_length);
+          adr::reference::slices(c.geometry.columns(), layer.plan().sub_vector_length);
       REQUIRE(given.slices.size() == slices.size());
       CHECK(given.slices.back().length == slices.back().length);
       CHECK(layer.clustering(group).rows == operands.x.rows);
@@ -239,14 +239,14 @@ TEMPLATE_TEST_CASE("ReuseConv2d with clusters agrees with the reference", "", AD
   INFO(data);
   for (const NamedGeometry& named : geometries()) {
     const index_t columns = named.geometry.columns();
-    std::vector<ReuseConfig> configs = {hyperplane(1, 2), hyperplane(columns, 64),
-                                        hyperplane(std::min<index_t>(4, columns), 3)};
+    std::vector<Plan> configs = {hyperplane(1, 2), hyperplane(columns, 64),
+                                 hyperplane(std::min<index_t>(4, columns), 3)};
     configs.push_back(hyperplane(std::min<index_t>(7, columns), 5));
     configs.back().hash_center = HashCenter::mean;
     configs.back().shared_hyperplanes = false;
     configs.push_back(hyperplane(std::min<index_t>(5, columns), 15));
     configs.back().input_gradient = InputGradient::exact;
-    for (const ReuseConfig& config : configs) {
+    for (const Plan& config : configs) {
       Context context(2);
       ReuseConv2d<T> layer(named.geometry, config, context);
       for (const index_t batch : {3, 0, 1, 4}) {
@@ -319,15 +319,15 @@ TEST_CASE("The same setting once more forgets nothing") {
   Data data;
   INFO(data);
   const ConvGeometry g = geometries().front().geometry;
-  ReuseConfig config = hyperplane(std::min<index_t>(4, g.columns()), 4);
+  Plan config = hyperplane(std::min<index_t>(4, g.columns()), 4);
   config.cluster_reuse = true;
   ReuseConv2d<float> layer(g, config);
   ConvCase<float> c(g, 2, data);
   forward(layer, c);
-  layer.set_config(config);
+  layer.set_plan(config);
   CHECK_NOTHROW(backward(layer, c));
   forward(layer, c);
-  CHECK(layer.stats().cluster_reuse_rate() == 1);
+  CHECK(layer.report().cluster_reuse_rate() == 1);
 }
 
 TEST_CASE("ReuseConv2d computes the gradients that are asked for, as often as asked") {
@@ -335,7 +335,7 @@ TEST_CASE("ReuseConv2d computes the gradients that are asked for, as often as as
   INFO(data);
   for (const NamedGeometry& named : geometries()) {
     const index_t length = std::min<index_t>(4, named.geometry.columns());
-    for (const ReuseConfig& config : {dense(), hyperplane(length, 4)}) {
+    for (const Plan& config : {dense(), hyperplane(length, 4)}) {
       ReuseConv2d<float> layer(named.geometry, config);
       ConvCase<float> all(named.geometry, 2, data);
       forward(layer, all);
@@ -347,9 +347,9 @@ TEST_CASE("ReuseConv2d computes the gradients that are asked for, as often as as
         INFO(named.name << ", " << to_string(config.method) << ", wanted " << wanted);
         ConvCase<float> part(named.geometry, 2, data, Placement{3, Start::misaligned});
         layer.backward(all.x_view(), all.w_view(), all.d_y_view(),
-                       (wanted & 1u) != 0 ? part.d_x_view() : TensorView<float>(),
-                       (wanted & 2u) != 0 ? part.d_w.view() : MatrixView<float>(),
-                       (wanted & 4u) != 0 ? part.d_bias.vector() : VectorView<float>());
+                       {(wanted & 1u) != 0 ? part.d_x_view() : TensorView<float>(),
+                        (wanted & 2u) != 0 ? part.d_w.view() : MatrixView<float>(),
+                        (wanted & 4u) != 0 ? part.d_bias.vector() : VectorView<float>()});
         const auto same = [](const auto& a, const auto& b) {
           return adr_test::same_bits(adr_test::elements_of(a), adr_test::elements_of(b));
         };
@@ -375,7 +375,7 @@ TEMPLATE_TEST_CASE("ReuseConv2d adds up the statistics of its groups", "", ADR_T
     ConvCase<T> c(g, 3, data);
     forward(layer, c);
     backward(layer, c);
-    const ReuseStats& stats = layer.stats();
+    const Report& stats = layer.report();
     const auto n = static_cast<double>(g.rows(3));
     const auto k = static_cast<double>(g.columns());
     const auto m = static_cast<double>(g.group_out_channels());
@@ -416,9 +416,9 @@ TEMPLATE_TEST_CASE("ReuseConv2d adds up the statistics of its groups", "", ADR_T
     CHECK(stats.input_gradient.multiply_adds_done == products);
     // A new forward pass begins anew.
     forward(layer, c);
-    CHECK(layer.stats().clusters == clusters);
-    CHECK(layer.stats().weight_gradient.multiply_adds_dense == 0);
-    CHECK(layer.stats().remaining_ratio_per_slice == ratios);
+    CHECK(layer.report().clusters == clusters);
+    CHECK(layer.report().weight_gradient.multiply_adds_dense == 0);
+    CHECK(layer.report().remaining_ratio_per_slice == ratios);
   }
 }
 
@@ -429,18 +429,18 @@ TEST_CASE("ReuseConv2d measures its stages when asked") {
   g.in_height = g.in_width = 20;
   ConvCase<float> c(g, 2, data);
   for (const bool timed : {false, true}) {
-    ReuseConfig config = hyperplane(9, 5);
+    Plan config = hyperplane(9, 5);
     config.time_stages = timed;
     ReuseConv2d<float> layer(g, config);
     forward(layer, c);
     backward(layer, c);
     for (const Stage stage :
          {Stage::unfold, Stage::hash, Stage::cluster, Stage::centroid_product, Stage::gather}) {
-      CHECK((layer.stats().forward_times.seconds(stage) > 0) == timed);
+      CHECK((layer.report().forward_times.seconds(stage) > 0) == timed);
     }
     for (const Stage stage :
          {Stage::gradient_sums, Stage::weight_gradient, Stage::input_gradient}) {
-      CHECK((layer.stats().backward_times.seconds(stage) > 0) == timed);
+      CHECK((layer.report().backward_times.seconds(stage) > 0) == timed);
     }
   }
 }
@@ -451,9 +451,9 @@ TEMPLATE_TEST_CASE("ReuseConv2d takes the scratch that it says", "", ADR_TEST_EL
   INFO(data);
   for (const NamedGeometry& named : geometries()) {
     const index_t length = std::min<index_t>(4, named.geometry.columns());
-    ReuseConfig exact = hyperplane(length, 4);
+    Plan exact = hyperplane(length, 4);
     exact.input_gradient = InputGradient::exact;
-    for (const ReuseConfig& config : {dense(), hyperplane(length, 4), exact}) {
+    for (const Plan& config : {dense(), hyperplane(length, 4), exact}) {
       for (const int threads : {1, 3}) {
         INFO(named.name << ", " << word(named.geometry.layout) << ", " << to_string(config.method)
                         << ", " << threads << " threads");
@@ -479,15 +479,15 @@ TEST_CASE("ReuseConv2d changes its setting and forgets its clusters") {
   forward(layer, c);
   backward(layer, c);
   const std::vector<float> bits = c.results();
-  CHECK_THAT(refusal([&] { layer.set_config(hyperplane(4, 65)); }), contains("got 65"));
-  CHECK(layer.config().hash_count == 4);
+  CHECK_THAT(refusal([&] { layer.set_plan(hyperplane(4, 65)); }), contains("got 65"));
+  CHECK(layer.plan().hash_count == 4);
   backward(layer, c);
   CHECK(adr_test::same_bits(c.results(), bits));
-  layer.set_config(dense());
+  layer.set_plan(dense());
   forward(layer, c);
   backward(layer, c);
   check_definition(c, true);
-  layer.set_config(hyperplane(4, 4));
+  layer.set_plan(hyperplane(4, 4));
   CHECK_THAT(refusal([&] { backward(layer, c); }), contains("run forward first"));
   forward(layer, c);
   backward(layer, c);
@@ -548,7 +548,7 @@ TEST_CASE("ReuseConv2d refuses operands that do not fit and writes nothing") {
   const ConvGeometry g = geometries()[2].geometry;  // 4 x 7 x 6 -> 6 channels, K = 12
   REQUIRE(g.out_height() == 2);
   REQUIRE(g.out_width() == 3);
-  for (const ReuseConfig& config : {dense(), hyperplane(5, 4)}) {
+  for (const Plan& config : {dense(), hyperplane(5, 4)}) {
     ConvCase<float> c(g, 3, data, Placement{2, Start::aligned});
     ReuseConv2d<float> layer(g, config);
     const Input x = c.x_view();
@@ -604,7 +604,7 @@ TEST_CASE("ReuseConv2d refuses gradients that do not fit and writes nothing") {
   Data data;
   INFO(data);
   const ConvGeometry g = geometries()[2].geometry;
-  for (const ReuseConfig& config : {dense(), hyperplane(5, 4)}) {
+  for (const Plan& config : {dense(), hyperplane(5, 4)}) {
     ConvCase<float> c(g, 3, data, Placement{2, Start::aligned});
     ReuseConv2d<float> layer(g, config);
     const Input x = c.x_view();
@@ -615,7 +615,7 @@ TEST_CASE("ReuseConv2d refuses gradients that do not fit and writes nothing") {
     const VectorView<float> d_bias = c.d_bias.vector();
     const auto run = [&](const Input& x_, const Weights& w_, const Input& d_y_, const Output& d_x_,
                          const MatrixView<float>& d_w_, const VectorView<float>& d_bias_) {
-      return [=, &layer] { layer.backward(x_, w_, d_y_, d_x_, d_w_, d_bias_); };
+      return [=, &layer] { layer.backward(x_, w_, d_y_, {d_x_, d_w_, d_bias_}); };
     };
     const auto bad_d_x = [&](const std::function<void(Output&)>& change) {
       return run(x, w, d_y, with(d_x, change), d_w, d_bias);
@@ -679,7 +679,7 @@ TEST_CASE("ReuseConv2d refuses elements that are not finite, when asked") {
   Data data;
   INFO(data);
   const ConvGeometry g = geometries()[2].geometry;
-  for (ReuseConfig config : {dense(), hyperplane(5, 4)}) {
+  for (Plan config : {dense(), hyperplane(5, 4)}) {
     config.check_finite = true;
     ConvCase<float> c(g, 3, data, Placement{2, Start::aligned});
     ReuseConv2d<float> layer(g, config);
@@ -710,28 +710,28 @@ TEST_CASE("ReuseConv2d refuses elements that are not finite, when asked") {
 }
 
 TEST_CASE("ReuseConv2d refuses an impossible geometry or setting") {
-  const auto refused = [](const std::function<void(ConvGeometry&, ReuseConfig&)>& change) {
+  const auto refused = [](const std::function<void(ConvGeometry&, Plan&)>& change) {
     return refusal([&] {
       ConvGeometry g = geometries()[2].geometry;
-      ReuseConfig config = hyperplane(5, 4);
+      Plan config = hyperplane(5, 4);
       change(g, config);
       ReuseConv2d<float> layer(g, config);
     });
   };
-  CHECK(refused([](ConvGeometry&, ReuseConfig&) {}) == "(no error)");
-  CHECK_THAT(refused([](ConvGeometry& g, ReuseConfig&) { g.in_channels = 0; }),
+  CHECK(refused([](ConvGeometry&, Plan&) {}) == "(no error)");
+  CHECK_THAT(refused([](ConvGeometry& g, Plan&) { g.in_channels = 0; }),
              contains("ConvGeometry: in_channels must be at least 1, got 0"));
-  CHECK_THAT(refused([](ConvGeometry& g, ReuseConfig&) { g.pad_left = -1; }),
+  CHECK_THAT(refused([](ConvGeometry& g, Plan&) { g.pad_left = -1; }),
              contains("ConvGeometry: pad_left must be at least 0, got -1"));
-  CHECK_THAT(refused([](ConvGeometry& g, ReuseConfig&) { g.groups = 4; }),
+  CHECK_THAT(refused([](ConvGeometry& g, Plan&) { g.groups = 4; }),
              contains("ConvGeometry: groups must divide in_channels and out_channels, got 4 "
                       "groups, 4 and 6 channels"));
-  CHECK_THAT(refused([](ConvGeometry& g, ReuseConfig&) { g.kernel_height = 9; }),
+  CHECK_THAT(refused([](ConvGeometry& g, Plan&) { g.kernel_height = 9; }),
              contains("ConvGeometry: the kernel must fit the padded input, got a kernel of 17 x 4 "
                       "on an input of 8 x 11"));
-  CHECK_THAT(refused([](ConvGeometry&, ReuseConfig& c) { c.sub_vector_length = 13; }),
-             contains("ReuseConfig: sub_vector_length must be between 1 and the number of unfolded "
-                      "columns (12), got 13"));
-  CHECK_THAT(refused([](ConvGeometry&, ReuseConfig& c) { c.hash_count = -3; }),
-             contains("ReuseConfig: hash_count must be between 1 and 64, got -3"));
+  CHECK_THAT(refused([](ConvGeometry&, Plan& c) { c.sub_vector_length = 13; }),
+             contains("Plan: sub_vector_length must be at most the number of unfolded columns (12), "
+                      "got 13"));
+  CHECK_THAT(refused([](ConvGeometry&, Plan& c) { c.hash_count = -3; }),
+             contains("Plan: hash_count must be between 1 and 64, got -3"));
 }

@@ -21,7 +21,7 @@ using adr::index_t;
 using adr::InputGradient;
 using adr::MatrixView;
 using adr::Method;
-using adr::ReuseConfig;
+using adr::Plan;
 using adr::ReuseGemm;
 using adr_test::contains;
 using adr_test::Data;
@@ -34,14 +34,14 @@ using adr_test::Start;
 
 namespace {
 
-ReuseConfig dense() {
-  ReuseConfig config;
+Plan dense() {
+  Plan config;
   config.method = Method::dense;
   return config;
 }
 
-ReuseConfig hyperplane(index_t length, int bits) {
-  ReuseConfig config;
+Plan hyperplane(index_t length, int bits) {
+  Plan config;
   config.sub_vector_length = length;
   config.hash_count = bits;
   return config;
@@ -85,9 +85,9 @@ struct GemmCase {
     o.x = Matrix(a.view());
     o.w = Matrix(b.view());
     o.d_y = Matrix(d_c.view());
-    const bool clustered = reuse.config().method == Method::hyperplane;
-    const bool means = clustered && reuse.config().input_gradient != InputGradient::exact;
-    const GivenIds given(reuse.product(columns, outputs).clustering());
+    const bool clustered = reuse.plan().method == Method::hyperplane;
+    const bool means = clustered && reuse.plan().input_gradient != InputGradient::exact;
+    const GivenIds given(reuse.clustering());
     CHECK(fault(c.view(), clustered ? adr_test::clustered_output(o, given)
                                     : adr_test::dense_output(o)) == "");
     CHECK(fault(d_b.view(), clustered ? adr_test::clustered_weight_gradient(o, given)
@@ -121,12 +121,12 @@ TEMPLATE_TEST_CASE("reuse_gemm and its gradients agree with the reference", "", 
     index_t rows, columns, outputs;
   };
   for (const Shape s : {Shape{1, 1, 1}, Shape{31, 7, 5}, Shape{64, 33, 65}, Shape{500, 10, 3}}) {
-    std::vector<ReuseConfig> configs = {dense(), hyperplane(1, 3), hyperplane(s.columns, 64)};
+    std::vector<Plan> configs = {dense(), hyperplane(1, 3), hyperplane(s.columns, 64)};
     configs.push_back(hyperplane((s.columns + 1) / 2, 6));
     configs.back().hash_center = HashCenter::mean;
     configs.push_back(hyperplane((s.columns + 2) / 3, 4));
     configs.back().input_gradient = InputGradient::exact;
-    for (const ReuseConfig& config : configs) {
+    for (const Plan& config : configs) {
       INFO(s.rows << " x " << s.columns << " x " << s.outputs << ", " << to_string(config.method)
                   << ", L " << config.sub_vector_length << ", H " << config.hash_count);
       GemmCase<T> c(s.rows, s.columns, s.outputs, data, config.hash_count % 2 * 3,
@@ -134,7 +134,7 @@ TEMPLATE_TEST_CASE("reuse_gemm and its gradients agree with the reference", "", 
       Context context(2);
       ReuseGemm<T> reuse(config, context);
       CHECK(reuse.workspace_bytes(s.rows) == 0);
-      CHECK(reuse.stats().forward.multiply_adds_dense == 0);
+      CHECK(reuse.report().forward.multiply_adds_dense == 0);
       c.all(reuse);
       c.check(reuse);
       CHECK(context.workspace().peak_bytes() == reuse.workspace_bytes(s.rows));
@@ -146,7 +146,7 @@ TEMPLATE_TEST_CASE("reuse_gemm and its gradients agree with the reference", "", 
 TEST_CASE("reuse_gemm takes another number of rows in every call") {
   Data data;
   INFO(data);
-  for (const ReuseConfig& config : {dense(), hyperplane(4, 4)}) {
+  for (const Plan& config : {dense(), hyperplane(4, 4)}) {
     ReuseGemm<float> reuse(config);
     for (const index_t rows : {10, 0, 70, 1}) {
       INFO(to_string(config.method) << ", " << rows << " rows");
@@ -168,7 +168,7 @@ TEST_CASE("reuse_gemm and its gradients work on blocks of columns of one matrix"
   const index_t rows = 20;
   const index_t columns = 9;
   const index_t outputs = 5;
-  for (const ReuseConfig& config : {dense(), hyperplane(4, 4)}) {
+  for (const Plan& config : {dense(), hyperplane(4, 4)}) {
     INFO(to_string(config.method));
     GemmCase<float> c(rows, columns, outputs, data);
     ReuseGemm<float> reuse(config);
@@ -205,9 +205,9 @@ TEST_CASE("reuse_gemm and its gradients work on blocks of columns of one matrix"
 TEST_CASE("reuse_gemm takes a single row with any stride") {
   Data data;
   INFO(data);
-  ReuseConfig subspace;
+  Plan subspace;
   subspace.method = Method::subspace;
-  for (const ReuseConfig& config : {dense(), hyperplane(1, 4), subspace}) {
+  for (const Plan& config : {dense(), hyperplane(1, 4), subspace}) {
     for (const index_t columns : {1, 9}) {
       GemmCase<float> c(1, columns, 5, data);
       ReuseGemm<float> plain(config);
@@ -252,19 +252,19 @@ TEST_CASE("reuse_gemm reports the work of every function") {
   ReuseGemm<double> reuse(hyperplane(4, 3));
   c.product(reuse);
   double products = 0;
-  for (const auto& slice : reuse.product(9, 5).clustering().slices) {
+  for (const auto& slice : reuse.clustering().slices) {
     products += static_cast<double>(slice.cluster_count * slice.length * 5);
   }
   const double sums = 40 * 3 * 5;
-  CHECK(reuse.stats().forward.multiply_adds_dense == 40 * 9 * 5);
-  CHECK(reuse.stats().forward.multiply_adds_done == 40 * 9 * (3 + 1) + products + sums);
-  CHECK(reuse.stats().weight_gradient.multiply_adds_dense == 0);
+  CHECK(reuse.report().forward.multiply_adds_dense == 40 * 9 * 5);
+  CHECK(reuse.report().forward.multiply_adds_done == 40 * 9 * (3 + 1) + products + sums);
+  CHECK(reuse.report().weight_gradient.multiply_adds_dense == 0);
   c.weight_gradient(reuse);
-  CHECK(reuse.stats().weight_gradient.multiply_adds_done == sums + products);
-  CHECK(reuse.stats().input_gradient.multiply_adds_dense == 0);
+  CHECK(reuse.report().weight_gradient.multiply_adds_done == sums + products);
+  CHECK(reuse.report().input_gradient.multiply_adds_dense == 0);
   // On its own, this function has to form the sums of the output gradient once more.
   c.input_gradient(reuse);
-  CHECK(reuse.stats().input_gradient.multiply_adds_done == sums + products);
+  CHECK(reuse.report().input_gradient.multiply_adds_done == sums + products);
 }
 
 TEST_CASE("reuse_gemm multiplies with the user's product, set before or after the first call") {
@@ -315,7 +315,7 @@ using Target = MatrixView<float>;
 TEST_CASE("reuse_gemm refuses operands that do not fit and writes nothing") {
   Data data;
   INFO(data);
-  for (const ReuseConfig& config : {dense(), hyperplane(4, 4)}) {
+  for (const Plan& config : {dense(), hyperplane(4, 4)}) {
     for (const bool used : {false, true}) {
       INFO(to_string(config.method) << (used ? ", used before" : ""));
       GemmCase<float> c(8, 9, 5, data, 1);
@@ -355,7 +355,7 @@ TEST_CASE("reuse_gemm refuses operands that do not fit and writes nothing") {
 TEST_CASE("reuse_gemm's gradients refuse operands that do not fit and write nothing") {
   Data data;
   INFO(data);
-  for (const ReuseConfig& config : {dense(), hyperplane(4, 4)}) {
+  for (const Plan& config : {dense(), hyperplane(4, 4)}) {
     INFO(to_string(config.method));
     GemmCase<float> c(8, 9, 5, data, 1);
     ReuseGemm<float> reuse(config);
@@ -422,7 +422,7 @@ TEST_CASE("A ReuseGemm belongs to one weight matrix") {
   INFO(data);
   GemmCase<float> c(8, 9, 5, data);
   GemmCase<float> other(8, 9, 4, data);
-  for (const ReuseConfig& config : {dense(), hyperplane(4, 4)}) {
+  for (const Plan& config : {dense(), hyperplane(4, 4)}) {
     ReuseGemm<float> reuse(config);
     c.all(reuse);
     const auto before = other.results();
@@ -437,15 +437,15 @@ TEST_CASE("reuse_gemm refuses a setting that does not fit") {
   Data data;
   INFO(data);
   CHECK_THAT(refusal([] { ReuseGemm<float> reuse(hyperplane(4, 65)); }),
-             contains("ReuseConfig: hash_count must be between 1 and 64, got 65"));
+             contains("Plan: hash_count must be between 1 and 64, got 65"));
   CHECK_THAT(refusal([] { ReuseGemm<float> reuse(hyperplane(0, 4)); }),
-             contains("sub_vector_length must be between 1 and the number of unfolded columns"));
+             contains("sub_vector_length must be at least 1, got 0"));
   // Only the first product shows that L exceeds K; nothing is written, and a wider one works.
   GemmCase<float> narrow(8, 9, 5, data);
   GemmCase<float> wide(8, 10, 5, data);
   ReuseGemm<float> reuse(hyperplane(10, 4));
-  check_refusals(narrow, {{"ReuseConfig: sub_vector_length must be between 1 and the number of "
-                           "unfolded columns (9), got 10",
+  check_refusals(narrow, {{"Plan: sub_vector_length must be at most the number of unfolded "
+                           "columns (9), got 10",
                            [&] { narrow.product(reuse); }}});
   wide.all(reuse);
   wide.check(reuse);
@@ -462,7 +462,7 @@ TEST_CASE("reuse_gemm refuses elements that are not finite, when asked") {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   Data data;
   INFO(data);
-  for (ReuseConfig config : {dense(), hyperplane(4, 4)}) {
+  for (Plan config : {dense(), hyperplane(4, 4)}) {
     config.check_finite = true;
     GemmCase<float> c(8, 9, 5, data);
     ReuseGemm<float> reuse(config);

@@ -22,7 +22,7 @@ using adr::index_t;
 using adr::InputGradient;
 using adr::MatrixView;
 using adr::Method;
-using adr::ReuseConfig;
+using adr::Plan;
 using adr::ReuseGemm;
 using adr::WeightGradient;
 using adr_test::Comparison;
@@ -77,8 +77,8 @@ std::vector<Forms> forms_of(Method method, index_t columns) {
   return forms;
 }
 
-ReuseConfig config_of(Method method, const Forms& forms, index_t columns) {
-  ReuseConfig config;
+Plan config_of(Method method, const Forms& forms, index_t columns) {
+  Plan config;
   config.method = method;
   config.weight_gradient = forms.weights;
   config.input_gradient = forms.input;
@@ -210,15 +210,14 @@ struct Product {
 template <class T>
 Expected from_clusters(const Product<T>& p, const OutputGradient<T>& of, ReuseGemm<T>& reuse) {
   adr_test::Operands o{Matrix(p.a.view()), Matrix(p.b.view()), {}, Matrix(of.d_c.view())};
-  const adr::LayerProduct<T>& product = reuse.product(p.shape.columns, p.shape.outputs);
-  return adr_test::clustered_weight_gradient(o, adr_test::GivenIds(product.clustering()));
+  return adr_test::clustered_weight_gradient(o, adr_test::GivenIds(reuse.clustering()));
 }
 
 template <class T>
 void check_weight_gradient(Product<T>& p, const OutputGradient<T>& of, ReuseGemm<T>& reuse) {
   p.weight_gradient(of, reuse);
-  const WeightGradient form = reuse.stats().weight_gradient_form;
-  const ReuseConfig& config = reuse.config();
+  const WeightGradient form = reuse.report().weight_gradient_form;
+  const Plan& config = reuse.plan();
   const WeightGradient asked = config.weight_gradient;
   INFO("weight gradient " << static_cast<int>(asked) << " as " << static_cast<int>(form));
   if (asked == WeightGradient::exact || asked == WeightGradient::sparse ||
@@ -243,8 +242,8 @@ void check_weight_gradient(Product<T>& p, const OutputGradient<T>& of, ReuseGemm
 template <class T>
 void check_input_gradient(Product<T>& p, const OutputGradient<T>& of, ReuseGemm<T>& reuse) {
   p.input_gradient(of, reuse);
-  const InputGradient form = reuse.stats().input_gradient_form;
-  const InputGradient asked = reuse.config().input_gradient;
+  const InputGradient form = reuse.report().input_gradient_form;
+  const InputGradient asked = reuse.plan().input_gradient;
   INFO("input gradient " << static_cast<int>(asked) << " as " << static_cast<int>(form));
   if (asked == InputGradient::exact || asked == InputGradient::sparse ||
       asked == InputGradient::sparsified) {
@@ -255,7 +254,7 @@ void check_input_gradient(Product<T>& p, const OutputGradient<T>& of, ReuseGemm<
   }
   if (form == InputGradient::cluster_mean) {
     const adr_test::Operands o{Matrix(p.a.view()), Matrix(p.b.view()), {}, Matrix(of.d_c.view())};
-    const adr_test::GivenIds given(reuse.product(p.shape.columns, p.shape.outputs).clustering());
+    const adr_test::GivenIds given(reuse.clustering());
     CHECK(fault(p.d_a, Gradient{adr_test::cluster_mean_input_gradient(o, given), {}}, false) == "");
   } else {
     CHECK(fault(p.d_a, of.input, form == InputGradient::sparsified) == "");
@@ -310,7 +309,7 @@ TEMPLATE_TEST_CASE("rounded gradients of reuse_gemm are right in the mean", "", 
     Product<T> p(s, data);
     OutputGradient<T> of(s, 0.6, data);
     of.expect(Matrix(p.a.view()), Matrix(p.b.view()), k_large_step);
-    ReuseConfig config =
+    Plan config =
         config_of(method, {WeightGradient::sparsified, InputGradient::sparsified}, s.columns);
     config.rounding_step = k_large_step;
     ReuseGemm<T> reuse(config);

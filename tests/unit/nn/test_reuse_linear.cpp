@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "adr/nn/reuse_linear.hpp"
+#include "adr/reuse_linear.hpp"
 #include "property/layer_cases.hpp"
 #include "property/reuse_reference.hpp"
 #include "support/catch.hpp"
@@ -21,9 +21,9 @@ using adr::index_t;
 using adr::InputGradient;
 using adr::MatrixView;
 using adr::Method;
-using adr::ReuseConfig;
+using adr::Plan;
+using adr::Report;
 using adr::ReuseLinear;
-using adr::ReuseStats;
 using adr::Stage;
 using adr::VectorView;
 using adr_test::contains;
@@ -39,14 +39,14 @@ using Catch::Matchers::WithinRel;
 
 namespace {
 
-ReuseConfig dense() {
-  ReuseConfig config;
+Plan dense() {
+  Plan config;
   config.method = Method::dense;
   return config;
 }
 
-ReuseConfig hyperplane(index_t length, int bits) {
-  ReuseConfig config;
+Plan hyperplane(index_t length, int bits) {
+  Plan config;
   config.sub_vector_length = length;
   config.hash_count = bits;
   config.seed = 11;
@@ -60,22 +60,22 @@ void forward(ReuseLinear<T>& layer, LinearCase<T>& c, bool with_bias = true) {
 
 template <class T>
 void backward(ReuseLinear<T>& layer, LinearCase<T>& c) {
-  layer.backward(c.x_view(), c.w_view(), c.d_y_view(), c.d_x.view(), c.d_w.view(),
-                 c.d_bias.vector());
+  layer.backward(c.x_view(), c.w_view(), c.d_y_view(),
+                 {c.d_x.view(), c.d_w.view(), c.d_bias.vector()});
 }
 
 /// Checks all results of a forward and a backward pass.
 template <class T>
 void check_results(const ReuseLinear<T>& layer, const LinearCase<T>& c, bool with_bias) {
   const adr_test::Operands operands = c.operands(with_bias);
-  const bool clustered = layer.config().method == Method::hyperplane;
+  const bool clustered = layer.plan().method == Method::hyperplane;
   const GivenIds given(layer.clustering());
   CHECK(fault<T>(c.output(), clustered ? adr_test::clustered_output(operands, given)
                                        : adr_test::dense_output(operands)) == "");
   CHECK(fault<T>(c.weight_gradient(), clustered
                                           ? adr_test::clustered_weight_gradient(operands, given)
                                           : adr_test::dense_weight_gradient(operands)) == "");
-  const bool means = clustered && layer.config().input_gradient != InputGradient::exact;
+  const bool means = clustered && layer.plan().input_gradient != InputGradient::exact;
   CHECK(fault<T>(c.input_gradient(), means ? adr_test::cluster_mean_input_gradient(operands, given)
                                            : adr_test::dense_input_gradient(operands)) == "");
   CHECK(fault(c.d_bias.view(), adr_test::bias_gradient(operands)) == "");
@@ -85,8 +85,8 @@ void check_results(const ReuseLinear<T>& layer, const LinearCase<T>& c, bool wit
 /// Checks the statistics of a forward and a backward pass without cluster reuse.
 template <class T>
 void check_stats(const ReuseLinear<T>& layer, const LinearCase<T>& c) {
-  const ReuseStats& stats = layer.stats();
-  const ReuseConfig& config = layer.config();
+  const Report& stats = layer.report();
+  const Plan& config = layer.plan();
   CHECK(stats.method == config.method);
   const auto n = static_cast<double>(c.rows);
   const auto k = static_cast<double>(c.columns);
@@ -154,7 +154,7 @@ TEMPLATE_TEST_CASE("ReuseLinear agrees with the reference", "", ADR_TEST_ELEMENT
   Data data;
   INFO(data);
   for (const Shape s : {Shape{1, 1, 1}, Shape{40, 7, 3}, Shape{65, 33, 17}, Shape{300, 12, 70}}) {
-    std::vector<ReuseConfig> configs = {dense()};
+    std::vector<Plan> configs = {dense()};
     for (const index_t length : {index_t{1}, index_t{5}, s.columns}) {
       if (length > s.columns) continue;
       for (const int bits : {1, 4, 15, 64}) configs.push_back(hyperplane(length, bits));
@@ -163,7 +163,7 @@ TEMPLATE_TEST_CASE("ReuseLinear agrees with the reference", "", ADR_TEST_ELEMENT
       configs.back().shared_hyperplanes = false;
       configs.back().input_gradient = InputGradient::exact;
     }
-    for (const ReuseConfig& config : configs) {
+    for (const Plan& config : configs) {
       const bool with_bias = config.hash_count % 2 == 0;
       INFO(s.rows << " x " << s.columns << " x " << s.outputs << ", " << to_string(config.method)
                   << ", L " << config.sub_vector_length << ", H " << config.hash_count);
@@ -185,7 +185,7 @@ TEMPLATE_TEST_CASE("ReuseLinear agrees with the reference", "", ADR_TEST_ELEMENT
 TEST_CASE("ReuseLinear takes another number of rows in every call") {
   Data data;
   INFO(data);
-  for (const ReuseConfig& config : {dense(), hyperplane(4, 4)}) {
+  for (const Plan& config : {dense(), hyperplane(4, 4)}) {
     ReuseLinear<double> layer(10, 6, config);
     for (const index_t rows : {20, 3, 0, 90, 1}) {
       INFO(to_string(config.method) << ", " << rows << " rows");
@@ -201,9 +201,9 @@ TEST_CASE("ReuseLinear takes another number of rows in every call") {
 TEST_CASE("ReuseLinear computes the gradients that are asked for, as often as asked") {
   Data data;
   INFO(data);
-  for (const ReuseConfig& config : {dense(), hyperplane(4, 4)}) {
+  for (const Plan& config : {dense(), hyperplane(4, 4)}) {
     for (const auto gradient : {InputGradient::cluster_mean, InputGradient::exact}) {
-      ReuseConfig chosen = config;
+      Plan chosen = config;
       chosen.input_gradient = gradient;
       ReuseLinear<float> layer(10, 6, chosen);
       LinearCase<float> all(50, 10, 6, data);
@@ -219,9 +219,9 @@ TEST_CASE("ReuseLinear computes the gradients that are asked for, as often as as
         adr_test::GuardedBuffer<float> d_w(6, 10, 12);
         adr_test::GuardedBuffer<float> d_bias(6);
         layer.backward(all.x_view(), all.w_view(), all.d_y_view(),
-                       (wanted & 1u) != 0 ? d_x.view() : MatrixView<float>(),
-                       (wanted & 2u) != 0 ? d_w.view() : MatrixView<float>(),
-                       (wanted & 4u) != 0 ? d_bias.vector() : VectorView<float>());
+                       {(wanted & 1u) != 0 ? d_x.view() : MatrixView<float>(),
+                        (wanted & 2u) != 0 ? d_w.view() : MatrixView<float>(),
+                        (wanted & 4u) != 0 ? d_bias.vector() : VectorView<float>()});
         const auto same = [](const auto& a, const auto& b) {
           return adr_test::same_bits(adr_test::elements_of(a), adr_test::elements_of(b));
         };
@@ -244,10 +244,10 @@ TEST_CASE("ReuseLinear counts the sums of the output gradient once") {
   for (const auto& slice : layer.clustering().slices) {
     products += static_cast<double>(slice.cluster_count * slice.length * 6);
   }
-  layer.backward(c.x_view(), c.w_view(), c.d_y_view(), c.d_x.view(), {}, {});
-  CHECK(layer.stats().weight_gradient.multiply_adds_dense == 0);
-  CHECK(layer.stats().input_gradient.multiply_adds_done == 50 * 2 * 6 + products);
-  CHECK_THAT(layer.stats().input_gradient.saved_share(),
+  layer.backward(c.x_view(), c.w_view(), c.d_y_view(), {c.d_x.view(), {}, {}});
+  CHECK(layer.report().weight_gradient.multiply_adds_dense == 0);
+  CHECK(layer.report().input_gradient.multiply_adds_done == 50 * 2 * 6 + products);
+  CHECK_THAT(layer.report().input_gradient.saved_share(),
              WithinAbs(1 - (600 + products) / 3000, 1e-12));
 }
 
@@ -255,28 +255,28 @@ TEST_CASE("ReuseLinear measures its stages when asked") {
   Data data;
   INFO(data);
   LinearCase<float> c(600, 40, 30, data);
-  const auto times_of = [&](ReuseConfig config, bool timed) {
+  const auto times_of = [&](Plan config, bool timed) {
     config.time_stages = timed;
     Context context(2);
     ReuseLinear<float> layer(40, 30, config, context);
     forward(layer, c);
     backward(layer, c);
-    return layer.stats();
+    return layer.report();
   };
   for (int i = 0; i < adr::k_stage_count; ++i) {
     const auto stage = static_cast<Stage>(i);
     INFO(to_string(stage));
     const bool in_forward = stage <= Stage::gather && stage != Stage::cluster_reuse;
     const bool in_backward = stage >= Stage::gradient_sums && stage <= Stage::input_gradient;
-    const ReuseStats timed = times_of(hyperplane(10, 6), true);
+    const Report timed = times_of(hyperplane(10, 6), true);
     CHECK((timed.forward_times.seconds(stage) > 0) == in_forward);
     CHECK((timed.backward_times.seconds(stage) > 0) == in_backward);
     CHECK(timed.forward_times.seconds(stage) < 60);
-    const ReuseStats timed_dense = times_of(dense(), true);
+    const Report timed_dense = times_of(dense(), true);
     CHECK((timed_dense.forward_times.seconds(stage) > 0) == (stage == Stage::dense));
     CHECK((timed_dense.backward_times.seconds(stage) > 0) == (stage == Stage::dense));
-    for (const ReuseConfig& config : {hyperplane(10, 6), dense()}) {
-      const ReuseStats untimed = times_of(config, false);
+    for (const Plan& config : {hyperplane(10, 6), dense()}) {
+      const Report untimed = times_of(config, false);
       CHECK(untimed.forward_times.seconds(stage) == 0);
       CHECK(untimed.backward_times.seconds(stage) == 0);
     }
@@ -293,14 +293,13 @@ TEST_CASE("ReuseLinear changes its setting between passes") {
   const std::vector<float> coarse = c.results();
 
   // A setting that is refused changes nothing.
-  CHECK_THAT(refusal([&] { layer.set_config(hyperplane(11, 4)); }),
-             contains("sub_vector_length must be between 1 and the number of unfolded columns "
-                      "(10), got 11"));
-  CHECK(layer.config().sub_vector_length == 5);
+  CHECK_THAT(refusal([&] { layer.set_plan(hyperplane(11, 4)); }),
+             contains("sub_vector_length must be at most the number of unfolded columns (10), got 11"));
+  CHECK(layer.plan().sub_vector_length == 5);
   backward(layer, c);
   CHECK(adr_test::same_bits(c.results(), coarse));
 
-  layer.set_config(hyperplane(2, 9));
+  layer.set_plan(hyperplane(2, 9));
   CHECK_THAT(refusal([&] { backward(layer, c); }), contains("run forward first"));
   forward(layer, c);
   backward(layer, c);
@@ -308,13 +307,13 @@ TEST_CASE("ReuseLinear changes its setting between passes") {
   check_stats(layer, c);
   CHECK_FALSE(adr_test::same_bits(c.results(), coarse));
 
-  layer.set_config(dense());
+  layer.set_plan(dense());
   forward(layer, c);
   backward(layer, c);
   check_results(layer, c, true);
   check_stats(layer, c);
 
-  layer.set_config(hyperplane(5, 4));
+  layer.set_plan(hyperplane(5, 4));
   forward(layer, c);
   backward(layer, c);
   CHECK(adr_test::same_bits(c.results(), coarse));
@@ -324,7 +323,7 @@ TEST_CASE("ReuseLinear multiplies with the user's product") {
   Data data;
   INFO(data);
   LinearCase<float> c(50, 10, 6, data);
-  for (const ReuseConfig& config : {dense(), hyperplane(5, 4)}) {
+  for (const Plan& config : {dense(), hyperplane(5, 4)}) {
     int calls = 0;
     ReuseLinear<float> layer(10, 6, config);
     layer.set_dense_gemm(
@@ -367,7 +366,7 @@ void check_refusals(const Case& c, const std::vector<Refused>& calls) {
 TEST_CASE("ReuseLinear refuses operands that do not fit and writes nothing") {
   Data data;
   INFO(data);
-  for (const ReuseConfig& config : {dense(), hyperplane(5, 4)}) {
+  for (const Plan& config : {dense(), hyperplane(5, 4)}) {
     LinearCase<float> c(8, 10, 6, data, Placement{2, Start::aligned});
     ReuseLinear<float> layer(10, 6, config);
     const MatrixView<const float> x = c.x_view();
@@ -410,7 +409,7 @@ TEST_CASE("ReuseLinear refuses operands that do not fit and writes nothing") {
 TEST_CASE("ReuseLinear refuses gradients that do not fit and writes nothing") {
   Data data;
   INFO(data);
-  for (const ReuseConfig& config : {dense(), hyperplane(5, 4)}) {
+  for (const Plan& config : {dense(), hyperplane(5, 4)}) {
     LinearCase<float> c(8, 10, 6, data, Placement{2, Start::aligned});
     ReuseLinear<float> layer(10, 6, config);
     const MatrixView<const float> x = c.x_view();
@@ -422,7 +421,7 @@ TEST_CASE("ReuseLinear refuses gradients that do not fit and writes nothing") {
     const auto run = [&](const MatrixView<const float>& x_, const MatrixView<const float>& w_,
                          const MatrixView<const float>& d_y_, const MatrixView<float>& d_x_,
                          const MatrixView<float>& d_w_, const VectorView<float>& d_bias_) {
-      return [=, &layer] { layer.backward(x_, w_, d_y_, d_x_, d_w_, d_bias_); };
+      return [=, &layer] { layer.backward(x_, w_, d_y_, {d_x_, d_w_, d_bias_}); };
     };
     if (config.method == Method::hyperplane) {
       check_refusals(c,
@@ -467,7 +466,7 @@ TEST_CASE("ReuseLinear refuses gradients that do not fit and writes nothing") {
          {"d_bias must not overlap d_x", run(x, w, d_y, d_x, d_w, {c.d_x.data() + 7, 6})},
          {"d_bias must not overlap d_w", run(x, w, d_y, d_x, d_w, {c.d_w.data() + 7, 6})}});
     // What is left out overlaps nothing.
-    layer.backward(x, w, d_y, {}, {}, d_bias);
+    layer.backward(x, w, d_y, {{}, {}, d_bias});
   }
 }
 
@@ -476,7 +475,7 @@ TEST_CASE("ReuseLinear refuses elements that are not finite, when asked") {
   const float infinity = std::numeric_limits<float>::infinity();
   Data data;
   INFO(data);
-  for (ReuseConfig config : {dense(), hyperplane(5, 4)}) {
+  for (Plan config : {dense(), hyperplane(5, 4)}) {
     config.check_finite = true;
     LinearCase<float> c(8, 10, 6, data);
     ReuseLinear<float> layer(10, 6, config);
@@ -506,40 +505,39 @@ TEST_CASE("ReuseLinear refuses elements that are not finite, when asked") {
             {"d_y must be finite, element (1, 4) is nan", with(c.d_y(1, 4), nan, run_backward)}});
     // Unasked, the bad row spoils no other.
     config.check_finite = false;
-    layer.set_config(config);
+    layer.set_plan(config);
     c.x(7, 2) = nan;
     forward(layer, c);
     for (index_t m = 0; m < 6; ++m) {
       CHECK(std::isnan(c.y(7, m)));
       for (index_t n = 0; n < 7; ++n) CHECK(std::isfinite(c.y(n, m)));
     }
-    if (config.method == Method::hyperplane) CHECK(layer.stats().non_finite_vectors == 1);
+    if (config.method == Method::hyperplane) CHECK(layer.report().non_finite_vectors == 1);
   }
 }
 
 TEST_CASE("ReuseLinear refuses a setting out of range") {
-  const auto refused = [](const std::function<void(ReuseConfig&)>& change) {
+  const auto refused = [](const std::function<void(Plan&)>& change) {
     return refusal([&] {
-      ReuseConfig config = hyperplane(5, 4);
+      Plan config = hyperplane(5, 4);
       change(config);
       ReuseLinear<float> layer(10, 6, config);
     });
   };
-  CHECK(refused([](ReuseConfig& c) { c.sub_vector_length = 0; }) ==
-        "ReuseConfig: sub_vector_length must be between 1 and the number of unfolded columns (10), "
-        "got 0");
-  CHECK_THAT(refused([](ReuseConfig& c) { c.sub_vector_length = 11; }), contains("(10), got 11"));
-  CHECK_THAT(refused([](ReuseConfig& c) { c.hash_count = 0; }),
+  CHECK(refused([](Plan& c) { c.sub_vector_length = 0; }) ==
+        "Plan: sub_vector_length must be at least 1, got 0");
+  CHECK_THAT(refused([](Plan& c) { c.sub_vector_length = 11; }), contains("(10), got 11"));
+  CHECK_THAT(refused([](Plan& c) { c.hash_count = 0; }),
              contains("hash_count must be between 1 and 64, got 0"));
-  CHECK_THAT(refused([](ReuseConfig& c) { c.hash_count = 65; }),
+  CHECK_THAT(refused([](Plan& c) { c.hash_count = 65; }),
              contains("hash_count must be between 1 and 64, got 65"));
-  CHECK_THAT(refused([](ReuseConfig& c) { c.max_product_age = -1; }),
+  CHECK_THAT(refused([](Plan& c) { c.max_product_age = -1; }),
              contains("max_product_age must be at least 0 changes of the weights, got -1"));
-  CHECK_THAT(refused([](ReuseConfig& c) { c.max_product_age = 3; }),
+  CHECK_THAT(refused([](Plan& c) { c.max_product_age = 3; }),
              contains("max_product_age must be 0 unless cluster_reuse is on, got 3"));
-  CHECK_THAT(refused([](ReuseConfig& c) { c.cluster_cache_limit = 0; }),
+  CHECK_THAT(refused([](Plan& c) { c.cluster_cache_limit = 0; }),
              contains("cluster_cache_limit must be at least 1 cluster, got 0"));
-  CHECK_THAT(refused([](ReuseConfig& c) { c.refit_interval = 0; }),
+  CHECK_THAT(refused([](Plan& c) { c.refit_interval = 0; }),
              contains("refit_interval must be at least 1 forward pass, got 0"));
   CHECK_THAT(refusal([] { ReuseLinear<float>(0, 6, dense()); }),
              contains("the weights must have at least 1 x 1 elements, got 0 x 6"));
@@ -549,7 +547,7 @@ TEST_CASE("ReuseLinear refuses a setting out of range") {
 TEST_CASE("A batch without rows is no estimate of the mean") {
   Data data;
   INFO(data);
-  ReuseConfig config = hyperplane(5, 4);
+  Plan config = hyperplane(5, 4);
   config.hash_center = adr::HashCenter::mean;
   LinearCase<float> c(30, 10, 6, data);
   ReuseLinear<float> fresh(10, 6, config);
@@ -558,5 +556,5 @@ TEST_CASE("A batch without rows is no estimate of the mean") {
   after_none.forward(c.x_view().middle_rows(0, 0), c.w_view(), c.bias.vector(),
                      c.y.view().middle_rows(0, 0));
   forward(after_none, c);
-  CHECK(after_none.stats().within_cluster_energy == fresh.stats().within_cluster_energy);
+  CHECK(after_none.report().within_cluster_energy == fresh.report().within_cluster_energy);
 }

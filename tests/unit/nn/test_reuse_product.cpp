@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "adr/nn/reuse_linear.hpp"
+#include "adr/reuse_linear.hpp"
 #include "adr/nn/reuse_product.hpp"
 #include "property/layer_cases.hpp"
 #include "property/reuse_reference.hpp"
@@ -26,7 +26,7 @@ using adr::Layout;
 using adr::MatrixRows;
 using adr::MatrixView;
 using adr::Method;
-using adr::ReuseConfig;
+using adr::Plan;
 using adr::ReuseLinear;
 using adr::ReuseProduct;
 using adr::Update;
@@ -41,15 +41,15 @@ using adr_test::refusal;
 
 namespace {
 
-ReuseConfig hyperplane(index_t length, int bits) {
-  ReuseConfig config;
+Plan hyperplane(index_t length, int bits) {
+  Plan config;
   config.sub_vector_length = length;
   config.hash_count = bits;
   return config;
 }
 
-ReuseConfig cluster_reuse(index_t max_age = 0) {
-  ReuseConfig config = hyperplane(4, 5);
+Plan cluster_reuse(index_t max_age = 0) {
+  Plan config = hyperplane(4, 5);
   config.cluster_reuse = true;
   config.max_product_age = max_age;
   return config;
@@ -60,7 +60,7 @@ struct Counted {
   int calls = 0;
   ReuseLinear<double> layer;
 
-  explicit Counted(const ReuseConfig& config, const LinearCase<double>& c)
+  explicit Counted(const Plan& config, const LinearCase<double>& c)
       : layer(c.columns, c.outputs, config) {
     layer.set_dense_gemm(
         DenseGemm<double>([this](const GemmFactor<double>& a, const GemmFactor<double>& b,
@@ -105,18 +105,18 @@ TEST_CASE("ReuseProduct refuses sizes and settings, and keeps what it had") {
              contains("the weights must have at least 1 x 1 elements, got 0 x 3"));
   CHECK_THAT(refusal([] { ReuseProduct<float>(3, -1, hyperplane(1, 1)); }), contains("got 3 x -1"));
   CHECK_THAT(refusal([] { ReuseProduct<float>(3, 1, hyperplane(4, 1)); }),
-             contains("ReuseConfig: sub_vector_length must be between 1"));
+             contains("Plan: sub_vector_length must be at most"));
   ReuseProduct<float> product(7, 3, hyperplane(4, 5));
   CHECK(product.columns() == 7);
   CHECK(product.outputs() == 3);
   CHECK(product.hash()->hash_count() == 5);
-  CHECK_THAT(refusal([&] { product.set_config(hyperplane(4, 0)); }), contains("got 0"));
+  CHECK_THAT(refusal([&] { product.set_plan(hyperplane(4, 0)); }), contains("got 0"));
   CHECK(product.hash()->hash_count() == 5);
-  CHECK(product.config().hash_count == 5);
+  CHECK(product.plan().hash_count == 5);
   CHECK_THAT(refusal([&] { product.require_clusters_of(0); }), contains("run forward first"));
-  ReuseConfig dense;
+  Plan dense;
   dense.method = Method::dense;
-  product.set_config(dense);
+  product.set_plan(dense);
   CHECK_FALSE(product.hash().has_value());
   product.require_clusters_of(5);
   CHECK(std::string(to_string(Method::dense)) == "dense");
@@ -126,7 +126,7 @@ TEST_CASE("ReuseProduct refuses sizes and settings, and keeps what it had") {
 TEST_CASE("ReuseProduct puts the planes through the mean at the first pass and every refit") {
   Data data;
   INFO(data);
-  ReuseConfig config = hyperplane(4, 6);
+  Plan config = hyperplane(4, 6);
   config.hash_center = HashCenter::mean;
   config.refit_interval = 3;
   ReuseProduct<double> product(10, 3, config);
@@ -164,20 +164,20 @@ TEST_CASE("Cluster reuse: the same batch and weights again cost no product") {
   Counted run(cluster_reuse(), c);
   run.forward(c);
   CHECK(run.calls == 3);
-  CHECK(run.layer.stats().cluster_reuse_rate() == 0.0);
-  CHECK(run.layer.stats().product_reuse_rate() == 0.0);
+  CHECK(run.layer.report().cluster_reuse_rate() == 0.0);
+  CHECK(run.layer.report().product_reuse_rate() == 0.0);
   CHECK(fault<double>(c.output(), adr_test::clustered_output(
                                       c.operands(), GivenIds(run.layer.clustering()))) == "");
   const auto first = adr_test::elements_of(c.y);
-  const double energy = run.layer.stats().within_cluster_energy;
+  const double energy = run.layer.report().within_cluster_energy;
   for (int again = 0; again < 3; ++again) {
     run.forward(c);
     CHECK(run.calls == 0);
     CHECK(adr_test::same_bits(adr_test::elements_of(c.y), first));
-    CHECK(run.layer.stats().cluster_reuse_rate() == 1.0);
-    CHECK(run.layer.stats().product_reuse_rate() == 1.0);
-    CHECK(run.layer.stats().within_cluster_energy == energy);
-    CHECK(run.layer.stats().forward.multiply_adds_done == 60 * 10 * (5 + 1) + 60 * 3 * 7);
+    CHECK(run.layer.report().cluster_reuse_rate() == 1.0);
+    CHECK(run.layer.report().product_reuse_rate() == 1.0);
+    CHECK(run.layer.report().within_cluster_energy == energy);
+    CHECK(run.layer.report().forward.multiply_adds_done == 60 * 10 * (5 + 1) + 60 * 3 * 7);
   }
 }
 
@@ -191,8 +191,8 @@ TEST_CASE("Cluster reuse with age 0 never uses a stale product") {
     c.w(update, 3) += 0.5;
     run.forward(c);
     CHECK(run.calls == 3);
-    CHECK(run.layer.stats().cluster_reuse_rate() == 1.0);
-    CHECK(run.layer.stats().product_reuse_rate() == 0.0);
+    CHECK(run.layer.report().cluster_reuse_rate() == 1.0);
+    CHECK(run.layer.report().product_reuse_rate() == 0.0);
     CHECK(fault<double>(c.output(), with_stored_centroids(run.layer, c, weights_of(c))) == "");
     run.forward(c);
     CHECK(run.calls == 0);
@@ -217,7 +217,7 @@ TEST_CASE("Cluster reuse with age A uses a product for A changes of the weights,
       INFO("age " << max_age << ", update " << update << ", pass " << pass);
       run.forward(c);
       CHECK(run.calls == (renew && pass == 0 ? 3 : 0));
-      CHECK(run.layer.stats().product_reuse_rate() == (renew && pass == 0 ? 0.0 : 1.0));
+      CHECK(run.layer.report().product_reuse_rate() == (renew && pass == 0 ? 0.0 : 1.0));
       CHECK(fault<double>(c.output(), with_stored_centroids(run.layer, c, product_weights)) == "");
     }
   }
@@ -268,7 +268,7 @@ TEST_CASE("Cluster reuse: a new batch takes the centroids it knows and adds its 
     }
     within += adr::reference::within_cluster_energy(x, given.slices[s], given.ids[s], used[s]);
   }
-  const auto& stats = run.layer.stats();
+  const auto& stats = run.layer.report();
   REQUIRE(reused > 0);
   REQUIRE(reused < clusters);
   CHECK(stats.known_vectors == known_vectors);
@@ -281,8 +281,8 @@ TEST_CASE("Cluster reuse: a new batch takes the centroids it knows and adds its 
                       with_stored_centroids(run.layer, second, weights_of(second))) == "");
 
   // The weight gradient is that of the forward product: with the stored centroids.
-  run.layer.backward(second.x_view(), second.w_view(), second.d_y_view(), second.d_x.view(),
-                     second.d_w.view(), second.d_bias.vector());
+  run.layer.backward(second.x_view(), second.w_view(), second.d_y_view(),
+                     {second.d_x.view(), second.d_w.view(), second.d_bias.vector()});
   const Matrix d_w = adr::reference::centroid_weight_gradient(given.slices, used, given.ids,
                                                               Matrix(second.d_y.view()), 10);
   CHECK(adr_test::relative_distance(second.weight_gradient(), d_w) < 1e-13);
@@ -307,33 +307,33 @@ TEST_CASE("Cluster reuse forgets when told, when refitted and when the setting c
     run.forward(c);
     run.layer.clear_cache();
     run.forward(c);
-    CHECK(run.layer.stats().known_vectors == 0);
+    CHECK(run.layer.report().known_vectors == 0);
     CHECK(run.calls == 3);
   }
   SECTION("refit") {
-    ReuseConfig config = cluster_reuse();
+    Plan config = cluster_reuse();
     config.hash_center = HashCenter::mean;
     config.refit_interval = 3;
     Counted run(config, c);
     for (int pass = 0; pass < 7; ++pass) {
       INFO("pass " << pass);
       run.forward(c);
-      CHECK(run.layer.stats().cluster_reuse_rate() == (pass % 3 == 0 ? 0.0 : 1.0));
+      CHECK(run.layer.report().cluster_reuse_rate() == (pass % 3 == 0 ? 0.0 : 1.0));
       CHECK(run.calls == (pass % 3 == 0 ? 3 : 0));
     }
     // The mean is forgotten with the cache.
     run.layer.clear_cache();
     for (index_t i = 0; i < c.rows; ++i) c.x(i, 0) += 100;
     run.forward(c);
-    CHECK(run.layer.stats().known_vectors == 0);
+    CHECK(run.layer.report().known_vectors == 0);
     CHECK(run.layer.clustering().slices[0].cluster_count > 10);
   }
-  SECTION("set_config") {
+  SECTION("set_plan") {
     Counted run(cluster_reuse(), c);
     run.forward(c);
-    run.layer.set_config(cluster_reuse(1));
+    run.layer.set_plan(cluster_reuse(1));
     run.forward(c);
-    CHECK(run.layer.stats().known_vectors == 0);
+    CHECK(run.layer.report().known_vectors == 0);
   }
 }
 
@@ -342,12 +342,12 @@ TEST_CASE("Cluster reuse stores no more than its limit and nothing that is not f
   INFO(data);
   LinearCase<double> c(60, 10, 7, data);
   SECTION("limit") {
-    ReuseConfig config = cluster_reuse();
+    Plan config = cluster_reuse();
     config.cluster_cache_limit = 2;
     Counted run(config, c);
     run.forward(c);
     run.forward(c);
-    CHECK(run.layer.stats().reused_products == 2 * 3);
+    CHECK(run.layer.report().reused_products == 2 * 3);
     CHECK(run.calls == 3);
     CHECK(fault<double>(c.output(), with_stored_centroids(run.layer, c, weights_of(c))) == "");
   }
@@ -355,11 +355,11 @@ TEST_CASE("Cluster reuse stores no more than its limit and nothing that is not f
     c.x(4, 1) = std::numeric_limits<double>::quiet_NaN();
     Counted run(cluster_reuse(), c);
     run.forward(c);
-    CHECK(run.layer.stats().non_finite_vectors == 1);
+    CHECK(run.layer.report().non_finite_vectors == 1);
     c.x(4, 1) = std::numeric_limits<double>::infinity();
     run.forward(c);
-    CHECK(run.layer.stats().known_vectors == 60 * 3 - 1);
-    CHECK(run.layer.stats().reused_products == run.layer.stats().clusters - 1);
+    CHECK(run.layer.report().known_vectors == 60 * 3 - 1);
+    CHECK(run.layer.report().reused_products == run.layer.report().clusters - 1);
     CHECK(run.calls == 1);
     for (index_t n = 0; n < 60; ++n) {
       for (index_t m = 0; m < 7; ++m) CHECK(std::isfinite(c.y(n, m)) == (n != 4));
@@ -380,7 +380,7 @@ TEST_CASE("Cluster reuse gives the same bits on any number of threads") {
     layer.forward(second.x_view(), first.w_view(), first.bias.vector(), second.y.view());
     const auto result = adr_test::elements_of(second.y);
     if (threads == 1) bits = result;
-    CHECK(layer.stats().known_vectors > 0);
+    CHECK(layer.report().known_vectors > 0);
     CHECK(adr_test::same_bits(result, bits));
   }
 }

@@ -3,8 +3,8 @@
 #include <vector>
 
 #include "adr/nn/fastest_convolution.hpp"
-#include "adr/nn/reuse_conv2d.hpp"
-#include "adr/nn/reuse_linear.hpp"
+#include "adr/reuse_conv2d.hpp"
+#include "adr/reuse_linear.hpp"
 #include "adr/nn/unfolded_convolution.hpp"
 #include "property/layer_cases.hpp"
 #include "support/allocation_counter.hpp"
@@ -19,7 +19,7 @@ using adr::HashCenter;
 using adr::InputGradient;
 using adr::Layout;
 using adr::Method;
-using adr::ReuseConfig;
+using adr::Plan;
 using adr::ReuseConv2d;
 using adr::ReuseLinear;
 using adr::WeightGradient;
@@ -31,15 +31,15 @@ using adr_test::naive_product;
 
 namespace {
 
-ReuseConfig hyperplane(adr::index_t length, int bits) {
-  ReuseConfig config;
+Plan hyperplane(adr::index_t length, int bits) {
+  Plan config;
   config.sub_vector_length = length;
   config.hash_count = bits;
   return config;
 }
 
-ReuseConfig cluster_reuse(adr::index_t age = 0) {
-  ReuseConfig config = hyperplane(4, 5);
+Plan cluster_reuse(adr::index_t age = 0) {
+  Plan config = hyperplane(4, 5);
   config.cluster_reuse = true;
   config.max_product_age = age;
   return config;
@@ -63,8 +63,8 @@ void check_steady(const Step& step) {
 void check_steady(ReuseConv2d<float>& layer, ConvCase<float>& c) {
   check_steady([&] {
     layer.forward(c.x_view(), c.w_view(), c.bias.vector(), c.y_view());
-    layer.backward(c.x_view(), c.w_view(), c.d_y_view(), c.d_x_view(), c.d_w.view(),
-                   c.d_bias.vector());
+    layer.backward(c.x_view(), c.w_view(), c.d_y_view(),
+                   {c.d_x_view(), c.d_w.view(), c.d_bias.vector()});
   });
 }
 
@@ -72,35 +72,34 @@ void check_steady(ReuseConv2d<float>& layer, ConvCase<float>& c) {
 
 TEST_CASE("The steady state allocates nothing") {
   Data data;
-  ReuseConfig dense;
+  Plan dense;
   dense.method = Method::dense;
-  ReuseConfig exact = hyperplane(4, 5);
+  Plan exact = hyperplane(4, 5);
   exact.input_gradient = InputGradient::exact;
-  ReuseConfig long_signatures = hyperplane(4, 40);
-  ReuseConfig centred = hyperplane(4, 5);
+  Plan long_signatures = hyperplane(4, 40);
+  Plan centred = hyperplane(4, 5);
   centred.hash_center = HashCenter::mean;
-  ReuseConfig subspace;
+  Plan subspace;
   subspace.method = Method::subspace;
   subspace.kept_coordinates = 2;
-  ReuseConfig rounded = subspace;
+  Plan rounded = subspace;
   rounded.input_gradient = InputGradient::sparsified;
   rounded.weight_gradient = WeightGradient::sparsified;
   subspace.weight_gradient = WeightGradient::clusters;
-  const ReuseConfig configs[] = {
-      dense,           hyperplane(4, 5), exact,   long_signatures, centred,
-      cluster_reuse(), cluster_reuse(1), rounded, subspace};
+  const Plan configs[] = {dense,           hyperplane(4, 5), exact,   long_signatures, centred,
+                          cluster_reuse(), cluster_reuse(1), rounded, subspace};
   const DenseGemm<float> gemm{adr::GemmFunction<float>(naive_product<float>)};
 
   SECTION("linear") {
     LinearCase<float> c(150, 10, 7, data);
-    for (const ReuseConfig& config : configs) {
+    for (const Plan& config : configs) {
       ReuseLinear<float> layer(10, 7, config);
       layer.set_dense_gemm(gemm);
       INFO(to_string(config.method) << ", H " << config.hash_count);
       check_steady([&] {
         layer.forward(c.x_view(), c.w_view(), c.bias.vector(), c.y.view());
-        layer.backward(c.x_view(), c.w_view(), c.d_y_view(), c.d_x.view(), c.d_w.view(),
-                       c.d_bias.vector());
+        layer.backward(c.x_view(), c.w_view(), c.d_y_view(),
+                       {c.d_x.view(), c.d_w.view(), c.d_bias.vector()});
       });
     }
   }
@@ -128,7 +127,7 @@ TEST_CASE("The steady state allocates nothing") {
     for (const Layout layout : {Layout::nchw, Layout::nhwc}) {
       g.layout = layout;
       ConvCase<float> c(g, 3, data);
-      for (const ReuseConfig& config : configs) {
+      for (const Plan& config : configs) {
         ReuseConv2d<float> layer(g, config);
         layer.set_dense_gemm(gemm);
         INFO(to_string(config.method) << ", H " << config.hash_count);

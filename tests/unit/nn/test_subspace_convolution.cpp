@@ -25,8 +25,8 @@ using adr::index_t;
 using adr::Layout;
 using adr::MatrixView;
 using adr::NeuronVectorKind;
-using adr::ReuseConfig;
-using adr::ReuseStats;
+using adr::Plan;
+using adr::Report;
 using adr::SubspaceConvolution;
 using adr::TensorView;
 using adr::VectorView;
@@ -34,8 +34,8 @@ using adr::exact::Form;
 using adr::reference::Matrix;
 using adr_test::Data;
 
-ReuseConfig keeping(index_t coordinates) {
-  ReuseConfig config;
+Plan keeping(index_t coordinates) {
+  Plan config;
   config.method = adr::Method::subspace;
   config.kept_coordinates = coordinates;
   config.seed = 3;
@@ -120,7 +120,7 @@ struct Operands {
 
 /// A pass of a convolution: the output, or nothing where it was refused.
 std::vector<float> forward(SubspaceConvolution& product, Operands& c, Context& context,
-                           ReuseStats& stats) {
+                           Report& stats) {
   std::vector<float> y;
   const TensorView<float> output =
       tensor<float>(y, c.batch, c.g.out_channels, c.g.out_height(), c.g.out_width(), c.g.layout);
@@ -134,7 +134,7 @@ std::vector<float> forward(SubspaceConvolution& product, Operands& c, Context& c
 }
 std::vector<float> forward(SubspaceConvolution& product, Operands& c, int threads = 1) {
   Context context(threads);
-  ReuseStats stats;
+  Report stats;
   return forward(product, c, context, stats);
 }
 
@@ -255,7 +255,7 @@ TEST_CASE("a convolution in a subspace is that of coordinates with reduced weigh
     for (const int threads : {1, 2, 3}) {
       SubspaceConvolution product(one.geometry, keeping(one.kept));
       Context context(threads);
-      ReuseStats stats;
+      Report stats;
       const std::vector<float> y = forward(product, c, context, stats);
       CHECK(product.passes().forward_form() == one.form);
       CHECK(product.fits_of_pass() == 1);
@@ -501,7 +501,7 @@ TEST_CASE("a setting without Winograd keeps a convolution in a subspace direct")
   Data data;
   INFO(data);
   const ConvGeometry g = geometry(Layout::nhwc, 20, 9, 5);
-  ReuseConfig config = keeping(9);
+  Plan config = keeping(9);
   config.winograd = false;
   SubspaceConvolution product(g, config);
   Operands c(g, 3, data);
@@ -517,7 +517,7 @@ TEST_CASE("an empty batch is no input to learn from, and none to refuse later") 
   SubspaceConvolution product(g, keeping(9));
   Operands none(g, 0, data);
   Context context(1);
-  ReuseStats stats;
+  Report stats;
   forward(product, none, context, stats);
   CHECK_FALSE(product.fitted());
   Operands c(g, 3, data);

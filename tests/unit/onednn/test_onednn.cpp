@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "adr/gemm/onednn_gemm.hpp"
-#include "adr/nn/reuse_conv2d.hpp"
+#include "adr/reuse_conv2d.hpp"
 #include "adr/onednn.hpp"
 #include "adr/reference/convolution.hpp"
 #include "property/layer_cases.hpp"
@@ -24,7 +24,7 @@ using adr::InputGradient;
 using adr::Layout;
 using adr::Method;
 using adr::OneDnnConvolution;
-using adr::ReuseConfig;
+using adr::Plan;
 using adr::ReuseConv2d;
 using adr::TensorView;
 using adr::VectorView;
@@ -206,7 +206,7 @@ TEST_CASE("OneDnnConvolution computes what is dense in a reusing layer", "") {
   for (const Layout layout : {Layout::nchw, Layout::nhwc}) {
     ConvGeometry g = layer(4, 8, 16, 3, 1);
     g.layout = layout;
-    ReuseConfig config;
+    Plan config;
     config.method = Method::subspace;
     config.kept_coordinates = 2;
     config.weight_gradient = WeightGradient::exact;
@@ -216,8 +216,8 @@ TEST_CASE("OneDnnConvolution computes what is dense in a reusing layer", "") {
     reusing.set_dense_convolution(convolution);
     ConvCase<float> c(g, 3, data);
     reusing.forward(c.x_view(), c.w_view(), c.bias.vector(), c.y_view());
-    reusing.backward(c.x_view(), c.w_view(), c.d_y_view(), c.d_x_view(), c.d_w.view(),
-                     c.d_bias.vector());
+    reusing.backward(c.x_view(), c.w_view(), c.d_y_view(),
+                     {c.d_x_view(), c.d_w.view(), c.d_bias.vector()});
     const std::string algorithms = convolution->algorithms();
     INFO(algorithms);
     CHECK(algorithms.find("forward") == std::string::npos);
@@ -225,10 +225,10 @@ TEST_CASE("OneDnnConvolution computes what is dense in a reusing layer", "") {
     CHECK_THAT(algorithms, contains("input gradient "));
     // The output is not the dense one; with method dense everything is.
     config.method = Method::dense;
-    reusing.set_config(config);
+    reusing.set_plan(config);
     reusing.forward(c.x_view(), c.w_view(), c.bias.vector(), c.y_view());
-    reusing.backward(c.x_view(), c.w_view(), c.d_y_view(), c.d_x_view(), c.d_w.view(),
-                     c.d_bias.vector());
+    reusing.backward(c.x_view(), c.w_view(), c.d_y_view(),
+                     {c.d_x_view(), c.d_w.view(), c.d_bias.vector()});
     CHECK_THAT(convolution->algorithms(), contains("forward "));
     check(c, true);
   }

@@ -54,7 +54,7 @@ inline const char* to_string(Method method) noexcept {
 }
 
 /// The setting of one reusing product. Defaults are those of the published CifarNet conv2.
-struct ReuseConfig {
+struct Plan {
   static constexpr index_t k_most = index_t{1} << 60;  ///< of everything that is a number of things
 
   Method method = Method::hyperplane;
@@ -143,9 +143,12 @@ struct ReuseConfig {
       }
     }
     if (method == Method::dense) return {};
-    if (method == Method::hyperplane && (sub_vector_length < 1 || sub_vector_length > columns)) {
-      return message("sub_vector_length must be between 1 and the number of unfolded columns (",
-                     columns, "), got ", sub_vector_length);
+    if (method == Method::hyperplane && sub_vector_length < 1) {
+      return message("sub_vector_length must be at least 1, got ", sub_vector_length);
+    }
+    if (method == Method::hyperplane && sub_vector_length > columns) {
+      return message("sub_vector_length must be at most the number of unfolded columns (", columns,
+                     "), got ", sub_vector_length);
     }
     if (hash_count < 1 || hash_count > 64) {
       return message("hash_count must be between 1 and 64, got ", hash_count);
@@ -174,7 +177,7 @@ struct ReuseConfig {
 
   /// Whether a forward pass under the other setting uses the same clusters or subspace: all but the
   /// gradients and the meter agrees, so that what was learned stays useful.
-  [[nodiscard]] bool clusters_as(const ReuseConfig& other) const noexcept {
+  [[nodiscard]] bool clusters_as(const Plan& other) const noexcept {
     return method == other.method && sub_vector_length == other.sub_vector_length &&
            hash_count == other.hash_count && hash_center == other.hash_center &&
            shared_hyperplanes == other.shared_hyperplanes && cluster_reuse == other.cluster_reuse &&
@@ -186,13 +189,13 @@ struct ReuseConfig {
   }
 
   /// Whether everything agrees.
-  friend bool operator==(const ReuseConfig& a, const ReuseConfig& b) noexcept {
+  friend bool operator==(const Plan& a, const Plan& b) noexcept {
     return a.clusters_as(b) && a.input_gradient == b.input_gradient &&
            a.weight_gradient == b.weight_gradient && a.rounding_step == b.rounding_step &&
            a.winograd == b.winograd && a.meter_interval == b.meter_interval &&
            a.check_finite == b.check_finite && a.time_stages == b.time_stages;
   }
-  friend bool operator!=(const ReuseConfig& a, const ReuseConfig& b) noexcept { return !(a == b); }
+  friend bool operator!=(const Plan& a, const Plan& b) noexcept { return !(a == b); }
 };
 
 ADR_NAMESPACE_END

@@ -1,14 +1,14 @@
-#include "adr/adapt/reuse_stats.hpp"
+#include "adr/adapt/report.hpp"
 #include "support/catch.hpp"
 
 namespace {
 
 using adr::PassWork;
-using adr::ReuseStats;
+using adr::Report;
 using adr::Stage;
 
-ReuseStats sample() {
-  ReuseStats stats;
+Report sample() {
+  Report stats;
   stats.method = adr::Method::hyperplane;
   stats.neuron_vectors = 200;
   stats.clusters = 50;
@@ -28,8 +28,8 @@ ReuseStats sample() {
 
 }  // namespace
 
-TEST_CASE("ReuseStats of nothing are those of a dense pass") {
-  const ReuseStats stats;
+TEST_CASE("Report of nothing are those of a dense pass") {
+  const Report stats;
   CHECK(stats.method == adr::Method::dense);
   CHECK(stats.remaining_ratio() == 1);
   CHECK(stats.relative_input_error() == 0);
@@ -38,8 +38,8 @@ TEST_CASE("ReuseStats of nothing are those of a dense pass") {
   CHECK(stats.forward.saved_share() == 0);
 }
 
-TEST_CASE("ReuseStats ratios are those of the papers") {
-  const ReuseStats stats = sample();
+TEST_CASE("Report ratios are those of the papers") {
+  const Report stats = sample();
   CHECK(stats.remaining_ratio() == 0.25);
   CHECK(stats.relative_input_error() == 0.5);
   CHECK(stats.cluster_reuse_rate() == 0.4);
@@ -50,10 +50,10 @@ TEST_CASE("ReuseStats ratios are those of the papers") {
   CHECK(stats.input_gradient.saved_share() == -1);
 }
 
-TEST_CASE("ReuseStats add merges counts and sums and takes the method of the other") {
-  ReuseStats total;
+TEST_CASE("Report add merges counts and sums and takes the method of the other") {
+  Report total;
   total.add(sample());
-  ReuseStats other;
+  Report other;
   other.neuron_vectors = 100;
   other.clusters = 100;
   other.known_vectors = 10;

@@ -6,12 +6,12 @@
 #include <cstddef>
 #include <vector>
 
-#include "adr/adapt/adaptive_layer.hpp"
 #include "adr/adapt/config_label.hpp"
 #include "adr/adapt/scheduler.hpp"
+#include "adr/adapt/tunable.hpp"
 #include "adr/core/random.hpp"
-#include "adr/nn/reuse_conv2d.hpp"
-#include "adr/nn/reuse_linear.hpp"
+#include "adr/reuse_conv2d.hpp"
+#include "adr/reuse_linear.hpp"
 #include "support/catch.hpp"
 #include "support/layer_instances.hpp"
 
@@ -39,7 +39,7 @@ struct Layer {
   std::vector<float> x, w, bias, y, d_y, d_x, d_w;
   ReuseConv2d<float> conv;
 
-  explicit Layer(const ReuseConfig& config, Layout layout = Layout::nhwc, int threads = 1)
+  explicit Layer(const Plan& config, Layout layout = Layout::nhwc, int threads = 1)
       : geometry(geometry_of(layout)),
         context(threads),
         x(static_cast<std::size_t>(k_images * 16 * 64)),
@@ -95,12 +95,12 @@ struct Layer {
     conv.forward(input(x), filters(w), VectorView<const float>(bias.data(), 12), output(y));
   }
   void backward() {
-    conv.backward(input(x), filters(w), output(d_y), input(d_x), filters(d_w), {});
+    conv.backward(input(x), filters(w), output(d_y), {input(d_x), filters(d_w), {}});
   }
 };
 
-ReuseConfig with(Method method) {
-  ReuseConfig config;
+Plan with(Method method) {
+  Plan config;
   config.method = method;
   config.kept_coordinates = method == Method::subspace ? 4 : 0;
   return config;
@@ -138,7 +138,7 @@ TEST_CASE("The meter finds the true error of the output") {
   Layer exact(with(Method::dense), layout);
   exact.patterned_input(0.3);
   exact.forward();
-  ReuseConfig config = with(method);
+  Plan config = with(method);
   config.meter_interval = 1;
   Layer metered(config, layout);
   metered.patterned_input(0.3);
@@ -148,9 +148,9 @@ TEST_CASE("The meter finds the true error of the output") {
   metered.conv.freeze();  // so that every pass has the same outputs, and the meter other rows
   for (int pass = 0; pass < 60; ++pass) {
     metered.forward();
-    REQUIRE(metered.conv.stats().has_output_error());
-    error_energy += metered.conv.stats().output_error_energy;
-    output_energy += metered.conv.stats().sampled_output_energy;
+    REQUIRE(metered.conv.report().has_output_error());
+    error_energy += metered.conv.report().output_error_energy;
+    output_energy += metered.conv.report().sampled_output_energy;
   }
   const double truth = output_error(metered.y, exact.y, 0.5F);
   // Sixty times eight of 512 rows: most rows, some of them twice.
@@ -159,7 +159,7 @@ TEST_CASE("The meter finds the true error of the output") {
 
 TEST_CASE("The meter looks as often as it is told, and changes no bit") {
   const int interval = GENERATE(0, 1, 3);
-  ReuseConfig config = with(Method::subspace);
+  Plan config = with(Method::subspace);
   Layer plain(config);
   config.meter_interval = interval;
   Layer metered(config);
@@ -167,7 +167,7 @@ TEST_CASE("The meter looks as often as it is told, and changes no bit") {
     plain.forward();
     metered.forward();
     CHECK(metered.y == plain.y);
-    CHECK(metered.conv.stats().has_output_error() == (interval > 0 && pass % interval == 0));
+    CHECK(metered.conv.report().has_output_error() == (interval > 0 && pass % interval == 0));
   }
 }
 
@@ -175,7 +175,7 @@ TEST_CASE("Measurements judge settings by images that they did not learn from") 
   Layer layer(with(Method::dense));
   layer.forward();
   const std::vector<float> before = layer.y;
-  const std::vector<ReuseConfig> settings = {with(Method::subspace), with(Method::hyperplane)};
+  const std::vector<Plan> settings = {with(Method::subspace), with(Method::hyperplane)};
   layer.conv.request_measurements(settings);
   CHECK(layer.conv.measurements().empty());
   layer.forward();
@@ -209,7 +209,7 @@ TEST_CASE("Measurements judge settings by images that they did not learn from") 
 
 TEST_CASE("Measurements leave out what does not fit the layer") {
   Layer layer(with(Method::dense));
-  ReuseConfig wide = with(Method::hyperplane);
+  Plan wide = with(Method::hyperplane);
   wide.sub_vector_length = layer.geometry.columns() + 1;
   layer.conv.request_measurements({wide, with(Method::subspace)});
   layer.forward();
@@ -219,7 +219,7 @@ TEST_CASE("Measurements leave out what does not fit the layer") {
 
 TEST_CASE("Layers say whether their coordinates are images for the exact engine") {
   const ConvGeometry g = Layer(with(Method::dense)).geometry;
-  ReuseConfig config = with(Method::subspace);
+  Plan config = with(Method::subspace);
   CHECK(ReuseConv2d<float>(g, config).layer_shape().convolves_pixels);
   CHECK(ReuseConv2d<float>(g, with(Method::dense)).layer_shape().convolves_pixels);
   CHECK_FALSE(ReuseConv2d<double>(g, config).layer_shape().convolves_pixels);
@@ -237,40 +237,40 @@ TEST_CASE("Passes are timed by the clock of the context") {
   layer.context.set_clock([&now] { return now += 1.0; });
   layer.forward();
   layer.backward();
-  const PassSeconds& seconds = layer.conv.stats().seconds;
+  const PassSeconds& seconds = layer.conv.report().seconds;
   CHECK(seconds.forward == 1.0);
   CHECK(seconds.weight_gradient >= 1.0);
   CHECK(seconds.input_gradient >= 1.0);
   layer.context.set_clock(nullptr);
   layer.forward();
   layer.backward();
-  CHECK(layer.conv.stats().seconds.total() == 0);
+  CHECK(layer.conv.report().seconds.total() == 0);
 }
 
 TEST_CASE("Other gradients leave the clusters as they are") {
-  ReuseConfig config = with(Method::subspace);
+  Plan config = with(Method::subspace);
   Layer layer(config);
   layer.forward();
-  REQUIRE(layer.conv.stats().fits == 1);
+  REQUIRE(layer.conv.report().fits == 1);
   config.weight_gradient = WeightGradient::cheapest_exact;
   config.input_gradient = InputGradient::sparsified;
   config.rounding_step = 1;
   config.meter_interval = 5;
-  layer.conv.set_config(config);
+  layer.conv.set_plan(config);
   layer.forward();
-  CHECK(layer.conv.stats().fits == 0);
+  CHECK(layer.conv.report().fits == 0);
   layer.backward();
-  CHECK(layer.conv.stats().input_gradient_form == InputGradient::sparsified);
+  CHECK(layer.conv.report().input_gradient_form == InputGradient::sparsified);
   config.kept_coordinates = 3;
-  layer.conv.set_config(config);
+  layer.conv.set_plan(config);
   layer.forward();
-  CHECK(layer.conv.stats().fits == 1);
+  CHECK(layer.conv.report().fits == 1);
 }
 
 TEST_CASE("The cheapest exact gradients are exact, over non-zeros where there are few") {
   const auto method = GENERATE(Method::dense, Method::subspace);
   const double density = GENERATE(0.02, 1.0);
-  ReuseConfig config = with(method);
+  Plan config = with(method);
   config.weight_gradient = WeightGradient::exact;
   config.input_gradient = InputGradient::exact;
   Layer exact(config);
@@ -283,9 +283,9 @@ TEST_CASE("The cheapest exact gradients are exact, over non-zeros where there ar
     layer->backward();
   }
   const bool sparse = density < 0.5;
-  CHECK(cheapest.conv.stats().weight_gradient_form ==
+  CHECK(cheapest.conv.report().weight_gradient_form ==
         (sparse ? WeightGradient::sparse : WeightGradient::exact));
-  CHECK(cheapest.conv.stats().input_gradient_form ==
+  CHECK(cheapest.conv.report().input_gradient_form ==
         (sparse ? InputGradient::sparse : InputGradient::exact));
   CHECK(output_error(cheapest.d_w, exact.d_w, 0) < 1e-5);
   CHECK(output_error(cheapest.d_x, exact.d_x, 0) < 1e-5);
@@ -295,8 +295,8 @@ TEST_CASE("The cheapest exact gradients are exact, over non-zeros where there ar
   cheapest.conv.set_gradient_costs(dear);
   cheapest.forward();
   cheapest.backward();
-  CHECK(cheapest.conv.stats().weight_gradient_form == WeightGradient::exact);
-  CHECK(cheapest.conv.stats().input_gradient_form == InputGradient::exact);
+  CHECK(cheapest.conv.report().weight_gradient_form == WeightGradient::exact);
+  CHECK(cheapest.conv.report().input_gradient_form == InputGradient::exact);
 }
 
 TEST_CASE("A schedule reuses where it may, and leaves the layer whose data change") {
@@ -319,8 +319,8 @@ TEST_CASE("A schedule reuses where it may, and leaves the layer whose data chang
     }
   };
   steps(20, 0.05);
-  CHECK(layer.conv.config().method != Method::dense);
-  CHECK(layer.conv.stats().relative_input_error() < 0.2);
+  CHECK(layer.conv.plan().method != Method::dense);
+  CHECK(layer.conv.report().relative_input_error() < 0.2);
   const Decision before = scheduler.decision(0);
   CHECK(before.error < 0.2);
 
@@ -352,9 +352,9 @@ TEST_CASE("A linear layer can be scheduled, too") {
   const MatrixView<const float> input(x.data(), 256, 64);
   for (int step = 0; step < 10; ++step) {
     linear.forward(input, {w.data(), 32, 64}, {}, {y.data(), 256, 32});
-    linear.backward(input, {w.data(), 32, 64}, {y.data(), 256, 32}, {}, {d_w.data(), 32, 64}, {});
+    linear.backward(input, {w.data(), 32, 64}, {y.data(), 256, 32}, {{}, {d_w.data(), 32, 64}, {}});
     scheduler.observe(1.0);
   }
-  CHECK(linear.config().method != Method::dense);
-  CHECK(linear.stats().decision.rung >= 0);
+  CHECK(linear.plan().method != Method::dense);
+  CHECK(linear.report().decision.rung >= 0);
 }

@@ -2,11 +2,12 @@
 #pragma once
 
 #include <cmath>
+#include <cstddef>
 #include <utility>
 #include <vector>
 
 #include "adr/adapt/decision.hpp"
-#include "adr/adapt/reuse_config.hpp"
+#include "adr/adapt/plan.hpp"
 #include "adr/core/stage_clock.hpp"
 #include "adr/core/types.hpp"
 
@@ -54,8 +55,18 @@ struct PassSeconds {
 ///
 /// The fields are counts and sums, so that `add` can merge groups, batches or layers; the ratios of
 /// the papers are functions of them.
-struct ReuseStats {
+struct Report {
   Method method = Method::dense;
+  /// What runs: the method and the forms of the gradients.
+  Plan plan;
+  index_t passes_of_plan = 0;  ///< forward passes since it has
+  double max_error = 0;        ///< what an automatic setting may have
+  /// The relative error of the output as last measured under the plan; 0 where it is exact, NaN
+  /// where it was not measured yet.
+  double measured_error = 0;
+  /// Of the exact passes, as an automatic setting has timed them; 0 where it has not.
+  PassSeconds exact_seconds;
+  std::size_t workspace_bytes = 0;  ///< the most scratch that the context has held
 
   double neuron_vectors = 0;  ///< rows times slices
   double clusters = 0;        ///< over all slices
@@ -101,7 +112,7 @@ struct ReuseStats {
   PassWork weight_gradient;
   PassWork input_gradient;
 
-  /// Filled when ReuseConfig::time_stages is on.
+  /// Filled when Plan::time_stages is on.
   StageTimes forward_times;
   StageTimes backward_times;
 
@@ -145,12 +156,12 @@ struct ReuseStats {
   void reset() {
     std::vector<double> ratios = std::move(remaining_ratio_per_slice);
     ratios.clear();
-    *this = ReuseStats();
+    *this = Report();
     remaining_ratio_per_slice = std::move(ratios);
   }
 
   /// Merges the counts, sums, work and times of another pass, group or layer into this one.
-  void add(const ReuseStats& other) {
+  void add(const Report& other) {
     method = other.method;
     neuron_vectors += other.neuron_vectors;
     clusters += other.clusters;

@@ -24,20 +24,19 @@ ADR_NAMESPACE_BEGIN
 ///
 /// Stages: timing (dense), measuring (the layer tries candidates on a part of its input; where it
 /// runs dense, the finest alone at first, since no other is within a budget that this one leaves),
-/// running (a rung, or dense until the next measurement). Decisions depend on statistics alone:
-/// without times in them (a Context without a clock) predicted costs decide, and equal data give
-/// equal decisions. Thread-safety: none. Source: this library.
-class ErrorBudgetPolicy final : public LayerPolicy {
+/// running (a rung, or dense until the next measurement). Decisions depend on reports alone: without
+/// times in them predicted costs decide. Thread-safety: none. Source: this library.
+class Tuner final : public LayerPolicy {
  public:
-  ErrorBudgetPolicy(const ReuseConfig& base, const SchedulerOptions& options)
+  Tuner(const Plan& base, const SchedulerOptions& options)
       : options_(&options), base_(base), gradients_(options), measurements_(options) {
     base_.meter_interval = options.meter_interval;
   }
 
-  void start(AdaptiveLayer& layer) override { use_dense(layer, Reason::timing_dense); }
+  void start(Tunable& layer) override { use_dense(layer, Reason::timing_dense); }
 
-  void step(AdaptiveLayer& layer, int phase) override {
-    const ReuseStats& stats = layer.stats();
+  void step(Tunable& layer, int phase) override {
+    const Report& stats = layer.report();
     const Phase& allowed = options_->phases[static_cast<std::size_t>(phase)];
     ++steps_;
     measurements_.note(stats.seconds.total(),
@@ -65,16 +64,19 @@ class ErrorBudgetPolicy final : public LayerPolicy {
     publish(layer, phase, allowed);
   }
 
-  void retreat(AdaptiveLayer& layer) override {
+  void retreat(Tunable& layer) override {
     gradients_.retreat(layer);
     if (is_dense(rung_)) return;
     stage_ = Stage::running;
     move_to(layer, dense_rung(), Reason::loss_diverged);
   }
 
+  /// Seconds of the exact passes as timed; 0 where they were not.
+  [[nodiscard]] PassSeconds exact_seconds() const { return dense_.seconds(); }
+
   [[nodiscard]] const Decision& decision() const noexcept override { return decision_; }
 
-  void exchange(StateArchive& archive, AdaptiveLayer& layer) override {
+  void exchange(StateArchive& archive, Tunable& layer) override {
     const index_t columns = layer.layer_shape().columns;
     archive.choice("stage", stage_, Stage::running);
     archive("steps", steps_);
@@ -108,36 +110,34 @@ class ErrorBudgetPolicy final : public LayerPolicy {
   /// The dense rung is the last of a ladder, and all there is without one.
   [[nodiscard]] bool is_dense(int rung) const noexcept { return rung == dense_rung(); }
   [[nodiscard]] Rung& current() { return ladder_[static_cast<std::size_t>(rung_)]; }
-
   /// Of what was read: a ladder ends dense, the layer is on it, and no dense rung is suspected.
   void require_consistent() const {
-    const bool is_on_it = ladder_.empty() ? rung_ < 0 : ends_dense(ladder_) && rung_ >= 0;
-    detail::require_state(is_on_it && (stage_ != Stage::confirming || !is_dense(rung_)),
-                          "state file: rung ", rung_, " does not belong to a ladder of ",
+    const bool known = is_of(ladder_, rung_) && (stage_ != Stage::confirming || !is_dense(rung_));
+    detail::require_state(known, "state file: rung ", rung_, " does not belong to a ladder of ",
                           ladder_.size(), " rungs");
   }
 
-  void apply(AdaptiveLayer& layer, ReuseConfig config, Reason reason) {
+  void apply(Tunable& layer, Plan config, Reason reason) {
     decision_.reason = reason;
     gradients_.apply_to(config);
-    layer.set_config(config);
+    layer.set_plan(config);
     rung_timings_.restart();
     smoothed_.restart();
     passes_above_ = 0;
     last_move_ = steps_;
   }
-  void use_dense(AdaptiveLayer& layer, Reason reason) {
-    ReuseConfig config = base_;
+  void use_dense(Tunable& layer, Reason reason) {
+    Plan config = base_;
     config.method = Method::dense;
     apply(layer, config, reason);
   }
-  void move_to(AdaptiveLayer& layer, int rung, Reason reason) {
+  void move_to(Tunable& layer, int rung, Reason reason) {
     rung_ = rung;
     if (is_dense(rung)) return use_dense(layer, reason);
     apply(layer, current().config, reason);
   }
 
-  void note_timings(const ReuseStats& stats) {
+  void note_timings(const Report& stats) {
     if (stats.method != Method::dense) {
       rung_timings_.note(stats);
     } else if (stage_ == Stage::timing && !gradients_.has_started()) {
@@ -148,7 +148,7 @@ class ErrorBudgetPolicy final : public LayerPolicy {
   }
 
   /// Thins candidates out to what may be measured now; false: that leaves none, or out a rung.
-  bool make_affordable(std::vector<ReuseConfig>& candidates, const LayerShape& shape) const {
+  bool make_affordable(std::vector<Plan>& candidates, const LayerShape& shape) const {
     const std::size_t all = candidates.size();
     thin_out(candidates, [&] {
       return measurements_.is_affordable(measurement_work(shape, candidates), shape,
@@ -158,7 +158,7 @@ class ErrorBudgetPolicy final : public LayerPolicy {
   }
 
   /// Asks for measurements of what is predicted to pay, as far as they are worth their time.
-  void plan_measurement(AdaptiveLayer& layer, const Phase& allowed) {
+  void plan_measurement(Tunable& layer, const Phase& allowed) {
     stage_ = Stage::running;
     if (!(allowed.error_budget > 0)) return stay_dense(layer, Reason::no_rung_in_budget);
     measurements_.plan_next(steps_);
@@ -176,18 +176,18 @@ class ErrorBudgetPolicy final : public LayerPolicy {
   }
 
   /// Moves to the rung that the ladder has for the budget.
-  void follow_budget(AdaptiveLayer& layer, const Phase& allowed, Reason reason) {
+  void follow_budget(Tunable& layer, const Phase& allowed, Reason reason) {
     const int rung = rung_within(ladder_, allowed.error_budget);
     if (rung != rung_) move_to(layer, rung, reason);
   }
 
-  void measure(AdaptiveLayer& layer, std::vector<ReuseConfig> configs) {
+  void measure(Tunable& layer, std::vector<Plan> configs) {
     requested_ = std::move(configs);
     layer.request_measurements(requested_);
     stage_ = Stage::measuring;
   }
 
-  void stay_dense(AdaptiveLayer& layer, Reason reason) {
+  void stay_dense(Tunable& layer, Reason reason) {
     const bool was_dense = is_dense(rung_);
     ladder_.clear();
     rung_ = -1;
@@ -195,10 +195,10 @@ class ErrorBudgetPolicy final : public LayerPolicy {
     decision_.reason = reason;
   }
 
-  void take_measurements(AdaptiveLayer& layer, const Phase& allowed) {
+  void take_measurements(Tunable& layer, const Phase& allowed) {
     stage_ = Stage::running;
     const LayerShape shape = layer.layer_shape();
-    const ReuseConfig running = layer.config();
+    const Plan running = layer.plan();
     const auto competitor = options_->max_cost >= 1 ? Competitor::none : Competitor::dense;
     Ladder ladder = make_ladder(as_rungs(layer.measurements(), shape, costs_), competitor);
     if (is_dense(rung_) && requested_.size() == 1 && ladder.size() > 1 &&
@@ -222,7 +222,7 @@ class ErrorBudgetPolicy final : public LayerPolicy {
     }
   }
 
-  void run(AdaptiveLayer& layer, const ReuseStats& stats, int phase, const Phase& allowed) {
+  void run(Tunable& layer, const Report& stats, int phase, const Phase& allowed) {
     if (measurements_.is_due(steps_) && allowed.error_budget > 0) {
       return check_again(layer, allowed);
     }
@@ -246,7 +246,7 @@ class ErrorBudgetPolicy final : public LayerPolicy {
   }
 
   /// Settings are measured again; now and then the dense pass is timed once more before.
-  void check_again(AdaptiveLayer& layer, const Phase& allowed) {
+  void check_again(Tunable& layer, const Phase& allowed) {
     if (!measurements_.has_grown() || is_dense(rung_)) return plan_measurement(layer, allowed);
     stage_ = Stage::timing;
     timed_steps_ = options_->timing_steps;
@@ -255,7 +255,7 @@ class ErrorBudgetPolicy final : public LayerPolicy {
   }
 
   /// What the rung in force costs by the clock, once enough of its passes were timed.
-  void note_cost(const AdaptiveLayer& layer) {
+  void note_cost(const Tunable& layer) {
     const double dense = dense_.forward(1);
     const int timed = rung_timings_.forward_count();
     if (!(dense > 0) || timed < k_enough_passes) return;
@@ -266,11 +266,11 @@ class ErrorBudgetPolicy final : public LayerPolicy {
                 current().cost);
   }
   [[nodiscard]] bool is_suspected() {
-    return rung_timings_.forward_count() >= k_enough_passes && steps_ >= trusted_until_ &&
-           current().cost > options_->max_cost;
+    const bool is_timed = rung_timings_.forward_count() >= k_enough_passes;
+    return is_timed && steps_ >= trusted_until_ && current().cost > options_->max_cost;
   }
   /// The machine may have become slower since the dense pass was timed: it is timed once more.
-  void doubt(AdaptiveLayer& layer) {
+  void doubt(Tunable& layer) {
     suspected_seconds_ = rung_timings_.forward(base_.refit_interval);
     stage_ = Stage::confirming;
     timed_steps_ = 0;
@@ -279,7 +279,7 @@ class ErrorBudgetPolicy final : public LayerPolicy {
   }
   /// Drops the suspected rung, or trusts it for a while, now that both were timed one after the
   /// other.
-  void confirm(AdaptiveLayer& layer) {
+  void confirm(Tunable& layer) {
     stage_ = Stage::running;
     const double dense = dense_.forward(1);  // 0 where the layer has not run meanwhile
     if (dense > 0) current().cost = suspected_seconds_ / dense;
@@ -292,7 +292,7 @@ class ErrorBudgetPolicy final : public LayerPolicy {
     move_to(layer, rung_, is_slow ? Reason::not_faster : Reason::first_rung);
   }
 
-  void check_error(AdaptiveLayer& layer, const ReuseStats& stats, const Phase& allowed) {
+  void check_error(Tunable& layer, const Report& stats, const Phase& allowed) {
     const double budget = allowed.error_budget;
     smoothed_.note(stats.output_error_energy, stats.sampled_output_energy);
     const double error = smoothed_.value();
@@ -311,7 +311,7 @@ class ErrorBudgetPolicy final : public LayerPolicy {
     move_to(layer, coarser, Reason::error_below_budget);
   }
 
-  void publish(AdaptiveLayer& layer, int phase, const Phase& allowed) {
+  void publish(Tunable& layer, int phase, const Phase& allowed) {
     decision_.rung = rung_;
     decision_.rungs = static_cast<int>(ladder_.size());
     decision_.phase = phase;
@@ -326,7 +326,7 @@ class ErrorBudgetPolicy final : public LayerPolicy {
   }
 
   const SchedulerOptions* options_;
-  ReuseConfig base_;
+  Plan base_;
   GradientChoice gradients_;
   MeasurementSchedule measurements_;
   Stage stage_ = Stage::timing;
@@ -334,7 +334,7 @@ class ErrorBudgetPolicy final : public LayerPolicy {
   double suspected_seconds_ = 0;
   index_t trusted_until_ = 0;
   index_t timed_steps_ = 0;
-  std::vector<ReuseConfig> requested_;
+  std::vector<Plan> requested_;
   Ladder ladder_;
   int rung_ = -1;
   int phase_ = 0;

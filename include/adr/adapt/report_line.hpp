@@ -1,0 +1,55 @@
+// A report in one line, for logs.
+#pragma once
+
+#include <cmath>
+#include <cstdio>
+#include <iosfwd>
+#include <string>
+
+#include "adr/adapt/config_label.hpp"
+#include "adr/adapt/decision.hpp"
+#include "adr/adapt/report.hpp"
+#include "adr/core/types.hpp"
+
+ADR_NAMESPACE_BEGIN
+
+/// What runs, since when and why; the measured error; seconds of every pass, and of the exact one;
+/// the share of neuron vectors that was multiplied; scratch.
+inline std::string to_string(const Report& report) {
+  const auto number = [](const char* format, double value) {
+    char text[32];
+    std::snprintf(text, sizeof text, format, value);
+    return std::string(text);
+  };
+  std::string line = label(report.plan) + ", " + std::to_string(report.passes_of_plan) + " passes";
+  if (report.decision.reason != Reason::none) {
+    line += std::string(" (") + to_string(report.decision.reason) + ")";
+  }
+  if (report.dense_fallbacks > 0) line += ", fell back to exact";
+  if (std::isnan(report.measured_error)) {
+    line += ", error not measured yet";
+  } else {
+    line += ", error " + number("%.2g", report.measured_error);
+  }
+  if (report.max_error > 0) line += " of " + number("%.2g", report.max_error);
+  const auto pass = [&](const char* name, double seconds, double exact) {
+    if (!(seconds > 0)) return;
+    line += std::string(", ") + name + " " + number("%.3g ms", 1e3 * seconds);
+    if (exact > 0) line += " (exact " + number("%.3g", 1e3 * exact) + ")";
+  };
+  pass("forward", report.seconds.forward, report.exact_seconds.forward);
+  pass("dW", report.seconds.weight_gradient, report.exact_seconds.weight_gradient);
+  pass("dX", report.seconds.input_gradient, report.exact_seconds.input_gradient);
+  if (report.remaining_ratio() < 1) line += ", r_c " + number("%.3g", report.remaining_ratio());
+  if (report.computed_share() < 1) line += ", computed " + number("%.3g", report.computed_share());
+  return line + ", scratch " +
+         number("%.3g MB", 1e-6 * static_cast<double>(report.workspace_bytes));
+}
+
+template <class Traits>
+std::basic_ostream<char, Traits>& operator<<(std::basic_ostream<char, Traits>& out,
+                                             const Report& report) {
+  return out << to_string(report);
+}
+
+ADR_NAMESPACE_END

@@ -1,0 +1,47 @@
+// Where the gradients of a layer go.
+#pragma once
+
+#include "adr/core/types.hpp"
+
+ADR_NAMESPACE_BEGIN
+
+/// Views of the gradients with respect to the input, the weights and the bias; an empty view is a
+/// gradient that is not wanted.
+///
+/// `Gradients{d_x, d_w, d_bias}` replaces what the views show; `.accumulate()` adds to it, as
+/// frameworks do that gather gradients over several passes. For a convolution d_x is a TensorView,
+/// for a linear layer a MatrixView. The layer's `Gradients` is this type.
+template <class InputView, class WeightView, class BiasView>
+struct Gradients {
+  InputView d_x;
+  WeightView d_w;
+  BiasView d_bias;
+  /// Whether the gradients are added to what is there.
+  bool add_to_d_x = false;
+  bool add_to_d_w = false;
+  bool add_to_d_bias = false;
+
+  Gradients() = default;
+  Gradients(InputView d_x_, WeightView d_w_ = {}, BiasView d_bias_ = {})  // NOLINT: as a pair is
+      : d_x(d_x_), d_w(d_w_), d_bias(d_bias_) {}
+
+  /// The same, added to what is there: all of them.
+  [[nodiscard]] Gradients accumulate() const {
+    Gradients added = *this;
+    added.add_to_d_x = added.add_to_d_w = added.add_to_d_bias = true;
+    return added;
+  }
+};
+
+template <class T>
+Gradients(TensorView<T>, MatrixView<T>, VectorView<T>)
+    -> Gradients<TensorView<T>, MatrixView<T>, VectorView<T>>;
+template <class T>
+Gradients(TensorView<T>, MatrixView<T>) -> Gradients<TensorView<T>, MatrixView<T>, VectorView<T>>;
+template <class T>
+Gradients(MatrixView<T>, MatrixView<T>, VectorView<T>)
+    -> Gradients<MatrixView<T>, MatrixView<T>, VectorView<T>>;
+template <class T>
+Gradients(MatrixView<T>, MatrixView<T>) -> Gradients<MatrixView<T>, MatrixView<T>, VectorView<T>>;
+
+ADR_NAMESPACE_END

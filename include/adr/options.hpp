@@ -1,0 +1,158 @@
+// What a user says about a product: how much error it may have, or the setting to run with.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <variant>
+
+#include "adr/adapt/plan.hpp"
+#include "adr/core/errors.hpp"
+#include "adr/core/types.hpp"
+
+ADR_NAMESPACE_BEGIN
+
+/// Whatever keeps Options::max_error and is the fastest on this machine, found by measuring on the
+/// layer's own batches: the exact engine, or a subspace. With max_error 0 it is the exact engine,
+/// and nothing is measured.
+struct Automatic {};
+
+/// Products that lose nothing but rounding, in all three passes.
+struct Exact {
+  /// Whether convolutions may use Winograd's algorithms, which are faster and round more
+  /// (docs/numerics.md).
+  bool winograd = true;
+};
+
+/// Exact products of the leading principal coordinates of neuron vectors. Exact where a batch has
+/// fewer vectors than one has elements: there is too little to learn from.
+struct Subspace {
+  /// d: how many coordinates are kept; 0: the fewest that keep `error`.
+  index_t coordinates = 0;
+  /// With coordinates 0: how much of the output's variation may be lost, ||y - y_exact|| /
+  /// ||y_exact|| on the vectors that were learned from. Above 0 and below 1.
+  double error = 0.05;
+  /// After how many forward passes the coordinates are learned anew.
+  index_t refit_interval = 50;
+};
+
+/// The published method: neuron vectors with equal signatures share one product. Source: Ning et
+/// al., ICDE 2019.
+struct Published {
+  /// L: how many consecutive columns of the unfolded input make one neuron vector. The last vector
+  /// of a row may be shorter; above the number of columns, a row is one vector.
+  index_t vector_length = 25;
+  /// H: how many hyperplanes, hence bits of a signature. 1 to 64.
+  int hash_count = 10;
+  /// CR: a signature of an earlier batch takes its stored centroid and, for as long as the next
+  /// field allows, its stored product.
+  bool cluster_reuse = false;
+  /// With cluster_reuse: how many changes of the weights a stored product survives. 0: none.
+  index_t max_product_age = 0;
+  /// With cluster_reuse: how many clusters are remembered per slice.
+  index_t cluster_cache_limit = 65536;
+  /// Where the hyperplanes pass.
+  HashCenter hash_center = HashCenter::origin;
+  /// One set of hyperplanes for all slices, as in the authors' code, or one for each.
+  bool shared_hyperplanes = true;
+  /// With HashCenter::mean: after how many forward passes the mean is estimated anew.
+  index_t refit_interval = 50;
+  /// Both gradients by exact products, in place of those from the clusters.
+  bool exact_gradients = false;
+};
+
+/// What a product runs with; a later edition may add alternatives at the end.
+using Setting = std::variant<Automatic, Exact, Subspace, Published>;
+
+/// What a user asks of a product or layer. The default is exact.
+struct Options {
+  /// With Automatic: the relative output error that a forward pass may have, ||y - y_exact|| /
+  /// ||y_exact||. At least 0 and below 1. Settings given by hand are taken as they are.
+  double max_error = 0;
+  Setting setting = Automatic{};
+  /// How coarsely gradients may be rounded: values of the output gradient below this many root mean
+  /// squares become that or zero, without bias. 0: gradients are not rounded. With Automatic, they
+  /// are where that was measured to be faster. At most 1e6.
+  double gradient_rounding = 0;
+  /// Of everything random: hyperplanes, samples, rounding.
+  std::uint64_t seed = 1;
+  /// Refuse operands that hold a NaN or an infinity, at the cost of one more read of each.
+  bool check_finite = false;
+
+  /// Returns an empty string, or one sentence that names the rule and the value. Thread-safety:
+  /// reentrant.
+  [[nodiscard]] std::string validate() const {
+    if (!(max_error >= 0 && max_error < 1)) {
+      return detail::message("max_error must be at least 0 and below 1, got ", max_error);
+    }
+    if (!(gradient_rounding >= 0 && gradient_rounding <= 1e6)) {
+      return detail::message("gradient_rounding must be between 0 and 1e6, got ",
+                             gradient_rounding);
+    }
+    const Plan plan = this->plan();
+    if (const auto* published = std::get_if<Published>(&setting)) {
+      if (published->vector_length < 1) {
+        return detail::message("vector_length must be at least 1, got ", published->vector_length);
+      }
+    }
+    return plan.validate(Plan::k_most);
+  }
+
+  /// The plan that the setting asks for at first.
+  [[nodiscard]] Plan plan() const {
+    Plan plan = std::visit([](const auto& chosen) { return plan_of(chosen); }, setting);
+    plan.seed = seed;
+    plan.check_finite = check_finite;
+    const bool by_hand = !std::holds_alternative<Automatic>(setting);
+    if (by_hand && gradient_rounding > 0) {
+      plan.rounding_step = gradient_rounding;
+      plan.weight_gradient = WeightGradient::sparsified;
+      plan.input_gradient = InputGradient::sparsified;
+    }
+    return plan;
+  }
+
+ private:
+  /// Every so many forward passes of a product that approximates, its error is measured.
+  static constexpr index_t k_meter_interval = 10;
+
+  static Plan exact_plan(bool winograd) {
+    Plan plan;
+    plan.method = Method::dense;
+    plan.input_gradient = InputGradient::exact;
+    plan.weight_gradient = WeightGradient::exact;
+    plan.winograd = winograd;
+    return plan;
+  }
+  static Plan plan_of(const Automatic&) { return exact_plan(true); }
+  static Plan plan_of(const Exact& exact) { return exact_plan(exact.winograd); }
+  static Plan plan_of(const Subspace& subspace) {
+    Plan plan;
+    plan.method = Method::subspace;
+    plan.kept_coordinates = subspace.coordinates;
+    plan.subspace_error = subspace.error;
+    plan.refit_interval = subspace.refit_interval;
+    plan.input_gradient = InputGradient::exact;
+    plan.meter_interval = k_meter_interval;
+    return plan;
+  }
+  static Plan plan_of(const Published& published) {
+    Plan plan;
+    plan.method = Method::hyperplane;
+    plan.sub_vector_length = published.vector_length;
+    plan.hash_count = published.hash_count;
+    plan.hash_center = published.hash_center;
+    plan.shared_hyperplanes = published.shared_hyperplanes;
+    plan.cluster_reuse = published.cluster_reuse;
+    plan.max_product_age = published.max_product_age;
+    plan.cluster_cache_limit = published.cluster_cache_limit;
+    plan.refit_interval = published.refit_interval;
+    plan.meter_interval = k_meter_interval;
+    if (published.exact_gradients) {
+      plan.input_gradient = InputGradient::exact;
+      plan.weight_gradient = WeightGradient::exact;
+    }
+    return plan;
+  }
+};
+
+ADR_NAMESPACE_END

@@ -3,6 +3,7 @@
 // This file wires the parts; each of them is a header in training/.
 #include <cstdio>
 #include <exception>
+#include <new>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -84,6 +85,9 @@ int main(int argc, char** argv) {
     return fail(error, k_user_error);
   } catch (const Diverged& error) {
     return fail(error, k_diverged);
+  } catch (const std::bad_alloc&) {
+    return fail(std::runtime_error("there is not enough memory for data and network of this size"),
+                k_failure);
   } catch (const std::exception& error) {
     return fail(error, k_failure);
   }

@@ -2,7 +2,9 @@
 // library on a layer input saved as .npy, and names the setting to use.
 #include <CLI/CLI.hpp>
 #include <adr/adr.hpp>
+#include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <optional>
 #include <string>
@@ -68,7 +70,8 @@ std::vector<adr::Plan> chosen_candidates(const Options& options,
 void print_recommendation(const std::vector<tools::ProbeResult>& results, double max_error) {
   const tools::ProbeResult* best = nullptr;
   for (const auto& result : results) {
-    if (result.output_error > max_error || result.speedup <= 1) continue;
+    // What is no number is within no bound.
+    if (!(result.output_error <= max_error) || !(result.speedup > 1)) continue;
     if (best == nullptr || result.seconds < best->seconds) best = &result;
   }
   if (best == nullptr) {
@@ -89,6 +92,7 @@ void probe(Options options) {
   const tools::LayerUnderTest layer = tools::make_layer(
       tools::read_npy(options.input_path), weights ? &*weights : nullptr, options.layer);
   adr::require_finite("the input", layer.x());
+  adr::require_finite("the weights", layer.w());
   const std::vector<adr::Plan> candidates = chosen_candidates(options, layer);
   for (const auto& config : candidates) {
     const std::string problem = config.validate(layer.geometry.columns());
@@ -118,6 +122,13 @@ void probe(Options options) {
 int main(int argc, char** argv) {
   CLI::App app("Would Adaptive Deep Reuse help on this tensor?", "adr-probe");
   Options options;
+  // Comparisons let a NaN through any range.
+  const CLI::Validator number(
+      [](const std::string& text) {
+        return std::isnan(std::strtod(text.c_str(), nullptr)) ? "must be a number, got " + text
+                                                              : std::string();
+      },
+      "NUMBER");
   app.add_option("file", options.input_path,
                  "input of the layer: .npy, batch x channels x height x width or rows x columns")
       ->required();
@@ -139,11 +150,13 @@ int main(int argc, char** argv) {
       ->check(CLI::IsMember({"origin", "mean", "both"}));
   app.add_option("--max-error", options.max_error,
                  "largest relative output error of a recommended setting")
+      ->check(number)
       ->check(CLI::Range(0.0, 10.0));
   app.add_option("--threads", options.threads, "threads")->check(CLI::Range(1, 1024));
   app.add_option("--repetitions", options.repetitions, "timed passes per setting")
       ->check(CLI::Range(1, 1000));
-  app.add_option("--seed", options.layer.seed, "seed of hyperplanes and random weights");
+  app.add_option("--seed", options.layer.seed, "seed of hyperplanes and random weights")
+      ->check(CLI::NonNegativeNumber);
   for (CLI::Option* option : app.get_options()) option->capture_default_str();
   try {
     app.parse(argc, argv);

@@ -4,7 +4,7 @@
     check_docs.py REPOSITORY_DIR
 
 In README.md and docs/, every C++ block follows a line <!-- from PATH --> and stands in that file, which
-the build compiles; leading white space does not count. Relative links must exist, on every page.
+the build compiles, or a line <!-- program -->, and is a program that tests/build compiles and runs; leading white space does not count. Relative links must exist, on every page.
 """
 import re
 import sys
@@ -19,10 +19,10 @@ def check(page, root):
     text = page.read_text(encoding="utf-8")
     name = page.relative_to(root)
     is_manual = name.parts[0] in ("README.md", "docs")
-    for match in re.finditer(r"(?:<!-- from (\S+) -->\n)?```cpp\n(.*?)```", text, re.DOTALL):
-        source, block = match.groups()
+    for match in re.finditer(r"(?:<!-- from (\S+) -->\n|<!-- (program) -->\n)?```cpp\n(.*?)```", text, re.DOTALL):
+        source, program, block = match.groups()
         line = text.count("\n", 0, match.start()) + 1
-        if source is None and not is_manual:
+        if program is not None or (source is None and not is_manual):
             continue
         if source is None:
             yield f"{name}:{line}: a C++ block without a line <!-- from PATH -->"

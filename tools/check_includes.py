@@ -30,6 +30,7 @@ NAMES = {
     "exception": "current_exception exception exception_ptr rethrow_exception",
     "functional": "function greater hash less plus",
     "initializer_list": "initializer_list",
+    "iosfwd": "basic_ostream",
     "iterator": "advance back_inserter make_move_iterator next prev",
     "limits": "numeric_limits",
     "locale": "locale",

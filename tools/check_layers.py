@@ -21,7 +21,7 @@ ALLOWED = {
     "simd": {"core"},
     "unfold": {"core", "simd"},
     "algebra": {"core", "simd", "exact/packed_gemm.hpp"},
-    "cluster": {"core", "simd", "algebra"},
+    "cluster": {"core", "simd", "algebra", "exact/packed_gemm.hpp"},
     "adapt": {"core"},
     "reference": {"core"},
     "exact": {"core", "simd", "unfold"},

@@ -159,7 +159,7 @@ inline std::optional<double> held_out_error(const adr::Plan& config, const Dense
   adr::ReuseConv2d<float> layer(geometry, config, context);
   layer.set_dense_gemm(product.multiply);
   forward(layer, fitted);
-  layer.freeze();
+  layer.set_mode(adr::Mode::inference);
   return detail::relative_error(forward(layer, held_out), exact);
 }
 

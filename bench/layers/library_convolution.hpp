@@ -60,7 +60,7 @@ class LibraryConvolution : public Convolution {
   void forget() { layer_.clear_cache(); }
   /// Keeps what the last forward pass fitted, for inference.
   void freeze() {
-    layer_.freeze();
+    layer_.set_mode(adr::Mode::inference);
     frozen_ = true;
   }
 

@@ -62,7 +62,9 @@ class ReportFile {
   /// Errors: UserError when the file cannot be written. An empty path writes nothing.
   explicit ReportFile(const std::string& path) : path_(path), partial_(path + ".partial") {
     if (path.empty()) return;
-    require(!std::filesystem::is_directory(path), "--json: '", path, "' is a folder");
+    const auto there = std::filesystem::symlink_status(path);
+    require(!std::filesystem::exists(there) || std::filesystem::is_regular_file(there), "--json: '",
+            path, "' is no regular file: nothing else is replaced");
     file_.open(partial_);
     require(file_.good(), "--json: cannot write '", path, "'");
   }

@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdlib>
+#include <filesystem>
 #include <map>
 #include <string>
 #include <vector>
@@ -232,6 +233,17 @@ inline void refuse_without_effect(const CLI::App& app, const ReuseOptions& reuse
   }
 }
 
+/// One file is for one thing, and a folder is no file.
+inline void refuse_bad_files(const TrainingPlan& plan) {
+  if (!plan.csv.empty() && std::filesystem::path(plan.csv).lexically_normal() ==
+                               std::filesystem::path(plan.checkpoint).lexically_normal()) {
+    throw CLI::ValidationError("--checkpoint", "needs another file than --csv, got " + plan.csv);
+  }
+  if (std::filesystem::is_directory(plan.checkpoint)) {
+    throw CLI::ValidationError("--checkpoint", "needs a file, got the folder " + plan.checkpoint);
+  }
+}
+
 }  // namespace detail
 
 /// Reads the command line. Returns true to go on; otherwise exit_code is what to leave with: 0
@@ -247,6 +259,7 @@ inline bool parse_options(int argc, char** argv, Options& options, int& exit_cod
   try {
     app.parse(argc, argv);
     detail::refuse_without_effect(app, options.reuse);
+    detail::refuse_bad_files(options.plan);
   } catch (const CLI::ParseError& error) {
     exit_code = app.exit(error) == 0 ? 0 : 2;
     return false;

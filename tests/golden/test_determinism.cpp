@@ -208,7 +208,7 @@ TEST_CASE("A layer with history gives the bits of a new one") {
     if (rounds(named.config)) continue;
     INFO(named.name);
     LinearCase<float> large(300, 50, 13, data);
-    LinearCase<float> small(41, 50, 13, data);
+    LinearCase<float> small(61, 50, 13, data);
     const auto run = [](ReuseLinear<float>& layer, LinearCase<float>& c) {
       layer.forward(c.x_view(), c.w_view(), c.bias.vector(), c.y.view());
       layer.backward(c.x_view(), c.w_view(), c.d_y_view(),

@@ -2,11 +2,14 @@
 // and multiplies to what the network computed.
 #include <cmath>
 #include <filesystem>
+#include <fstream>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "support/catch.hpp"
 #include "support/layer_instances.hpp"
+#include "support/refusal.hpp"
 #include "training/generated_images.hpp"
 #include "training/npy_images.hpp"
 #include "training/snapshots.hpp"
@@ -109,4 +112,23 @@ TEST_CASE("Images are read from a .npy file of bytes") {
   tools::write_npy(path, images);
   CHECK_THROWS_WITH(read_npy_images(path, 2), contains("got 3 x 4"));
   CHECK_THROWS_WITH(read_npy_images(folder.file("absent.npy"), 2), contains("cannot be opened"));
+}
+
+TEST_CASE("A .npy file whose header announces more than it can hold is refused") {
+  const adr_test::TemporaryFolder folder;
+  const std::string path = folder.file("header.npy");
+  const auto refusal_of = [&](const std::string& type, const std::string& shape) {
+    std::string header =
+        "{'descr': '" + type + "', 'fortran_order': False, 'shape': " + shape + ", }";
+    header.resize(117, ' ');
+    header += '\n';
+    std::ofstream file(path, std::ios::binary);
+    file << "\x93NUMPY\x01" << '\0' << 'v' << '\0' << header << std::string(64, '\0');
+    file.close();
+    return adr_test::message_of<std::runtime_error>([&] { tools::read_npy(path); });
+  };
+  CHECK(refusal_of("<f4", "(4, 4)") == "(no error)");
+  CHECK_THAT(refusal_of("<f4", "(1152921504606846976, 16)"), contains("truncated: a file of"));
+  CHECK_THAT(refusal_of("<f4", "(2305843009213693953, 8)"), contains("truncated: a file of"));
+  CHECK_THAT(refusal_of(">f4", "(4, 4)"), contains("must be little-endian"));
 }

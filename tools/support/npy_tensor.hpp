@@ -28,6 +28,35 @@ struct NpyTensor {
 
 namespace detail {
 
+/// Refuses what xtensor's reader would believe: a shape whose elements cannot be in the file, and
+/// numbers of another byte order. Headers that are no headers are left to the reader.
+inline void require_plausible_header(const std::string& path) {
+  constexpr std::size_t k_most = 65536;
+  std::ifstream file(path, std::ios::binary);
+  std::string header(k_most, '\0');
+  file.read(header.data(), static_cast<std::streamsize>(k_most));
+  header.resize(static_cast<std::size_t>(file.gcount()));
+  const std::size_t type = header.find("'descr'");
+  if (type == std::string::npos) return;
+  if (header.find("'>", type) < header.find(',', type)) {
+    throw std::runtime_error(path + ": the elements must be little-endian, got big-endian ones");
+  }
+  const std::size_t open = header.find('(', header.find("'shape'", type));
+  if (open == std::string::npos) return;
+  file.clear();
+  file.seekg(0, std::ios::end);
+  const auto bytes = static_cast<std::uint64_t>(file.tellg());
+  std::istringstream sizes(header.substr(open + 1, header.find(')', open) - open - 1));
+  std::uint64_t count = 1;
+  for (std::uint64_t size = 0; sizes >> size; sizes.ignore(2, ',')) {
+    if (size > 0 && count > bytes / size) {
+      throw std::runtime_error(path + ": truncated: a file of " + std::to_string(bytes) +
+                               " bytes cannot hold the elements its header announces");
+    }
+    count *= size;
+  }
+}
+
 template <class T>
 bool read_as(const std::string& path, NpyTensor& tensor) {
   std::ifstream file(path, std::ios::binary);
@@ -55,6 +84,7 @@ bool read_as(const std::string& path, NpyTensor& tensor) {
 /// Reads a file of float32, float64 or uint8 elements. Errors: std::runtime_error that names the
 /// file and what is wrong with it. Source of the format: NumPy; the reader is xtensor's.
 inline NpyTensor read_npy(const std::string& path) {
+  detail::require_plausible_header(path);
   NpyTensor tensor;
   const bool known = detail::read_as<float>(path, tensor) ||
                      detail::read_as<double>(path, tensor) ||

@@ -53,7 +53,9 @@ class LossTrend {
 
   LossVerdict observe(double loss) {
     ++steps_;
-    if (!std::isfinite(loss)) return LossVerdict::not_finite;
+    // What means of a window could not hold is no number to go by, either.
+    constexpr double k_most = 1e100;
+    if (!(std::abs(loss) <= k_most)) return LossVerdict::not_finite;
     if (steps_ <= options_.warm_up) return LossVerdict::learning;
     sum_ += loss;
     if (++in_window_ < options_.window) return LossVerdict::learning;

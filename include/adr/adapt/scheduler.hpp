@@ -73,8 +73,8 @@ class ReuseScheduler {
     layers_.push_back({&layer, std::move(name), std::move(policy), {}, {}});
     log_changes(layers_.back());
   }
-  /// Leaves a layer with the setting that it has, until an automatic one chooses another. Errors: std::invalid_argument when it is not
-  /// attached.
+  /// Leaves a layer with the setting that it has, until an automatic one chooses another. Errors:
+  /// std::invalid_argument when it is not attached.
   void detach(const Tunable& layer) {
     const auto found = std::find_if(layers_.begin(), layers_.end(),
                                     [&](const Attached& a) { return a.layer == &layer; });

@@ -24,8 +24,8 @@ ADR_NAMESPACE_BEGIN
 ///
 /// Stages: timing (dense), measuring (the layer tries candidates on a part of its input; where it
 /// runs dense, the finest alone at first, since no other is within a budget that this one leaves),
-/// running (a rung, or dense until the next measurement). Decisions depend on reports alone: without
-/// times in them predicted costs decide. Thread-safety: none. Source: this library.
+/// running (a rung, or dense until the next measurement). Decisions depend on reports alone:
+/// without times in them predicted costs decide. Thread-safety: none. Source: this library.
 class Tuner final : public LayerPolicy {
  public:
   Tuner(const Plan& base, const SchedulerOptions& options)

@@ -78,6 +78,25 @@ inline void column_means(const MatrixView<const float>& rows, float* mean) {
   }
 }
 
+/// The largest size of an element; 1 where all are zero.
+inline double largest(const MatrixView<const float>& matrix) noexcept {
+  float found = 0;
+  for (index_t i = 0; i < matrix.rows; ++i) {
+    for (index_t j = 0; j < matrix.cols; ++j) found = std::max(found, std::abs(matrix(i, j)));
+  }
+  return found > 0 ? double{found} : 1.0;
+}
+inline void divide(algebra::Matrix& matrix, double divisor) noexcept {
+  for (index_t i = 0; i < matrix.size(); ++i) {
+    matrix.row(0)[i] = static_cast<float>(double{matrix.row(0)[i]} / divisor);
+  }
+}
+inline algebra::Matrix scaled_to_one(const MatrixView<const float>& matrix) {
+  algebra::Matrix scaled(matrix);
+  divide(scaled, largest(matrix));
+  return scaled;
+}
+
 }  // namespace detail
 
 /// Fits principal axes to a sample of vectors in the metric of the products that they enter.
@@ -102,16 +121,20 @@ inline PrincipalAxes fit_principal_axes(const MatrixView<const float>& sample,
   axes.length = length;
   axes.mean.assign(length, 0.0F);
   if (origin == AxesOrigin::mean) detail::column_means(sample, axes.mean.data());
+  // Axes do not depend on the scale of sample and weights, squares of floats do.
   const detail::ProductMetric metric =
-      gram.data != nullptr ? detail::ProductMetric(gram) : detail::ProductMetric();
+      gram.data != nullptr ? detail::ProductMetric(detail::scaled_to_one(gram).view())
+                           : detail::ProductMetric();
   algebra::Matrix centred(sample);
   for (index_t i = 0; i < n; ++i) {
     simd::add_scaled(-1.0F, axes.mean.data(), centred.row(i), length);
   }
+  algebra::Matrix mean(MatrixView<const float>(axes.mean.data(), 1, length));
+  const double scale = detail::largest(sample);
+  for (algebra::Matrix* rows : {&centred, &mean}) detail::divide(*rows, scale);
   metric.weigh(centred);
   const detail::LeadingAxes leading = detail::leading_axes(centred, kept.count);
 
-  algebra::Matrix mean(MatrixView<const float>(axes.mean.data(), 1, length));
   metric.weigh(mean);
   const double spread = algebra::energy(centred) / static_cast<double>(n);
   const double total = algebra::energy(mean) + spread;
@@ -124,7 +147,8 @@ inline PrincipalAxes fit_principal_axes(const MatrixView<const float>& sample,
   while (axes.kept < length && !enough()) left -= variance(axes.kept++);
   axes.left_out = total > 0 ? std::sqrt(std::max(0.0, left) / total) : 0.0;
   axes.variances.resize(axes.kept);
-  for (index_t d = 0; d < axes.kept; ++d) axes.variances[d] = static_cast<float>(variance(d));
+  for (index_t d = 0; d < axes.kept; ++d)
+    axes.variances[d] = static_cast<float>(scale * scale * variance(d));
 
   const MatrixView<const float> directions = leading.directions.view().middle_rows(0, axes.kept);
   algebra::Matrix encode(directions);

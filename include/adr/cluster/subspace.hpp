@@ -3,8 +3,10 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -14,11 +16,25 @@
 #include "adr/cluster/vector_sample.hpp"
 #include "adr/core/aligned_buffer.hpp"
 #include "adr/core/context.hpp"
+#include "adr/core/gemm_factor.hpp"
+#include "adr/core/parallel.hpp"
 #include "adr/core/types.hpp"
+#include "adr/exact/packed_gemm.hpp"
 #include "adr/simd/projection.hpp"
 #include "adr/simd/transpose.hpp"
 
 ADR_NAMESPACE_BEGIN
+namespace detail {
+
+/// Whether vectors may lie in memory as the rows of a matrix of floats.
+template <class Vectors, class = void>
+inline constexpr bool k_may_have_rows = false;
+template <class Vectors>
+inline constexpr bool
+    k_may_have_rows<Vectors, std::void_t<decltype(std::declval<const Vectors&>().has_rows())>> =
+        true;
+
+}  // namespace detail
 
 /// What a subspace looks like.
 struct SubspaceShape {
@@ -105,6 +121,9 @@ class FittedSubspace {
   /// basis().coordinates; scratch reserved. Cost per vector: length * kept multiply-adds.
   template <class Vectors>
   bool project(const Vectors& vectors, SubspaceCoordinates& coordinates, Context& context) const {
+    if constexpr (detail::k_may_have_rows<Vectors>) {
+      if (vectors.has_rows()) return project_rows(vectors.rows(), coordinates, context.threads());
+    }
     const index_t count = vectors.map().vectors();
     const index_t width = basis_.coordinates;
     const Workspace::Frame frame(context.workspace());
@@ -135,7 +154,7 @@ class FittedSubspace {
                        [](float poison) { return poison == 0.0F; });
   }
 
-  /// Bytes of scratch that `project` takes.
+  /// Bytes of scratch that `project` takes; none where vectors are rows of a matrix.
   [[nodiscard]] std::size_t project_workspace_bytes(int thread_count) const {
     return WorkspaceSize()
         .add<float>(thread_count * scratch_floats())
@@ -181,6 +200,32 @@ class FittedSubspace {
   static constexpr index_t k_tile = simd::k_projection_tile;
   static constexpr index_t k_chunk = 64;  // elements of a tile that are loaded at a time
   static constexpr index_t k_task = 512;  // vectors of a task
+
+  /// The same of vectors that are the rows of a matrix: one product.
+  bool project_rows(const MatrixView<const float>& x, SubspaceCoordinates& coordinates,
+                    int threads) const {
+    const index_t width = basis_.coordinates;
+    const GemmFactor<float> encode = as_is(MatrixView<const float>(
+        axes_.encode.data(), axes_.length, axes_.kept, axes_.encode_stride));
+    const index_t blocks = blocks_of(x.rows, k_task);
+    std::atomic<bool> finite{true};
+    parallel_for(blocks, threads, [&](index_t block, int) {
+      const IndexRange rows = partition(x.rows, blocks, block);
+      const MatrixView<float> z(coordinates.values.data() + rows.first * width, rows.size(), width);
+      packed_gemm(as_is(x.middle_rows(rows.first, rows.size())), encode, Update::replace,
+                  z.block(0, 1, rows.size(), axes_.kept));
+      float poison = 0;
+      for (index_t i = 0; i < z.rows; ++i) {
+        z(i, 0) = 1;
+        for (index_t d = 0; d < axes_.kept; ++d) {
+          z(i, d + 1) += negated_mean_[d];
+          poison += z(i, d + 1) * 0.0F;
+        }
+      }
+      if (!(poison == 0.0F)) finite = false;
+    });
+    return finite;
+  }
 
   /// Makes what follows from the axes.
   void prepare_basis() {

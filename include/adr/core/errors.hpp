@@ -47,8 +47,9 @@
 #endif
 #endif
 
-ADR_NAMESPACE_BEGIN
-namespace detail {
+namespace adr {
+/// For plain data, which is one type for all instruction sets.
+namespace checks {
 
 template <class... Parts>
 std::string message(const Parts&... parts) {
@@ -63,5 +64,12 @@ void require(bool condition, const Parts&... parts) {
   if (!condition) ADR_THROW(std::invalid_argument(message(parts...)));
 }
 
+}  // namespace checks
+}  // namespace adr
+
+ADR_NAMESPACE_BEGIN
+namespace detail {
+using checks::message;
+using checks::require;
 }  // namespace detail
 ADR_NAMESPACE_END

@@ -36,6 +36,10 @@
 #include <utility>
 #include <vector>
 
+#if defined(__unix__) || defined(__APPLE__)
+#include <sys/stat.h>
+#endif
+
 #include "adr/core/aligned_buffer.hpp"
 #include "adr/core/errors.hpp"
 #include "adr/core/float_bits.hpp"
@@ -99,10 +103,21 @@ inline std::string exact_text(double value) {
 
 inline std::string system_reason() { return std::generic_category().message(errno); }
 
+/// Whether a path is free, or leads to a file that another one may take the place of.
+inline bool is_replaceable(const std::string& path) noexcept {
+#if defined(__unix__) || defined(__APPLE__)
+  struct stat found;
+  if (::lstat(path.c_str(), &found) == 0) return S_ISREG(found.st_mode);
+#endif
+  return !path.empty();
+}
+
 /// A file beside another one, whose place it takes when it is complete; else it vanishes.
 class ReplacementFile {
  public:
   explicit ReplacementFile(const std::string& target) : target_(target) {
+    require_state(is_replaceable(target), "state file '", target,
+                  "' cannot be written: what is there is no regular file");
     constexpr int k_names = 100;  // others may be writing, or may have died doing so
     for (int n = 0; n < k_names && file_ == nullptr; ++n) {
       name_ = target + ".tmp" + std::to_string(n);
@@ -174,7 +189,8 @@ class StateWriter {
   }
 
   /// Writes the file: to path + ".tmp<n>", which then replaces what was at the path. After an error
-  /// that is there as before. A symbolic link is replaced, too; nothing is forced to the disk.
+  /// that is there as before. Only regular files are replaced, no links and no devices; nothing is
+  /// forced to the disk.
   void save(const std::string& path) const {
     unsigned char header[detail::k_state_header_bytes];
     std::copy_n(detail::k_state_magic, 8, header);

@@ -1,8 +1,9 @@
 // The index type and the non-owning views that every public function takes.
 //
 // Sizes and strides are signed and count elements. A view never owns, never copies, and carries its
-// constness in T: MatrixView<const float> is read-only. `validate` is called once at every public
-// entry, so the code behind it can trust a view.
+// constness in T: MatrixView<const float> is read-only. Views are checked at every public entry, so
+// that the code behind it can trust them. They are the same types for all instruction sets (see
+// core/abi.hpp).
 #pragma once
 
 #include <cmath>
@@ -15,18 +16,19 @@
 
 #include "adr/core/errors.hpp"
 
-ADR_NAMESPACE_BEGIN
+namespace adr {
 
 using index_t = std::ptrdiff_t;
+static_assert(sizeof(index_t) == 8, "adr needs a target of 64 bits");
 
 /// Multiplies non-negative sizes and throws std::overflow_error when the product leaves index_t.
 template <class... Sizes>
 index_t checked_product(std::string_view what, Sizes... sizes) {
   index_t product = 1;
   for (const index_t size : {static_cast<index_t>(sizes)...}) {
-    detail::require(size >= 0, what, ": sizes must not be negative, got ", size);
+    checks::require(size >= 0, what, ": sizes must not be negative, got ", size);
     if (size != 0 && product > std::numeric_limits<index_t>::max() / size) {
-      ADR_THROW(std::overflow_error(detail::message(what, ": the product of the sizes exceeds ",
+      ADR_THROW(std::overflow_error(checks::message(what, ": the product of the sizes exceeds ",
                                                     std::numeric_limits<index_t>::max(),
                                                     " at a factor of ", size)));
     }
@@ -122,4 +124,4 @@ struct TensorView {
   [[nodiscard]] index_t image_size() const noexcept { return channels * height * width; }
 };
 
-ADR_NAMESPACE_END
+}  // namespace adr

@@ -209,8 +209,7 @@ class ConvolutionPasses {
     constexpr index_t k_register = simd::Batch<T>::size;
     return y.layout == Layout::nhwc && y.channels % k_register == 0 &&
            group_channels % k_register == 0 && y.image_stride % k_register == 0 &&
-           simd::begins_register(y.data) &&
-           y.batch * y.image_size() * index_t{sizeof(T)} > k_bytes;
+           simd::begins_register(y.data) && y.batch * y.image_size() * index_t{sizeof(T)} > k_bytes;
   }
 
   template <class Use>

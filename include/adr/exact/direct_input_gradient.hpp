@@ -148,8 +148,9 @@ std::size_t direct_input_gradient_workspace_bytes(const ConvGeometry& geometry, 
 /// Math: d_x = d_y w, added up over the windows that hold an input. Shapes, requirements, errors,
 /// thread-safety: those of direct_forward; d_x is replaced. Cost: with stride 1 and more than a few
 /// channels a convolution of d_y with flipped weights, which takes as many multiply-adds as the
-/// forward pass (and those of the padding); else N K M multiply-adds and as many additions as windows have elements, threads
-/// working on images of their own. Source: as direct_forward, and col2im.
+/// forward pass (and those of the padding); else N K M multiply-adds and as many additions as
+/// windows have elements, threads working on images of their own. Source: as direct_forward, and
+/// col2im.
 template <class T>
 void direct_input_gradient(const ConvGeometry& geometry, const TensorView<const T>& d_y,
                            const MatrixView<const T>& w, const TensorView<T>& d_x,

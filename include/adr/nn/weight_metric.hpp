@@ -2,8 +2,9 @@
 // vectors count by what they do to the output.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
-#include <limits>
 #include <utility>
 
 #include "adr/core/aligned_buffer.hpp"
@@ -11,7 +12,6 @@
 #include "adr/core/types.hpp"
 #include "adr/gemm/dense_gemm.hpp"
 #include "adr/gemm/packed_weights.hpp"
-#include "adr/simd/kernels.hpp"
 
 ADR_NAMESPACE_BEGIN
 
@@ -39,8 +39,14 @@ class WeightMetric {
   /// What was measured last; empty where it is zero or not finite, and so says nothing about which
   /// errors matter.
   [[nodiscard]] MatrixView<const float> gram() const noexcept {
-    const float size = simd::dot(gram_.data(), gram_.data(), gram_.size());
-    const bool usable = size > 0 && size <= std::numeric_limits<float>::max();
+    float largest = 0;
+    bool usable = true;
+    for (index_t i = 0; i < gram_.size(); ++i) {
+      const float size = std::abs(gram_[i]);
+      usable = usable && std::isfinite(size);
+      largest = std::max(largest, size);
+    }
+    usable = usable && largest > 0;
     return usable ? MatrixView<const float>(gram_.data(), length_, length_)
                   : MatrixView<const float>();
   }

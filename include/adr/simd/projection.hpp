@@ -27,7 +27,8 @@ void project_block(const float* x, index_t elements, const float* axes, index_t 
                    float* z) noexcept {
   B total[Coordinates][Vectors];
   for (int d = 0; d < Coordinates; ++d) {
-    for (int v = 0; v < Vectors; ++v) total[d][v] = B::load(z + d * k_projection_tile + v * B::size);
+    for (int v = 0; v < Vectors; ++v)
+      total[d][v] = B::load(z + d * k_projection_tile + v * B::size);
   }
   for (index_t e = 0; e < elements; ++e) {
     B element[Vectors];
@@ -56,9 +57,9 @@ void project_coordinates(const float* x, index_t elements, const float* axes, in
 }  // namespace detail
 
 /// Adds the coordinates of a tile of vectors on several axes.
-/// Math: z[d, i] += sum over e of axes[e, d] * x[e, i]. Shapes: x elements x k_projection_tile, axes
-/// elements x axes_stride, z coordinates x k_projection_tile. Sums are taken in the order of e.
-/// Cost: elements * coordinates * k_projection_tile multiply-adds. Thread-safety: reentrant.
+/// Math: z[d, i] += sum over e of axes[e, d] * x[e, i]. Shapes: x elements x k_projection_tile,
+/// axes elements x axes_stride, z coordinates x k_projection_tile. Sums are taken in the order of
+/// e. Cost: elements * coordinates * k_projection_tile multiply-adds. Thread-safety: reentrant.
 template <class B = Batch<float>>
 void project(const float* x, index_t elements, const float* axes, index_t axes_stride,
              index_t coordinates, float* z) noexcept {
@@ -69,10 +70,12 @@ void project(const float* x, index_t elements, const float* axes, index_t axes_s
                                             z + d * k_projection_tile);
   }
   for (; d + 2 <= coordinates; d += 2) {
-    detail::project_coordinates<2, B>(x, elements, axes + d, axes_stride, z + d * k_projection_tile);
+    detail::project_coordinates<2, B>(x, elements, axes + d, axes_stride,
+                                      z + d * k_projection_tile);
   }
   for (; d < coordinates; ++d) {
-    detail::project_coordinates<1, B>(x, elements, axes + d, axes_stride, z + d * k_projection_tile);
+    detail::project_coordinates<1, B>(x, elements, axes + d, axes_stride,
+                                      z + d * k_projection_tile);
   }
 }
 

@@ -46,6 +46,15 @@ class MatrixVectors {
     return transposed_ ? matrix_.rows : matrix_.cols;
   }
 
+  /// Whether the vectors lie in memory as rows of floats, and those rows.
+  [[nodiscard]] bool has_rows() const noexcept {
+    return std::is_same_v<Element, float> && !transposed_;
+  }
+  [[nodiscard]] MatrixView<const float> rows() const noexcept {
+    if constexpr (std::is_same_v<Element, float>) return matrix_;
+    return {};
+  }
+
   /// block(e, i) = element first_element + e of vector first_vector + i, as float.
   void load_columns(index_t first_vector, index_t first_element,
                     const MatrixView<float>& block) const noexcept {

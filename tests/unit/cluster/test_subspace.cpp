@@ -80,7 +80,10 @@ bool project(const FittedSubspace& subspace, const Vectors& vectors,
     const std::size_t bytes = subspace.project_workspace_bytes(threads);
     context.workspace().reserve(bytes);
     finite = subspace.project(vectors, coordinates, context);
-    CHECK(context.workspace().peak_bytes() == bytes);
+    // Rows of a matrix are read where they lie.
+    bool in_place = false;
+    if constexpr (adr::detail::k_may_have_rows<Vectors>) in_place = vectors.has_rows();
+    CHECK(context.workspace().peak_bytes() == (in_place ? 0 : bytes));
     const std::vector<float> values(coordinates.values.data(),
                                     coordinates.values.data() + coordinates.values.size());
     if (threads == 1) first = values;
@@ -359,7 +362,7 @@ TEST_CASE("vectors that are not finite are seen and are not fitted to") {
   CHECK(subspace.measure(none).total == 0);
 }
 
-TEST_CASE("vectors whose products are beyond the range of floats are not fitted to") {
+TEST_CASE("vectors and metrics of any scale are fitted to alike") {
   Data data;
   INFO(data);
   GuardedBuffer<float> x(300, 8, 8);
@@ -375,8 +378,8 @@ TEST_CASE("vectors whose products are beyond the range of floats are not fitted 
   for (index_t i = 0; i < 8; ++i) {
     for (index_t k = 0; k < 8; ++k) gram(i, k) = i == k ? 1e30F : 0.0F;
   }
-  CHECK_FALSE(subspace.fit(vectors, static_cast<const GuardedBuffer<float>&>(gram).view()));
-  CHECK(subspace.fit_error() == error);
+  REQUIRE(subspace.fit(vectors, static_cast<const GuardedBuffer<float>&>(gram).view()));
+  CHECK(std::abs(subspace.fit_error() - error) < 1e-5 * error);
 }
 
 TEST_CASE("fits are counted, repeatable, and can be saved and loaded") {

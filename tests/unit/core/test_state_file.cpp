@@ -87,6 +87,21 @@ TEST_CASE("A state file has the documented bytes") {
   CHECK(state_file_of(payload_of(golden_bytes())) == golden_bytes());
 }
 
+TEST_CASE("Nothing but a regular file is replaced") {
+  const TemporaryFolder folder;
+  const std::string file = folder.file("state");
+  const std::string link = folder.file("link");
+  small_state().save(file);
+  std::filesystem::create_symlink(file, link);
+  for (const std::string& path : {link, folder.path(), std::string("/dev/null")}) {
+    CHECK_THAT(adr_test::message_of<std::runtime_error>([&] { small_state().save(path); }),
+               adr_test::contains("what is there is no regular file"));
+  }
+  CHECK(std::filesystem::is_symlink(link));
+  CHECK(std::filesystem::is_character_file("/dev/null"));
+  CHECK(names_in(folder).size() == 2);
+}
+
 TEST_CASE("The golden state file is read as what it holds") {
   const TemporaryFolder folder;
   const std::string path = folder.file("state");

@@ -7,8 +7,8 @@
 
 #include "adr/core/random.hpp"
 #include "adr/nn/fastest_convolution.hpp"
-#include "adr/reuse_conv2d.hpp"
 #include "adr/nn/unfolded_convolution.hpp"
+#include "adr/reuse_conv2d.hpp"
 #include "support/catch.hpp"
 #include "support/layer_instances.hpp"
 

@@ -9,8 +9,8 @@
 
 #include "adr/gemm/gradient_density.hpp"
 #include "adr/reuse_conv2d.hpp"
-#include "adr/reuse_linear.hpp"
 #include "adr/reuse_gemm.hpp"
+#include "adr/reuse_linear.hpp"
 #include "property/layer_cases.hpp"
 #include "property/reuse_reference.hpp"
 #include "property/shared_cases.hpp"

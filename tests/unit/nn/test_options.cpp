@@ -6,6 +6,7 @@
 #include <limits>
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "adr/adapt/report_line.hpp"
@@ -596,13 +597,42 @@ TEST_CASE("an automatic setting keeps its error where rows resemble each other, 
     CHECK(report.decision.reason != adr::Reason::none);
     std::ostringstream line;
     line << report;
-    CHECK_THAT(line.str(), contains(similar ? "subspace" : "dense"));
+    CHECK_THAT(line.str(), contains(similar ? "subspace of " : "exact, "));
     CHECK_THAT(line.str(), contains(" of 0.05"));
     // A scheduler takes charge, and gives it back.
     adr::ReuseScheduler scheduler;
     scheduler.attach(product, "product");
     CHECK(product.plan().method == adr::Method::dense);
     scheduler.detach(product);
+  }
+}
+
+TEST_CASE("a subspace does not depend on the scale of input and weights") {
+  Data data;
+  INFO(data);
+  adr::Subspace subspace;
+  subspace.coordinates = 8;
+  const std::vector<float> x = similar_rows(300, 24, 6, 0.1F, data);
+  const std::vector<float> w = random_elements(24 * 40, data);
+  const auto error_at = [&](float of_x, float of_w) {
+    std::vector<float> scaled_x = x, scaled_w = w, y(300 * 40), exact(300 * 40);
+    for (float& element : scaled_x) element *= of_x;
+    for (float& element : scaled_w) element *= of_w;
+    ReuseGemm<float> product(with(subspace));
+    ReuseGemm<float> plain;
+    for (const auto& [result, by] : {std::pair{&y, &product}, std::pair{&exact, &plain}}) {
+      adr::reuse_gemm<float>(view(scaled_x, 300, 24), view(scaled_w, 24, 40),
+                             view(*result, 300, 40), *by);
+    }
+    CHECK(product.report().fits == 1);
+    return relative_distance(y, exact);
+  };
+  const double usual = error_at(1, 1);
+  CHECK(usual < 0.1);
+  for (const auto& [of_x, of_w] : {std::pair{1e-16F, 1e-10F}, std::pair{1e-10F, 1e10F},
+                                   std::pair{1e8F, 1e10F}, std::pair{1e-3F, 1e-15F}}) {
+    INFO("input times " << of_x << ", weights times " << of_w);
+    CHECK(error_at(of_x, of_w) < 1.1 * usual);
   }
 }
 

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "adr/reuse_conv2d.hpp"
 #include "adr/reference/convolution.hpp"
+#include "adr/reuse_conv2d.hpp"
 #include "property/layer_cases.hpp"
 #include "property/reuse_reference.hpp"
 #include "support/catch.hpp"
@@ -729,9 +729,10 @@ TEST_CASE("ReuseConv2d refuses an impossible geometry or setting") {
   CHECK_THAT(refused([](ConvGeometry& g, Plan&) { g.kernel_height = 9; }),
              contains("ConvGeometry: the kernel must fit the padded input, got a kernel of 17 x 4 "
                       "on an input of 8 x 11"));
-  CHECK_THAT(refused([](ConvGeometry&, Plan& c) { c.sub_vector_length = 13; }),
-             contains("Plan: sub_vector_length must be at most the number of unfolded columns (12), "
-                      "got 13"));
+  CHECK_THAT(
+      refused([](ConvGeometry&, Plan& c) { c.sub_vector_length = 13; }),
+      contains("Plan: sub_vector_length must be at most the number of unfolded columns (12), "
+               "got 13"));
   CHECK_THAT(refused([](ConvGeometry&, Plan& c) { c.hash_count = -3; }),
              contains("Plan: hash_count must be between 1 and 64, got -3"));
 }

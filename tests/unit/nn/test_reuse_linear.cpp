@@ -293,8 +293,9 @@ TEST_CASE("ReuseLinear changes its setting between passes") {
   const std::vector<float> coarse = c.results();
 
   // A setting that is refused changes nothing.
-  CHECK_THAT(refusal([&] { layer.set_plan(hyperplane(11, 4)); }),
-             contains("sub_vector_length must be at most the number of unfolded columns (10), got 11"));
+  CHECK_THAT(
+      refusal([&] { layer.set_plan(hyperplane(11, 4)); }),
+      contains("sub_vector_length must be at most the number of unfolded columns (10), got 11"));
   CHECK(layer.plan().sub_vector_length == 5);
   backward(layer, c);
   CHECK(adr_test::same_bits(c.results(), coarse));

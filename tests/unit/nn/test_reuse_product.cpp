@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "adr/reuse_linear.hpp"
 #include "adr/nn/reuse_product.hpp"
+#include "adr/reuse_linear.hpp"
 #include "property/layer_cases.hpp"
 #include "property/reuse_reference.hpp"
 #include "support/catch.hpp"

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "adr/reuse_conv2d.hpp"
-#include "adr/reuse_linear.hpp"
 #include "adr/reuse_gemm.hpp"
+#include "adr/reuse_linear.hpp"
 #include "property/layer_cases.hpp"
 #include "property/reuse_reference.hpp"
 #include "property/shared_cases.hpp"

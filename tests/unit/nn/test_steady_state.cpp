@@ -3,9 +3,9 @@
 #include <vector>
 
 #include "adr/nn/fastest_convolution.hpp"
+#include "adr/nn/unfolded_convolution.hpp"
 #include "adr/reuse_conv2d.hpp"
 #include "adr/reuse_linear.hpp"
-#include "adr/nn/unfolded_convolution.hpp"
 #include "property/layer_cases.hpp"
 #include "support/allocation_counter.hpp"
 #include "support/catch.hpp"

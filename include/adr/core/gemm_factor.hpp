@@ -47,6 +47,13 @@ std::uint64_t fingerprint(const GemmFactor<T>& factor) noexcept {
   return fingerprint<T>(factor.matrix) ^ (factor.transposed ? 0 : k_as_is);
 }
 
+/// The same of a sample of its elements; see sampled_fingerprint of a matrix.
+template <class T>
+std::uint64_t sampled_fingerprint(const GemmFactor<T>& factor) noexcept {
+  constexpr std::uint64_t k_as_is = 0x13198a2e03707344u;
+  return sampled_fingerprint<T>(factor.matrix) ^ (factor.transposed ? 0 : k_as_is);
+}
+
 /// The result of a product: a row-major matrix, written as it is or transposed.
 template <class T>
 struct GemmResult {

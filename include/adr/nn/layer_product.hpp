@@ -182,12 +182,13 @@ class LayerProduct {
   /// then. Errors: std::invalid_argument when nothing has been learned yet.
   void freeze() {
     if (state_->shared) state_->shared->freeze();
-    learns_ = false;
+    set_learning(false);
   }
   void unfreeze() noexcept { set_learning(true); }
   /// Without learning, what was learned stays as it is, and where nothing was, products are dense.
   void set_learning(bool learns) {
     learns_ = learns;
+    if constexpr (Domain::k_images) dense_.set_inference(!learns);
     if (!state_->shared) return;
     if (learns) {
       state_->shared->unfreeze();

@@ -57,6 +57,7 @@ class SubspaceConvolution {
     detail::require(subspace_.fitted(),
                     "freeze: no subspace has been fitted yet; run a forward pass first");
     frozen_ = true;
+    metric_.look_again();
   }
   void unfreeze() noexcept { frozen_ = false; }
   [[nodiscard]] bool frozen() const noexcept { return frozen_; }
@@ -98,7 +99,7 @@ class SubspaceConvolution {
                const PixelView<float>& output, Context& context, Report& stats, StageTimes* times) {
     StageClock clock(times);
     const TensorView<const float>& x = vectors.images();
-    if (metric_.pack(weights, columns, context)) reduced_version_ = k_no_version;
+    if (metric_.pack(weights, columns, context, frozen_)) reduced_version_ = k_no_version;
     const bool too_few = vectors.map().vectors() < geometry_.in_channels;
     if (refit_.begin_pass(subspace_.fitted(), frozen_ || (too_few && fitted())) &&
         !fit(vectors, weights, columns, context)) {

@@ -43,6 +43,7 @@ class SubspaceProduct {
     detail::require(subspace_.fitted(),
                     "freeze: no subspace has been fitted yet; run a forward pass first");
     frozen_ = true;
+    metric_.look_again();
   }
   void unfreeze() noexcept { frozen_ = false; }
   [[nodiscard]] bool frozen() const noexcept { return frozen_; }
@@ -71,7 +72,7 @@ class SubspaceProduct {
                const VectorView<const T>& bias, const PixelView<T>& output,
                const DenseGemm<T>& gemm, Context& context, Report& stats, StageTimes* times) {
     StageClock clock(times);
-    if (metric_.pack(weights, columns, context)) rotated_version_ = k_no_version;
+    if (metric_.pack(weights, columns, context, frozen_)) rotated_version_ = k_no_version;
     const bool too_few = vectors.map().vectors() < subspace_.shape().length;
     if (refit_.begin_pass(subspace_.fitted(), frozen_ || (too_few && fitted())) &&
         !fit(vectors, weights, columns, context)) {

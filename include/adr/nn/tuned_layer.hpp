@@ -55,6 +55,9 @@ class TunedLayer : public Tunable {
   [[nodiscard]] Mode mode() const noexcept { return mode_; }
   /// Mode::inference ends learning until Mode::training: a forward pass multiplies with what was
   /// learned, and exactly where nothing was. Methods that learn nothing go on as before.
+  /// Transformed weights are kept while a sample of 64 weights stays what it was, as it does not
+  /// after a training step or another file: after a change of a few weights alone, set the mode
+  /// once more.
   void set_mode(Mode mode) {
     mode_ = mode;
     for (auto& product : products_) product.set_learning(mode == Mode::training);

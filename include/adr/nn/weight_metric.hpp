@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <optional>
 #include <utility>
 
 #include "adr/core/aligned_buffer.hpp"
@@ -21,12 +22,19 @@ template <class T>
 class WeightMetric {
  public:
   /// Packs the weights unless they are those packed already. Returns whether they had changed.
-  bool pack(const GemmFactor<T>& weights, const index_t* columns, Context& context) {
+  /// frozen: a sample of their elements decides whether all are looked at.
+  bool pack(const GemmFactor<T>& weights, const index_t* columns, Context& context,
+            bool frozen = false) {
+    const std::uint64_t sample = sampled_fingerprint(weights);
+    if (frozen && sample_ == sample) return false;
+    sample_ = sample;
     const std::uint64_t version = fingerprint(weights);
     if (packed_.size() > 0 && version == version_) return false;
     pack_weights(weights, columns, context, packed_);
     return std::exchange(version_, version) != version;
   }
+  /// The next pass looks at all weights.
+  void look_again() noexcept { sample_.reset(); }
   /// Packs the weights and computes their metric for neuron vectors of that length.
   void measure(const GemmFactor<T>& weights, const index_t* columns, index_t length,
                Context& context) {
@@ -56,6 +64,7 @@ class WeightMetric {
   AlignedBuffer<float> gram_;
   index_t length_ = 0;
   std::uint64_t version_ = 0;
+  std::optional<std::uint64_t> sample_;
 };
 
 ADR_NAMESPACE_END

@@ -542,6 +542,38 @@ TEST_CASE("inference never learns, and an evaluation in the middle of training c
   }
 }
 
+TEST_CASE("in inference weights are kept, to the same bits, until others take their place") {
+  Data data;
+  INFO(data);
+  adr::Subspace subspace;
+  subspace.coordinates = 6;
+  for (const adr::Setting& setting : {adr::Setting(adr::Exact{}), adr::Setting(subspace)}) {
+    for (const Layout layout : {Layout::nchw, Layout::nhwc}) {
+      ConvGeometry g = geometry(layout, 32, 16);
+      g.out_channels = 32;
+      Images c(g, 4, data);
+      ReuseConv2d<float> layer(g, with(setting));
+      c.forward(layer);
+      std::vector<float> trained = c.y;
+      layer.set_mode(Mode::inference);
+      for (int pass = 0; pass < 2; ++pass) {
+        c.forward(layer);
+        CHECK(c.y == trained);
+      }
+      for (float& weight : c.w) weight *= 2;
+      c.forward(layer);
+      for (std::size_t i = 0; i < c.y.size(); ++i) REQUIRE(c.y[i] == 2 * trained[i]);
+      // A change that no sample sees is seen after the mode is set.
+      const std::vector<float> before = c.y;
+      c.w[c.w.size() / 2 + 1] += 1;
+      layer.set_mode(Mode::training);
+      layer.set_mode(Mode::inference);
+      c.forward(layer);
+      CHECK(c.y != before);
+    }
+  }
+}
+
 TEST_CASE("images of another size are taken without forgetting") {
   Data data;
   INFO(data);

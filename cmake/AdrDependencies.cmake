@@ -22,26 +22,36 @@ endif()
 # later packages require xtl to be installed. The library is a folder of headers, so the folder will do.
 if(NOT TARGET adr::xsimd)
   set(adr_xsimd_include_dirs "")
+  set(adr_xsimd_folder "")
   if(TARGET xsimd)
     get_target_property(adr_xsimd_include_dirs xsimd INTERFACE_INCLUDE_DIRECTORIES)
+    # Of a target that is built with the project, the folder may stand in a generator expression.
+    string(REGEX REPLACE "\\$<BUILD_INTERFACE:([^>]*)>" "\\1" adr_xsimd_folder "${adr_xsimd_include_dirs}")
+    string(GENEX_STRIP "${adr_xsimd_folder}" adr_xsimd_folder)
+    find_path(adr_xsimd_folder_of_target xsimd/config/xsimd_config.hpp PATHS ${adr_xsimd_folder} NO_DEFAULT_PATH)
+    set(adr_xsimd_folder ${adr_xsimd_folder_of_target})
+    unset(adr_xsimd_folder_of_target CACHE)
   else()
     find_path(ADR_XSIMD_INCLUDE_DIR xsimd/xsimd.hpp DOC "Folder that holds xsimd/xsimd.hpp")
     mark_as_advanced(ADR_XSIMD_INCLUDE_DIR)
     if(ADR_XSIMD_INCLUDE_DIR)
+      set(adr_xsimd_folder ${ADR_XSIMD_INCLUDE_DIR})
       set(adr_xsimd_include_dirs ${ADR_XSIMD_INCLUDE_DIR})
-      set(adr_xsimd_version_line "")
-      file(STRINGS ${ADR_XSIMD_INCLUDE_DIR}/xsimd/config/xsimd_config.hpp adr_xsimd_version_line
-        REGEX "#define XSIMD_VERSION_MAJOR +[0-9]+")
-      string(REGEX MATCH "[0-9]+" adr_xsimd_version_major "${adr_xsimd_version_line}")
-      if(NOT adr_xsimd_version_major OR adr_xsimd_version_major LESS 8)
-        string(APPEND adr_dependency_error
-          "adr needs xsimd 8 or later, found ${adr_xsimd_version_major} in ${ADR_XSIMD_INCLUDE_DIR}. ")
-      endif()
-    else()
-      string(APPEND adr_dependency_error
-        "adr needs xsimd 8 or later (Debian, Ubuntu: libxsimd-dev); "
-        "set ADR_XSIMD_INCLUDE_DIR to the folder that holds xsimd/xsimd.hpp. ")
     endif()
+  endif()
+  if(adr_xsimd_folder)
+    set(adr_xsimd_version_line "")
+    file(STRINGS ${adr_xsimd_folder}/xsimd/config/xsimd_config.hpp adr_xsimd_version_line
+      REGEX "#define XSIMD_VERSION_MAJOR +[0-9]+")
+    string(REGEX MATCH "[0-9]+" adr_xsimd_version_major "${adr_xsimd_version_line}")
+    if(NOT adr_xsimd_version_major OR adr_xsimd_version_major LESS 8)
+      string(APPEND adr_dependency_error
+        "adr needs xsimd 8 or later, found ${adr_xsimd_version_major} in ${adr_xsimd_folder}. ")
+    endif()
+  elseif(NOT adr_xsimd_include_dirs)
+    string(APPEND adr_dependency_error
+      "adr needs xsimd 8 or later (Debian, Ubuntu: libxsimd-dev); "
+      "set ADR_XSIMD_INCLUDE_DIR to the folder that holds xsimd/xsimd.hpp. ")
   endif()
   if(adr_xsimd_include_dirs)
     add_library(adr::xsimd INTERFACE IMPORTED)

@@ -199,7 +199,7 @@ class ReuseConv2d final : public TunedLayer<ImageDomain<T>> {
                                group_weights(w, g), group_bias(bias, g),
                                ConvOutput<T>{geometry_, plain_stride(y), g}, this->context());
     }
-    this->end_forward(input_of(x), saved);
+    this->end_forward([&] { return input_of(x); }, saved);
   }
 
   void backward(const TensorView<const T>& x, const MatrixView<const T>& w,
@@ -270,7 +270,7 @@ class ReuseConv2d final : public TunedLayer<ImageDomain<T>> {
     if (!d_bias.empty()) require_size("d_bias", d_bias, g.out_channels);
     require_disjoint_gradients(x, w, d_y, d_x, d_w, d_bias);
     this->with_pass(saved, [&] { this->product().require_clusters_of(g.rows(x.batch)); });
-    if (d_w.data != nullptr) this->require_input(input_of(x), saved);
+    if (d_w.data != nullptr) this->require_input([&] { return input_of(x); }, saved);
     if (this->plan().check_finite) {
       require_finite("w", w);
       require_finite("d_y", d_y);

@@ -92,7 +92,7 @@ class ReuseGemm : public TunedLayer<MatrixDomain<T>> {
     detail::blended(blend, y.matrix, buffer_, [&](const MatrixView<T>& target) {
       this->product().forward(x, w, bias, MatrixOperand<T>{target, y.transposed}, this->context());
     });
-    this->end_forward(input_of(x), saved);
+    this->end_forward([&] { return input_of(x); }, saved);
   }
 
   /// Throws std::invalid_argument unless gradients of a product with that many rows can be formed:
@@ -104,7 +104,7 @@ class ReuseGemm : public TunedLayer<MatrixDomain<T>> {
                     "a gradient uses the clusters of the last forward pass; run forward first");
     fix_shape(columns, outputs);
     this->with_pass(saved, [&] { this->product().require_clusters_of(rows); });
-    if (x != nullptr) this->require_input(input_of(*x), saved);
+    if (x != nullptr) this->require_input([&] { return input_of(*x); }, saved);
   }
 
   /// d_w = alpha x^T d_y + beta d_w, unless empty, and d_x = alpha d_y w^T + beta d_x, unless

@@ -173,11 +173,13 @@ class TunedLayer : public Tunable {
       tuner_->step(*this, 0);
     }
   }
-  /// Collects what the products of a forward pass report. input: a fingerprint of what was read.
-  void end_forward(std::uint64_t input, Saved* saved) {
+  /// Collects what the products of a forward pass report. input(): a fingerprint of what was read,
+  /// taken where gradients may have to be of the same.
+  template <class Input>
+  void end_forward(const Input& input, Saved* saved) {
     ++passes_;
     ++passes_of_plan_;
-    input_ = input;
+    if (saved != nullptr || plan_.method != Method::dense) input_ = input();
     collect();
     if (report_.has_output_error()) {
       measured_error_ = report_.relative_output_error();
@@ -210,12 +212,13 @@ class TunedLayer : public Tunable {
   }
   /// Throws std::invalid_argument when gradients that follow from a pass are asked for another
   /// input than it had.
-  void require_input(std::uint64_t input, const Saved* saved) const {
+  template <class Input>
+  void require_input(const Input& input, const Saved* saved) const {
     if (saved != nullptr) {
-      detail::require(saved_passes(*saved).input == input,
+      detail::require(saved_passes(*saved).input == input(),
                       "x is not what the saved forward pass had: its elements differ");
     } else if (plan_.method != Method::dense) {
-      detail::require(input_ == input,
+      detail::require(input_ == input(),
                       "x is not what the last forward pass had: its elements differ; keep a Saved "
                       "for every pass whose gradients come later");
     }

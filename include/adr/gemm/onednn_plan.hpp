@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstddef>
+#include <cstring>
 #include <dnnl.hpp>
 #include <string>
 #include <vector>
@@ -90,6 +91,12 @@ class OneDnnPlan {
     for (const Tensor& tensor : tensors_) {
       if (&tensor != &tensors_[result_]) copy(tensor, stream);
     }
+#if DNNL_VERSION_MAJOR >= 3  // see OneDnnConvolution::weight_gradient
+    const Tensor& result = tensors_[result_];
+    if (result_ == k_w && result.formatted) {
+      std::memset(arena + result.offset, 0, result.formatted.get_desc().get_size());
+    }
+#endif
     run(convolution_, arguments_.data(), arguments_.size(), stream);
     copy(tensors_[result_], stream);
     stream.wait();

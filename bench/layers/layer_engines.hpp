@@ -14,6 +14,7 @@
 #include "bench/support/layer_tensors.hpp"
 #include "bench/support/machine.hpp"
 #include "bench/support/onednn_convolution.hpp"
+#include "bench/support/onednn_int8.hpp"
 
 namespace adr_bench {
 
@@ -84,6 +85,13 @@ inline void add_dense_engines(std::vector<LayerEngine>& engines) {
     };
     engines.push_back(engine);
   }
+  LayerEngine integers;
+  integers.name = "onednn_int8";
+  integers.low_precision = true;
+  integers.make = [](LayerTensors& tensors, int threads) {
+    return std::make_unique<OneDnnInt8Convolution>(tensors, threads);
+  };
+  engines.push_back(integers);
 #endif
 }
 

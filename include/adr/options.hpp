@@ -131,7 +131,9 @@ struct Options {
     plan.kept_coordinates = subspace.coordinates;
     plan.subspace_error = subspace.error;
     plan.refit_interval = subspace.refit_interval;
+    // Where a subspace pays forward, exact tiles are the faster gradients.
     plan.input_gradient = InputGradient::exact;
+    plan.weight_gradient = WeightGradient::exact;
     plan.meter_interval = k_meter_interval;
     return plan;
   }

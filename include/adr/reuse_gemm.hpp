@@ -199,8 +199,8 @@ void reuse_gemm(const detail::NonDeduced<MatrixView<const T>>& a,
 
 /// Computes the gradient of the last reuse_gemm with respect to b, or of a saved one.
 ///
-/// Math: d_b = a^T d_c; from clusters with Published, from coordinates with Subspace where that is
-/// the cheaper, over rounded values with gradient_rounding. Shapes: a N x K, the same as in
+/// Math: d_b = a^T d_c; from clusters with Published, over rounded values with
+/// gradient_rounding, else exact. Shapes: a N x K, the same as in
 /// reuse_gemm, d_c N x M, d_b K x M. Errors: std::invalid_argument as reuse_gemm, and, unless the
 /// method is exact, for another a or another number of rows than the pass had. Cost: N K M
 /// multiply-adds, or less. Source: ICDE 2019; this library.

@@ -86,10 +86,14 @@ Matrix differences(Layer& layer, Case& c, GuardedBuffer<double>& operand,
     for (index_t j = 0; j < view.cols; ++j) {
       const double value = view(i, j);
       const double h = step * std::max(1.0, std::abs(value));
-      view(i, j) = value + h;
-      const double above = loss(layer, c);
-      view(i, j) = value - h;
-      const double below = loss(layer, c);
+      // In inference the sample of the weights need not see a change of one.
+      const auto loss_at = [&](double changed) {
+        view(i, j) = changed;
+        layer.set_mode(layer.mode());
+        return loss(layer, c);
+      };
+      const double above = loss_at(value + h);
+      const double below = loss_at(value - h);
       view(i, j) = value;
       gradient(i, j) = (above - below) / (2 * h);
     }

@@ -82,8 +82,7 @@ class LayerProduct {
     state_->rows.swap_clusters(pass_.clustering, pass_.has_clusters);
     // Coordinates are those of the latest pass, and of the axes that it had.
     const bool is_latest = pass_.pass == pass_count_ && pass_.plan == plan_count_;
-    const bool is_of_plan = config_.method == Method::hyperplane && pass_.has_clusters;
-    if (!is_latest && !is_of_plan) pass_.clusters_usable = false;
+    if (!is_latest && !state_->rows.has_clusters()) pass_.clusters_usable = false;
   }
 
   /// Takes images of another size from now on. What was learned stays, where neuron vectors stay

@@ -79,6 +79,10 @@ class ReuseProduct {
 
   void set_dense_gemm(DenseGemm<T> gemm) { gemm_ = std::move(gemm); }
 
+  /// Whether there are clusters to form gradients from; else they are exact.
+  [[nodiscard]] bool has_clusters() const noexcept {
+    return config_.method == Method::hyperplane && has_clusters_;
+  }
   /// Exchanges the clusters of the last forward pass for those of another one.
   void swap_clusters(Clustering<T>& clustering, bool& has_clusters) noexcept {
     std::swap(clustering_, clustering);
@@ -260,10 +264,6 @@ class ReuseProduct {
     return 1;
   }
 
-  /// Without them, as after a pass of another setting, gradients are exact.
-  [[nodiscard]] bool has_clusters() const noexcept {
-    return config_.method == Method::hyperplane && has_clusters_;
-  }
   [[nodiscard]] bool clusters_weight_gradient() const noexcept {
     return has_clusters() && config_.weight_gradient != WeightGradient::exact;
   }

@@ -462,6 +462,49 @@ TEST_CASE("one product per image: gradients belong to their own kept pass") {
   }
 }
 
+TEST_CASE("layers keep passes as the drop-in does, groups and all") {
+  Data data;
+  INFO(data);
+  adr::Published published;
+  published.vector_length = 9;
+  published.hash_count = 4;
+  for (const index_t groups : {1, 2}) {
+    ConvGeometry g = geometry(Layout::nchw);
+    g.groups = groups;
+    Images first(g, 2, data);
+    Images second(g, 3, data);
+    second.w = first.w;
+    ReuseConv2d<float> alone(g, with(published));
+    first.forward(alone);
+    first.backward(alone);
+    const std::vector<float> d_w = first.d_w, d_x = first.d_x;
+    ReuseConv2d<float> layer(g, with(published));
+    Saved of_first, of_second;
+    layer.forward(first.in(first.x), first.filters(first.w), {}, first.out(first.y), of_first);
+    layer.forward(second.in(second.x), second.filters(second.w), {}, second.out(second.y),
+                  of_second);
+    layer.backward(second.in(second.x), second.filters(second.w), second.out(second.d_y),
+                   second.gradients(), of_second);
+    layer.backward(first.in(first.x), first.filters(first.w), first.out(first.d_y),
+                   first.gradients(), of_first);
+    CHECK(first.d_w == d_w);
+    CHECK(first.d_x == d_x);
+    CHECK_THAT(refusal([&] {
+                 layer.backward(second.in(second.x), second.filters(second.w),
+                                second.out(second.d_y), second.gradients(), of_first);
+               }),
+               contains("which had"));
+    // A Saved of another layer is none of this one.
+    CHECK_THAT(refusal([&] {
+                 alone.backward(first.in(first.x), first.filters(first.w), first.out(first.d_y),
+                                first.gradients(), of_first);
+               }),
+               contains("a gradient needs a Saved that a forward pass of the same layer"));
+    // Of the passes that were kept, none is the last one.
+    CHECK_THAT(refusal([&] { first.backward(layer); }), contains("run forward first"));
+  }
+}
+
 TEST_CASE("gradients are added to what is there, one of them or all") {
   Data data;
   INFO(data);

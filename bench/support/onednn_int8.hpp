@@ -17,6 +17,7 @@
 
 #include "bench/support/convolution.hpp"
 #include "bench/support/layer_tensors.hpp"
+#include "bench/support/onednn_formats.hpp"
 
 namespace adr_bench {
 
@@ -27,6 +28,7 @@ class OneDnnInt8Convolution final : public Convolution {
  public:
   OneDnnInt8Convolution(LayerTensors& tensors, int threads)
       : tensors_(tensors),
+        formats_(tensors),
         threads_(threads),
         engine_(dnnl::engine::kind::cpu, 0),
         stream_(engine_) {
@@ -48,7 +50,7 @@ class OneDnnInt8Convolution final : public Convolution {
     stream_.wait();
   }
   void deliver(const PassParts& /*parts*/) override {
-    dnnl::memory plain(output_desc(Type::s32), engine_, sums_.data());
+    dnnl::memory plain(formats_.output(Type::s32), engine_, sums_.data());
     dnnl::reorder(operands_.at(DNNL_ARG_DST), plain)
         .execute(stream_, operands_.at(DNNL_ARG_DST), plain);
     stream_.wait();
@@ -57,7 +59,7 @@ class OneDnnInt8Convolution final : public Convolution {
     const auto pixels = static_cast<std::size_t>(g.out_pixels());
     const auto channels = static_cast<std::size_t>(g.out_channels);
     for (std::size_t i = 0; i < sums_.size(); ++i) {
-      const std::size_t channel = is_nchw() ? i / pixels % channels : i % channels;
+      const std::size_t channel = formats_.is_nchw() ? i / pixels % channels : i % channels;
       y[i] = input_scale_ * weight_scales_[channel] * static_cast<float>(sums_[i]);
     }
   }
@@ -69,24 +71,17 @@ class OneDnnInt8Convolution final : public Convolution {
  private:
   using Desc = dnnl::memory::desc;
   using Type = dnnl::memory::data_type;
-  using Tag = dnnl::memory::format_tag;
 
   void make() {
     const adr::ConvGeometry& g = tensors_.geometry();
     quantise_input();
     quantise_weights();
     const Type of_input = is_signed_ ? Type::s8 : Type::u8;
-    const Desc plain_x = images(tensors_.batch(), g.in_channels, g.in_height, g.in_width, of_input);
-    const Desc plain_w = {{g.out_channels, g.in_channels, g.kernel_height, g.kernel_width},
-                          Type::s8,
-                          is_nchw() ? Tag::oihw : Tag::ohwi};
-    const auto any = [](dnnl::memory::dims sizes, Type type) {
-      return Desc(sizes, type, Tag::any);
-    };
-    const Desc x = any({tensors_.batch(), g.in_channels, g.in_height, g.in_width}, of_input);
-    const Desc w = any({g.out_channels, g.in_channels, g.kernel_height, g.kernel_width}, Type::s8);
-    const Desc y =
-        any({tensors_.batch(), g.out_channels, g.out_height(), g.out_width()}, Type::s32);
+    const Desc plain_x = formats_.input(of_input);
+    const Desc plain_w = formats_.weights(Type::s8);
+    const Desc x = free_format(plain_x, of_input);
+    const Desc w = free_format(plain_w, Type::s8);
+    const Desc y = free_format(formats_.output(), Type::s32);
     const dnnl::memory::dims stride = {g.stride_height, g.stride_width};
     const dnnl::memory::dims before = {g.pad_top, g.pad_left};
     const dnnl::memory::dims after = {g.pad_bottom, g.pad_right};
@@ -148,17 +143,8 @@ class OneDnnInt8Convolution final : public Convolution {
     }
   }
 
-  [[nodiscard]] Desc output_desc(Type type) const {
-    const adr::ConvGeometry& g = tensors_.geometry();
-    return images(tensors_.batch(), g.out_channels, g.out_height(), g.out_width(), type);
-  }
-  [[nodiscard]] Desc images(index_t batch, index_t channels, index_t height, index_t width,
-                            Type type) const {
-    return {{batch, channels, height, width}, type, is_nchw() ? Tag::nchw : Tag::nhwc};
-  }
-  [[nodiscard]] bool is_nchw() const { return tensors_.geometry().layout == adr::Layout::nchw; }
-
   LayerTensors& tensors_;
+  PlainFormats formats_;
   int threads_;
   dnnl::engine engine_;
   dnnl::stream stream_;

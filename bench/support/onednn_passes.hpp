@@ -17,6 +17,7 @@
 
 #include "bench/support/convolution.hpp"
 #include "bench/support/layer_tensors.hpp"
+#include "bench/support/onednn_formats.hpp"
 
 namespace adr_bench {
 
@@ -123,11 +124,7 @@ class OneDnnPasses : public Convolution {
   [[nodiscard]] const dnnl::primitive_attr& attributes() const noexcept { return attributes_; }
   /// The same tensor in whatever format the primitive likes best.
   [[nodiscard]] Desc free_format(const Desc& desc) const {
-#if DNNL_VERSION_MAJOR >= 3
-    return {desc.get_dims(), type_, dnnl::memory::format_tag::any};
-#else
-    return {desc.dims(), type_, dnnl::memory::format_tag::any};
-#endif
+    return adr_bench::free_format(desc, type_);
   }
   [[nodiscard]] Plain plain_input(const Desc& desc) const { return {desc, tensors_.input().data}; }
   [[nodiscard]] Plain plain_weights(const Desc& desc) const {

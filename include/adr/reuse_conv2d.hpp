@@ -110,13 +110,14 @@ class ReuseConv2d final : public TunedLayer<ImageDomain<T>> {
   }
 
   /// Writes what was learned and counted to a versioned, checked file: with it, a layer of the same
-  /// shape and setting goes on to the same bits as this one. The clusters of the last forward pass
-  /// are not in it. Errors: std::runtime_error when something learned is not finite or the file
-  /// cannot be written, and then what was there before is there still.
+  /// geometry and plan goes on to the same bits as this one. The clusters of the last forward pass
+  /// are not in it, nor what an automatic setting has measured. Errors: std::runtime_error when
+  /// something learned is not finite or the file cannot be written, and then what was there before
+  /// is there still.
   void save_state(const std::string& path) const {
     save_products(this->products().data(), geometry_.groups, path, &geometry_);
   }
-  /// Reads what a layer of the same geometry and setting has saved; the weights are the caller's,
+  /// Reads what a layer of the same geometry and plan has saved; the weights are the caller's,
   /// and a gradient needs a forward pass first. A frozen layer stays frozen, and a layer that was
   /// saved frozen is. Errors: std::runtime_error when the file cannot be read, is damaged, belongs
   /// to another layer or setting, or has nothing learned for a frozen layer: nothing has changed
@@ -129,11 +130,10 @@ class ReuseConv2d final : public TunedLayer<ImageDomain<T>> {
   /// depends on the clusters found; then this is what the last batch needed.
   [[nodiscard]] std::size_t workspace_bytes(index_t batch) const {
     std::size_t bytes = 0;
-    const int threads = const_cast<ReuseConv2d&>(*this).context().threads();
     for (const auto& group : this->products()) {
       const VectorMap map = vector_map(geometry_, group.vector_kind(), batch);
       // An output gradient in layout nhwc is copied where there are groups or gaps between images.
-      bytes = std::max(bytes, group.workspace_bytes(map, false, threads));
+      bytes = std::max(bytes, group.workspace_bytes(map, false, this->threads()));
     }
     return bytes;
   }
@@ -173,7 +173,7 @@ class ReuseConv2d final : public TunedLayer<ImageDomain<T>> {
   void set_geometry(const ConvGeometry& geometry) {
     require_valid(geometry);
     geometry_ = geometry;
-    this->make_products(geometry.groups);
+    this->make_products(shape_for(this->plan()), geometry.groups);
   }
   [[nodiscard]] ProductShape shape_for(const Plan& plan) const override {
     return product_shape(geometry_, plan.neuron_vectors);

@@ -50,12 +50,12 @@ class ReuseGemm : public TunedLayer<MatrixDomain<T>> {
   /// product.
   [[nodiscard]] std::size_t workspace_bytes(index_t rows) const {
     if (!this->has_products()) return 0;
-    return this->product().workspace_bytes(row_map(rows), true, context_threads());
+    return this->product().workspace_bytes(row_map(rows), true, this->threads());
   }
   [[nodiscard]] LayerShape layer_shape() const override {
     if (!this->has_products()) return {};
     LayerShape shape = this->product().layer_shape();
-    shape.image_outputs = outputs_;
+    shape.image_outputs = shape.outputs;
     return shape;
   }
   /// The clusters of the last product, one slice each; without slices where it had none.
@@ -65,16 +65,15 @@ class ReuseGemm : public TunedLayer<MatrixDomain<T>> {
   }
 
   /// Writes what was learned and counted to a versioned, checked file: with it, a product of the
-  /// same shape and setting goes on to the same bits as this one. Of an automatic setting the file
-  /// holds what it had chosen, which inference goes on with; in training it is measured anew.
-  /// Errors: std::invalid_argument before the first product; std::runtime_error when something
-  /// learned is not finite or the file cannot be written, and then what was there before is there
-  /// still.
+  /// same shape and plan goes on to the same bits as this one. What an automatic setting has
+  /// measured is not in it: its file is for a product with the plan that it had chosen. Errors:
+  /// std::invalid_argument before the first product; std::runtime_error when something learned is
+  /// not finite or the file cannot be written, and then what was there before is there still.
   void save_state(const std::string& path) const {
     detail::require(this->has_products(), "save_state: nothing has been multiplied yet");
     save_products(this->products().data(), 1, path);
   }
-  /// Reads what a product of the same shape and setting has saved. A frozen one stays frozen, and
+  /// Reads what a product of the same shape and plan has saved. A frozen one stays frozen, and
   /// becomes so where the saved one was. Errors: std::invalid_argument before the first product,
   /// whose shape the file must have; std::runtime_error when the file cannot be read, is damaged,
   /// or is of another shape or setting: nothing has changed then.
@@ -125,34 +124,24 @@ class ReuseGemm : public TunedLayer<MatrixDomain<T>> {
   }
 
  protected:
-  [[nodiscard]] int context_threads() const noexcept { return threads_of(*this); }
-
   /// The shape of the weights, which the first product decides. Errors: std::invalid_argument when
   /// it is another one.
   void fix_shape(index_t columns, index_t outputs) {
-    if (!this->has_products()) {
-      columns_ = columns;
-      outputs_ = outputs;
-      this->make_products(1);
-    }
-    detail::require(columns_ == columns && outputs_ == outputs,
-                    "a ReuseGemm belongs to one weight matrix: this one has ", columns_, " x ",
-                    outputs_, ", the call has ", columns, " x ", outputs);
+    if (!this->has_products()) this->make_products(product_shape(columns, outputs), 1);
+    const auto& product = this->product();
+    detail::require(product.columns() == columns && product.outputs() == outputs,
+                    "a ReuseGemm belongs to one weight matrix: this one has ", product.columns(),
+                    " x ", product.outputs(), ", the call has ", columns, " x ", outputs);
   }
 
  private:
-  static int threads_of(const ReuseGemm& self) noexcept {
-    return const_cast<ReuseGemm&>(self).context().threads();
-  }
   [[nodiscard]] ProductShape shape_for(const Plan& /*plan*/) const override {
-    return product_shape(columns_, outputs_);
+    return product_shape(this->product().columns(), this->product().outputs());
   }
   static std::uint64_t input_of(const MatrixOperand<const T>& x) noexcept {
     return sampled_fingerprint(x.matrix);
   }
 
-  index_t columns_ = 0;
-  index_t outputs_ = 0;
   AlignedBuffer<T> buffer_;
   AlignedBuffer<T> input_buffer_;
 };
@@ -199,11 +188,11 @@ void reuse_gemm(const detail::NonDeduced<MatrixView<const T>>& a,
 
 /// Computes the gradient of the last reuse_gemm with respect to b, or of a saved one.
 ///
-/// Math: d_b = a^T d_c; from clusters with Published, over rounded values with
-/// gradient_rounding, else exact. Shapes: a N x K, the same as in
-/// reuse_gemm, d_c N x M, d_b K x M. Errors: std::invalid_argument as reuse_gemm, and, unless the
-/// method is exact, for another a or another number of rows than the pass had. Cost: N K M
-/// multiply-adds, or less. Source: ICDE 2019; this library.
+/// Math: d_b = a^T d_c; from clusters with Published, over rounded values with gradient_rounding,
+/// else exact. Shapes: a N x K, the same as in reuse_gemm, d_c N x M, d_b K x M. Errors:
+/// std::invalid_argument as reuse_gemm, and, unless the method is exact, for another a or another
+/// number of rows than the pass had. Cost: N K M multiply-adds, or less. Source: ICDE 2019; this
+/// library.
 template <class T>
 void reuse_gemm_weight_gradient(const detail::NonDeduced<MatrixView<const T>>& a,
                                 const detail::NonDeduced<MatrixView<const T>>& d_c,

@@ -23,20 +23,55 @@ enum class Similar {
 
 namespace detail {
 
-/// The operands of a BLAS call by what they are to the product.
-template <class T>
-struct BlasRoles {
-  MatrixView<T> view;
-  bool transposed;
+/// The sizes and orientations of a BLAS call, and its operands by what they are to the product.
+struct BlasCall {
+  bool trans_a;
+  bool trans_b;
+  index_t m;
+  index_t n;
+  index_t k;
+  Similar similar;
 
-  /// op(matrix) is rows x cols; by_columns: of its transpose.
-  static BlasRoles of(std::string_view name, T* data, index_t ld, bool trans, index_t rows,
-                      index_t cols, bool by_columns) {
+  [[nodiscard]] bool by_columns() const noexcept { return similar == Similar::columns_of_b; }
+  /// Rows of op(a), columns of op(b), elements of c.
+  template <class T>
+  [[nodiscard]] MatrixOperand<T> left(std::string_view name, T* data, index_t ld) const {
+    return operand(name, data, ld, trans_a, m, k);
+  }
+  template <class T>
+  [[nodiscard]] MatrixOperand<T> right(std::string_view name, T* data, index_t ld) const {
+    return operand(name, data, ld, trans_b, k, n);
+  }
+  template <class T>
+  [[nodiscard]] MatrixOperand<T> result(std::string_view name, T* data, index_t ld) const {
+    return operand(name, data, ld, false, m, n);
+  }
+  /// What lies as the input, or as the weights, of the product.
+  template <class T>
+  [[nodiscard]] MatrixOperand<T> input(std::string_view name, T* data, index_t ld) const {
+    return by_columns() ? right(name, data, ld) : left(name, data, ld);
+  }
+  template <class T>
+  [[nodiscard]] MatrixOperand<T> weights(std::string_view name, T* data, index_t ld) const {
+    return by_columns() ? left(name, data, ld) : right(name, data, ld);
+  }
+  [[nodiscard]] index_t outputs() const noexcept { return by_columns() ? m : n; }
+
+ private:
+  /// op(matrix) is rows x cols; by columns its transpose is what takes part.
+  template <class T>
+  [[nodiscard]] MatrixOperand<T> operand(std::string_view name, T* data, index_t ld, bool trans,
+                                         index_t rows, index_t cols) const {
     const MatrixView<T> view(data, trans ? cols : rows, trans ? rows : cols, ld);
     require_shape(name, view, view.rows, view.cols);
-    return {plain_stride(view), trans != by_columns};
+    return {plain_stride(view), trans != by_columns()};
   }
 };
+
+template <class T>
+GemmFactor<T> as_factor(const MatrixOperand<const T>& operand) noexcept {
+  return {operand.matrix, operand.transposed};
+}
 
 }  // namespace detail
 
@@ -53,22 +88,19 @@ void reuse_gemm(bool trans_a, bool trans_b, index_t m, index_t n, index_t k,
                 const detail::NonDeduced<T>* b, index_t ldb, detail::NonDeduced<T> beta,
                 detail::NonDeduced<T>* c, index_t ldc, ReuseGemm<T>& product,
                 Similar similar = Similar::rows_of_a, Saved* saved = nullptr) {
-  const bool by_columns = similar == Similar::columns_of_b;
-  using In = detail::BlasRoles<const T>;
-  const In left = In::of("a", a, lda, trans_a, m, k, by_columns);
-  const In right = In::of("b", b, ldb, trans_b, k, n, by_columns);
-  const auto result = detail::BlasRoles<T>::of("c", c, ldc, false, m, n, by_columns);
-  require_disjoint("c", result.view, "a", left.view);
-  require_disjoint("c", result.view, "b", right.view);
+  const detail::BlasCall call{trans_a, trans_b, m, n, k, similar};
+  const MatrixOperand<const T> left = call.left("a", a, lda);
+  const MatrixOperand<const T> right = call.right("b", b, ldb);
+  const MatrixOperand<T> result = call.result("c", c, ldc);
+  require_disjoint("c", result.matrix, "a", left.matrix);
+  require_disjoint("c", result.matrix, "b", right.matrix);
   if (product.plan().check_finite) {
-    require_finite("a", left.view);
-    require_finite("b", right.view);
+    require_finite("a", left.matrix);
+    require_finite("b", right.matrix);
   }
-  const In& x = by_columns ? right : left;
-  const In& w = by_columns ? left : right;
-  product.multiply(MatrixOperand<const T>{x.view, x.transposed},
-                   GemmFactor<T>{w.view, w.transposed}, {},
-                   MatrixOperand<T>{result.view, result.transposed}, {alpha, beta}, saved);
+  const bool by_columns = call.by_columns();
+  product.multiply(by_columns ? right : left, detail::as_factor(by_columns ? left : right), {},
+                   result, {alpha, beta}, saved);
 }
 
 /// The gradient of that product with respect to the weights: d_w = alpha (...) + beta d_w, where x
@@ -81,21 +113,17 @@ void reuse_gemm_weight_gradient(bool trans_a, bool trans_b, index_t m, index_t n
                                 detail::NonDeduced<T> beta, detail::NonDeduced<T>* d_w, index_t ldw,
                                 ReuseGemm<T>& product, Similar similar = Similar::rows_of_a,
                                 Saved* saved = nullptr) {
-  const bool by_columns = similar == Similar::columns_of_b;
-  using In = detail::BlasRoles<const T>;
-  const In input = by_columns ? In::of("x", x, ldx, trans_b, k, n, true)
-                              : In::of("x", x, ldx, trans_a, m, k, false);
-  const In gradient = In::of("d_c", d_c, ldc, false, m, n, by_columns);
-  const auto result = by_columns ? detail::BlasRoles<T>::of("d_w", d_w, ldw, trans_a, m, k, true)
-                                 : detail::BlasRoles<T>::of("d_w", d_w, ldw, trans_b, k, n, false);
-  require_disjoint("d_w", result.view, "x", input.view);
-  require_disjoint("d_w", result.view, "d_c", gradient.view);
-  const MatrixOperand<const T> operand{input.view, input.transposed};
-  const MatrixOperand<const T> d_y{gradient.view, gradient.transposed};
-  product.require_pass(k, by_columns ? m : n, d_y.row_count(), &operand, saved);
-  if (product.plan().check_finite) require_finite("d_c", gradient.view);
-  product.gradients(operand, GemmFactor<T>{}, d_y, GemmResult<T>{result.view, result.transposed},
-                    {alpha, beta}, MatrixOperand<T>{}, {}, saved);
+  const detail::BlasCall call{trans_a, trans_b, m, n, k, similar};
+  const MatrixOperand<const T> input = call.input("x", x, ldx);
+  const MatrixOperand<const T> d_y = call.result("d_c", d_c, ldc);
+  const MatrixOperand<T> d_weights = call.weights("d_w", d_w, ldw);
+  require_disjoint("d_w", d_weights.matrix, "x", input.matrix);
+  require_disjoint("d_w", d_weights.matrix, "d_c", d_y.matrix);
+  product.require_pass(k, call.outputs(), d_y.row_count(), &input, saved);
+  if (product.plan().check_finite) require_finite("d_c", d_y.matrix);
+  product.gradients(input, GemmFactor<T>{}, d_y,
+                    GemmResult<T>{d_weights.matrix, d_weights.transposed}, {alpha, beta},
+                    MatrixOperand<T>{}, {}, saved);
 }
 
 /// The gradient of that product with respect to the similar operand: d_x = alpha (...) + beta d_x,
@@ -107,27 +135,22 @@ void reuse_gemm_input_gradient(bool trans_a, bool trans_b, index_t m, index_t n,
                                detail::NonDeduced<T> beta, detail::NonDeduced<T>* d_x, index_t ldx,
                                ReuseGemm<T>& product, Similar similar = Similar::rows_of_a,
                                Saved* saved = nullptr) {
-  const bool by_columns = similar == Similar::columns_of_b;
-  using In = detail::BlasRoles<const T>;
-  const In gradient = In::of("d_c", d_c, ldc, false, m, n, by_columns);
-  const In weights = by_columns ? In::of("w", w, ldw, trans_a, m, k, true)
-                                : In::of("w", w, ldw, trans_b, k, n, false);
-  const auto result = by_columns ? detail::BlasRoles<T>::of("d_x", d_x, ldx, trans_b, k, n, true)
-                                 : detail::BlasRoles<T>::of("d_x", d_x, ldx, trans_a, m, k, false);
-  require_disjoint("d_x", result.view, "d_c", gradient.view);
-  require_disjoint("d_x", result.view, "w", weights.view);
-  const MatrixOperand<const T> d_y{gradient.view, gradient.transposed};
-  product.require_pass(k, by_columns ? m : n, d_y.row_count(), nullptr, saved);
+  const detail::BlasCall call{trans_a, trans_b, m, n, k, similar};
+  const MatrixOperand<const T> d_y = call.result("d_c", d_c, ldc);
+  const MatrixOperand<const T> weights = call.weights("w", w, ldw);
+  const MatrixOperand<T> d_input = call.input("d_x", d_x, ldx);
+  require_disjoint("d_x", d_input.matrix, "d_c", d_y.matrix);
+  require_disjoint("d_x", d_input.matrix, "w", weights.matrix);
+  product.require_pass(k, call.outputs(), d_y.row_count(), nullptr, saved);
   if (product.plan().check_finite) {
-    require_finite("d_c", gradient.view);
-    require_finite("w", weights.view);
+    require_finite("d_c", d_y.matrix);
+    require_finite("w", weights.matrix);
   }
-  const MatrixOperand<T> d_input{result.view, result.transposed};
   // The input takes no part in its own gradient.
   const MatrixOperand<const T> x{
       MatrixView<const T>(nullptr, d_input.row_count(), d_input.col_count())};
-  product.gradients(x, GemmFactor<T>{weights.view, weights.transposed}, d_y, GemmResult<T>{}, {},
-                    d_input, {alpha, beta}, saved);
+  product.gradients(x, detail::as_factor(weights), d_y, GemmResult<T>{}, {}, d_input, {alpha, beta},
+                    saved);
 }
 
 ADR_NAMESPACE_END

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 
 #include "adr/core/aligned_buffer.hpp"
 #include "adr/core/gemm_factor.hpp"
@@ -45,6 +47,25 @@ inline Matrix product(const GemmFactor<float>& a, const GemmFactor<float>& b) {
   Matrix result(a.rows(), b.cols());
   packed_gemm(a, b, Update::replace, result.view());
   return result;
+}
+
+/// Returns the largest size of an element; infinity where one of them is not finite.
+inline double largest(const MatrixView<const float>& matrix) noexcept {
+  float found = 0;
+  for (index_t i = 0; i < matrix.rows; ++i) {
+    for (index_t j = 0; j < matrix.cols; ++j) {
+      const float size = std::abs(matrix(i, j));
+      found = std::max(found, std::isfinite(size) ? size : std::numeric_limits<float>::infinity());
+    }
+  }
+  return double{found};
+}
+
+/// Divides all elements, so that their squares stay within the range of floats.
+inline void divide(Matrix& matrix, double divisor) noexcept {
+  for (index_t i = 0; i < matrix.size(); ++i) {
+    matrix.row(0)[i] = static_cast<float>(double{matrix.row(0)[i]} / divisor);
+  }
 }
 
 /// Returns the sum of the squares of all elements.

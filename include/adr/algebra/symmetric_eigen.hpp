@@ -130,24 +130,16 @@ inline void diagonalise(AlignedBuffer<double>& d, AlignedBuffer<double>& e, Matr
 inline SymmetricEigen symmetric_eigen(const MatrixView<const float>& matrix) {
   const index_t n = matrix.rows;
   SymmetricEigen result{AlignedBuffer<double>(n), Matrix(n, n)};
-  Matrix scaled(matrix);
-  float largest = 0;
-  bool finite = true;
-  for (index_t i = 0; i < n * n; ++i) {
-    const float size = std::abs(scaled.row(0)[i]);
-    finite = finite && std::isfinite(size);
-    largest = std::max(largest, size);
-  }
-  if (!finite) {
+  const double size = largest(matrix);
+  if (!std::isfinite(size)) {
     result.values.assign(n, std::numeric_limits<double>::quiet_NaN());
     std::fill_n(result.vectors.row(0), n * n, std::numeric_limits<float>::quiet_NaN());
     return result;
   }
   // Squares of elements are formed: large and small ones are brought near 1.
-  const double scale = largest > 0 ? double{largest} : 1.0;
-  for (index_t i = 0; i < n * n; ++i) {
-    scaled.row(0)[i] = static_cast<float>(double{scaled.row(0)[i]} / scale);
-  }
+  const double scale = size > 0 ? size : 1.0;
+  Matrix scaled(matrix);
+  divide(scaled, scale);
   detail::Tridiagonal t = detail::tridiagonalise(std::move(scaled));
   Matrix vectors(n, n);
   std::fill_n(vectors.row(0), n * n, 0.0F);

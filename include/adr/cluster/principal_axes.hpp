@@ -78,22 +78,14 @@ inline void column_means(const MatrixView<const float>& rows, float* mean) {
   }
 }
 
-/// The largest size of an element; 1 where all are zero.
-inline double largest(const MatrixView<const float>& matrix) noexcept {
-  float found = 0;
-  for (index_t i = 0; i < matrix.rows; ++i) {
-    for (index_t j = 0; j < matrix.cols; ++j) found = std::max(found, std::abs(matrix(i, j)));
-  }
-  return found > 0 ? double{found} : 1.0;
-}
-inline void divide(algebra::Matrix& matrix, double divisor) noexcept {
-  for (index_t i = 0; i < matrix.size(); ++i) {
-    matrix.row(0)[i] = static_cast<float>(double{matrix.row(0)[i]} / divisor);
-  }
+/// What to divide by, so that the largest element is near 1; 1 where all are zero.
+inline double scale_of(const MatrixView<const float>& matrix) noexcept {
+  const double size = algebra::largest(matrix);
+  return size > 0 ? size : 1.0;
 }
 inline algebra::Matrix scaled_to_one(const MatrixView<const float>& matrix) {
   algebra::Matrix scaled(matrix);
-  divide(scaled, largest(matrix));
+  algebra::divide(scaled, scale_of(matrix));
   return scaled;
 }
 
@@ -130,8 +122,8 @@ inline PrincipalAxes fit_principal_axes(const MatrixView<const float>& sample,
     simd::add_scaled(-1.0F, axes.mean.data(), centred.row(i), length);
   }
   algebra::Matrix mean(MatrixView<const float>(axes.mean.data(), 1, length));
-  const double scale = detail::largest(sample);
-  for (algebra::Matrix* rows : {&centred, &mean}) detail::divide(*rows, scale);
+  const double scale = detail::scale_of(sample);
+  for (algebra::Matrix* rows : {&centred, &mean}) algebra::divide(*rows, scale);
   metric.weigh(centred);
   const detail::LeadingAxes leading = detail::leading_axes(centred, kept.count);
 

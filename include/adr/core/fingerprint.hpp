@@ -57,7 +57,7 @@ template <class T>
 std::uint64_t sampled_fingerprint(const MatrixView<const T>& matrix) noexcept {
   constexpr index_t k_sampled = 64;
   constexpr index_t k_step = 40503;  // spreads the columns
-  T sample[k_sampled + 1] = {};
+  T sample[k_sampled] = {};
   const index_t count =
       matrix.rows == 0 || matrix.cols == 0 || matrix.data == nullptr ? 0 : k_sampled;
   for (index_t i = 0; i < count; ++i) {
@@ -65,8 +65,8 @@ std::uint64_t sampled_fingerprint(const MatrixView<const T>& matrix) noexcept {
         static_cast<index_t>(static_cast<double>(i) / k_sampled * static_cast<double>(matrix.rows));
     sample[i] = matrix(row, i * k_step % matrix.cols);
   }
-  std::uint64_t sizes[2] = {static_cast<std::uint64_t>(matrix.rows),
-                            static_cast<std::uint64_t>(matrix.cols)};
+  const std::uint64_t sizes[2] = {static_cast<std::uint64_t>(matrix.rows),
+                                  static_cast<std::uint64_t>(matrix.cols)};
   return fingerprint(MatrixView<const T>(sample, 1, k_sampled)) ^
          fingerprint(MatrixView<const std::uint64_t>(sizes, 1, 2));
 }

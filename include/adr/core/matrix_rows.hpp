@@ -47,8 +47,8 @@ class MatrixRows {
 
   void load(index_t first_row, index_t first_col, const MatrixView<Element>& block) const noexcept {
     for_each_run(first_row, first_col, block,
-                 [](Element* of_block, index_t block_step, T* there, index_t step, index_t count) {
-                   for (index_t i = 0; i < count; ++i) of_block[i * block_step] = there[i * step];
+                 [](Element* of_block, index_t block_step, T* there, index_t count) {
+                   for (index_t i = 0; i < count; ++i) of_block[i * block_step] = there[i];
                  });
   }
   [[nodiscard]] MatrixView<const Element> view(index_t first_row, index_t count,
@@ -67,18 +67,16 @@ class MatrixRows {
   }
   void store(index_t first_row, const MatrixView<T>& block) const noexcept {
     if (!transposed_) return;
-    for_each_run(first_row, 0, block,
-                 [](T* of_block, index_t block_step, T* there, index_t step, index_t count) {
-                   for (index_t i = 0; i < count; ++i) there[i * step] = of_block[i * block_step];
-                 });
+    for_each_run(first_row, 0, block, [](T* of_block, index_t block_step, T* there, index_t count) {
+      for (index_t i = 0; i < count; ++i) there[i] = of_block[i * block_step];
+    });
   }
   void add(index_t first_row, index_t first_col,
            const MatrixView<const Element>& block) const noexcept {
-    for_each_run(
-        first_row, first_col, block,
-        [](const Element* of_block, index_t block_step, T* there, index_t step, index_t count) {
-          for (index_t i = 0; i < count; ++i) there[i * step] += of_block[i * block_step];
-        });
+    for_each_run(first_row, first_col, block,
+                 [](const Element* of_block, index_t block_step, T* there, index_t count) {
+                   for (index_t i = 0; i < count; ++i) there[i] += of_block[i * block_step];
+                 });
   }
 
   /// A block as a factor or result of a product: always in place.
@@ -107,8 +105,7 @@ class MatrixRows {
                     const Use& use) const noexcept {
     if (!transposed_) {
       for (index_t i = 0; i < block.rows; ++i) {
-        use(block.row(i), index_t{1}, matrix_.row(first_row + i) + first_col, index_t{1},
-            block.cols);
+        use(block.row(i), index_t{1}, matrix_.row(first_row + i) + first_col, block.cols);
       }
       return;
     }
@@ -117,8 +114,7 @@ class MatrixRows {
     for (index_t i = 0; i < block.rows; i += k_tile) {
       const index_t count = std::min(k_tile, block.rows - i);
       for (index_t j = 0; j < block.cols; ++j) {
-        use(block.row(i) + j, block.row_stride, matrix_.row(first_col + j) + first_row + i,
-            index_t{1}, count);
+        use(block.row(i) + j, block.row_stride, matrix_.row(first_col + j) + first_row + i, count);
       }
     }
   }

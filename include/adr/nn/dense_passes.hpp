@@ -8,11 +8,11 @@
 #include <optional>
 #include <utility>
 
-#include "adr/core/aligned_buffer.hpp"
 #include "adr/core/context.hpp"
 #include "adr/core/fingerprint.hpp"
 #include "adr/core/types.hpp"
 #include "adr/exact/convolution_passes.hpp"
+#include "adr/exact/kept_weights.hpp"
 #include "adr/gemm/dense_convolution.hpp"
 #include "adr/nn/operands.hpp"
 #include "adr/unfold/conv_geometry.hpp"
@@ -27,7 +27,7 @@ class DensePasses {
   /// What the library's own passes compute; geometry: null for several groups.
   void set_geometry(const std::optional<ConvGeometry>& geometry, bool allow_winograd) {
     exact_.reset();
-    kept_.clear();
+    forget_weights();
     if (geometry) exact_.emplace(*geometry, exact::winograd_of(allow_winograd));
   }
   /// Null: the library's own.
@@ -61,10 +61,10 @@ class DensePasses {
   }
 
   /// In inference, transformed weights are kept from pass to pass for as long as a sample of the
-  /// weights stays what it was. Memory: 4 times the weights for kernels of 3 x 3, 2.56 for 5 x 5.
+  /// weights stays what it was. Memory: that of exact::KeptWeights.
   void set_inference(bool inference) noexcept {
     keeps_weights_ = inference;
-    kept_.clear();
+    forget_weights();
   }
 
   /// Requires, for all passes: take_images. Returns the share of the results that was computed, and
@@ -77,7 +77,7 @@ class DensePasses {
     }
     if (keeps_weights_) keep(weights, context.threads());
     return exact_->forward(input.images, weights, bias, false, output.images, context,
-                           kept_.size() > 0 ? kept_.data() : nullptr);
+                           kept_.data());
   }
   void weight_gradient(const ConvInput<const T>& input, const ConvOutput<const T>& d_output,
                        const MatrixView<T>& d_weights, Context& context) const {
@@ -104,18 +104,21 @@ class DensePasses {
 
   void keep(const MatrixView<const T>& weights, int threads) {
     const std::uint64_t sample = sampled_fingerprint(weights);
-    if (kept_.size() > 0 && sample == kept_sample_) return;
-    kept_.resize(exact_->kept_size());
-    if (kept_.size() > 0) exact_->keep_weights(weights, kept_.data(), threads);
+    if (kept_sample_ == sample) return;
+    kept_.keep(*exact_, weights, threads);
     kept_sample_ = sample;
+  }
+  void forget_weights() noexcept {
+    kept_.forget();
+    kept_sample_.reset();
   }
 
   std::shared_ptr<DenseConvolution<T>> user_;
   std::optional<exact::ConvolutionPasses<T>> exact_;
   bool own_products_ = false;
   bool keeps_weights_ = false;
-  AlignedBuffer<T> kept_;
-  std::uint64_t kept_sample_ = 0;
+  exact::KeptWeights<T> kept_;
+  std::optional<std::uint64_t> kept_sample_;
 };
 
 ADR_NAMESPACE_END

@@ -10,6 +10,7 @@
 #include "adr/core/errors.hpp"
 #include "adr/core/types.hpp"
 #include "adr/exact/convolution_passes.hpp"
+#include "adr/exact/kept_weights.hpp"
 #include "adr/gemm/dense_convolution.hpp"
 #include "adr/unfold/conv_geometry.hpp"
 
@@ -37,11 +38,8 @@ class ExactConvolution final : public DenseConvolution<T> {
   /// do not read the weights they are given, but for those of direct form (also of batches too
   /// small for tiles), which go on reading them. For inference. Memory: 4 times the weights for
   /// kernels of 3 x 3, 2.56 for 5 x 5.
-  void keep_weights(const MatrixView<const T>& w) {
-    kept_.resize(passes_.kept_size());
-    passes_.keep_weights(w, kept_.data(), context_.threads());
-  }
-  void forget_weights() noexcept { kept_.clear(); }
+  void keep_weights(const MatrixView<const T>& w) { kept_.keep(passes_, w, context_.threads()); }
+  void forget_weights() noexcept { kept_.forget(); }
 
   /// Bytes of scratch that the most demanding pass takes.
   [[nodiscard]] std::size_t workspace_bytes(index_t batch) const {
@@ -50,7 +48,7 @@ class ExactConvolution final : public DenseConvolution<T> {
 
   void forward(const TensorView<const T>& x, const MatrixView<const T>& w,
                const VectorView<const T>& bias, const TensorView<T>& y) override {
-    passes_.forward(x, w, bias, relu_, y, context_, kept_.size() > 0 ? kept_.data() : nullptr);
+    passes_.forward(x, w, bias, relu_, y, context_, kept_.data());
   }
   void weight_gradient(const TensorView<const T>& x, const TensorView<const T>& d_y,
                        const MatrixView<T>& d_w) override {
@@ -70,7 +68,7 @@ class ExactConvolution final : public DenseConvolution<T> {
 
   exact::ConvolutionPasses<T> passes_;
   Context context_;
-  AlignedBuffer<T> kept_;
+  exact::KeptWeights<T> kept_;
   bool relu_ = false;
 };
 

@@ -44,7 +44,7 @@ void LayerProduct<Domain>::forward(const Input& input, const GemmFactor<T>& weig
     state_->meter.measure(input.rows(), weights, bias, output.rows(), config_.seed, gemm_, context,
                           stats_);
   }
-  if (!requested_.empty() && learns_) {
+  if (!requested_.empty() && learns_ && !frozen()) {
     measurements_ = measure_rungs<Domain>(shape_, requested_, input, weights, gemm_, context);
     requested_.clear();
   }

@@ -73,6 +73,7 @@ class LayerProduct {
     state_.emplace(std::move(state));
     pass_ = PassState<T>();
     ++plan_count_;
+    if (!learns_) set_learning(false);
   }
 
   /// Exchanges what the last forward pass left behind for what another one did.
@@ -177,13 +178,12 @@ class LayerProduct {
 
   /// Whether there is nothing to learn, or something was learned already.
   [[nodiscard]] bool can_freeze() const noexcept { return state_->can_freeze(); }
-  /// A subspace stays as it is until unfreeze, other methods have none, and measurements wait until
-  /// then. Errors: std::invalid_argument when nothing has been learned yet.
+  /// Ends learning where something was learned, or there is nothing to learn. Errors:
+  /// std::invalid_argument when nothing has been learned yet.
   void freeze() {
     if (state_->shared) state_->shared->freeze();
     set_learning(false);
   }
-  void unfreeze() noexcept { set_learning(true); }
   /// Without learning, what was learned stays as it is, and where nothing was, products are dense.
   void set_learning(bool learns) {
     learns_ = learns;

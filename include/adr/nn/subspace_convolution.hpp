@@ -19,6 +19,7 @@
 #include "adr/core/types.hpp"
 #include "adr/core/workspace.hpp"
 #include "adr/exact/convolution_passes.hpp"
+#include "adr/exact/kept_weights.hpp"
 #include "adr/gemm/dense_gemm.hpp"
 #include "adr/nn/pixel_projection.hpp"
 #include "adr/nn/reduced_weights.hpp"
@@ -264,8 +265,7 @@ class SubspaceConvolution {
     projection_.set(subspace_.axes());
   }
   void keep_weights(const Context& context) {
-    kept_.resize(passes_->kept_size());
-    passes_->keep_weights(weights_.matrix(), kept_.data(), context.threads());
+    kept_.keep(*passes_, weights_.matrix(), context.threads());
     reduced_version_ = subspace_.version();
   }
 
@@ -280,7 +280,7 @@ class SubspaceConvolution {
     const index_t block = images_at_once(x.batch, k_forward_floats);
     Workspace& workspace = context.workspace();
     workspace.reserve(workspace_bytes(x.batch, k_forward_floats, {}, [&](index_t images) {
-      return passes_->forward_workspace_bytes(images, context.threads(), kept_.size() > 0);
+      return passes_->forward_workspace_bytes(images, context.threads(), kept_.data() != nullptr);
     }));
     const Workspace::Frame frame(workspace);
     float* memory = workspace.take<float>(block * reduced_image());
@@ -291,7 +291,7 @@ class SubspaceConvolution {
       clock.finish(Stage::encode);
       if (!finite) return false;
       passes_->forward(z, weights_.matrix(), bias, false, output_images(output, first, count),
-                       context, kept_.size() > 0 ? kept_.data() : nullptr);
+                       context, kept_.data());
       clock.finish(Stage::subspace_product);
     }
     return true;
@@ -326,7 +326,7 @@ class SubspaceConvolution {
   WeightMetric<float> metric_;
   PixelProjection projection_;
   ReducedWeights weights_;
-  AlignedBuffer<float> kept_;  // the reduced weights as the engine transforms them
+  exact::KeptWeights<float> kept_;  // the reduced weights as the engine transforms them
   std::optional<exact::ConvolutionPasses<float>> passes_;
   bool frozen_ = false;
   std::uint64_t reduced_version_ = k_no_version;

@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
-#include <optional>
 #include <string>
 #include <utility>
 #include <variant>
@@ -138,8 +137,8 @@ class TunedLayer : public Tunable {
   /// The shape of every product under a plan.
   [[nodiscard]] virtual ProductShape shape_for(const Plan& plan) const = 0;
 
-  void make_products(index_t count) {
-    const ProductShape shape = shape_for(plan_);
+  /// One product per group, of that shape under the plan.
+  void make_products(const ProductShape& shape, index_t count) {
     std::vector<LayerProduct<Domain>> products;
     products.reserve(static_cast<std::size_t>(count));
     const Plan plan = fitted_plan(plan_, options_, shape.columns);
@@ -152,6 +151,7 @@ class TunedLayer : public Tunable {
     }
   }
   [[nodiscard]] bool has_products() const noexcept { return !products_.empty(); }
+  [[nodiscard]] int threads() const noexcept { return context_->threads(); }
   [[nodiscard]] LayerProduct<Domain>& product(index_t g = 0) noexcept {
     return products_[static_cast<std::size_t>(g)];
   }

@@ -2,12 +2,12 @@
 // vectors count by what they do to the output.
 #pragma once
 
-#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <optional>
 #include <utility>
 
+#include "adr/algebra/matrix.hpp"
 #include "adr/core/aligned_buffer.hpp"
 #include "adr/core/context.hpp"
 #include "adr/core/types.hpp"
@@ -47,16 +47,9 @@ class WeightMetric {
   /// What was measured last; empty where it is zero or not finite, and so says nothing about which
   /// errors matter.
   [[nodiscard]] MatrixView<const float> gram() const noexcept {
-    float largest = 0;
-    bool usable = true;
-    for (index_t i = 0; i < gram_.size(); ++i) {
-      const float size = std::abs(gram_[i]);
-      usable = usable && std::isfinite(size);
-      largest = std::max(largest, size);
-    }
-    usable = usable && largest > 0;
-    return usable ? MatrixView<const float>(gram_.data(), length_, length_)
-                  : MatrixView<const float>();
+    const MatrixView<const float> gram(gram_.data(), length_, length_);
+    const double size = algebra::largest(gram);
+    return size > 0 && std::isfinite(size) ? gram : MatrixView<const float>();
   }
 
  private:

@@ -576,6 +576,18 @@ TEST_CASE("inference never learns, and an evaluation in the middle of training c
   dense.forward(view(x, 80, 16), view(w, 12, 16), {}, view(exact, 80, 12));
   CHECK(y == exact);
   CHECK_THAT(refusal([&] { fresh.freeze(); }), contains("freeze: no subspace"));
+  // What is loaded in inference is not learned anew either.
+  const std::string path = "adr_test_inference.state";
+  ReuseLinear<float> learned(16, 12, with(subspace));
+  learned.forward(view(x, 80, 16), view(w, 12, 16), {}, view(y, 80, 12));
+  learned.save_state(path);
+  fresh.load_state(path);
+  std::remove(path.c_str());
+  fresh.clear_cache();  // asks for a fit
+  fresh.forward(view(x, 80, 16), view(w, 12, 16), {}, view(y, 80, 12));
+  CHECK(fresh.frozen());
+  CHECK(fresh.report().fits == 0);
+  CHECK(fresh.report().dense_fallbacks == 0);
   // Few rows teach nothing either: they are multiplied exactly.
   ReuseLinear<float> few(16, 12, with(subspace));
   few.forward(view(x, 15, 16), view(w, 12, 16), {}, view(y, 15, 12));

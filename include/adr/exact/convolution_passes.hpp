@@ -10,6 +10,7 @@
 #include "adr/exact/direct_forward.hpp"
 #include "adr/exact/direct_input_gradient.hpp"
 #include "adr/exact/direct_weight_gradient.hpp"
+#include "adr/exact/streamed_results.hpp"
 #include "adr/exact/tile_forward.hpp"
 #include "adr/exact/tile_reuse.hpp"
 #include "adr/exact/tile_weight_gradient.hpp"
@@ -203,13 +204,9 @@ class ConvolutionPasses {
     return {rows, geometry_.group_in_channels(), geometry_.layout};
   }
 
-  /// Results of that size are not read soon and would only drive out what is.
-  static bool is_streamed(const TensorView<T>& y, index_t group_channels) noexcept {
-    constexpr index_t k_bytes = index_t{8} << 20;
-    constexpr index_t k_register = simd::Batch<T>::size;
-    return y.layout == Layout::nhwc && y.channels % k_register == 0 &&
-           group_channels % k_register == 0 && y.image_stride % k_register == 0 &&
-           simd::begins_register(y.data) && y.batch * y.image_size() * index_t{sizeof(T)} > k_bytes;
+  static bool streams_results(const TensorView<T>& y, index_t group_channels) noexcept {
+    return y.layout == Layout::nhwc && y.image_stride % simd::Batch<T>::size == 0 &&
+           is_streamed<T>(y.data, y.channels, group_channels, y.batch * y.image_size());
   }
 
   template <class Use>
@@ -223,7 +220,7 @@ class ConvolutionPasses {
       for (index_t group = 0; group < geometry.groups; ++group) {
         const GroupImages<T> target = group_of(y, group);
         const Finish<T> finish = {bias.empty() ? nullptr : bias.data + target.first_channel, relu,
-                                  is_streamed(y, target.channels)};
+                                  streams_results(y, target.channels)};
         use(TileForward<Algorithm, T>(grid, {nullptr, x.batch * grid.per_image()},
                                       group_of(x, group), filters_of(w, group), weight_use, finish,
                                       target, threads),

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "adr/core/types.hpp"
+#include "adr/exact/streamed_results.hpp"
 #include "adr/simd/batch.hpp"
 
 ADR_NAMESPACE_BEGIN
@@ -172,10 +173,9 @@ template <class T>
 void multiply_outer(const LeftElements<T>& column, const T* row,
                     const MatrixView<T>& result) noexcept {
   using B = simd::Batch<T>;
-  constexpr index_t k_cached = (index_t{4} << 20) / static_cast<index_t>(sizeof(T));
   const index_t cols = result.cols;
-  const bool stream = result.rows * cols >= k_cached && cols % B::size == 0 &&
-                      result.row_stride % B::size == 0 && simd::begins_register(result.data);
+  const bool stream =
+      exact::is_streamed<T>(result.data, result.row_stride, cols, result.rows * cols);
   for (index_t i = 0; i < result.rows; ++i) {
     T* to = result.row(i);
     const B factor = B::broadcast(column(i, 0));

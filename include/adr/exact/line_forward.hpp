@@ -13,6 +13,7 @@
 #include "adr/exact/linear_form.hpp"
 #include "adr/exact/padded_lines.hpp"
 #include "adr/exact/panels.hpp"
+#include "adr/exact/streamed_results.hpp"
 #include "adr/exact/weight_use.hpp"
 #include "adr/simd/batch.hpp"
 #include "adr/simd/micro_kernel.hpp"
@@ -56,7 +57,6 @@ template <class T>
 void forward_lines(const ConvGeometry& g, const TensorView<const T>& x,
                    const MatrixView<const T>& w, exact::WeightUse use,
                    const exact::Finish<T>& finish, const TensorView<T>& y, Context& context) {
-  constexpr index_t k_streamed = (index_t{8} << 20) / static_cast<index_t>(sizeof(T));
   const PaddedLines source{g};
   const index_t width = panel_cols<T>(g.out_channels);
   const Workspace::Frame frame(context.workspace());
@@ -67,10 +67,9 @@ void forward_lines(const ConvGeometry& g, const TensorView<const T>& x,
   if (finish.bias != nullptr) {
     std::fill(std::copy_n(finish.bias, g.out_channels, bias), bias + width, T(0));
   }
-  // Results of that size are not read soon and would only drive out what is.
-  const bool stream = !finish.relu && y.batch * y.image_size() >= k_streamed &&
-                      g.out_channels % k_panel_width<T> == 0 &&
-                      y.image_stride % simd::Batch<T>::size == 0 && simd::begins_register(y.data);
+  const bool stream =
+      !finish.relu && g.out_channels % k_panel_width<T> == 0 &&
+      exact::is_streamed<T>(y.data, y.image_stride, g.out_channels, y.batch * y.image_size());
   parallel_for(x.batch * source.bands(), context.threads(), [&](index_t task, int thread) {
     const index_t image = task / source.bands();
     const IndexRange band = source.lines(task % source.bands());

@@ -13,6 +13,7 @@
 #include "adr/core/parallel.hpp"
 #include "adr/core/types.hpp"
 #include "adr/core/workspace.hpp"
+#include "adr/exact/streamed_results.hpp"
 #include "adr/exact/tile_forward.hpp"
 #include "adr/exact/tile_grid.hpp"
 #include "adr/exact/tile_images.hpp"
@@ -86,6 +87,7 @@ class TileWeightGradient {
     }
     const index_t row_size = sizes[3] / threads;
     const auto [inputs, gradients, sums, rows] = memory;
+    const bool stream = streams_results();
     for (index_t first = 0; first < d_filters_.count(); first += strip_) {
       const index_t filters = std::min(strip_, d_filters_.count() - first);
       for (index_t block = 0; block < blocks_; ++block) {
@@ -109,8 +111,9 @@ class TileWeightGradient {
         for (index_t panel = 0; panel < panels_; ++panel) {
           transform_weight_gradient<Algorithm, T>(piece(sums, 0, group, panel), sum_stride_,
                                                   first + group * k_rows, count, panel * k_width,
-                                                  d_filters_);
+                                                  d_filters_, stream);
         }
+        if (stream) simd::finish_streaming();
       });
     }
   }
@@ -125,6 +128,12 @@ class TileWeightGradient {
             checked_product("transformed tiles", k_plane, gradient_stride_),
             checked_product("sums of tiles", k_plane, sum_stride_),
             checked_product("scratch", rows, threads)};
+  }
+
+  [[nodiscard]] bool streams_results() const noexcept {
+    const MatrixView<T>& w = d_filters_.matrix;
+    return d_filters_.layout == Layout::nhwc && d_filters_.channels % k_width == 0 &&
+           is_streamed<T>(w.data, w.row_stride, d_filters_.channels, w.rows * w.cols);
   }
 
   /// The sums of k_rows filters with one panel of channels.

@@ -45,8 +45,14 @@ index_t outputs_of(const Filters<T>& filters, WeightUse use) noexcept {
 
 namespace detail {
 
-/// How many depths are gathered at once: a cache line of channels.
-inline constexpr index_t k_gathered = 16;
+/// How many depths are gathered at once: some cache lines of channels in a row, because filters lie
+/// so far apart that every jump between them waits for memory; as many as fit 40 KB.
+template <class T, index_t Taps>
+inline constexpr index_t k_gathered = std::max(index_t{1},
+                                               (index_t{40} << 10) /
+                                                   (16 * Taps * Taps * index_t{sizeof(T)} *
+                                                    simd::KernelShape<simd::Batch<T>>::width)) *
+                                      16;
 
 /// Some weights with the outputs of one panel side by side: weight (depth, tap) is at
 /// first + depth * depth_step + tap * tap_step.
@@ -171,13 +177,14 @@ void transform_weights(const Filters<const T>& filters, WeightUse use, index_t f
                        index_t first_depth, index_t count, T* panel,
                        index_t frequency_stride) noexcept {
   constexpr index_t k_width = simd::KernelShape<B>::width;
-  alignas(64) T buffer[detail::k_gathered * Algorithm::taps * Algorithm::taps * k_width];
-  for (index_t depth = 0; depth < count; depth += detail::k_gathered) {
-    const index_t some = std::min(detail::k_gathered, count - depth);
+  constexpr index_t k_gathered = detail::k_gathered<T, Algorithm::taps>;
+  alignas(64) T buffer[k_gathered * Algorithm::taps * Algorithm::taps * k_width];
+  for (index_t depth = 0; depth < count; depth += k_gathered) {
+    const index_t some = std::min(k_gathered, count - depth);
     const index_t next = depth + some;
     if (next < count) {
       detail::prefetch_weights<Algorithm::taps>(filters, use, first_output, first_depth + next,
-                                                std::min(detail::k_gathered, count - next));
+                                                std::min(k_gathered, count - next));
     }
     const auto gathered = detail::gather_weights<Algorithm::taps>(
         filters, use, first_output, first_depth + depth, some, buffer);
@@ -189,18 +196,23 @@ void transform_weights(const Filters<const T>& filters, WeightUse use, index_t f
 /// Transforms the sums of one piece back and writes the gradient of its weights.
 ///
 /// sums: [frequency][row][panel width], a row per filter from first_filter on, lanes are input
-/// channels from first_channel on; frequency_stride apart.
+/// channels from first_channel on; frequency_stride apart. stream: past the caches, for filters in
+/// layout nhwc whose channels are whole panels and begin registers; finish_streaming is due.
 template <class Algorithm, class T, class B = simd::Batch<T>>
 void transform_weight_gradient(const T* sums, index_t frequency_stride, index_t first_filter,
                                index_t filter_count, index_t first_channel,
-                               const Filters<T>& d_filters) noexcept {
+                               const Filters<T>& d_filters, bool stream) noexcept {
   constexpr index_t k_width = simd::KernelShape<B>::width;
   constexpr index_t k_taps = Algorithm::taps;
   constexpr index_t k_plane = k_taps * k_taps;
   constexpr index_t k_products = Algorithm::products;
   const index_t channels = std::min(k_width, d_filters.channels - first_channel);
+  const bool in_place = d_filters.layout == Layout::nhwc && !stream;
+  alignas(64) T buffer[k_plane * k_width];
   for (index_t row = 0; row < filter_count; ++row) {
     T* filter = d_filters.matrix.row(first_filter + row);
+    T* taps = in_place ? filter + first_channel : buffer;
+    const index_t tap_step = in_place ? d_filters.channels : k_width;
     for (index_t lane = 0; lane < channels; lane += B::size) {
       const index_t count = std::min(B::size, channels - lane);
       std::array<std::array<B, static_cast<std::size_t>(k_products)>,
@@ -216,23 +228,25 @@ void transform_weight_gradient(const T* sums, index_t frequency_stride, index_t 
         Algorithm::weight_gradient(from, to);
         simd::unrolled<k_taps>([&](auto i) ADR_INLINE_LAMBDA { half[i][j] = to[i]; });
       });
-      T lanes[k_plane * B::size];
       simd::unrolled<k_taps>([&](auto i) ADR_INLINE_LAMBDA {
         B to[k_taps];
         Algorithm::weight_gradient(half[i].data(), to);
         simd::unrolled<k_taps>([&](auto j) ADR_INLINE_LAMBDA {
-          constexpr index_t k_tap = static_cast<index_t>(i * k_taps + j);
-          if (d_filters.layout == Layout::nhwc) {
-            simd::store_part(to[j], filter + k_tap * d_filters.channels + first_channel + lane,
-                             count);
-          } else {
-            to[j].store(lanes + k_tap * B::size);
-          }
+          simd::store_part(to[j], taps + static_cast<index_t>(i * k_taps + j) * tap_step + lane,
+                           count);
         });
       });
-      if (d_filters.layout == Layout::nchw) {
-        simd::transpose(lanes, B::size, k_plane, count, filter + (first_channel + lane) * k_plane,
-                        k_plane);
+    }
+    if (d_filters.layout == Layout::nchw) {
+      simd::transpose(buffer, k_width, k_plane, channels, filter + first_channel * k_plane,
+                      k_plane);
+    } else if (stream) {
+      // Whole cache lines: a tap has few channels of the panel, and taps lie far apart.
+      for (index_t tap = 0; tap < k_plane; ++tap) {
+        T* run = filter + tap * d_filters.channels + first_channel;
+        for (index_t lane = 0; lane < k_width; lane += B::size) {
+          B::load(buffer + tap * k_width + lane).stream(run + lane);
+        }
       }
     }
   }

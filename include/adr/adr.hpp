@@ -23,7 +23,7 @@
 #include "adr/gradients.hpp"
 #include "adr/nn/exact_convolution.hpp"
 #include "adr/nn/fastest_convolution.hpp"
-#include "adr/nn/reuse_product.hpp"
+#include "adr/nn/published_product.hpp"
 #include "adr/nn/unfolded_convolution.hpp"
 #include "adr/options.hpp"
 #include "adr/reuse_conv2d.hpp"

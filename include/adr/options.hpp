@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <type_traits>
 #include <variant>
 
 #include "adr/adapt/plan.hpp"
@@ -63,6 +64,16 @@ struct Published {
 /// What a product runs with; a later edition may add alternatives at the end.
 using Setting = std::variant<Automatic, Exact, Subspace, Published>;
 
+namespace detail {
+
+/// Enables a template for the settings that a user can give by hand.
+template <class Chosen>
+using IfSetting =
+    std::enable_if_t<std::is_same_v<Chosen, Exact> || std::is_same_v<Chosen, Subspace> ||
+                     std::is_same_v<Chosen, Published>>;
+
+}  // namespace detail
+
 /// What a user asks of a product or layer. The default is exact.
 struct Options {
   /// With Automatic: the relative output error that a forward pass may have, ||y - y_exact|| /
@@ -77,6 +88,13 @@ struct Options {
   std::uint64_t seed = 1;
   /// Refuse operands that hold a NaN or an infinity, at the cost of one more read of each.
   bool check_finite = false;
+
+  /// The defaults, with that setting.
+  static Options with(const Setting& setting) {
+    Options options;
+    options.setting = setting;
+    return options;
+  }
 
   /// Returns an empty string, or one sentence that names the rule and the value. Thread-safety:
   /// reentrant.

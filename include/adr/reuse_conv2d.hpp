@@ -55,21 +55,32 @@ class ReuseConv2d final : public TunedLayer<ImageDomain<T>> {
 
   /// Runs with threads and scratch of the given context, which must outlive the layer.
   ReuseConv2d(const ConvGeometry& geometry, const Options& options, Context& context)
-      : Base(options, &context, nullptr) {
+      : Base(options, Base::Parts::all(), &context) {
     set_geometry(geometry);
   }
   /// Runs on one thread with scratch of its own.
   explicit ReuseConv2d(const ConvGeometry& geometry, const Options& options = {})
-      : Base(options, nullptr, Base::make_context()) {
+      : Base(options, Base::Parts::all(), nullptr) {
+    set_geometry(geometry);
+  }
+  /// One setting alone, whose method is all that is compiled.
+  template <class Chosen, class = detail::IfSetting<Chosen>>
+  ReuseConv2d(const ConvGeometry& geometry, const Chosen& setting, Context& context)
+      : Base(Options::with(setting), Base::Parts::template of<Chosen>(), &context) {
+    set_geometry(geometry);
+  }
+  template <class Chosen, class = detail::IfSetting<Chosen>>
+  ReuseConv2d(const ConvGeometry& geometry, const Chosen& setting)
+      : Base(Options::with(setting), Base::Parts::template of<Chosen>(), nullptr) {
     set_geometry(geometry);
   }
   /// The same with a plan, for those who measure plans.
   ReuseConv2d(const ConvGeometry& geometry, const Plan& plan, Context& context)
-      : Base(plan, &context, nullptr) {
+      : Base(plan, Base::Parts::all(), &context) {
     set_geometry(geometry);
   }
   ReuseConv2d(const ConvGeometry& geometry, const Plan& plan)
-      : Base(plan, nullptr, Base::make_context()) {
+      : Base(plan, Base::Parts::all(), nullptr) {
     set_geometry(geometry);
   }
 

@@ -38,12 +38,20 @@ class ReuseGemm : public TunedLayer<MatrixDomain<T>> {
 
  public:
   /// Runs on one thread with scratch of its own.
-  explicit ReuseGemm(const Options& options = {}) : Base(options, nullptr, Base::make_context()) {}
+  explicit ReuseGemm(const Options& options = {}) : Base(options, Base::Parts::all(), nullptr) {}
   /// Runs with threads and scratch of the given context, which must outlive this object.
-  ReuseGemm(const Options& options, Context& context) : Base(options, &context, nullptr) {}
+  ReuseGemm(const Options& options, Context& context)
+      : Base(options, Base::Parts::all(), &context) {}
+  /// One setting alone, whose method is all that is compiled.
+  template <class Chosen, class = detail::IfSetting<Chosen>>
+  explicit ReuseGemm(const Chosen& setting)
+      : Base(Options::with(setting), Base::Parts::template of<Chosen>(), nullptr) {}
+  template <class Chosen, class = detail::IfSetting<Chosen>>
+  ReuseGemm(const Chosen& setting, Context& context)
+      : Base(Options::with(setting), Base::Parts::template of<Chosen>(), &context) {}
   /// The same with a plan, for those who measure plans.
-  explicit ReuseGemm(const Plan& plan) : Base(plan, nullptr, Base::make_context()) {}
-  ReuseGemm(const Plan& plan, Context& context) : Base(plan, &context, nullptr) {}
+  explicit ReuseGemm(const Plan& plan) : Base(plan, Base::Parts::all(), nullptr) {}
+  ReuseGemm(const Plan& plan, Context& context) : Base(plan, Base::Parts::all(), &context) {}
 
   /// Bytes of scratch for a product and its gradients on that many rows; with reuse the scratch
   /// depends on the clusters found, and this is what the last product needed. 0 before the first

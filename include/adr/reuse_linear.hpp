@@ -37,6 +37,13 @@ class ReuseLinear final : public ReuseGemm<T> {
   /// Runs on one thread with scratch of its own.
   ReuseLinear(index_t in_features, index_t out_features, const Options& options = {})
       : ReuseLinear(in_features, out_features, ReuseGemm<T>(options)) {}
+  /// One setting alone, whose method is all that is compiled.
+  template <class Chosen, class = detail::IfSetting<Chosen>>
+  ReuseLinear(index_t in_features, index_t out_features, const Chosen& setting, Context& context)
+      : ReuseLinear(in_features, out_features, ReuseGemm<T>(setting, context)) {}
+  template <class Chosen, class = detail::IfSetting<Chosen>>
+  ReuseLinear(index_t in_features, index_t out_features, const Chosen& setting)
+      : ReuseLinear(in_features, out_features, ReuseGemm<T>(setting)) {}
   /// The same with a plan, for those who measure plans.
   ReuseLinear(index_t in_features, index_t out_features, const Plan& plan, Context& context)
       : ReuseLinear(in_features, out_features, ReuseGemm<T>(plan, context)) {}

@@ -26,7 +26,7 @@ inline void append_integer(Bytes& bytes, std::uint64_t value, int byte_count) {
 /// What the header of a file says; tests change it to what is wrong.
 struct StateHeader {
   std::string magic = "ADRstate";
-  std::uint64_t version = 3;
+  std::uint64_t version = 4;
   std::uint64_t byte_order = 0x01020304;
   std::uint64_t size = 0;
   std::uint64_t checksum = 0xcbf29ce484222325u;

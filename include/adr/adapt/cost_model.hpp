@@ -10,7 +10,7 @@
 #include "adr/adapt/layer_shape.hpp"
 #include "adr/adapt/plan.hpp"
 #include "adr/adapt/robust_median.hpp"
-#include "adr/adapt/state_archive.hpp"
+#include "adr/core/state_archive.hpp"
 #include "adr/core/types.hpp"
 
 ADR_NAMESPACE_BEGIN
@@ -184,7 +184,7 @@ class CostModel {
   }
 
   void exchange(StateArchive& archive) {
-    for (Ratios& ratios : ratios_) archive("measured over predicted", ratios);
+    for (Ratios& ratios : ratios_) ratios.exchange("measured over predicted", archive);
   }
 
  private:

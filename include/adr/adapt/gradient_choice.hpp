@@ -9,8 +9,8 @@
 #include "adr/adapt/growing_interval.hpp"
 #include "adr/adapt/layer_timings.hpp"
 #include "adr/adapt/scheduler_options.hpp"
-#include "adr/adapt/state_archive.hpp"
 #include "adr/adapt/tunable.hpp"
+#include "adr/core/state_archive.hpp"
 #include "adr/core/types.hpp"
 
 ADR_NAMESPACE_BEGIN
@@ -88,11 +88,11 @@ class GradientChoice {
     archive("rounding retry", rounding_retry_);
     rounding_wait_.exchange("rounding wait", archive);
     archive("next doubt", doubt_);
-    archive("seconds of the form", now_);
+    now_.exchange("seconds of the form", archive);
     archive("seconds of exact gradients", cheapest_);
     archive("seconds of rounded gradients", rounded_);
-    archive("cost of sparse weight gradients", weight_cost_);
-    archive("cost of sparse input gradients", input_cost_);
+    weight_cost_.exchange("cost of sparse weight gradients", archive);
+    input_cost_.exchange("cost of sparse input gradients", archive);
   }
 
  private:

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <string_view>
 
-#include "adr/adapt/state_archive.hpp"
+#include "adr/core/state_archive.hpp"
 #include "adr/core/types.hpp"
 
 ADR_NAMESPACE_BEGIN

@@ -2,9 +2,10 @@
 #pragma once
 
 #include "adr/adapt/decision.hpp"
+#include "adr/adapt/report.hpp"
 #include "adr/adapt/scheduler_options.hpp"
-#include "adr/adapt/state_archive.hpp"
 #include "adr/adapt/tunable.hpp"
+#include "adr/core/state_archive.hpp"
 
 ADR_NAMESPACE_BEGIN
 
@@ -24,6 +25,8 @@ class LayerPolicy {
   /// The loss rose far above what it was, or is no number.
   virtual void retreat(Tunable& layer) = 0;
   [[nodiscard]] virtual const Decision& decision() const noexcept = 0;
+  /// Of the exact passes, where they were timed.
+  [[nodiscard]] virtual PassSeconds exact_seconds() const { return {}; }
   /// Writes or reads the state; a read one is in force from the next pass on.
   virtual void exchange(StateArchive& archive, Tunable& layer) = 0;
 };

@@ -5,7 +5,7 @@
 
 #include "adr/adapt/report.hpp"
 #include "adr/adapt/robust_median.hpp"
-#include "adr/adapt/state_archive.hpp"
+#include "adr/core/state_archive.hpp"
 #include "adr/core/types.hpp"
 
 ADR_NAMESPACE_BEGIN
@@ -67,11 +67,11 @@ class PassTimings {
 
   void exchange(StateArchive& archive) {
     archive("passes timed", seen_);
-    archive("forward seconds", forward_);
-    archive("fitting seconds", fitting_);
-    archive("backward seconds", backward_);
-    archive("weight gradient seconds", weight_gradient_);
-    archive("input gradient seconds", input_gradient_);
+    forward_.exchange("forward seconds", archive);
+    fitting_.exchange("fitting seconds", archive);
+    backward_.exchange("backward seconds", archive);
+    weight_gradient_.exchange("weight gradient seconds", archive);
+    input_gradient_.exchange("input gradient seconds", archive);
   }
 
  private:

@@ -6,8 +6,8 @@
 #include <limits>
 #include <string>
 
-#include "adr/adapt/state_archive.hpp"
 #include "adr/core/errors.hpp"
+#include "adr/core/state_archive.hpp"
 #include "adr/core/types.hpp"
 
 ADR_NAMESPACE_BEGIN

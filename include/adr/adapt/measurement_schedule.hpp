@@ -7,7 +7,7 @@
 #include "adr/adapt/layer_shape.hpp"
 #include "adr/adapt/measurement_plan.hpp"
 #include "adr/adapt/scheduler_options.hpp"
-#include "adr/adapt/state_archive.hpp"
+#include "adr/core/state_archive.hpp"
 #include "adr/core/types.hpp"
 
 ADR_NAMESPACE_BEGIN

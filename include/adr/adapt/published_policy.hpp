@@ -11,6 +11,8 @@
 #include "adr/adapt/ladder.hpp"
 #include "adr/adapt/layer_policy.hpp"
 #include "adr/adapt/measurement_plan.hpp"
+#include "adr/adapt/policy_state.hpp"
+#include "adr/core/state_archive.hpp"
 
 ADR_NAMESPACE_BEGIN
 
@@ -79,10 +81,10 @@ class PublishedPolicy final : public LayerPolicy {
 
   void exchange(StateArchive& archive, Tunable& layer) override {
     archive("has asked for measurements", has_asked_);
-    archive(requested_, layer.layer_shape().columns);
-    archive(ladder_, layer.layer_shape().columns);
+    adr::exchange(archive, requested_, layer.layer_shape().columns);
+    adr::exchange(archive, ladder_, layer.layer_shape().columns);
     archive.count("rung", rung_, -1, static_cast<index_t>(ladder_.size()) - 1);
-    archive(decision_);
+    adr::exchange(archive, decision_);
     if (archive.is_reading() && has_asked_ && ladder_.empty()) {
       layer.request_measurements(requested_);
     }

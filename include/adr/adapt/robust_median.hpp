@@ -5,7 +5,9 @@
 #include <array>
 #include <cmath>
 #include <cstddef>
+#include <string_view>
 
+#include "adr/core/state_archive.hpp"
 #include "adr/core/types.hpp"
 
 ADR_NAMESPACE_BEGIN
@@ -17,40 +19,39 @@ class RobustMedian {
   static_assert(Capacity >= 1 && Capacity % 2 == 1, "a median of an odd number is a sample");
 
  public:
-  /// Samples in the order in which they came, the oldest first.
-  struct Samples {
-    std::array<double, k_size> values{};
-    int count = 0;
-  };
-
   /// Takes a sample; what is negative or not finite is left out.
   void add(double value) noexcept {
     if (!(value >= 0) || std::isinf(value)) return;
-    if (samples_.count == Capacity) {
-      std::copy(samples_.values.begin() + 1, samples_.values.end(), samples_.values.begin());
-      --samples_.count;
+    if (count_ == Capacity) {
+      std::copy(values_.begin() + 1, values_.end(), values_.begin());
+      --count_;
     }
-    samples_.values[static_cast<std::size_t>(samples_.count++)] = value;
+    values_[static_cast<std::size_t>(count_++)] = value;
   }
-  void clear() noexcept { samples_.count = 0; }
+  void clear() noexcept { count_ = 0; }
 
-  [[nodiscard]] int count() const noexcept { return samples_.count; }
-  [[nodiscard]] bool empty() const noexcept { return samples_.count == 0; }
+  [[nodiscard]] int count() const noexcept { return count_; }
+  [[nodiscard]] bool empty() const noexcept { return count_ == 0; }
   /// The median of what is there, the lower one of two; 0 of nothing.
   [[nodiscard]] double median() const noexcept {
     if (empty()) return 0;
-    std::array<double, k_size> sorted = samples_.values;
-    const auto middle = sorted.begin() + (samples_.count - 1) / 2;
-    std::nth_element(sorted.begin(), middle, sorted.begin() + samples_.count);
+    std::array<double, k_size> sorted = values_;
+    const auto middle = sorted.begin() + (count_ - 1) / 2;
+    std::nth_element(sorted.begin(), middle, sorted.begin() + count_);
     return *middle;
   }
 
-  /// For checkpoints.
-  [[nodiscard]] const Samples& samples() const noexcept { return samples_; }
-  void restore(const Samples& samples) noexcept { samples_ = samples; }
+  /// In the order in which they came, the oldest first; the first count() of them.
+  [[nodiscard]] const std::array<double, k_size>& samples() const noexcept { return values_; }
+
+  void exchange(std::string_view what, StateArchive& archive) {
+    archive.count(what, count_, 0, Capacity);
+    for (int i = 0; i < count_; ++i) archive(what, values_[static_cast<std::size_t>(i)]);
+  }
 
  private:
-  Samples samples_;
+  std::array<double, k_size> values_{};
+  int count_ = 0;
 };
 
 ADR_NAMESPACE_END

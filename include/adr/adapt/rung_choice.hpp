@@ -7,7 +7,7 @@
 
 #include "adr/adapt/ladder.hpp"
 #include "adr/adapt/plan.hpp"
-#include "adr/adapt/state_archive.hpp"
+#include "adr/core/state_archive.hpp"
 #include "adr/core/types.hpp"
 
 ADR_NAMESPACE_BEGIN

@@ -14,12 +14,13 @@
 #include "adr/adapt/ladder.hpp"
 #include "adr/adapt/layer_policy.hpp"
 #include "adr/adapt/loss_trend.hpp"
+#include "adr/adapt/policy_state.hpp"
 #include "adr/adapt/published_policy.hpp"
 #include "adr/adapt/scheduler_options.hpp"
-#include "adr/adapt/state_archive.hpp"
 #include "adr/adapt/tunable.hpp"
 #include "adr/adapt/tuner.hpp"
 #include "adr/core/errors.hpp"
+#include "adr/core/state_archive.hpp"
 #include "adr/core/state_file.hpp"
 #include "adr/core/types.hpp"
 
@@ -227,7 +228,7 @@ class ReuseScheduler {
       archive.agree("columns", a.layer->layer_shape().columns);
       archive.agree("outputs", a.layer->layer_shape().outputs);
       Plan config = a.layer->plan();
-      archive(config, a.layer->layer_shape().columns);
+      adr::exchange(archive, config, a.layer->layer_shape().columns);
       a.policy->exchange(archive, *a.layer);
       if (!archive.is_reading()) continue;
       a.layer->set_plan(config);

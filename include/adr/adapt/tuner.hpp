@@ -14,8 +14,9 @@
 #include "adr/adapt/layer_timings.hpp"
 #include "adr/adapt/measurement_plan.hpp"
 #include "adr/adapt/measurement_schedule.hpp"
+#include "adr/adapt/policy_state.hpp"
 #include "adr/adapt/rung_choice.hpp"
-#include "adr/core/state_file.hpp"
+#include "adr/core/state_archive.hpp"
 
 ADR_NAMESPACE_BEGIN
 
@@ -71,8 +72,7 @@ class Tuner final : public LayerPolicy {
     move_to(layer, dense_rung(), Reason::loss_diverged);
   }
 
-  /// Seconds of the exact passes as timed; 0 where they were not.
-  [[nodiscard]] PassSeconds exact_seconds() const { return dense_.seconds(); }
+  [[nodiscard]] PassSeconds exact_seconds() const override { return dense_.seconds(); }
 
   [[nodiscard]] const Decision& decision() const noexcept override { return decision_; }
 
@@ -83,13 +83,13 @@ class Tuner final : public LayerPolicy {
     archive("seconds of the suspected rung", suspected_seconds_);
     archive("trusted until", trusted_until_);
     archive("timed steps", timed_steps_);
-    archive(requested_, columns);
-    archive(ladder_, columns);
+    adr::exchange(archive, requested_, columns);
+    adr::exchange(archive, ladder_, columns);
     archive.count("rung", rung_, -1, static_cast<index_t>(ladder_.size()) - 1);
     archive.count("phase", phase_, 0, static_cast<index_t>(options_->phases.size()) - 1);
     archive("last move", last_move_);
     archive("passes above the budget", passes_above_);
-    archive(decision_);
+    adr::exchange(archive, decision_);
     measurements_.exchange(archive);
     smoothed_.exchange(archive);
     dense_.exchange(archive);
@@ -97,7 +97,9 @@ class Tuner final : public LayerPolicy {
     costs_.exchange(archive);
     gradients_.exchange(archive);
     if (!archive.is_reading()) return;
-    require_consistent();
+    // A ladder ends dense, the layer is on it, and no dense rung is suspected.
+    archive.require(is_of(ladder_, rung_) && (stage_ != Stage::confirming || !is_dense(rung_)),
+                    "rung ", rung_, " does not belong to a ladder of ", ladder_.size(), " rungs");
     gradients_.set_costs(layer);
     if (stage_ == Stage::measuring) layer.request_measurements(requested_);
   }
@@ -110,13 +112,6 @@ class Tuner final : public LayerPolicy {
   /// The dense rung is the last of a ladder, and all there is without one.
   [[nodiscard]] bool is_dense(int rung) const noexcept { return rung == dense_rung(); }
   [[nodiscard]] Rung& current() { return ladder_[static_cast<std::size_t>(rung_)]; }
-  /// Of what was read: a ladder ends dense, the layer is on it, and no dense rung is suspected.
-  void require_consistent() const {
-    const bool known = is_of(ladder_, rung_) && (stage_ != Stage::confirming || !is_dense(rung_));
-    detail::require_state(known, "state file: rung ", rung_, " does not belong to a ladder of ",
-                          ladder_.size(), " rungs");
-  }
-
   void apply(Tunable& layer, Plan config, Reason reason) {
     decision_.reason = reason;
     gradients_.apply_to(config);

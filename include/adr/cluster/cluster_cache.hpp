@@ -25,7 +25,7 @@
 #include "adr/cluster/clustering.hpp"
 #include "adr/cluster/signature_map.hpp"
 #include "adr/core/aligned_buffer.hpp"
-#include "adr/core/state_fields.hpp"
+#include "adr/core/state_archive.hpp"
 #include "adr/core/types.hpp"
 #include "adr/simd/kernels.hpp"
 
@@ -106,20 +106,19 @@ class ClusterCache {
   }
 
   /// Writes what is remembered of slices of these lengths, length_of(slice), or reads it
-  /// (core/state_fields.hpp): signatures, centroids, and the product rows that may still be used.
+  /// (core/state_archive.hpp): signatures, centroids, and the product rows that may still be used.
   /// Requires: to read, an empty cache, which an error leaves unusable. Errors: those of the
   /// archive.
-  template <class Archive, class Self, class LengthOf>
-  static void exchange(Archive& archive, Self& self, index_t slice_count,
-                       const LengthOf& length_of) {
-    archive.bits("fingerprint of the weights", self.weights_fingerprint_);
-    archive.count("version of the weights", self.weights_version_, 0, k_most_counted);
-    bool in_use = !self.slices_.empty();
-    archive.flag("clusters are stored", in_use);
+  template <class LengthOf>
+  void exchange(StateArchive& archive, index_t slice_count, const LengthOf& length_of) {
+    archive("fingerprint of the weights", weights_fingerprint_);
+    archive("version of the weights", weights_version_);
+    bool in_use = !slices_.empty();
+    archive("clusters are stored", in_use);
     if (!in_use) return;
-    if constexpr (Archive::k_reads) self.prepare(slice_count);
+    if (archive.is_reading()) prepare(slice_count);
     for (index_t s = 0; s < slice_count; ++s) {
-      self.exchange_slice(archive, self.slices_[static_cast<std::size_t>(s)], length_of(s));
+      exchange_slice(archive, slices_[static_cast<std::size_t>(s)], length_of(s));
     }
   }
 
@@ -151,43 +150,40 @@ class ClusterCache {
     return version != k_no_product && weights_version_ - version <= max_product_age_;
   }
 
-  template <class Archive, class AnySlice>
-  void exchange_slice(Archive& archive, AnySlice& slice, index_t length) const {
+  void exchange_slice(StateArchive& archive, Slice& slice, index_t length) const {
     index_t count = slice.map.size();
     archive.count("stored clusters", count, 0, std::min<index_t>(limit_, k_most_slots));
     exchange_signatures(archive, slice.map, count);
     archive.rows("stored centroids", slice.centroids, count, length, simd::padded(length));
-    if constexpr (Archive::k_reads) {
+    if (archive.is_reading()) {
       slice.product_versions.resize(count);
       slice.products.resize(checked_product("stored products", count, outputs_));
     }
     for (index_t slot = 0; slot < count; ++slot) {
       // 0 stands for a row that is not there or can never be used again.
-      const std::int64_t version = Archive::k_reads ? 0 : slice.product_versions[slot];
-      index_t stored = !Archive::k_reads && is_usable(version) ? version + 1 : 0;
+      const std::int64_t version = archive.is_reading() ? 0 : slice.product_versions[slot];
+      index_t stored = !archive.is_reading() && is_usable(version) ? version + 1 : 0;
       archive.count("version of a product", stored, 0, weights_version_ + 1);
-      if constexpr (Archive::k_reads) slice.product_versions[slot] = stored - 1;
+      if (archive.is_reading()) slice.product_versions[slot] = stored - 1;
       if (stored > 0) {
         archive.row("stored product", slice.products.data() + slot * outputs_, outputs_);
       }
     }
   }
-  template <class Archive, class Map>
-  void exchange_signatures(Archive& archive, Map& map, index_t count) const {
+  void exchange_signatures(StateArchive& archive, SignatureMap& map, index_t count) const {
     AlignedBuffer<std::uint64_t> signatures;
-    if constexpr (!Archive::k_reads) {
+    if (!archive.is_reading()) {
       signatures.resize(count);
       map.for_each(
           [&](std::uint64_t signature, std::int32_t slot) { signatures[slot] = signature; });
     }
     archive.numbers("signatures", signatures, count);
-    if constexpr (Archive::k_reads) {
-      for (index_t slot = 0; slot < count; ++slot) {
-        const bool fits = signature_bits_ >= 64 || signatures[slot] >> signature_bits_ == 0;
-        archive.require(fits, "signatures must have ", signature_bits_, " bits");
-        archive.require(map.find_or_insert(signatures[slot]) == slot,
-                        "signatures must differ from each other");
-      }
+    if (!archive.is_reading()) return;
+    for (index_t slot = 0; slot < count; ++slot) {
+      const bool fits = signature_bits_ >= 64 || signatures[slot] >> signature_bits_ == 0;
+      archive.require(fits, "signatures must have ", signature_bits_, " bits");
+      archive.require(map.find_or_insert(signatures[slot]) == slot,
+                      "signatures must differ from each other");
     }
   }
 

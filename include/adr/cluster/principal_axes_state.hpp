@@ -1,4 +1,4 @@
-// What principal axes are in a state (core/state_fields.hpp), field by field:
+// What principal axes are in a state (core/state_archive.hpp), field by field:
 //   count             elements, L
 //   count             kept coordinates, D
 //   f64               what the axes leave out
@@ -9,22 +9,19 @@
 #pragma once
 
 #include "adr/cluster/principal_axes.hpp"
+#include "adr/core/state_archive.hpp"
 #include "adr/core/types.hpp"
 #include "adr/simd/batch.hpp"
 
 ADR_NAMESPACE_BEGIN
 
-/// Writes axes of vectors of `length` elements, or reads them. Requires: an archive of
-/// core/state_fields.hpp. Errors: those of the archive.
-template <class Archive, class Axes>
-void exchange_axes(Archive& archive, Axes& axes, index_t length) {
+/// Writes axes of vectors of `length` elements, or reads them. Errors: those of the archive.
+inline void exchange(StateArchive& archive, PrincipalAxes& axes, index_t length) {
   archive.count("elements of a vector", axes.length, length, length);
   archive.count("kept coordinates", axes.kept, 1, length);
-  archive.real("left_out", axes.left_out);
-  if constexpr (Archive::k_reads) {
-    axes.encode_stride = simd::padded(axes.kept);
-    axes.decode_stride = simd::padded(length);
-  }
+  archive("left_out", axes.left_out);
+  axes.encode_stride = simd::padded(axes.kept);
+  axes.decode_stride = simd::padded(length);
   archive.rows("mean", axes.mean, 1, length, length);
   archive.rows("encode", axes.encode, length, axes.kept, axes.encode_stride);
   archive.rows("decode", axes.decode, axes.kept, length, axes.decode_stride);

@@ -18,6 +18,7 @@
 #include "adr/core/context.hpp"
 #include "adr/core/gemm_factor.hpp"
 #include "adr/core/parallel.hpp"
+#include "adr/core/state_archive.hpp"
 #include "adr/core/types.hpp"
 #include "adr/exact/packed_gemm.hpp"
 #include "adr/simd/projection.hpp"
@@ -73,16 +74,15 @@ class FittedSubspace {
   /// Counts fits: whoever keeps rotated weights compares it.
   [[nodiscard]] std::uint64_t version() const noexcept { return version_; }
 
-  /// Writes what was learned, or reads it (core/state_fields.hpp). Requires: to read, a subspace
+  /// Writes what was learned, or reads it (core/state_archive.hpp). Requires: to read, a subspace
   /// that has learned nothing, which an error leaves unusable. Errors: those of the archive.
-  template <class Archive, class Self>
-  static void exchange(Archive& archive, Self& self) {
-    bool fitted = self.fitted();
-    archive.flag("fitted", fitted);
-    if (!fitted) return;
-    archive.real("fit_error", self.fit_error_);
-    exchange_axes(archive, self.axes_, self.shape_.length);
-    if constexpr (Archive::k_reads) self.prepare_basis();
+  void exchange(StateArchive& archive) {
+    bool was_fitted = fitted();
+    archive("fitted", was_fitted);
+    if (!was_fitted) return;
+    archive("fit_error", fit_error_);
+    adr::exchange(archive, axes_, shape_.length);
+    if (archive.is_reading()) prepare_basis();
   }
 
   /// Fits the axes to a sample of vectors. Returns false and changes nothing when none of them is

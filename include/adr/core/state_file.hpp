@@ -4,7 +4,7 @@
 // Layout; integers are unsigned and little-endian, floating point numbers IEEE 754 likewise:
 //   offset  bytes  header
 //        0      8  "ADRstate"
-//        8      4  format version, 3
+//        8      4  format version, 4
 //       12      4  byte-order mark 0x01020304, hence the bytes 4 3 2 1
 //       16      8  bytes of payload; the file ends with them
 //       24      8  FNV-1a checksum of the payload
@@ -53,7 +53,7 @@ static_assert(sizeof(float) == 4 && std::numeric_limits<float>::digits == 24 &&
               "state files hold IEEE 754 numbers");
 
 inline constexpr char k_state_magic[] = "ADRstate";
-inline constexpr std::uint32_t k_state_version = 3;
+inline constexpr std::uint32_t k_state_version = 4;
 inline constexpr std::uint32_t k_state_byte_order = 0x01020304;
 inline constexpr std::size_t k_state_header_bytes = 32;
 inline constexpr std::size_t k_state_text_bytes = 64;

@@ -25,14 +25,17 @@ void LayerProduct<Domain>::forward(const Input& input, const GemmFactor<T>& weig
   pass_.pass = ++pass_count_;
   pass_.plan = plan_count_;
   pass_.map = last_map_ = input.vectors(shape_.input.kind).map();
-  if (state_->shared) {
-    forward_shared(input, weights, bias, output, context);
-  } else if (config_.method == Method::dense) {
-    stats_.reset();
-    multiply_densely(input, weights, bias, output, context);
-  } else {
-    state_->rows.forward(input.rows(), weights, bias, output.rows(), context);
-    stats_ = state_->rows.report();
+  stats_.reset();
+  stats_.method = config_.method;
+  if (state_->method) {
+    stats_.forward.multiply_adds_dense = shape_.dense_work(pass_.map.rows());
+    pass_.clusters_usable =
+        state_->method->forward(input, weights, bias, output, tools(context, stats_.forward_times));
+    // An empty batch that nothing can be learned from is no fallback.
+    stats_.dense_fallbacks = !pass_.clusters_usable && pass_.map.rows() > 0 ? 1 : 0;
+  }
+  if (!state_->method || !pass_.clusters_usable) {
+    multiply_exactly(input, weights, bias, output, context);
   }
   pass_.has_forward = true;
   stats_.seconds.forward = timer.lap();
@@ -45,7 +48,8 @@ void LayerProduct<Domain>::forward(const Input& input, const GemmFactor<T>& weig
                           stats_);
   }
   if (!requested_.empty() && learns_ && !frozen()) {
-    measurements_ = measure_rungs<Domain>(shape_, requested_, input, weights, gemm_, context);
+    measurements_ =
+        measure_rungs<Domain>(shape_, requested_, make_, input, weights, gemm_, context);
     requested_.clear();
   }
   stats_.seconds.meter = timer.lap();
@@ -59,8 +63,8 @@ void LayerProduct<Domain>::backward(const Input& input, const GemmFactor<T>& wei
   if (config_.method == Method::dense) {
     pass_.map = last_map_ = input.vectors(shape_.input.kind).map();
   }
-  state_->gradients.compute(forward_state(pass_.map), state_->rows, input, weights, d_output,
-                            d_weights, d_input, context, stats_);
+  state_->gradients.compute(forward_state(pass_.map), input, weights, d_output, d_weights, d_input,
+                            tools(context, stats_.backward_times));
 }
 
 ADR_NAMESPACE_END

@@ -25,12 +25,13 @@
 #include "adr/core/vector_map.hpp"
 #include "adr/gemm/dense_convolution.hpp"
 #include "adr/gemm/dense_gemm.hpp"
-#include "adr/nn/dense_passes.hpp"
+#include "adr/nn/exact_product.hpp"
 #include "adr/nn/operands.hpp"
 #include "adr/nn/output_error_meter.hpp"
 #include "adr/nn/pass_state.hpp"
 #include "adr/nn/product_shape.hpp"
 #include "adr/nn/product_state.hpp"
+#include "adr/nn/reusing_product.hpp"
 
 ADR_NAMESPACE_BEGIN
 
@@ -50,8 +51,11 @@ class LayerProduct {
   using OutputGradient = typename Domain::OutputGradient;
   using InputGradientOperand = typename Domain::InputGradient;
 
-  /// Errors: std::invalid_argument when the config does not fit the shape.
-  LayerProduct(ProductShape shape, const Plan& config) { set_plan(std::move(shape), config); }
+  /// make: makes the products of the plans to come. Errors: std::invalid_argument when the plan
+  /// does not fit the shape, and those of make.
+  LayerProduct(ProductShape shape, const Plan& config, MakeProduct<Domain> make) : make_(make) {
+    set_plan(std::move(shape), config);
+  }
 
   [[nodiscard]] index_t columns() const noexcept { return shape_.columns; }
   [[nodiscard]] index_t outputs() const noexcept { return shape_.outputs; }
@@ -62,12 +66,14 @@ class LayerProduct {
   /// The clusters of the last forward pass, one slice each; without slices for the methods that
   /// have none (dense, subspace).
   [[nodiscard]] const Clustering<T>& clustering() const noexcept {
-    return state_->rows.clustering();
+    static const Clustering<T> none;
+    const Clustering<T>* clusters = state_->method ? state_->method->clusters() : nullptr;
+    return clusters != nullptr ? *clusters : none;
   }
   /// What was learned and counted.
   [[nodiscard]] const ProductState<Domain>& state() const noexcept { return *state_; }
   /// One that has learned nothing, for the same setting.
-  [[nodiscard]] ProductState<Domain> blank_state() const { return {shape_, config_, gemm_}; }
+  [[nodiscard]] ProductState<Domain> blank_state() const { return {shape_, config_, make_}; }
   /// Goes on with what another product of this setting has learned.
   void restore(ProductState<Domain> state) {
     state_.emplace(std::move(state));
@@ -78,12 +84,13 @@ class LayerProduct {
 
   /// Exchanges what the last forward pass left behind for what another one did.
   void swap_pass(PassState<T>& other) noexcept {
-    state_->rows.swap_clusters(pass_.clustering, pass_.has_clusters);
+    swap_clusters();
     std::swap(pass_, other);
-    state_->rows.swap_clusters(pass_.clustering, pass_.has_clusters);
+    swap_clusters();
     // Coordinates are those of the latest pass, and of the axes that it had.
     const bool is_latest = pass_.pass == pass_count_ && pass_.plan == plan_count_;
-    if (!is_latest && !state_->rows.has_clusters()) pass_.clusters_usable = false;
+    const bool has_clusters = state_->method && state_->method->clusters() != nullptr;
+    if (!is_latest && !has_clusters) pass_.clusters_usable = false;
   }
 
   /// Takes images of another size from now on. What was learned stays, where neuron vectors stay
@@ -94,15 +101,18 @@ class LayerProduct {
                       shape.input.length == shape_.input.length &&
                       shape.input.offsets == shape_.input.offsets;
     shape_ = std::move(shape);
-    if (!same) state_.emplace(shape_, config_, gemm_);
-    if (same && state_->shared) state_->shared->resize(shape_);
-    dense_.set_geometry(shape_.convolution, config_.winograd);
+    if (!same) {
+      state_.emplace(shape_, config_, make_);
+      set_learning(learns_);
+    }
+    if (same && state_->method) state_->method->resize(shape_);
+    exact_.set_shape(shape_, config_.winograd);
     pass_ = PassState<T>();
   }
 
   /// Changes the setting, for operands of the same columns and outputs. Clusters, cache and
-  /// hyperplanes are made anew, unless it is the same setting, or one of method subspace or dense
-  /// that differs in gradients and meter alone; on error nothing changes.
+  /// hyperplanes are made anew, unless the settings differ in gradients and meter alone; on error
+  /// nothing changes.
   void set_plan(ProductShape shape, const Plan& config) {
     const std::string problem = config.validate(shape.columns);
     detail::require(problem.empty(), "Plan: ", problem);
@@ -111,16 +121,15 @@ class LayerProduct {
     if (can_change_in_place(config)) {
       state_->gradients.set_plan(config);
     } else {
-      ProductState<Domain> state(shape, config, gemm_);
+      ProductState<Domain> state(shape, config, make_);
       if (state_) state.continue_from(*state_);
       state_.emplace(std::move(state));
+      if (state_->method) state_->method->set_learning(learns_);
       shape_ = std::move(shape);
       pass_ = PassState<T>();
       ++plan_count_;
     }
-    if constexpr (Domain::k_images) {
-      if (has_other_forms) dense_.set_geometry(shape_.convolution, config.winograd);
-    }
+    if (has_other_forms) exact_.set_shape(shape_, config.winograd);
     config_ = config;
   }
 
@@ -149,27 +158,24 @@ class LayerProduct {
     shape.vectors = last_map_.vectors();
     shape.vector_length = shape_.input.length;
     shape.offsets = shape_.input.offsets;
-    shape.convolves_pixels = SharedProduct<Domain>::convolves(shape_);
+    shape.convolves_pixels = convolves_coordinates<Domain>(shape_);
     return shape;
   }
 
   /// Other products than the library's own are used for convolutions too, which are unfolded then.
   void set_dense_gemm(DenseGemm<T> gemm) {
     gemm_ = std::move(gemm);
-    if constexpr (Domain::k_images) dense_.set_own_products(gemm_.is_users_own());
-    state_->rows.set_dense_gemm(gemm_);
+    exact_.set_gemm(gemm_);
   }
   /// Computes the dense passes in the place of the library's own exact ones; null: those again.
   /// Requires: operands that are the images of a convolution of one group, weights with a row per
   /// output (asserted), which is the only order that a DenseConvolution knows.
   void set_dense_convolution(std::shared_ptr<DenseConvolution<T>> convolution) noexcept {
-    static_assert(Domain::k_images, "matrices are not convolved");
-    dense_.set_convolution(std::move(convolution));
+    exact_.set_convolution(std::move(convolution));
   }
   /// Whether `backward` makes d_input zero itself, where it has to be.
   [[nodiscard]] bool clears_input_gradient() const noexcept {
-    if constexpr (Domain::k_images) return dense_.takes_images();
-    return true;
+    return !Domain::k_images || exact_.takes_images();
   }
 
   /// Forgets what earlier batches left behind: the cluster cache, the estimated mean, and the
@@ -181,19 +187,14 @@ class LayerProduct {
   /// Ends learning where something was learned, or there is nothing to learn. Errors:
   /// std::invalid_argument when nothing has been learned yet.
   void freeze() {
-    if (state_->shared) state_->shared->freeze();
+    if (state_->method) state_->method->freeze();
     set_learning(false);
   }
   /// Without learning, what was learned stays as it is, and where nothing was, products are dense.
   void set_learning(bool learns) {
     learns_ = learns;
-    if constexpr (Domain::k_images) dense_.set_inference(!learns);
-    if (!state_->shared) return;
-    if (learns) {
-      state_->shared->unfreeze();
-    } else if (state_->shared->fitted()) {
-      state_->shared->freeze();
-    }
+    exact_.set_inference(!learns);
+    if (state_->method) state_->method->set_learning(learns);
   }
   [[nodiscard]] bool frozen() const noexcept { return state_->frozen(); }
 
@@ -212,20 +213,13 @@ class LayerProduct {
   /// gradient_in_place: d_y is row-major.
   [[nodiscard]] std::size_t workspace_bytes(const VectorMap& map, bool gradient_in_place,
                                             int thread_count) const {
-    std::size_t bytes = state_->gradients.workspace_bytes(forward_state(map), state_->rows,
-                                                          gradient_in_place, thread_count);
-    if (state_->shared) {
-      bytes = std::max(bytes, state_->shared->forward_workspace_bytes(map, thread_count));
+    std::size_t bytes =
+        state_->gradients.workspace_bytes(forward_state(map), gradient_in_place, thread_count);
+    if (state_->method) {
+      bytes = std::max(bytes, state_->method->forward_workspace_bytes(map, thread_count));
     }
-    const bool densely =
-        config_.method == Method::dense || (state_->shared && !pass_.clusters_usable);
-    if (densely && dense_passes(map) != nullptr) {
-      if constexpr (Domain::k_images) {
-        bytes = std::max(bytes, dense_.forward_workspace_bytes(map.rows(), thread_count));
-      }
-    } else if (densely || !state_->shared) {
-      bytes = std::max(bytes, state_->rows.forward_workspace_bytes(
-                                  shape_.is_matrix ? map.rows() : 0, thread_count));
+    if (!state_->method || !pass_.clusters_usable) {
+      bytes = std::max(bytes, exact_.forward_workspace_bytes(map.rows(), thread_count));
     }
     if (config_.meter_interval > 0 && config_.method != Method::dense) {
       bytes = std::max(
@@ -247,73 +241,37 @@ class LayerProduct {
                 Context& context);
 
  private:
-  /// The published method reads its gradients' setting where it makes its clusters.
   [[nodiscard]] bool can_change_in_place(const Plan& config) const noexcept {
-    return state_ && config.clusters_as(config_) && config.method != Method::hyperplane &&
+    return state_ && config.clusters_as(config_) &&
            (config.winograd == config_.winograd || config.method != Method::subspace) &&
-           config.time_stages == config_.time_stages &&
-           config.check_finite == config_.check_finite &&
-           config.input_gradient != InputGradient::cluster_mean;
+           (config.input_gradient != InputGradient::cluster_mean ||
+            config.method == Method::hyperplane);
   }
 
-  /// What convolves images of that map as they are; null: nothing does.
-  [[nodiscard]] const DensePasses<T>* dense_passes(const VectorMap& map) const noexcept {
-    if constexpr (Domain::k_images) return dense_.take_images(map.rows()) ? &dense_ : nullptr;
-    return nullptr;
+  void swap_clusters() noexcept {
+    if (state_->method) state_->method->swap_clusters(pass_.clustering, pass_.has_clusters);
   }
+
   [[nodiscard]] ForwardState<Domain> forward_state(const VectorMap& map) const {
-    return {shape_,
-            state_->shared ? &*state_->shared : nullptr,
-            gemm_,
-            dense_passes(map),
-            pass_.clusters_usable,
-            map};
+    return {shape_, exact_, state_->method.get(), pass_.clusters_usable, map};
   }
-  /// Multiplies without clusters; the work and its time are added to the statistics.
-  void multiply_densely(const Input& input, const GemmFactor<T>& weights,
-                        const VectorView<const T>& bias, const Output& output, Context& context) {
-    const double work = shape_.dense_work(pass_.map.rows());
-    stats_.forward.multiply_adds_dense = work;
-    if constexpr (Domain::k_images) {
-      if (dense_.take_images(pass_.map.rows())) {
-        StageClock clock(config_.time_stages ? &stats_.forward_times : nullptr);
-        ADR_ASSERT(weights.transposed, "a convolution's weights have a row per output");
-        const double computed = dense_.forward(input, weights.matrix, bias, output, context);
-        clock.finish(Stage::dense);
-        stats_.set_exact_forward(work, computed);
-        return;
-      }
-    }
-    state_->rows.forward(input.rows(), weights, bias, output.rows(), context);
-    stats_.forward.multiply_adds_done = state_->rows.report().forward.multiply_adds_done;
-    stats_.copied_multiply_adds = state_->rows.report().copied_multiply_adds;
-    stats_.forward_times.add(state_->rows.report().forward_times);
+  [[nodiscard]] PassTools<T> tools(Context& context, StageTimes& times) noexcept {
+    return {gemm_, context, stats_, config_.time_stages ? &times : nullptr};
   }
 
-  void forward_shared(const Input& input, const GemmFactor<T>& weights,
-                      const VectorView<const T>& bias, const Output& output, Context& context) {
-    stats_.reset();
-    stats_.method = config_.method;
-    StageTimes* times = config_.time_stages ? &stats_.forward_times : nullptr;
-    SharedProduct<Domain>& shared = *state_->shared;
-    pass_.clusters_usable = (learns_ || shared.fitted()) &&
-                            shared.forward(input.vectors(shape_.input.kind), weights, bias,
-                                           output.pixels(), gemm_, context, stats_, times);
-    if (!pass_.clusters_usable) {
-      multiply_densely(input, weights, bias, output, context);
-      // An empty batch that nothing can be learned from is no fallback.
-      stats_.dense_fallbacks = pass_.map.rows() > 0 ? 1 : 0;
-    }
-    stats_.fits = learns_ ? shared.fits_of_pass() : 0;
-    stats_.forward.multiply_adds_dense = shape_.dense_work(pass_.map.rows());
+  void multiply_exactly(const Input& input, const GemmFactor<T>& weights,
+                        const VectorView<const T>& bias, const Output& output, Context& context) {
+    StageClock clock(config_.time_stages ? &stats_.forward_times : nullptr);
+    const double computed = exact_.forward(input, weights, bias, output, context);
+    clock.finish(Stage::dense);
+    stats_.set_exact_forward(shape_.dense_work(pass_.map.rows()), computed);
   }
 
   ProductShape shape_;
   Plan config_;
   DenseGemm<T> gemm_;
-  /// Matrices have none.
-  struct NoDensePasses {};
-  std::conditional_t<Domain::k_images, DensePasses<T>, NoDensePasses> dense_;
+  MakeProduct<Domain> make_;
+  ExactProduct<Domain> exact_;
   std::optional<ProductState<Domain>> state_;
   PassState<T> pass_;
   VectorMap last_map_;  // also of a pass that was swapped away

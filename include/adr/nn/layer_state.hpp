@@ -2,8 +2,8 @@
 // or to freeze for inference.
 //
 // A file holds, as settings, what it and the products of a layer have to agree on; then one product
-// after the other: the error meter, the published method, the method over shared neuron vectors if
-// it is one, and the gradients. See ProductState::exchange.
+// after the other: the error meter, the method if there is one, and the gradients. See
+// ProductState::exchange.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "adr/adapt/plan.hpp"
-#include "adr/core/state_fields.hpp"
+#include "adr/core/state_archive.hpp"
 #include "adr/core/state_file.hpp"
 #include "adr/core/types.hpp"
 #include "adr/core/vector_map.hpp"
@@ -31,8 +31,7 @@ std::string name_of(Enum value, const char* const (&names)[Count]) {
 }
 
 /// Agrees on all that Plan::clusters_as compares; neuron_vectors is the product's.
-template <class Archive>
-void agree_on_clusters(Archive& archive, const Plan& config, NeuronVectorKind kind) {
+inline void agree_on_clusters(StateArchive& archive, const Plan& config, NeuronVectorKind kind) {
   archive.agree("method", to_string(config.method));
   archive.agree("sub_vector_length", config.sub_vector_length);
   archive.agree("hash_count", config.hash_count);
@@ -49,8 +48,7 @@ void agree_on_clusters(Archive& archive, const Plan& config, NeuronVectorKind ki
 }
 
 /// Agrees on where every weight of a convolution meets its input.
-template <class Archive>
-void agree_on_geometry(Archive& archive, const ConvGeometry& g) {
+inline void agree_on_geometry(StateArchive& archive, const ConvGeometry& g) {
   archive.agree("layout", name_of(g.layout, {"nchw", "nhwc"}));
   const struct {
     const char* name;
@@ -73,8 +71,8 @@ void agree_on_geometry(Archive& archive, const ConvGeometry& g) {
 }
 
 /// Agrees on all that the products of a layer are.
-template <class Archive, class Domain>
-void agree_on_layer(Archive& archive, const LayerProduct<Domain>& product, index_t count) {
+template <class Domain>
+void agree_on_layer(StateArchive& archive, const LayerProduct<Domain>& product, index_t count) {
   archive.agree("element_type",
                 std::is_same_v<typename Domain::Element, float> ? "float" : "double");
   archive.agree("groups", count);
@@ -95,10 +93,13 @@ template <class Domain>
 void save_products(const LayerProduct<Domain>* products, index_t count, const std::string& path,
                    const ConvGeometry* geometry = nullptr) {
   StateWriter writer;
-  StateSaver saver(writer);
+  StateArchive saver(writer);
   detail::agree_on_layer(saver, products[0], count);
   if (geometry != nullptr) detail::agree_on_geometry(saver, *geometry);
-  for (index_t g = 0; g < count; ++g) ProductState<Domain>::exchange(saver, products[g].state());
+  for (index_t g = 0; g < count; ++g) {
+    // An archive that writes leaves the state as it is.
+    const_cast<ProductState<Domain>&>(products[g].state()).exchange(saver);
+  }
   writer.save(path);
 }
 
@@ -110,7 +111,7 @@ template <class Domain>
 void load_products(LayerProduct<Domain>* products, index_t count, const std::string& path,
                    const ConvGeometry* geometry = nullptr) {
   StateReader reader(path);
-  StateLoader loader(reader);
+  StateArchive loader(reader);
   detail::agree_on_layer(loader, products[0], count);
   if (geometry != nullptr) detail::agree_on_geometry(loader, *geometry);
   std::vector<ProductState<Domain>> states;
@@ -118,10 +119,10 @@ void load_products(LayerProduct<Domain>* products, index_t count, const std::str
   for (index_t g = 0; g < count; ++g) {
     states.push_back(products[g].blank_state());
     ProductState<Domain>& state = states.back();
-    ProductState<Domain>::exchange(loader, state);
+    state.exchange(loader);
     if (!products[g].frozen()) continue;
     loader.require(state.can_freeze(), "nothing was learned, and this layer is frozen");
-    state.shared->freeze();
+    state.method->freeze();
   }
   reader.require_end();
   for (index_t g = 0; g < count; ++g) {

@@ -8,6 +8,7 @@
 #include "adr/adapt/report.hpp"
 #include "adr/core/context.hpp"
 #include "adr/core/random.hpp"
+#include "adr/core/state_archive.hpp"
 #include "adr/core/types.hpp"
 #include "adr/core/workspace.hpp"
 #include "adr/gemm/dense_gemm.hpp"
@@ -28,11 +29,7 @@ class OutputErrorMeter {
     return interval > 0 && passes_++ % static_cast<std::uint64_t>(interval) == 0;
   }
 
-  /// Writes or reads the count; see core/state_fields.hpp.
-  template <class Archive, class Self>
-  static void exchange(Archive& archive, Self& self) {
-    archive.bits("passes of the error meter", self.passes_);
-  }
+  void exchange(StateArchive& archive) { archive("passes of the error meter", passes_); }
 
   template <class T>
   static std::size_t workspace_bytes(index_t rows, index_t columns, index_t outputs) {

@@ -11,31 +11,27 @@
 #include "adr/core/context.hpp"
 #include "adr/core/row_major.hpp"
 #include "adr/core/stage_clock.hpp"
+#include "adr/core/state_archive.hpp"
 #include "adr/core/types.hpp"
 #include "adr/core/vector_map.hpp"
-#include "adr/gemm/centroid_gemm.hpp"
 #include "adr/gemm/dense_gemm.hpp"
-#include "adr/nn/dense_passes.hpp"
+#include "adr/nn/exact_product.hpp"
 #include "adr/nn/gradient_forms.hpp"
 #include "adr/nn/operands.hpp"
 #include "adr/nn/pass_timer.hpp"
 #include "adr/nn/product_shape.hpp"
-#include "adr/nn/reuse_product.hpp"
-#include "adr/nn/shared_product.hpp"
+#include "adr/nn/reusing_product.hpp"
 #include "adr/nn/sparse_gradients.hpp"
 
 ADR_NAMESPACE_BEGIN
 
-/// What the forward pass of a product left behind for its gradients.
+/// What the gradients of a product are computed with, and what its forward pass left for them.
 template <class Domain>
 struct ForwardState {
-  using T = typename Domain::Element;
-
   const ProductShape& shape;
-  const SharedProduct<Domain>* shared;  ///< null for the methods that work on unfolded rows
-  const DenseGemm<T>& gemm;
-  const DensePasses<T>* dense;  ///< null: exact gradients by rows
-  bool clusters_usable;
+  const ExactProduct<Domain>& exact;
+  ReusingProduct<Domain>* method;  ///< null: the setting is exact
+  bool clusters_usable;            ///< whether the method has computed the output
   VectorMap map;
 };
 
@@ -72,73 +68,55 @@ class ProductGradients {
   void clear() noexcept { passes_ = 0; }
 
   /// See ProductState.
-  template <class Archive, class Self>
-  static void exchange(Archive& archive, Self& self) {
-    archive.bits("passes of the gradients", self.passes_);
-    archive.real("cost of sparse weight gradients", self.costs_.sparse_weights);
-    archive.real("cost of clustered weight gradients", self.costs_.cluster_weights);
-    archive.real("cost of sparse input gradients", self.costs_.sparse_input);
-    archive.real("cost of listing", self.costs_.listing);
+  void exchange(StateArchive& archive) {
+    archive("passes of the gradients", passes_);
+    archive("cost of sparse weight gradients", costs_.sparse_weights);
+    archive("cost of clustered weight gradients", costs_.cluster_weights);
+    archive("cost of sparse input gradients", costs_.sparse_input);
+    archive("cost of listing", costs_.listing);
   }
 
   /// Bytes of scratch that the last `compute` took, or that one over non-zeros would take.
   /// in_place: d_y is row-major.
-  [[nodiscard]] std::size_t workspace_bytes(const ForwardState<Domain>& forward,
-                                            const ReuseProduct<T>& rows, bool in_place,
+  [[nodiscard]] std::size_t workspace_bytes(const ForwardState<Domain>& forward, bool in_place,
                                             int thread_count) const {
-    return scratch_bytes(last_, forward, rows, in_place, thread_count);
+    return scratch_bytes(last_, forward, in_place, thread_count);
   }
 
-  /// Computes d_weights (unless empty) and d_input (unless empty): a matrix, or images of which
-  /// there are DensePasses, is replaced, other images are added to. Errors: std::bad_alloc, and
-  /// those of a DenseConvolution.
-  void compute(const ForwardState<Domain>& forward, ReuseProduct<T>& rows, const Input& input,
+  /// Computes d_weights (unless empty) and d_input (unless empty): a matrix, or images that the
+  /// exact product takes, is replaced, other images are added to. Errors: std::bad_alloc, and those
+  /// of a DenseConvolution.
+  void compute(const ForwardState<Domain>& forward, const Input& input,
                const GemmFactor<T>& weights, const OutputGradient& d_output,
-               const GemmResult<T>& d_weights, InputGradientOperand d_input, Context& context,
-               Report& stats) {
-    StageTimes* times = config_.time_stages ? &stats.backward_times : nullptr;
-    const PixelView<const T> pixels = d_output.pixels();
+               const GemmResult<T>& d_weights, InputGradientOperand d_input,
+               const PassTools<T>& tools) {
+    Report& stats = tools.report;
+    Context& context = tools.context;
     PassTimer timer(context);
-    PassSeconds& seconds = stats.seconds;
     const GradientForms forms =
-        choose(forward, pixels, !d_weights.empty(), !d_input.empty(), context, stats, times);
-    seconds.gradient_listing += timer.lap();
-    if constexpr (Domain::k_images) {
-      if (forms.with_input() && forward.dense != nullptr && forms.input != InputGradient::exact) {
-        clear(d_input.images, context.threads());
-        seconds.input_gradient += timer.lap();
-      }
-    } else if (forms.with_input()) {
-      if (forms.input == InputGradient::exact && rows_input(forms, forward)) {
-        d_input.update = Update::replace;
-      } else {
-        clear(d_input.matrix, context.threads());
-        seconds.input_gradient += timer.lap();
-      }
+        choose(forward, d_output.pixels(), !d_weights.empty(), !d_input.empty(), tools);
+    stats.seconds.gradient_listing += timer.lap();
+    if (forms.with_input() && prepare(forms, forward, d_input, context.threads())) {
+      stats.seconds.input_gradient += timer.lap();
     }
     last_ = forms;
     if (forms.with_weights()) stats.weight_gradient_form = forms.weights;
     if (forms.with_input()) stats.input_gradient_form = forms.input;
     context.workspace().reserve(
-        scratch_bytes(forms, forward, rows, d_output.rows().in_place(), context.threads()));
-    compute_by_rows(forms, forward, rows, input, weights, d_output, d_weights, d_input, context,
-                    stats, timer);
-    if constexpr (Domain::k_images) {
-      compute_by_convolution(forms, forward, input, weights, d_output, d_weights, d_input, context,
-                             stats, times, timer);
+        scratch_bytes(forms, forward, d_output.rows().in_place(), context.threads()));
+    {
+      const Workspace::Frame frame(context.workspace());
+      MatrixView<const T> rows;
+      if (reads_rows(forms, forward)) rows = detail::row_major(d_output.rows(), context);
+      const BackwardOperands<Domain> operands = {input, weights,   d_output,
+                                                 rows,  d_weights, &d_input};
+      compute_exactly(forms, forward, operands, tools, timer);
+      compute_from_clusters(forms, forward, operands, tools, timer);
     }
-    if (forward.shared != nullptr && forms.weights == WeightGradient::clusters) {
-      forward.shared->weight_gradient(input.vectors(forward.shape.input.kind), pixels, d_weights,
-                                      forward.gemm, context, times);
-      stats.weight_gradient.multiply_adds_done = forward.shared->weight_gradient_multiply_adds();
-      seconds.weight_gradient += timer.lap();
-    }
-    compute_over_non_zeros(forms, forward, input, weights, d_weights, d_input, context, stats,
-                           times, timer);
-    if (forms.with_weights())
-      stats.weight_gradient.multiply_adds_dense = forward.shape.dense_work(forward.map.rows());
-    if (forms.with_input())
-      stats.input_gradient.multiply_adds_dense = forward.shape.dense_work(forward.map.rows());
+    compute_over_non_zeros(forms, forward, input, weights, d_weights, d_input, tools, timer);
+    const double dense_work = forward.shape.dense_work(forward.map.rows());
+    if (forms.with_weights()) stats.weight_gradient.multiply_adds_dense = dense_work;
+    if (forms.with_input()) stats.input_gradient.multiply_adds_dense = dense_work;
     ++passes_;
   }
 
@@ -150,14 +128,13 @@ class ProductGradients {
   }
 
   GradientForms choose(const ForwardState<Domain>& forward, const PixelView<const T>& d_output,
-                       bool with_weights, bool with_input, Context& context, Report& stats,
-                       StageTimes* times) {
+                       bool with_weights, bool with_input, const PassTools<T>& tools) {
     GradientCase facts;
     facts.columns = forward.shape.columns;
     facts.dense_work = forward.shape.dense_work(forward.map.rows());
     facts.clusters_usable = forward.clusters_usable;
-    if (forward.shared != nullptr && forward.clusters_usable) {
-      facts.cluster_work = forward.shared->weight_gradient_multiply_adds();
+    if (forward.method != nullptr && forward.clusters_usable) {
+      facts.cluster_work = forward.method->weight_gradient_multiply_adds();
     }
     const auto chosen = [&] {
       GradientForms forms;
@@ -165,97 +142,82 @@ class ProductGradients {
       if (with_input) forms.input = choose_input_gradient(config_, costs_, facts);
       return forms;
     };
-    if (!depends_on_density(config_, with_weights, with_input)) {
-      stats.gradient_density = 1;
-      return chosen();
-    }
+    double& density = tools.report.gradient_density;
+    density = 1;
+    if (!depends_on_density(config_, with_weights, with_input)) return chosen();
     if (asks_sample_first(config_, with_weights, with_input)) {
-      stats.gradient_density = facts.density = sampled_density(d_output);
+      density = facts.density = sampled_density(d_output);
       const GradientForms forms = chosen();
       if (!forms.sparse_weights() && !forms.sparse_input()) return forms;
     }
-    stats.gradient_density = facts.density =
-        sparse_.measure(d_output, forward.map, forward.shape.input, context, times).density();
+    density = facts.density =
+        sparse_.measure(d_output, forward.map, forward.shape.input, tools.context, tools.times)
+            .density();
     return chosen();
   }
 
-  /// Whether the product on rows, dense or through the published clusters, computes a gradient.
-  static bool rows_weights(const GradientForms& forms,
-                           const ForwardState<Domain>& forward) noexcept {
-    return (forms.weights == WeightGradient::exact && forward.dense == nullptr) ||
-           (forms.weights == WeightGradient::clusters && forward.shared == nullptr);
+  /// Which gradients the method computes.
+  static bool clusters_weights(const GradientForms& forms) noexcept {
+    return forms.weights == WeightGradient::clusters;
   }
-  static bool rows_input(const GradientForms& forms, const ForwardState<Domain>& forward) noexcept {
-    return (forms.input == InputGradient::exact && forward.dense == nullptr) ||
-           forms.input == InputGradient::cluster_mean;
+  static bool clusters_input(const GradientForms& forms) noexcept {
+    return forms.input == InputGradient::cluster_mean;
+  }
+  /// Whether something reads the output gradient by rows.
+  static bool reads_rows(const GradientForms& forms, const ForwardState<Domain>& forward) noexcept {
+    const bool exactly =
+        forms.weights == WeightGradient::exact || forms.input == InputGradient::exact;
+    const bool from_clusters = clusters_weights(forms) || clusters_input(forms);
+    return (exactly && !forward.exact.takes_images(forward.map.rows())) ||
+           (from_clusters && forward.method->reads_gradient_rows());
+  }
+
+  /// Makes the input gradient ready for what adds to it; returns whether that took a pass over it.
+  static bool prepare(const GradientForms& forms, const ForwardState<Domain>& forward,
+                      InputGradientOperand& d_input, int thread_count) {
+    if constexpr (Domain::k_images) {
+      if (!forward.exact.takes_images(forward.map.rows())) return false;  // the caller did it
+      if (forms.input == InputGradient::exact) return false;
+      clear(d_input.images, thread_count);
+    } else {
+      if (forms.input == InputGradient::exact) {
+        d_input.update = Update::replace;
+        return false;
+      }
+      clear(d_input.matrix, thread_count);
+    }
+    return true;
   }
 
   [[nodiscard]] std::size_t scratch_bytes(const GradientForms& forms,
-                                          const ForwardState<Domain>& forward,
-                                          const ReuseProduct<T>& rows, bool in_place,
+                                          const ForwardState<Domain>& forward, bool in_place,
                                           int thread_count) const {
     const ProductShape& shape = forward.shape;
+    const index_t rows = forward.map.rows();
     std::size_t bytes = 0;
-    if (rows_weights(forms, forward) || rows_input(forms, forward)) {
-      bytes = rows.backward_workspace_bytes(forward.map.rows(), rows_input(forms, forward),
-                                            thread_count);
-      if (!in_place) {
-        bytes += detail::row_major_bytes<T>("d_y", forward.map.rows(), shape.outputs);
-      }
+    const auto at_least = [&](std::size_t more) { bytes = std::max(bytes, more); };
+    if (forms.weights == WeightGradient::exact) {
+      at_least(forward.exact.weight_gradient_workspace_bytes(rows, thread_count));
     }
-    if (forward.shared != nullptr && forms.weights == WeightGradient::clusters) {
-      bytes = std::max(bytes, forward.shared->weight_gradient_workspace_bytes(thread_count));
+    if (forms.input == InputGradient::exact) {
+      at_least(forward.exact.input_gradient_workspace_bytes(rows, thread_count));
     }
-    if constexpr (Domain::k_images) {
-      const index_t row_count = forward.map.rows();
-      if (forward.dense != nullptr && forms.weights == WeightGradient::exact) {
-        bytes = std::max(bytes,
-                         forward.dense->weight_gradient_workspace_bytes(row_count, thread_count));
-      }
-      if (forward.dense != nullptr && forms.input == InputGradient::exact) {
-        bytes =
-            std::max(bytes, forward.dense->input_gradient_workspace_bytes(row_count, thread_count));
-      }
+    if (clusters_weights(forms) || clusters_input(forms)) {
+      at_least(forward.method->backward_workspace_bytes(forward.map, clusters_weights(forms),
+                                                        clusters_input(forms), thread_count));
+    }
+    if (!in_place && reads_rows(forms, forward)) {
+      bytes += detail::row_major_bytes<T>("d_y", rows, shape.outputs);
     }
     if (forms.sparse_weights()) {
-      bytes = std::max(bytes, SparseGradients<T>::weight_gradient_workspace_bytes(
-                                  forward.map, shape, thread_count));
+      at_least(
+          SparseGradients<T>::weight_gradient_workspace_bytes(forward.map, shape, thread_count));
     }
     if (forms.sparse_input()) {
-      bytes = std::max(bytes, SparseGradients<T>::input_gradient_workspace_bytes(forward.map, shape,
-                                                                                 thread_count));
+      at_least(
+          SparseGradients<T>::input_gradient_workspace_bytes(forward.map, shape, thread_count));
     }
     return bytes;
-  }
-
-  static void compute_by_rows(const GradientForms& forms, const ForwardState<Domain>& forward,
-                              ReuseProduct<T>& rows, const Input& input,
-                              const GemmFactor<T>& weights, const OutputGradient& d_output,
-                              const GemmResult<T>& d_weights, const InputGradientOperand& d_input,
-                              Context& context, Report& stats, PassTimer& timer) {
-    const bool with_weights = rows_weights(forms, forward);
-    if (!with_weights && !rows_input(forms, forward)) return;
-    const Workspace::Frame frame(context.workspace());
-    const MatrixView<const T> gradient = detail::row_major(d_output.rows(), context);
-    const auto d_input_rows = d_input.rows();
-    const StageTimes before = rows.report().backward_times;
-    // The published gradients share the sums per cluster; their time is all in one figure.
-    const bool shares_sums = with_weights && forms.weights == WeightGradient::clusters &&
-                             forms.input == InputGradient::cluster_mean;
-    if (with_weights && !shares_sums) {
-      rows.backward(input.rows(), weights, gradient, d_weights,
-                    static_cast<decltype(&d_input_rows)>(nullptr), context);
-      stats.weight_gradient = rows.report().weight_gradient;
-      stats.seconds.weight_gradient += timer.lap();
-    }
-    if (rows_input(forms, forward)) {
-      rows.backward(input.rows(), weights, gradient, shares_sums ? d_weights : GemmResult<T>{},
-                    &d_input_rows, context);
-      stats.input_gradient = rows.report().input_gradient;
-      if (shares_sums) stats.weight_gradient = rows.report().weight_gradient;
-      (shares_sums ? stats.seconds.weight_gradient : stats.seconds.input_gradient) += timer.lap();
-    }
-    stats.backward_times.add(rows.report().backward_times.since(before));
   }
 
   static void clear(const MatrixView<T>& matrix, int thread_count) {
@@ -271,55 +233,67 @@ class ProductGradients {
                  [&](index_t n, int) { std::fill_n(images.image(n), images.image_size(), T(0)); });
   }
 
-  static void compute_by_convolution(const GradientForms& forms,
-                                     const ForwardState<Domain>& forward, const Input& input,
-                                     const GemmFactor<T>& weights, const OutputGradient& d_output,
-                                     const GemmResult<T>& d_weights,
-                                     const InputGradientOperand& d_input, Context& context,
-                                     Report& stats, StageTimes* times, PassTimer& timer) {
-    if (forward.dense == nullptr) return;
-    StageClock clock(times);
+  static void compute_exactly(const GradientForms& forms, const ForwardState<Domain>& forward,
+                              const BackwardOperands<Domain>& operands, const PassTools<T>& tools,
+                              PassTimer& timer) {
+    const double work = forward.shape.dense_work(forward.map.rows());
+    Report& stats = tools.report;
+    StageClock clock(tools.times);
     if (forms.weights == WeightGradient::exact) {
-      ADR_ASSERT(d_weights.transposed, "a convolution's weights have a row per output");
-      forward.dense->weight_gradient(input, d_output, d_weights.matrix, context);
+      forward.exact.weight_gradient(operands.input, operands.d_output, operands.d_output_rows,
+                                    operands.d_weights, tools.context);
       clock.finish(Stage::dense);
-      stats.weight_gradient.multiply_adds_done = forward.shape.dense_work(forward.map.rows());
+      stats.weight_gradient.multiply_adds_done = work;
       stats.seconds.weight_gradient += timer.lap();
     }
     if (forms.input == InputGradient::exact) {
-      ADR_ASSERT(weights.transposed, "a convolution's weights have a row per output");
-      forward.dense->input_gradient(d_output, weights.matrix, d_input, context);
+      forward.exact.input_gradient(operands.d_output, operands.d_output_rows, operands.weights,
+                                   *operands.d_input, tools.context);
       clock.finish(Stage::dense);
-      stats.input_gradient.multiply_adds_done = forward.shape.dense_work(forward.map.rows());
+      stats.input_gradient.multiply_adds_done = work;
       stats.seconds.input_gradient += timer.lap();
     }
+  }
+
+  /// Where a method has both gradients, they share sums, and their time is all in one figure.
+  static void compute_from_clusters(const GradientForms& forms, const ForwardState<Domain>& forward,
+                                    BackwardOperands<Domain> operands, const PassTools<T>& tools,
+                                    PassTimer& timer) {
+    const bool with_weights = clusters_weights(forms);
+    if (!with_weights && !clusters_input(forms)) return;
+    if (!with_weights) operands.d_weights = {};
+    if (!clusters_input(forms)) operands.d_input = nullptr;
+    forward.method->backward(operands, tools);
+    PassSeconds& seconds = tools.report.seconds;
+    (with_weights ? seconds.weight_gradient : seconds.input_gradient) += timer.lap();
   }
 
   void compute_over_non_zeros(const GradientForms& forms, const ForwardState<Domain>& forward,
                               const Input& input, const GemmFactor<T>& weights,
                               const GemmResult<T>& d_weights, const InputGradientOperand& d_input,
-                              Context& context, Report& stats, StageTimes* times,
-                              PassTimer& timer) {
+                              const PassTools<T>& tools, PassTimer& timer) {
+    Report& stats = tools.report;
     const VectorShape& vectors = forward.shape.input;
     const auto columns = static_cast<double>(forward.shape.columns);
     const bool one_list = forms.one_list();
     if (forms.sparse_weights()) {
       sparse_.list(rounding(forms.weights == WeightGradient::sparsified),
-                   one_list ? SparseUse::both : SparseUse::weight_gradient, context, times);
+                   one_list ? SparseUse::both : SparseUse::weight_gradient, tools.context,
+                   tools.times);
       stats.seconds.gradient_listing += timer.lap();
       sparse_.weight_gradient(input.vectors(vectors.kind), vectors.columns.data(), d_weights,
-                              context, times);
+                              tools.context, tools.times);
       stats.weight_gradient.multiply_adds_done = sparse_.listed() * columns;
       stats.seconds.weight_gradient += timer.lap();
     }
     if (!forms.sparse_input()) return;
     if (!one_list) {
       sparse_.list(rounding(forms.input == InputGradient::sparsified), SparseUse::input_gradient,
-                   context, times);
+                   tools.context, tools.times);
       stats.seconds.gradient_listing += timer.lap();
     }
-    sparse_.input_gradient(weights, vectors.columns.data(), d_input.vectors(vectors.kind), context,
-                           times);
+    sparse_.input_gradient(weights, vectors.columns.data(), d_input.vectors(vectors.kind),
+                           tools.context, tools.times);
     stats.input_gradient.multiply_adds_done = sparse_.listed() * columns;
     stats.seconds.input_gradient += timer.lap();
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <optional>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -58,6 +59,14 @@ struct ProductShape {
     return static_cast<double>(rows) * static_cast<double>(columns) * static_cast<double>(outputs);
   }
 };
+
+/// Whether the exact engine multiplies the coordinates: the pixels of a convolution of one group,
+/// in floats.
+template <class Domain>
+bool convolves_coordinates(const ProductShape& shape) noexcept {
+  return Domain::k_images && std::is_same_v<typename Domain::Element, float> && shape.convolution &&
+         shape.input.kind == NeuronVectorKind::pixel;
+}
 
 /// One group of a convolution.
 inline ProductShape product_shape(const ConvGeometry& geometry, NeuronVectorKind wanted) {

@@ -10,6 +10,7 @@
 #include "adr/core/aligned_buffer.hpp"
 #include "adr/core/context.hpp"
 #include "adr/core/gemm_factor.hpp"
+#include "adr/core/state_archive.hpp"
 #include "adr/core/types.hpp"
 #include "adr/exact/packed_gemm.hpp"
 #include "adr/simd/kernels.hpp"
@@ -87,15 +88,14 @@ class ReducedWeights {
     simd::add(correction_.data(), values_.data(), values_.size());
   }
 
-  /// Writes the correction, or reads it for that many coordinates; see core/state_fields.hpp.
-  template <class Archive, class Self>
-  static void exchange(Archive& archive, Self& self, index_t kept) {
-    bool has = self.has_correction();
-    archive.flag("corrected", has);
+  /// Writes the correction, or reads it for that many coordinates.
+  void exchange(StateArchive& archive, index_t kept) {
+    bool has = has_correction();
+    archive("corrected", has);
     if (!has) return;
-    const index_t cols = self.offsets_ * kept;
-    archive.rows("corrected weights", self.corrected_, self.outputs_, cols, cols);
-    archive.rows("correction", self.correction_, self.outputs_, cols, cols);
+    const index_t cols = offsets_ * kept;
+    archive.rows("corrected weights", corrected_, outputs_, cols, cols);
+    archive.rows("correction", correction_, outputs_, cols, cols);
   }
 
  private:

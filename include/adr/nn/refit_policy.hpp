@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "adr/core/state_fields.hpp"
+#include "adr/core/state_archive.hpp"
 #include "adr/core/types.hpp"
 
 ADR_NAMESPACE_BEGIN
@@ -54,12 +54,10 @@ class RefitPolicy {
   }
   [[nodiscard]] int fits_of_pass() const noexcept { return fits_; }
 
-  /// Writes or reads what it goes by; see core/state_fields.hpp.
-  template <class Archive, class Self>
-  static void exchange(Archive& archive, Self& self) {
-    archive.count("passes since the fit", self.passes_since_fit_, 0, k_most_counted);
-    archive.flag("a fit is demanded", self.demanded_);
-    archive.real("usual error", self.usual_error_);
+  void exchange(StateArchive& archive) {
+    archive("passes since the fit", passes_since_fit_);
+    archive("a fit is demanded", demanded_);
+    archive("usual error", usual_error_);
   }
 
  private:

@@ -16,6 +16,7 @@
 #include "adr/nn/layer_product.hpp"
 #include "adr/nn/operands.hpp"
 #include "adr/nn/product_shape.hpp"
+#include "adr/nn/reusing_product.hpp"
 
 ADR_NAMESPACE_BEGIN
 namespace detail {
@@ -59,12 +60,10 @@ double relative_difference(const AlignedBuffer<T>& a, const AlignedBuffer<T>& b)
 /// 4096 neuron vectors and 1024 rows; memory for their outputs is allocated. Thread-safety:
 /// distinct contexts. Errors: std::bad_alloc. Source: this library.
 template <class Domain>
-std::vector<RungMeasurement> measure_rungs(const ProductShape& shape,
-                                           const std::vector<Plan>& configs,
-                                           const typename Domain::Input& input,
-                                           const GemmFactor<typename Domain::Element>& weights,
-                                           const DenseGemm<typename Domain::Element>& gemm,
-                                           Context& context) {
+std::vector<RungMeasurement> measure_rungs(
+    const ProductShape& shape, const std::vector<Plan>& configs, MakeProduct<Domain> make,
+    const typename Domain::Input& input, const GemmFactor<typename Domain::Element>& weights,
+    const DenseGemm<typename Domain::Element>& gemm, Context& context) {
   using T = typename Domain::Element;
   using Input = typename Domain::Input;
   std::vector<RungMeasurement> found;
@@ -81,14 +80,14 @@ std::vector<RungMeasurement> measure_rungs(const ProductShape& shape,
   };
   Plan dense;
   dense.method = Method::dense;
-  LayerProduct<Domain> reference(shape, dense);
+  LayerProduct<Domain> reference(shape, dense, make);
   reference.set_dense_gemm(gemm);
   multiply(reference, judged, exact);
   for (const Plan& config : configs) {
     Plan trial = config;
     trial.meter_interval = 0;
     if (!config.validate(shape.columns).empty()) continue;
-    LayerProduct<Domain> product(shape, trial);
+    LayerProduct<Domain> product(shape, trial, make);
     product.set_dense_gemm(gemm);
     multiply(product, learned, learned_output);
     if (product.report().dense_fallbacks > 0) continue;

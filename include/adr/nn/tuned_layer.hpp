@@ -12,13 +12,14 @@
 #include <variant>
 #include <vector>
 
+#include "adr/adapt/layer_policy.hpp"
 #include "adr/adapt/plan.hpp"
 #include "adr/adapt/report.hpp"
 #include "adr/adapt/scheduler_options.hpp"
 #include "adr/adapt/tunable.hpp"
-#include "adr/adapt/tuner.hpp"
 #include "adr/core/context.hpp"
 #include "adr/core/types.hpp"
+#include "adr/nn/layer_parts.hpp"
 #include "adr/nn/layer_passes.hpp"
 #include "adr/nn/layer_product.hpp"
 #include "adr/nn/layer_state.hpp"
@@ -32,6 +33,9 @@ ADR_NAMESPACE_BEGIN
 /// An automatic setting with a max_error or a gradient_rounding above 0 has a tuner, which is asked
 /// before every forward pass in training what to run with. A scheduler that takes charge of the
 /// layer takes its place. Thread-safety: none.
+///
+/// What is compiled follows from the constructor: a layer that was made with one setting has that
+/// method and no tuner, and refuses other settings; one that was made with Options has all.
 template <class Domain>
 class TunedLayer : public Tunable {
  public:
@@ -42,6 +46,8 @@ class TunedLayer : public Tunable {
   /// Errors: std::invalid_argument for an option out of range: nothing has changed then.
   void set_options(const Options& options) {
     require_valid(options);
+    detail::require(parts_.tuner != nullptr || !wants_tuner(options),
+                    "a layer made for one setting has no tuner: make it with Options");
     if (!wants_tuner(options)) use_plan(fitted_plan(options.plan(), options));
     options_ = options;
     make_tuner();
@@ -120,16 +126,17 @@ class TunedLayer : public Tunable {
   }
 
  protected:
-  TunedLayer(const Options& options, Context* context, std::unique_ptr<Context> own)
-      : options_(options), plan_(options.plan()), own_context_(std::move(own)) {
-    context_ = own_context_ != nullptr ? own_context_.get() : context;
+  using Parts = LayerParts<Domain>;
+
+  /// context: null: one of its own.
+  TunedLayer(const Options& options, const Parts& parts, Context* context)
+      : parts_(parts), options_(options), plan_(options.plan()), context_(own_unless(context)) {
     require_valid(options);
     make_tuner();
   }
   /// A layer that runs with a plan given by hand.
-  TunedLayer(const Plan& plan, Context* context, std::unique_ptr<Context> own)
-      : plan_(plan), own_context_(std::move(own)) {
-    context_ = own_context_ != nullptr ? own_context_.get() : context;
+  TunedLayer(const Plan& plan, const Parts& parts, Context* context)
+      : parts_(parts), plan_(plan), context_(own_unless(context)) {
     const std::string problem = plan.validate(Plan::k_most);
     detail::require(problem.empty(), "Plan: ", problem);
   }
@@ -142,7 +149,7 @@ class TunedLayer : public Tunable {
     std::vector<LayerProduct<Domain>> products;
     products.reserve(static_cast<std::size_t>(count));
     const Plan plan = fitted_plan(plan_, options_, shape.columns);
-    for (index_t g = 0; g < count; ++g) products.emplace_back(shape, plan);
+    for (index_t g = 0; g < count; ++g) products.emplace_back(shape, plan, parts_.product);
     plan_ = plan;
     products_ = std::move(products);
     for (auto& product : products_) {
@@ -224,10 +231,6 @@ class TunedLayer : public Tunable {
     }
   }
 
-  [[nodiscard]] static std::unique_ptr<Context> make_context() {
-    return std::make_unique<Context>();
-  }
-
  private:
   struct SavedPasses final : Saved::Pass {
     std::vector<PassState<T>> states;
@@ -270,7 +273,7 @@ class TunedLayer : public Tunable {
     if (is_handed_over_ || !wants_tuner(options_)) return;
     tuner_options_ = std::make_unique<SchedulerOptions>();
     tuner_options_->phases = {{options_.max_error, options_.gradient_rounding, 1.0}};
-    tuner_ = std::make_unique<Tuner>(options_.plan(), *tuner_options_);
+    tuner_ = parts_.tuner(options_.plan(), *tuner_options_);
   }
 
   void collect() {
@@ -316,10 +319,16 @@ class TunedLayer : public Tunable {
     return *static_cast<SavedPasses*>(pass);
   }
 
+  Context* own_unless(Context* given) {
+    if (given == nullptr) own_context_ = std::make_unique<Context>();
+    return given != nullptr ? given : own_context_.get();
+  }
+
+  Parts parts_;
   Options options_;
   Plan plan_;
   std::unique_ptr<Context> own_context_;
-  Context* context_ = nullptr;
+  Context* context_;
   DenseGemm<T> gemm_;
   std::vector<LayerProduct<Domain>> products_;
   Mode mode_ = Mode::training;
@@ -327,7 +336,7 @@ class TunedLayer : public Tunable {
   bool is_handed_over_ = false;
   bool is_tuned_ = false;
   std::unique_ptr<SchedulerOptions> tuner_options_;  // the tuner points to it
-  std::unique_ptr<Tuner> tuner_;
+  std::unique_ptr<LayerPolicy> tuner_;
   std::uint64_t input_ = 0;
   index_t passes_ = 0;
   index_t passes_of_plan_ = 0;

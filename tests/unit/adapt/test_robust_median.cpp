@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "adr/adapt/robust_median.hpp"
-#include "adr/adapt/state_archive.hpp"
+#include "adr/core/state_archive.hpp"
 #include "support/catch.hpp"
 #include "training/temporary_folder.hpp"
 
@@ -14,7 +14,7 @@ using adr::RobustMedian;
 template <int Capacity>
 std::vector<double> kept(const RobustMedian<Capacity>& median) {
   const auto& samples = median.samples();
-  return {samples.values.begin(), samples.values.begin() + samples.count};
+  return {samples.begin(), samples.begin() + median.count()};
 }
 
 }  // namespace
@@ -91,14 +91,14 @@ TEST_CASE("A restored median goes on as the saved one") {
   {
     adr::StateWriter writer;
     adr::StateArchive archive(writer);
-    archive("times", saved);
+    saved.exchange("times", archive);
     writer.save(path);
   }
   RobustMedian<5> restored;
   restored.add(77);
   adr::StateReader reader(path);
   adr::StateArchive archive(reader);
-  archive("times", restored);
+  restored.exchange("times", archive);
   reader.require_end();
   CHECK(kept(restored) == std::vector<double>{1, 6, 3, 9, 2});
   saved.add(4);
@@ -114,11 +114,12 @@ TEST_CASE("A median is not restored from a file of more samples") {
   const std::string path = folder.file("median.state");
   adr::StateWriter writer;
   adr::StateArchive put(writer);
-  put("times", saved);
+  saved.exchange("times", put);
   writer.save(path);
   RobustMedian<3> smaller;
   adr::StateReader reader(path);
   adr::StateArchive get(reader);
-  CHECK_THROWS_WITH(get("times", smaller), adr_test::contains("times must be between 0 and 3"));
+  CHECK_THROWS_WITH(smaller.exchange("times", get),
+                    adr_test::contains("times must be between 0 and 3"));
   CHECK(smaller.empty());
 }

@@ -9,7 +9,7 @@
 #include "adr/cluster/cluster_cache.hpp"
 #include "adr/cluster/cluster_rows.hpp"
 #include "adr/core/matrix_rows.hpp"
-#include "adr/core/state_fields.hpp"
+#include "adr/core/state_archive.hpp"
 #include "adr/core/state_file.hpp"
 #include "adr/reference/clustering.hpp"
 #include "support/catch.hpp"
@@ -84,15 +84,15 @@ const std::vector<float> k_nothing;
 std::string load(ClusterCache<float>& cache, index_t slices, const std::string& path) {
   return adr_test::message_of<std::runtime_error>([&] {
     adr::StateReader reader(path);
-    adr::StateLoader loader(reader);
-    ClusterCache<float>::exchange(loader, cache, slices, [](index_t) { return k_length; });
+    adr::StateArchive loader(reader);
+    cache.exchange(loader, slices, [](index_t) { return k_length; });
     reader.require_end();
   });
 }
-void save(const ClusterCache<float>& cache, index_t slices, const std::string& path) {
+void save(ClusterCache<float>& cache, index_t slices, const std::string& path) {
   adr::StateWriter writer;
-  adr::StateSaver saver(writer);
-  ClusterCache<float>::exchange(saver, cache, slices, [](index_t) { return k_length; });
+  adr::StateArchive saver(writer);
+  cache.exchange(saver, slices, [](index_t) { return k_length; });
   writer.save(path);
 }
 
@@ -382,7 +382,8 @@ TEST_CASE("a cache that was saved and loaded goes on as the one that was not") {
 TEST_CASE("an unused cache is loaded as one, and knows the weights") {
   const adr_test::TemporaryFolder folder;
   const std::string path = folder.file("state");
-  save(ClusterCache<float>(10, k_outputs, k_many, 0), 2, path);
+  ClusterCache<float> empty(10, k_outputs, k_many, 0);
+  save(empty, 2, path);
   ClusterCache<float> loaded(10, k_outputs, k_many, 0);
   REQUIRE(load(loaded, 2, path) == "(no error)");
   CHECK(loaded.stored_clusters() == 0);

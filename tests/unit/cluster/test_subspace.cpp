@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "adr/cluster/subspace.hpp"
-#include "adr/core/state_fields.hpp"
+#include "adr/core/state_archive.hpp"
 #include "adr/core/state_file.hpp"
 #include "adr/reference/matrix.hpp"
 #include "adr/reference/products.hpp"
@@ -411,13 +411,13 @@ TEST_CASE("fits are counted, repeatable, and can be saved and loaded") {
   const adr_test::TemporaryFolder folder;
   const std::string path = folder.file("state");
   adr::StateWriter writer;
-  adr::StateSaver saver(writer);
-  FittedSubspace::exchange(saver, static_cast<const FittedSubspace&>(again));
+  adr::StateArchive saver(writer);
+  again.exchange(saver);
   writer.save(path);
   FittedSubspace loaded(other_seed);
   adr::StateReader reader(path);
-  adr::StateLoader loader(reader);
-  FittedSubspace::exchange(loader, loaded);
+  adr::StateArchive loader(reader);
+  loaded.exchange(loader);
   CHECK_NOTHROW(reader.require_end());
   CHECK(loaded.version() == 1);
   CHECK(loaded.fit_error() == again.fit_error());
@@ -432,19 +432,20 @@ TEST_CASE("fits are counted, repeatable, and can be saved and loaded") {
 TEST_CASE("a subspace that was never fitted is loaded as one, and one of another length is none") {
   const adr_test::TemporaryFolder folder;
   const std::string path = folder.file("state");
-  const auto save = [&](const FittedSubspace& subspace) {
+  const auto save = [&](FittedSubspace& subspace) {
     adr::StateWriter writer;
-    adr::StateSaver saver(writer);
-    FittedSubspace::exchange(saver, subspace);
+    adr::StateArchive saver(writer);
+    subspace.exchange(saver);
     writer.save(path);
   };
   const auto load = [&](FittedSubspace& subspace) {
     adr::StateReader reader(path);
-    adr::StateLoader loader(reader);
-    FittedSubspace::exchange(loader, subspace);
+    adr::StateArchive loader(reader);
+    subspace.exchange(loader);
     reader.require_end();
   };
-  save(FittedSubspace(shape(9, 4)));
+  FittedSubspace never_fitted(shape(9, 4));
+  save(never_fitted);
   FittedSubspace loaded(shape(9, 4));
   load(loaded);
   CHECK_FALSE(loaded.fitted());

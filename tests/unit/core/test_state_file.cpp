@@ -13,7 +13,7 @@
 #include <csignal>
 #endif
 
-#include "adr/core/state_fields.hpp"
+#include "adr/core/state_archive.hpp"
 #include "adr/core/state_file.hpp"
 #include "support/catch.hpp"
 #include "support/refusal.hpp"
@@ -32,6 +32,7 @@ using adr_test::Bytes;
 using adr_test::contains;
 using adr_test::payload_of;
 using adr_test::read_bytes;
+using adr_test::refusal;
 using adr_test::state_file_of;
 using adr_test::StateHeader;
 using adr_test::TemporaryFolder;
@@ -52,7 +53,7 @@ StateWriter small_state() {
 
 Bytes golden_bytes() {
   return adr_test::from_hex(
-      "414452737461746503000000040302015f00000000000000de36e60374cccb310600000000000000"
+      "414452737461746504000000040302015f00000000000000de36e60374cccb310600000000000000"
       "6d6574686f640800000000000000737562737061636507000000000000006f757470757473020000"
       "000000000036340700000000000000000000000000c0bf0000803f000020c0000040400000003f00"
       "00008001000000");
@@ -157,42 +158,46 @@ TEST_CASE("The extremes of every kind of field come back") {
 namespace {
 
 /// One field of every kind, listed once.
+enum class Letter { a, b, c };
 struct Everything {
   double real = 0;
   std::uint64_t bits = 0;
   bool flag = false;
   std::int32_t small = 0;
   index_t large = 0;
+  int from_minus_one = 0;
+  Letter letter = Letter::a;
   AlignedBuffer<std::uint64_t> numbers;
   AlignedBuffer<float> floats;
   AlignedBuffer<double> doubles = AlignedBuffer<double>(2);
 
-  template <class Archive, class Self>
-  static void exchange(Archive& archive, Self& self) {
+  void exchange(adr::StateArchive& archive) {
     archive.agree("name", "value");
     archive.agree("number", 7);
-    archive.real("real", self.real);
-    archive.bits("bits", self.bits);
-    archive.flag("flag", self.flag);
-    archive.count("small", self.small, 0, 9);
-    archive.count("large", self.large, 1, adr::k_most_counted);
-    archive.numbers("numbers", self.numbers, self.small);
-    archive.rows("floats", self.floats, 2, 3, 16);
-    archive.row("doubles", self.doubles.data(), 2);
+    archive("real", real);
+    archive("bits", bits);
+    archive("flag", flag);
+    archive.count("small", small, 0, 9);
+    archive("large", large);
+    archive.count("signed", from_minus_one, -1, 1);
+    archive.choice("letter", letter, Letter::c);
+    archive.numbers("numbers", numbers, small);
+    archive.rows("floats", floats, 2, 3, 16);
+    archive.row("doubles", doubles.data(), 2);
   }
 };
 
-void save(const Everything& everything, const std::string& path) {
+void save(Everything& everything, const std::string& path) {
   StateWriter writer;
-  adr::StateSaver saver(writer);
-  Everything::exchange(saver, everything);
+  adr::StateArchive saver(writer);
+  everything.exchange(saver);
   writer.save(path);
 }
 
 void load(Everything& everything, const std::string& path) {
   StateReader reader(path);
-  adr::StateLoader loader(reader);
-  Everything::exchange(loader, everything);
+  adr::StateArchive loader(reader);
+  everything.exchange(loader);
   reader.require_end();
 }
 
@@ -206,7 +211,9 @@ TEST_CASE("One list of fields writes them and reads them back") {
   written.bits = ~std::uint64_t{5};
   written.flag = true;
   written.small = 2;
-  written.large = adr::k_most_counted;
+  written.large = (index_t{1} << 62) - 1;
+  written.from_minus_one = -1;
+  written.letter = Letter::b;
   for (const std::uint64_t number : {~std::uint64_t{0}, std::uint64_t{3}}) {
     written.numbers.resize(written.numbers.size() + 1);
     written.numbers[written.numbers.size() - 1] = number;
@@ -225,6 +232,8 @@ TEST_CASE("One list of fields writes them and reads them back") {
   CHECK(read.flag);
   CHECK(read.small == 2);
   CHECK(read.large == written.large);
+  CHECK(read.from_minus_one == -1);
+  CHECK(read.letter == Letter::b);
   REQUIRE(read.numbers.size() == 2);
   CHECK(read.numbers[0] == written.numbers[0]);
   CHECK(read.numbers[1] == 3);
@@ -235,12 +244,18 @@ TEST_CASE("One list of fields writes them and reads them back") {
   CHECK(read_bytes(folder.file("again")) == read_bytes(path));
 
   written.small = 10;
-  written.numbers.assign(10, 0);
-  save(written, path);
+  CHECK_THAT(refusal([&] { save(written, path); }),
+             contains("small must be between 0 and 9, got 10"));
+  StateWriter writer;
+  writer.put_setting("name", "value");
+  writer.put_setting("number", 7);
+  writer.put_f64("real", 0);
+  for (const index_t count : {0, 1, 10}) writer.put_count(count);
+  writer.save(path);
   CHECK_THAT(failure([&] { load(read, path); }), contains("small must be between 0 and 9, got 10"));
   CHECK_THAT(failure([&] {
                StateReader reader(path);
-               adr::StateLoader(reader).require(false, "rule ", 7);
+               adr::StateArchive(reader).require(false, "rule ", 7);
              }),
              contains("'" + path + "': rule 7"));
 }
@@ -336,11 +351,11 @@ TEST_CASE("Headers that this library does not write are refused by name") {
   SECTION("an older version") {
     header.version = 2;
     CHECK_THAT(refusal_of(path, header.followed_by(payload)),
-               contains("has format version 2, this library reads version 3"));
+               contains("has format version 2, this library reads version 4"));
   }
   SECTION("a newer version") {
-    header.version = 4;
-    CHECK_THAT(refusal_of(path, header.followed_by(payload)), contains("has format version 4"));
+    header.version = 5;
+    CHECK_THAT(refusal_of(path, header.followed_by(payload)), contains("has format version 5"));
   }
   SECTION("no version") {
     header.version = 0;

@@ -583,7 +583,7 @@ TEST_CASE("A damaged, older or missing state file is refused and changes nothing
   adr_test::StateHeader older(adr_test::payload_of(bytes));
   older.version = 2;
   write_bytes(path, older.followed_by(adr_test::payload_of(bytes)));
-  CHECK_THAT(refused(), contains("format version 2, this library reads version 3"));
+  CHECK_THAT(refused(), contains("format version 2, this library reads version 4"));
   bytes.resize(bytes.size() / 2);
   write_bytes(path, bytes);
   CHECK_THAT(refused(), contains("bytes"));

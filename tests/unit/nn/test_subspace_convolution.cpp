@@ -7,9 +7,10 @@
 #include <string>
 #include <vector>
 
-#include "adr/core/state_fields.hpp"
+#include "adr/core/state_archive.hpp"
 #include "adr/core/state_file.hpp"
-#include "adr/nn/subspace_convolution.hpp"
+#include "adr/nn/operands.hpp"
+#include "adr/nn/subspace_product.hpp"
 #include "adr/reference/convolution.hpp"
 #include "adr/reference/products.hpp"
 #include "support/catch.hpp"
@@ -27,12 +28,19 @@ using adr::MatrixView;
 using adr::NeuronVectorKind;
 using adr::Plan;
 using adr::Report;
-using adr::SubspaceConvolution;
 using adr::TensorView;
 using adr::VectorView;
 using adr::exact::Form;
 using adr::reference::Matrix;
 using adr_test::Data;
+
+using SubspaceConvolution =
+    adr::SubspaceProduct<adr::ImageDomain<float>, adr::ConvolvedCoordinates>;
+
+/// The shape of a convolution over shared pixels.
+adr::ProductShape pixels_of(const ConvGeometry& g) {
+  return adr::product_shape(g, NeuronVectorKind::pixel);
+}
 
 Plan keeping(index_t coordinates) {
   Plan config;
@@ -91,9 +99,8 @@ struct Operands {
   [[nodiscard]] MatrixView<const float> w_view() const {
     return {w.data(), g.out_channels, g.columns()};
   }
-  [[nodiscard]] adr::NeuronVectors<const float> vectors() {
-    return {g, x_view(), 0, NeuronVectorKind::pixel};
-  }
+  [[nodiscard]] adr::ConvInput<const float> input() { return {g, x_view(), 0}; }
+  [[nodiscard]] adr::VectorMap map() { return input().vectors(NeuronVectorKind::pixel).map(); }
 
  private:
   /// Channels of an image are waves of one phase: what the axes leave out of a pixel, its
@@ -125,10 +132,10 @@ std::vector<float> forward(SubspaceConvolution& product, Operands& c, Context& c
   const TensorView<float> output =
       tensor<float>(y, c.batch, c.g.out_channels, c.g.out_height(), c.g.out_width(), c.g.layout);
   stats.reset();
+  const adr::DenseGemm<float> gemm;
   const bool done =
-      product.forward(c.vectors(), adr::transposed(c.w_view()), c.columns.data(),
-                      VectorView<const float>(c.bias.data(), c.g.out_channels),
-                      adr::pixel_view(output, 0, c.g.out_channels), context, stats, nullptr);
+      product.forward(c.input(), adr::transposed(c.w_view()), {c.bias.data(), c.g.out_channels},
+                      adr::ConvOutput<float>{c.g, output, 0}, {gemm, context, stats, nullptr});
   if (!done) y.clear();
   return y;
 }
@@ -141,7 +148,7 @@ std::vector<float> forward(SubspaceConvolution& product, Operands& c, int thread
 /// The coordinates of all pixels, in double.
 std::vector<double> coordinates(const SubspaceConvolution& product, Operands& c,
                                 ConvGeometry& reduced) {
-  const adr::PrincipalAxes& axes = product.axes();
+  const adr::PrincipalAxes& axes = product.subspace().axes();
   reduced = c.g;
   reduced.in_channels = axes.kept;
   std::vector<double> z(
@@ -253,25 +260,25 @@ TEST_CASE("a convolution in a subspace is that of coordinates with reduced weigh
     Operands c(one.geometry, one.batch, data);
     std::vector<float> first;
     for (const int threads : {1, 2, 3}) {
-      SubspaceConvolution product(one.geometry, keeping(one.kept));
+      SubspaceConvolution product(pixels_of(one.geometry), keeping(one.kept));
       Context context(threads);
       Report stats;
       const std::vector<float> y = forward(product, c, context, stats);
-      CHECK(product.passes().forward_form() == one.form);
-      CHECK(product.fits_of_pass() == 1);
-      CHECK(context.workspace().peak_bytes() <=
-            product.forward_workspace_bytes(c.vectors().map(), threads));
+      CHECK(product.coordinates().passes().forward_form() == one.form);
+      CHECK(stats.fits == 1);
+      CHECK(context.workspace().peak_bytes() <= product.forward_workspace_bytes(c.map(), threads));
       // Direct products state the most that any layout of their operands takes.
       if (one.form != Form::direct) {
         CHECK(context.workspace().peak_bytes() ==
-              product.forward_workspace_bytes(c.vectors().map(), threads));
+              product.forward_workspace_bytes(c.map(), threads));
       }
       if (threads == 1) first = y;
       CHECK(same_bits(y, first));
-      CHECK(relative_distance(y, expected(product, c, product.weights().matrix())) < 1e-5);
+      CHECK(relative_distance(y, expected(product, c, product.coordinates().weights().matrix())) <
+            1e-5);
       // Without the correction: the axes' part of the weights at every kernel offset.
-      const adr::PrincipalAxes& axes = product.axes();
-      const MatrixView<const float> plain = product.weights().plain();
+      const adr::PrincipalAxes& axes = product.subspace().axes();
+      const MatrixView<const float> plain = product.coordinates().weights().plain();
       const index_t offsets = one.geometry.kernel_height * one.geometry.kernel_width;
       double worst = 0;
       for (index_t m = 0; m < plain.rows; ++m) {
@@ -299,7 +306,7 @@ TEST_CASE("all coordinates give the exact convolution, with padding") {
   INFO(data);
   for (const Case& one : cases()) {
     INFO(adr_test::Shown{one.geometry});
-    SubspaceConvolution product(one.geometry, keeping(one.geometry.in_channels));
+    SubspaceConvolution product(pixels_of(one.geometry), keeping(one.geometry.in_channels));
     Operands c(one.geometry, one.batch, data);
     CHECK(relative_distance(forward(product, c), exact(c)) < 1e-4);
     // Others than were fitted, and fewer of them.
@@ -315,7 +322,7 @@ TEST_CASE("pixels of zero, like padding, add nothing at all") {
   INFO(data);
   for (const Case& one : cases()) {
     INFO(adr_test::Shown{one.geometry});
-    SubspaceConvolution product(one.geometry, keeping(one.kept));
+    SubspaceConvolution product(pixels_of(one.geometry), keeping(one.kept));
     Operands c(one.geometry, one.batch, data);
     forward(product, c);
     product.freeze();
@@ -343,7 +350,7 @@ TEST_CASE("the weight gradient is that of the pixels that coordinates stand for"
   INFO(data);
   for (const Case& one : cases()) {
     INFO(adr_test::Shown{one.geometry} << ", kept " << one.kept);
-    SubspaceConvolution product(one.geometry, keeping(one.kept));
+    SubspaceConvolution product(pixels_of(one.geometry), keeping(one.kept));
     Operands c(one.geometry, one.batch, data);
     forward(product, c);
     ConvGeometry reduced;
@@ -355,7 +362,7 @@ TEST_CASE("the weight gradient is that of the pixels that coordinates stand for"
                                             c.g.out_width(), c.g.layout);
     const Matrix of_coordinates =
         adr::reference::convolution_weight_gradient(reduced, z_view, d_y_view);
-    const adr::PrincipalAxes& axes = product.axes();
+    const adr::PrincipalAxes& axes = product.subspace().axes();
     const index_t offsets = c.g.kernel_height * c.g.kernel_width;
     std::vector<double> wanted(c.w.size());
     for (index_t m = 0; m < c.g.out_channels; ++m) {
@@ -375,17 +382,22 @@ TEST_CASE("the weight gradient is that of the pixels that coordinates stand for"
     for (const int threads : {1, 2, 3}) {
       for (const bool by_rows : {true, false}) {
         Context context(threads);
-        const std::size_t bytes =
-            product.weight_gradient_workspace_bytes(c.vectors().map(), threads);
+        const std::size_t bytes = product.backward_workspace_bytes(c.map(), true, false, threads);
         context.workspace().reserve(bytes);
         std::vector<float> d_w(c.w.size());
         const index_t rows = by_rows ? c.g.out_channels : c.g.columns();
         const index_t cols = by_rows ? c.g.columns() : c.g.out_channels;
         const TensorView<const float> gradient(c.d_y.data(), c.batch, c.g.out_channels,
                                                c.g.out_height(), c.g.out_width(), c.g.layout);
-        product.weight_gradient(
-            c.vectors(), c.columns.data(), adr::pixel_view(gradient, 0, c.g.out_channels),
-            {MatrixView<float>(d_w.data(), rows, cols), by_rows}, context, nullptr);
+        const adr::DenseGemm<float> gemm;
+        Report stats;
+        product.backward({c.input(),
+                          adr::transposed(c.w_view()),
+                          adr::ConvOutput<const float>{c.g, gradient, 0},
+                          {},
+                          {MatrixView<float>(d_w.data(), rows, cols), by_rows},
+                          nullptr},
+                         {gemm, context, stats, nullptr});
         CHECK(context.workspace().peak_bytes() <= bytes);
         if (!by_rows) {
           const Matrix turned =
@@ -405,10 +417,10 @@ TEST_CASE("reduced weights are corrected where that helps on images apart") {
   INFO(data);
   for (const Layout layout : {Layout::nchw, Layout::nhwc}) {
     const ConvGeometry g = geometry(layout, 16, 12, 3);
-    SubspaceConvolution product(g, keeping(4));
+    SubspaceConvolution product(pixels_of(g), keeping(4));
     Operands c(g, 40, data, true);
     std::vector<float> y = forward(product, c);
-    REQUIRE(product.weights().has_correction());
+    REQUIRE(product.coordinates().weights().has_correction());
     product.freeze();
     Operands unseen(g, 20, data, true);
     // The waves of the same phases, shifted: images of the batch, turned about.
@@ -416,33 +428,34 @@ TEST_CASE("reduced weights are corrected where that helps on images apart") {
     unseen.w = c.w;
     y = forward(product, unseen);
     const double corrected = relative_distance(y, exact(unseen));
-    const double plain =
-        relative_distance(expected(product, unseen, product.weights().plain()), exact(unseen));
+    const double plain = relative_distance(
+        expected(product, unseen, product.coordinates().weights().plain()), exact(unseen));
     CHECK(corrected < 0.95 * plain);
 
     // Other weights are another matter, and nearby ones are not.
     for (float& weight : c.w) weight *= 1.1F;
     forward(product, c);
     const auto differs = [&] {
-      const MatrixView<const float> used = product.weights().matrix();
-      const MatrixView<const float> bare = product.weights().plain();
+      const MatrixView<const float> used = product.coordinates().weights().matrix();
+      const MatrixView<const float> bare = product.coordinates().weights().plain();
       return !std::equal(used.data, used.data + used.rows * used.cols, bare.data);
     };
     CHECK(differs());
     for (float& weight : c.w) weight *= -1;
     y = forward(product, c);
     CHECK_FALSE(differs());
-    CHECK(relative_distance(y, expected(product, c, product.weights().plain())) < 1e-5);
+    CHECK(relative_distance(y, expected(product, c, product.coordinates().weights().plain())) <
+          1e-5);
   }
   // There is nothing to learn from white noise, and nothing to judge by in a few images.
-  SubspaceConvolution noisy(geometry(Layout::nhwc, 16, 12, 3), keeping(4));
+  SubspaceConvolution noisy(pixels_of(geometry(Layout::nhwc, 16, 12, 3)), keeping(4));
   Operands noise(geometry(Layout::nhwc, 16, 12, 3), 40, data);
   forward(noisy, noise);
-  CHECK_FALSE(noisy.weights().has_correction());
-  SubspaceConvolution few(geometry(Layout::nhwc, 16, 12, 3), keeping(4));
+  CHECK_FALSE(noisy.coordinates().weights().has_correction());
+  SubspaceConvolution few(pixels_of(geometry(Layout::nhwc, 16, 12, 3)), keeping(4));
   Operands three(geometry(Layout::nhwc, 16, 12, 3), 3, data, true);
   forward(few, three);
-  CHECK_FALSE(few.weights().has_correction());
+  CHECK_FALSE(few.coordinates().weights().has_correction());
 }
 
 TEST_CASE("what a convolution in a subspace has learned is saved and loaded") {
@@ -450,25 +463,27 @@ TEST_CASE("what a convolution in a subspace has learned is saved and loaded") {
   INFO(data);
   const ConvGeometry g = geometry(Layout::nchw, 16, 12, 3);
   for (const bool smooth : {true, false}) {
-    SubspaceConvolution product(g, keeping(4));
+    SubspaceConvolution product(pixels_of(g), keeping(4));
     Operands c(g, 40, data, smooth);
     forward(product, c);
     for (float& weight : c.w) weight *= 1.05F;
     const std::vector<float> y = forward(product, c);
-    CHECK(product.weights().has_correction() == smooth);
+    CHECK(product.coordinates().weights().has_correction() == smooth);
     const adr_test::TemporaryFolder folder;
     const std::string path = folder.file("state");
     adr::StateWriter writer;
-    adr::StateSaver saver(writer);
-    SubspaceConvolution::exchange(saver, static_cast<const SubspaceConvolution&>(product));
+    adr::StateArchive saver(writer);
+    product.exchange(saver);
     writer.save(path);
-    SubspaceConvolution loaded(g, keeping(4));
+    SubspaceConvolution loaded(pixels_of(g), keeping(4));
     adr::StateReader reader(path);
-    adr::StateLoader loader(reader);
-    SubspaceConvolution::exchange(loader, loaded);
+    adr::StateArchive loader(reader);
+    loaded.exchange(loader);
     CHECK_NOTHROW(reader.require_end());
-    CHECK(same_bits(forward(loaded, c), y));
-    CHECK(loaded.fits_of_pass() == 0);
+    Context context(1);
+    Report stats;
+    CHECK(same_bits(forward(loaded, c, context, stats), y));
+    CHECK(stats.fits == 0);
   }
 }
 
@@ -478,7 +493,7 @@ TEST_CASE("images that are not finite are refused, in every pass and block") {
   for (const Layout layout : {Layout::nchw, Layout::nhwc}) {
     const ConvGeometry g = geometry(layout, 33, 32, 3);
     Operands c(g, 5, data);
-    SubspaceConvolution product(g, keeping(17));
+    SubspaceConvolution product(pixels_of(g), keeping(17));
     REQUIRE_FALSE(forward(product, c).empty());
     for (const float bad :
          {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
@@ -491,7 +506,7 @@ TEST_CASE("images that are not finite are refused, in every pass and block") {
     }
     CHECK_FALSE(forward(product, c).empty());
     std::fill(c.x.begin(), c.x.end(), std::numeric_limits<float>::quiet_NaN());
-    SubspaceConvolution never(g, keeping(17));
+    SubspaceConvolution never(pixels_of(g), keeping(17));
     CHECK(forward(never, c).empty());
     CHECK_FALSE(never.fitted());
   }
@@ -503,18 +518,19 @@ TEST_CASE("a setting without Winograd keeps a convolution in a subspace direct")
   const ConvGeometry g = geometry(Layout::nhwc, 20, 9, 5);
   Plan config = keeping(9);
   config.winograd = false;
-  SubspaceConvolution product(g, config);
+  SubspaceConvolution product(pixels_of(g), config);
   Operands c(g, 3, data);
   const std::vector<float> y = forward(product, c);
-  CHECK(product.passes().forward_form() == Form::direct);
-  CHECK(relative_distance(y, expected(product, c, product.weights().matrix())) < 1e-6);
+  CHECK(product.coordinates().passes().forward_form() == Form::direct);
+  CHECK(relative_distance(y, expected(product, c, product.coordinates().weights().matrix())) <
+        1e-6);
 }
 
 TEST_CASE("an empty batch is no input to learn from, and none to refuse later") {
   Data data;
   INFO(data);
   const ConvGeometry g = geometry(Layout::nhwc, 20, 9, 5);
-  SubspaceConvolution product(g, keeping(9));
+  SubspaceConvolution product(pixels_of(g), keeping(9));
   Operands none(g, 0, data);
   Context context(1);
   Report stats;

@@ -1,11 +1,11 @@
-// ReuseProduct, the published method behind the layers: the hash it makes, and cluster reuse across
-// batches with its rule of staleness.
+// PublishedProduct, the published method behind the layers: the hash it makes, and cluster reuse
+// across batches with its rule of staleness.
 #include <limits>
 #include <set>
 #include <string>
 #include <vector>
 
-#include "adr/nn/reuse_product.hpp"
+#include "adr/nn/published_product.hpp"
 #include "adr/reuse_linear.hpp"
 #include "property/layer_cases.hpp"
 #include "property/reuse_reference.hpp"
@@ -16,30 +16,24 @@
 #include "support/refusal.hpp"
 
 using adr::Context;
-using adr::ConvGeometry;
 using adr::DenseGemm;
 using adr::GemmFactor;
 using adr::HashCenter;
 using adr::index_t;
-using adr::InputGradient;
-using adr::Layout;
-using adr::MatrixRows;
 using adr::MatrixView;
-using adr::Method;
 using adr::Plan;
 using adr::ReuseLinear;
-using adr::ReuseProduct;
 using adr::Update;
-using adr_test::contains;
 using adr_test::Data;
 using adr_test::fault;
 using adr_test::GivenIds;
 using adr_test::LinearCase;
 using adr_test::Matrix;
 using adr_test::naive_product;
-using adr_test::refusal;
 
 namespace {
+
+using PublishedProduct = adr::PublishedProduct<adr::MatrixDomain<double>>;
 
 Plan hyperplane(index_t length, int bits) {
   Plan config;
@@ -100,51 +94,39 @@ Matrix weights_of(const LinearCase<double>& c) {
 
 }  // namespace
 
-TEST_CASE("ReuseProduct refuses sizes and settings, and keeps what it had") {
-  CHECK_THAT(refusal([] { ReuseProduct<float>(0, 3, hyperplane(1, 1)); }),
-             contains("the weights must have at least 1 x 1 elements, got 0 x 3"));
-  CHECK_THAT(refusal([] { ReuseProduct<float>(3, -1, hyperplane(1, 1)); }), contains("got 3 x -1"));
-  CHECK_THAT(refusal([] { ReuseProduct<float>(3, 1, hyperplane(4, 1)); }),
-             contains("Plan: sub_vector_length must be at most"));
-  ReuseProduct<float> product(7, 3, hyperplane(4, 5));
-  CHECK(product.columns() == 7);
-  CHECK(product.outputs() == 3);
-  CHECK(product.hash()->hash_count() == 5);
-  CHECK_THAT(refusal([&] { product.set_plan(hyperplane(4, 0)); }), contains("got 0"));
-  CHECK(product.hash()->hash_count() == 5);
-  CHECK(product.plan().hash_count == 5);
-  CHECK_THAT(refusal([&] { product.require_clusters_of(0); }), contains("run forward first"));
-  Plan dense;
-  dense.method = Method::dense;
-  product.set_plan(dense);
-  CHECK_FALSE(product.hash().has_value());
-  product.require_clusters_of(5);
-  CHECK(std::string(to_string(Method::dense)) == "dense");
-  CHECK(std::string(to_string(Method::hyperplane)) == "hyperplane");
-}
-
-TEST_CASE("ReuseProduct puts the planes through the mean at the first pass and every refit") {
+TEST_CASE("PublishedProduct puts the planes through the mean at the first pass and every refit") {
   Data data;
   INFO(data);
   Plan config = hyperplane(4, 6);
   config.hash_center = HashCenter::mean;
   config.refit_interval = 3;
-  ReuseProduct<double> product(10, 3, config);
+  PublishedProduct product(adr::product_shape(10, 3), config);
   Context context;
+  const DenseGemm<double> gemm;
+  adr::Report report;
   std::vector<double> used;
-  for (int pass = 0; pass < 7; ++pass) {
+  const auto forward = [&](LinearCase<double>& c) {
+    report.reset();
+    return product.forward(
+        adr::MatrixOperand<const double>{c.x_view()}, adr::transposed(c.w_view()), c.bias.vector(),
+        adr::MatrixOperand<double>{c.y.view()}, {gemm, context, report, nullptr});
+  };
+  LinearCase<double> none_learned(50, 10, 3, data);
+  product.set_learning(false);
+  CHECK_FALSE(forward(none_learned));
+  product.set_learning(true);
+  for (int pass = 0; pass < 9; ++pass) {
     INFO("pass " << pass);
     LinearCase<double> c(50, 10, 3, data);
     for (index_t i = 0; i < 50; ++i) {
       for (index_t k = 0; k < 10; ++k) c.x(i, k) += pass + static_cast<double>(k);
     }
-    product.forward(MatrixRows<const double>(c.x_view()), adr::transposed(c.w_view()),
-                    c.bias.vector(), MatrixRows<double>(c.y.view()), context);
+    CHECK(forward(c));
     if (pass % 3 == 0) {
       used = adr::reference::column_sums(Matrix(c.x.view()));
       for (double& element : used) element /= 50;
     }
-    const auto& hash = *product.hash();
+    const auto& hash = product.hash();
     for (index_t s = 0; s < hash.slice_count(); ++s) {
       for (int h = 0; h < 6; ++h) {
         double threshold = 0;
@@ -155,6 +137,12 @@ TEST_CASE("ReuseProduct puts the planes through the mean at the first pass and e
       }
     }
   }
+  // Learning has ended when the next mean is due.
+  product.set_learning(false);
+  const double before = product.hash().threshold(0, 0);
+  LinearCase<double> later(50, 10, 3, data);
+  CHECK(forward(later));
+  CHECK(product.hash().threshold(0, 0) == before);
 }
 
 TEST_CASE("Cluster reuse: the same batch and weights again cost no product") {

@@ -1,0 +1,37 @@
+// What a layer can make of itself, so that nothing that it never needs is compiled.
+#pragma once
+
+#include <memory>
+
+#include "adr/adapt/layer_policy.hpp"
+#include "adr/adapt/plan.hpp"
+#include "adr/adapt/scheduler_options.hpp"
+#include "adr/adapt/tuner.hpp"
+#include "adr/core/types.hpp"
+#include "adr/nn/products.hpp"
+#include "adr/nn/reusing_product.hpp"
+
+ADR_NAMESPACE_BEGIN
+
+/// The products and the tuner that a layer may need.
+template <class Domain>
+struct LayerParts {
+  MakeProduct<Domain> product;
+  /// Null: settings are given by hand.
+  std::unique_ptr<LayerPolicy> (*tuner)(const Plan& base, const SchedulerOptions& options);
+
+  /// Of a layer that takes any Options.
+  static LayerParts all() noexcept {
+    return {&make_product<Domain>,
+            [](const Plan& base, const SchedulerOptions& options) -> std::unique_ptr<LayerPolicy> {
+              return std::make_unique<Tuner>(base, options);
+            }};
+  }
+  /// Of a layer with a setting of that type alone.
+  template <class Chosen>
+  static LayerParts of() noexcept {
+    return {&detail::make_product_of<Domain, Chosen>, nullptr};
+  }
+};
+
+ADR_NAMESPACE_END

@@ -21,7 +21,8 @@ struct LossTrendOptions {
   /// A mean above this multiple of the best one has diverged.
   double divergence = 2.0;
 
-  /// Returns an empty string, or one sentence that names the rule and the value.
+  /// Returns an empty string, or one sentence that names the rule and the value. Thread-safety:
+  /// reentrant.
   [[nodiscard]] std::string validate() const {
     using detail::message;
     if (warm_up < 0) return message("warm_up must be at least 0 steps, got ", warm_up);
@@ -35,6 +36,7 @@ struct LossTrendOptions {
   }
 };
 
+/// What a step of training says about the loss.
 enum class LossVerdict {
   learning,    ///< falling, or not known yet
   plateau,     ///< has not fallen for `patience` windows: said once, then windows count anew
@@ -49,8 +51,10 @@ enum class LossVerdict {
 /// Thread-safety: none. Source: this library.
 class LossTrend {
  public:
+  /// Begins before the first step. Requires: valid options.
   explicit LossTrend(const LossTrendOptions& options) : options_(options) {}
 
+  /// Follows one step.
   LossVerdict observe(double loss) {
     ++steps_;
     // What means of a window could not hold is no number to go by, either.
@@ -67,6 +71,7 @@ class LossTrend {
 
   /// The mean of the last whole window; 0 before the first.
   [[nodiscard]] double smoothed() const noexcept { return smoothed_; }
+  /// How many losses were observed.
   [[nodiscard]] index_t steps() const noexcept { return steps_; }
 
   /// Patience begins anew, and a window with it; the best mean stays.
@@ -76,6 +81,7 @@ class LossTrend {
     without_fall_ = 0;
   }
 
+  /// Writes the state to an archive, or reads it back.
   void exchange(StateArchive& archive) {
     archive("loss steps", steps_);
     archive("steps in the window", in_window_);

@@ -12,27 +12,29 @@ ADR_NAMESPACE_BEGIN
 
 /// The stages that a pass through a reusing product can consist of.
 enum class Stage {
-  unfold,            ///< copying neuron vectors out of the input (im2col)
-  hash,              ///< projections and signatures
-  cluster,           ///< signatures to ids, sums and means of the members
-  cluster_reuse,     ///< looking clusters up in the cache of earlier batches
-  centroid_product,  ///< centroids times weights
-  gather,            ///< adding the product rows of every row's clusters
-  gradient_sums,     ///< sums of the output gradient per cluster
-  weight_gradient,   ///< centroids transposed times sums
-  input_gradient,    ///< means times weights transposed, and folding back (col2im)
-  fit,               ///< axes from a sample
-  encode,            ///< rotation to principal coordinates
-  measure,           ///< error of a sample
-  rotate_weights,    ///< products of axes with the weights
-  subspace_product,  ///< products of principal coordinates with rotated weights
-  non_zeros,         ///< counting, rounding and listing an output gradient
-  sparse_weight_gradient,
-  sparse_input_gradient,
-  dense,  ///< products of the dense path
+  unfold,                  ///< copying neuron vectors out of the input (im2col)
+  hash,                    ///< projections and signatures
+  cluster,                 ///< signatures to ids, sums and means of the members
+  cluster_reuse,           ///< looking clusters up in the cache of earlier batches
+  centroid_product,        ///< centroids times weights
+  gather,                  ///< adding the product rows of every row's clusters
+  gradient_sums,           ///< sums of the output gradient per cluster
+  weight_gradient,         ///< centroids transposed times sums
+  input_gradient,          ///< means times weights transposed, and folding back (col2im)
+  fit,                     ///< axes from a sample
+  encode,                  ///< rotation to principal coordinates
+  measure,                 ///< error of a sample
+  rotate_weights,          ///< products of axes with the weights
+  subspace_product,        ///< products of principal coordinates with rotated weights
+  non_zeros,               ///< counting, rounding and listing an output gradient
+  sparse_weight_gradient,  ///< products over the non-zeros of the output gradient
+  sparse_input_gradient,   ///< the same for the input
+  dense,                   ///< products of the dense path
 };
+/// How many stages there are.
 inline constexpr int k_stage_count = static_cast<int>(Stage::dense) + 1;
 
+/// The name of a stage as it appears in tables.
 inline const char* to_string(Stage stage) noexcept {
   constexpr const char* names[k_stage_count] = {"unfold",
                                                 "hash",
@@ -58,12 +60,15 @@ inline const char* to_string(Stage stage) noexcept {
 /// Seconds per stage, added up over the threads that worked on it.
 class StageTimes {
  public:
+  /// Those of one stage.
   [[nodiscard]] double seconds(Stage stage) const noexcept {
     return seconds_[static_cast<std::size_t>(stage)];
   }
+  /// Adds to a stage.
   void add(Stage stage, double seconds) noexcept {
     seconds_[static_cast<std::size_t>(stage)] += seconds;
   }
+  /// Adds stage by stage.
   void add(const StageTimes& other) noexcept {
     for (std::size_t i = 0; i < seconds_.size(); ++i) seconds_[i] += other.seconds_[i];
   }
@@ -83,6 +88,7 @@ class StageTimes {
 /// One StageTimes per thread, added to the total at the end; empty when no times are wanted.
 class ThreadStageTimes {
  public:
+  /// For that many threads; null: no times are wanted.
   ThreadStageTimes(StageTimes* total, int thread_count) : total_(total) {
     if (total_ != nullptr) per_thread_.resize(static_cast<std::size_t>(thread_count));
   }
@@ -92,6 +98,7 @@ class ThreadStageTimes {
   ThreadStageTimes(const ThreadStageTimes&) = delete;
   ThreadStageTimes& operator=(const ThreadStageTimes&) = delete;
 
+  /// Where a thread adds its times; null where none are wanted.
   [[nodiscard]] StageTimes* of(int thread) noexcept {
     return total_ != nullptr ? &per_thread_[static_cast<std::size_t>(thread)] : nullptr;
   }
@@ -104,9 +111,11 @@ class ThreadStageTimes {
 /// Attributes the time since the previous call to a stage; does nothing when it was given no times.
 class StageClock {
  public:
+  /// Starts the watch; null: no times are wanted.
   explicit StageClock(StageTimes* times) : times_(times) {
     if (times_ != nullptr) last_ = std::chrono::steady_clock::now();
   }
+  /// Adds the time since the last call, or the start, to a stage.
   void finish(Stage stage) {
     if (times_ == nullptr) return;
     const auto now = std::chrono::steady_clock::now();

@@ -4,11 +4,13 @@
     check_docs.py REPOSITORY_DIR
 
 In README.md and docs/, every C++ block follows a line <!-- from PATH --> and stands in that file, which
-the build compiles, or a line <!-- program -->, and is a program that tests/build compiles and runs; leading white space does not count. Relative links must exist, on every page.
+the build compiles, or a line <!-- program -->, and is a program that tests/build compiles and runs; leading white space does not count. Relative links must exist, on every page. CONTRIBUTING.md's table of rooms is that of check_layers.py.
 """
 import re
 import sys
 from pathlib import Path
+
+import check_layers
 
 
 def normalised(text):
@@ -39,6 +41,16 @@ def check(page, root):
             yield f"{name}:{line}: the link {target} leads nowhere"
 
 
+def rooms(root):
+    page = root / "CONTRIBUTING.md"
+    table = {}
+    for room, allowed in re.findall(r"^\| `(\w+)/` \| (.*) \|$", page.read_text(encoding="utf-8"), re.MULTILINE):
+        table[room] = set(re.findall(r"`([^`]+)`", allowed))
+    for room in sorted(table.keys() | check_layers.ALLOWED.keys()):
+        if table.get(room) != check_layers.ALLOWED.get(room):
+            yield f"{page.name}: what {room}/ may include is not what check_layers.py allows"
+
+
 def main():
     if len(sys.argv) != 2:
         print(__doc__, file=sys.stderr)
@@ -50,7 +62,7 @@ def main():
     if not pages:
         print(f"no pages below {root}", file=sys.stderr)
         return 2
-    problems = [problem for page in pages for problem in check(page, root)]
+    problems = [problem for page in pages for problem in check(page, root)] + list(rooms(root))
     print("\n".join(problems) if problems else f"{len(pages)} pages checked")
     return 1 if problems else 0
 

@@ -1,6 +1,6 @@
 // Adaptive Deep Reuse: everything public except the parts with a dependency of their own
-// (adr/eigen.hpp, adr/onednn.hpp, adr/gemm/cblas_gemm.hpp) and the slow definitions of correct
-// (adr/reference/).
+// (adr/eigen.hpp, adr/onednn.hpp, adr/gemm/onednn_gemm.hpp, adr/gemm/cblas_gemm.hpp) and the slow
+// definitions of correct (adr/reference/). docs/reference.md lists it.
 #pragma once
 
 #include "adr/adapt/plan.hpp"

@@ -8,10 +8,11 @@
 
 ADR_NAMESPACE_BEGIN
 
-/// Views a row-major Eigen matrix, map or block with contiguous rows. The view is of const elements
-/// when the expression is const; it is valid as long as the Eigen object is.
-/// Errors: column-major or strided expressions do not compile. Cost: none. Thread-safety:
-/// reentrant.
+/// Views a row-major Eigen matrix, map or block with contiguous rows, to read.
+///
+/// Shapes: those of the expression. Requires: the Eigen object outlives the view. Errors:
+/// column-major or strided expressions do not compile. Cost: none. Thread-safety: reentrant.
+/// Source: this library.
 template <class Derived>
 auto view(const Eigen::DenseBase<Derived>& matrix) {
   static_assert(Derived::IsRowMajor, "adr::view needs a row-major Eigen matrix");
@@ -19,6 +20,7 @@ auto view(const Eigen::DenseBase<Derived>& matrix) {
   const Derived& m = matrix.derived();
   return MatrixView<const typename Derived::Scalar>(m.data(), m.rows(), m.cols(), m.outerStride());
 }
+/// The same to write; the view is of const elements where those of the expression are.
 template <class Derived>
 auto view(Eigen::DenseBase<Derived>& matrix) {
   static_assert(Derived::IsRowMajor, "adr::view needs a row-major Eigen matrix");

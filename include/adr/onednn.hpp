@@ -27,9 +27,9 @@ ADR_NAMESPACE_BEGIN
 
 /// oneDNN's convolution in the fastest of its forms, found by trying.
 ///
-/// Math, shapes: those of DenseConvolution; any geometry, groups included, and any batch. The first
-/// pass of a kind over a batch size makes the candidates (direct and Winograd, on the tensors as
-/// they lie or copied to oneDNN's own formats and back), runs each up to three times
+/// Math, shapes, units: those of DenseConvolution; any geometry, groups included, and any batch.
+/// The first pass of a kind over a batch size makes the candidates (direct and Winograd, on the
+/// tensors as they lie or copied to oneDNN's own formats and back), runs each up to three times
 /// (detail::fastest_of) on the operands at hand, copies included, and keeps the one with the
 /// fastest run; the last four batch sizes are remembered. Determinism: which one is the fastest may
 /// change from run to run, and so may the last bits of the results; Winograd's rounding errors are
@@ -41,6 +41,7 @@ ADR_NAMESPACE_BEGIN
 /// Thread-safety: none. Source: oneDNN.
 class OneDnnConvolution final : public DenseConvolution<float> {
  public:
+  /// For one layer, on that many threads. Errors: those of the class.
   OneDnnConvolution(const ConvGeometry& geometry, int threads)
       : geometry_(geometry),
         threads_(threads),

@@ -10,22 +10,33 @@
 #include "adr/core/errors.hpp"
 #include "adr/core/types.hpp"
 
-ADR_NAMESPACE_BEGIN
+namespace adr {
 
 /// Whatever keeps Options::max_error and is the fastest on this machine, found by measuring on the
-/// layer's own batches: the exact engine, or a subspace. With max_error 0 it is the exact engine,
-/// and nothing is measured.
+/// layer's own batches: the exact engine, or a subspace.
+///
+/// With max_error 0 and gradient_rounding 0 it is the exact engine, and nothing is measured. Cost:
+/// measurements take at most 1 % of the time of 400 exact steps, or of the layer's own if it runs
+/// longer; docs/adaptive.md. Determinism: with measurements, what runs follows the clock. Source:
+/// this library.
 struct Automatic {};
 
 /// Products that lose nothing but rounding, in all three passes.
+///
+/// Source: this library; Lavin and Gray, CVPR 2016, for Winograd's algorithms.
 struct Exact {
   /// Whether convolutions may use Winograd's algorithms, which are faster and round more
   /// (docs/numerics.md).
   bool winograd = true;
 };
 
-/// Exact products of the leading principal coordinates of neuron vectors. Exact where a batch has
-/// fewer vectors than one has elements: there is too little to learn from.
+/// Exact products of the leading principal coordinates of neuron vectors, learned from the batches
+/// themselves.
+///
+/// Math: v ~ mean + A z with z of `coordinates` elements; docs/concepts.md. The forward pass is
+/// approximate, both gradients are exact unless Options::gradient_rounding says otherwise. A batch
+/// with fewer vectors than one has elements is multiplied exactly: there is too little to learn
+/// from. Cost: a fit is worth two to four forward passes. Source: this library.
 struct Subspace {
   /// d: how many coordinates are kept; 0: the fewest that keep `error`.
   index_t coordinates = 0;
@@ -36,8 +47,12 @@ struct Subspace {
   index_t refit_interval = 50;
 };
 
-/// The published method: neuron vectors with equal signatures share one product. Source: Ning et
-/// al., ICDE 2019.
+/// The published method: neuron vectors with equal signatures share one product.
+///
+/// Math: a signature is the H signs of the projections on random hyperplanes; a product is that of
+/// a cluster's centroid; docs/concepts.md. Cost: H / M + r_c + 1 / L + 1 / M of the exact forward
+/// pass's multiply-adds. Source: Ning et al., ICDE 2019; what is not in the paper is this library's
+/// and says so.
 struct Published {
   /// L: how many consecutive columns of the unfolded input make one neuron vector. The last vector
   /// of a row may be shorter; above the number of columns, a row is one vector.
@@ -61,10 +76,10 @@ struct Published {
   bool exact_gradients = false;
 };
 
-/// What a product runs with; a later edition may add alternatives at the end.
+/// What a user asks for: one of four; a later edition may add alternatives at the end.
 using Setting = std::variant<Automatic, Exact, Subspace, Published>;
 
-namespace detail {
+namespace checks {
 
 /// Enables a template for the settings that a user can give by hand.
 template <class Chosen>
@@ -72,13 +87,16 @@ using IfSetting =
     std::enable_if_t<std::is_same_v<Chosen, Exact> || std::is_same_v<Chosen, Subspace> ||
                      std::is_same_v<Chosen, Published>>;
 
-}  // namespace detail
+}  // namespace checks
 
 /// What a user asks of a product or layer. The default is exact.
+///
+/// Plain data: whoever takes it validates. Thread-safety: that of plain data. Source: this library.
 struct Options {
   /// With Automatic: the relative output error that a forward pass may have, ||y - y_exact|| /
   /// ||y_exact||. At least 0 and below 1. Settings given by hand are taken as they are.
   double max_error = 0;
+  /// How products are computed.
   Setting setting = Automatic{};
   /// How coarsely gradients may be rounded: values of the output gradient below this many root mean
   /// squares become that or zero, without bias. 0: gradients are not rounded. With Automatic, they
@@ -86,7 +104,8 @@ struct Options {
   double gradient_rounding = 0;
   /// Of everything random: hyperplanes, samples, rounding.
   std::uint64_t seed = 1;
-  /// Refuse operands that hold a NaN or an infinity, at the cost of one more read of each.
+  /// Refuse operands that hold a NaN or an infinity with std::invalid_argument, at the cost of one
+  /// more read of each. Gradients check d_y and the weights, not x.
   bool check_finite = false;
 
   /// The defaults, with that setting.
@@ -96,26 +115,27 @@ struct Options {
     return options;
   }
 
-  /// Returns an empty string, or one sentence that names the rule and the value. Thread-safety:
-  /// reentrant.
+  /// Returns an empty string where all options are in range, else one sentence that names the rule
+  /// and the value. Thread-safety: reentrant.
   [[nodiscard]] std::string validate() const {
     if (!(max_error >= 0 && max_error < 1)) {
-      return detail::message("max_error must be at least 0 and below 1, got ", max_error);
+      return checks::message("max_error must be at least 0 and below 1, got ", max_error);
     }
     if (!(gradient_rounding >= 0 && gradient_rounding <= 1e6)) {
-      return detail::message("gradient_rounding must be between 0 and 1e6, got ",
+      return checks::message("gradient_rounding must be between 0 and 1e6, got ",
                              gradient_rounding);
     }
     const Plan plan = this->plan();
     if (const auto* published = std::get_if<Published>(&setting)) {
       if (published->vector_length < 1) {
-        return detail::message("vector_length must be at least 1, got ", published->vector_length);
+        return checks::message("vector_length must be at least 1, got ", published->vector_length);
       }
     }
     return plan.validate(Plan::k_most);
   }
 
-  /// The plan that the setting asks for at first.
+  /// The plan that the setting asks for at first; with Automatic an exact one. Thread-safety:
+  /// reentrant.
   [[nodiscard]] Plan plan() const {
     Plan plan = std::visit([](const auto& chosen) { return plan_of(chosen); }, setting);
     plan.seed = seed;
@@ -175,4 +195,4 @@ struct Options {
   }
 };
 
-ADR_NAMESPACE_END
+}  // namespace adr

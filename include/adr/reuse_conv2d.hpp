@@ -40,17 +40,20 @@ ADR_NAMESPACE_BEGIN
 /// out_width, both in the layout of the geometry; any batch. w is out_channels x K, K =
 /// geometry.columns(), one filter per row: contiguous OIHW weights in layout nchw, OHWI in nhwc.
 /// bias has out_channels elements or is empty. Units: strides in elements. The layer owns no
-/// weights. Errors: std::invalid_argument from the constructor for an impossible geometry or
-/// option; from forward and backward for wrong shapes, strides, null pointers and overlapping
-/// memory, before anything is written. Memory: workspace_bytes() of scratch in the context; what
-/// was learned; with Published ids of N x K/L integers and r_c N K elements of centroids.
-/// Thread-safety: none; one layer and one context per thread of control. Source: Ning et al., ICDE
-/// 2019; this library.
+/// weights. Errors: std::invalid_argument from the constructors for an impossible geometry, option
+/// or plan; from forward and backward for wrong shapes, strides, null pointers and overlapping
+/// memory; std::overflow_error for sizes that do not fit index_t; before anything is written.
+/// Memory: workspace_bytes() of scratch in the context; what was learned; with Published ids of N x
+/// K/L integers and r_c N K elements of centroids. Determinism: same input, options, instruction
+/// set: same bits at any number of threads, unless an automatic setting measures. Thread-safety:
+/// none; one layer and one context per thread of control. Source: Ning et al., ICDE 2019; this
+/// library.
 template <class T = float>
 class ReuseConv2d final : public TunedLayer<ImageDomain<T>> {
   using Base = TunedLayer<ImageDomain<T>>;
 
  public:
+  /// Where the gradients of this layer go.
   using Gradients = adr::Gradients<TensorView<T>, MatrixView<T>, VectorView<T>>;
 
   /// Runs with threads and scratch of the given context, which must outlive the layer.
@@ -63,32 +66,37 @@ class ReuseConv2d final : public TunedLayer<ImageDomain<T>> {
       : Base(options, Base::Parts::all(), nullptr) {
     set_geometry(geometry);
   }
-  /// One setting alone, whose method is all that is compiled.
-  template <class Chosen, class = detail::IfSetting<Chosen>>
+  /// One setting alone, whose method is all that is compiled, with a context as above.
+  template <class Chosen, class = checks::IfSetting<Chosen>>
   ReuseConv2d(const ConvGeometry& geometry, const Chosen& setting, Context& context)
       : Base(Options::with(setting), Base::Parts::template of<Chosen>(), &context) {
     set_geometry(geometry);
   }
-  template <class Chosen, class = detail::IfSetting<Chosen>>
+  /// The same on one thread.
+  template <class Chosen, class = checks::IfSetting<Chosen>>
   ReuseConv2d(const ConvGeometry& geometry, const Chosen& setting)
       : Base(Options::with(setting), Base::Parts::template of<Chosen>(), nullptr) {
     set_geometry(geometry);
   }
-  /// The same with a plan, for those who measure plans.
+  /// Runs a plan with threads and scratch of the given context, for those who measure plans.
   ReuseConv2d(const ConvGeometry& geometry, const Plan& plan, Context& context)
       : Base(plan, Base::Parts::all(), &context) {
     set_geometry(geometry);
   }
+  /// Runs a plan on one thread with scratch of its own.
   ReuseConv2d(const ConvGeometry& geometry, const Plan& plan)
       : Base(plan, Base::Parts::all(), nullptr) {
     set_geometry(geometry);
   }
 
+  /// The shape of the layer, batch excluded.
   [[nodiscard]] const ConvGeometry& geometry() const noexcept { return geometry_; }
-  /// The clusters of one group in the last forward pass.
+  /// The clusters of one group in the last forward pass; without slices where it had none. Valid
+  /// until the next pass. Requires: group below the number of groups.
   [[nodiscard]] const Clustering<T>& clustering(index_t group = 0) const noexcept {
     return this->product(group).clustering();
   }
+  /// The sizes of one group's product in the last pass.
   [[nodiscard]] LayerShape layer_shape() const override {
     LayerShape shape = this->product().layer_shape();
     shape.image_outputs *= geometry_.groups;
@@ -99,7 +107,8 @@ class ReuseConv2d final : public TunedLayer<ImageDomain<T>> {
   }
 
   /// Takes images of another size from now on; what was learned stays. Errors:
-  /// std::invalid_argument for an impossible geometry: nothing has changed then.
+  /// std::invalid_argument or std::overflow_error for an impossible geometry: nothing has changed
+  /// then.
   void resize(index_t height, index_t width) {
     ConvGeometry geometry = geometry_;
     geometry.in_height = height;
@@ -149,28 +158,34 @@ class ReuseConv2d final : public TunedLayer<ImageDomain<T>> {
     return bytes;
   }
 
-  /// Computes y = x * w + bias. saved: keeps the pass for gradients that come after other passes.
-  /// Cost: N K M multiply-adds, or less.
+  /// Computes y = x * w + bias.
+  ///
+  /// Shapes, units, errors: those of the class; std::invalid_argument, too, for non-finite elements
+  /// with check_finite. Cost: N K M multiply-adds, or less: N = geometry().rows(batch), K =
+  /// geometry().columns(), M = out_channels.
   void forward(const TensorView<const T>& x, const MatrixView<const T>& w,
                const VectorView<const T>& bias, const TensorView<T>& y) {
     forward(x, w, bias, y, nullptr);
   }
+  /// The same; saved keeps the pass for gradients that come after other passes.
   void forward(const TensorView<const T>& x, const MatrixView<const T>& w,
                const VectorView<const T>& bias, const TensorView<T>& y, Saved& saved) {
     forward(x, w, bias, y, &saved);
   }
 
-  /// Computes the gradients of the last forward pass, or of a saved one, which must have had this
-  /// x.
+  /// Computes the gradients of the last forward pass, which must have had this x.
   ///
   /// Math: d_w = d_y^T X, d_bias = column sums of d_y, d_x = col2im(d_y w); in which form, the
-  /// report says. Empty views are not computed. Errors: as forward, and, unless the method is
-  /// exact, for another x or batch than the pass had. Cost: N K M multiply-adds each, or less.
+  /// report says. Empty views are not computed. Errors: as forward, and std::invalid_argument,
+  /// unless the method is exact, where no pass came before, for another batch, or, where d_w is
+  /// wanted, another x than the pass had. Cost: N K M multiply-adds for d_w and for d_x, or less.
   /// Memory: gradients that are added to what is there take a copy of their size.
   void backward(const TensorView<const T>& x, const MatrixView<const T>& w,
                 const TensorView<const T>& d_y, const Gradients& gradients) {
     backward(x, w, d_y, gradients, nullptr);
   }
+  /// The same of a saved pass. Errors: std::invalid_argument, too, for a `saved` that no forward
+  /// pass of this layer has filled.
   void backward(const TensorView<const T>& x, const MatrixView<const T>& w,
                 const TensorView<const T>& d_y, const Gradients& gradients, Saved& saved) {
     backward(x, w, d_y, gradients, &saved);

@@ -29,9 +29,12 @@ ADR_NAMESPACE_BEGIN
 /// report.
 ///
 /// `ReuseGemm<float> product(options);` The first product fixes the shape of the weights; the
-/// number of rows may change from call to call. Errors: std::invalid_argument for an option out of
-/// range. Memory: what was learned, a copy of the weights where a method needs one, scratch.
-/// Thread-safety: none; one object per thread of control. Source: this library.
+/// number of rows may change from call to call. T: float or double. Errors: std::invalid_argument
+/// from the constructors for an option or a plan out of range; from a product, for weights of
+/// another shape than the first ones had. Memory: what was learned, a copy of the weights where a
+/// method needs one, scratch in the context. Determinism: same input, options, instruction set:
+/// same bits at any number of threads, unless an automatic setting measures. Thread-safety: none;
+/// one object per thread of control. Source: this library.
 template <class T = float>
 class ReuseGemm : public TunedLayer<MatrixDomain<T>> {
   using Base = TunedLayer<MatrixDomain<T>>;
@@ -42,15 +45,17 @@ class ReuseGemm : public TunedLayer<MatrixDomain<T>> {
   /// Runs with threads and scratch of the given context, which must outlive this object.
   ReuseGemm(const Options& options, Context& context)
       : Base(options, Base::Parts::all(), &context) {}
-  /// One setting alone, whose method is all that is compiled.
-  template <class Chosen, class = detail::IfSetting<Chosen>>
+  /// One setting alone, whose method is all that is compiled, on one thread.
+  template <class Chosen, class = checks::IfSetting<Chosen>>
   explicit ReuseGemm(const Chosen& setting)
       : Base(Options::with(setting), Base::Parts::template of<Chosen>(), nullptr) {}
-  template <class Chosen, class = detail::IfSetting<Chosen>>
+  /// The same with threads and scratch of the given context.
+  template <class Chosen, class = checks::IfSetting<Chosen>>
   ReuseGemm(const Chosen& setting, Context& context)
       : Base(Options::with(setting), Base::Parts::template of<Chosen>(), &context) {}
-  /// The same with a plan, for those who measure plans.
+  /// Runs a plan on one thread with scratch of its own, for those who measure plans.
   explicit ReuseGemm(const Plan& plan) : Base(plan, Base::Parts::all(), nullptr) {}
+  /// Runs a plan with threads and scratch of the given context, which must outlive this object.
   ReuseGemm(const Plan& plan, Context& context) : Base(plan, Base::Parts::all(), &context) {}
 
   /// Bytes of scratch for a product and its gradients on that many rows; with reuse the scratch
@@ -60,13 +65,15 @@ class ReuseGemm : public TunedLayer<MatrixDomain<T>> {
     if (!this->has_products()) return 0;
     return this->product().workspace_bytes(row_map(rows), true, this->threads());
   }
+  /// The sizes of the last product; empty before the first.
   [[nodiscard]] LayerShape layer_shape() const override {
     if (!this->has_products()) return {};
     LayerShape shape = this->product().layer_shape();
     shape.image_outputs = shape.outputs;
     return shape;
   }
-  /// The clusters of the last product, one slice each; without slices where it had none.
+  /// The clusters of the last product, slice by slice; without slices where it had none. Valid
+  /// until the next product.
   [[nodiscard]] const Clustering<T>& clustering() const noexcept {
     static const Clustering<T> none;
     return this->has_products() ? this->product().clustering() : none;
@@ -90,7 +97,7 @@ class ReuseGemm : public TunedLayer<MatrixDomain<T>> {
     load_products(this->products().data(), 1, path);
   }
 
-  /// y = alpha x w + beta y; see reuse_gemm. Requires: checked operands.
+  /// What reuse_gemm calls: y = alpha (x w + bias) + beta y. Requires: checked operands.
   void multiply(const MatrixOperand<const T>& x, const GemmFactor<T>& w,
                 const VectorView<const T>& bias, const MatrixOperand<T>& y,
                 const detail::Blend<T>& blend, Saved* saved) {
@@ -102,9 +109,9 @@ class ReuseGemm : public TunedLayer<MatrixDomain<T>> {
     this->end_forward([&] { return input_of(x); }, saved);
   }
 
-  /// Throws std::invalid_argument unless gradients of a product with that many rows can be formed:
-  /// the shape is that of the products before, and there was a forward pass where a method needs
-  /// one. x: null where it is not read.
+  /// What gradients call first: throws std::invalid_argument unless gradients of a product with
+  /// that many rows can be formed: the shape is that of the products before, and there was a
+  /// forward pass where a method needs one. x: null where it is not read.
   void require_pass(index_t columns, index_t outputs, index_t rows, const MatrixOperand<const T>* x,
                     Saved* saved) {
     detail::require(this->has_products() || this->plan().method == Method::dense,
@@ -114,8 +121,8 @@ class ReuseGemm : public TunedLayer<MatrixDomain<T>> {
     if (x != nullptr) this->require_input([&] { return input_of(*x); }, saved);
   }
 
-  /// d_w = alpha x^T d_y + beta d_w, unless empty, and d_x = alpha d_y w^T + beta d_x, unless
-  /// empty. Requires: checked operands, require_pass.
+  /// What gradients call: d_w = alpha x^T d_y + beta d_w, unless empty, and d_x = alpha d_y w^T +
+  /// beta d_x, unless empty. Requires: checked operands, require_pass.
   void gradients(const MatrixOperand<const T>& x, const GemmFactor<T>& w,
                  const MatrixOperand<const T>& d_y, const GemmResult<T>& d_w,
                  const detail::Blend<T>& blend_w, const MatrixOperand<T>& d_x,
@@ -170,12 +177,14 @@ using NonDeduced = typename NonDeducedType<T>::type;
 /// Multiplies two matrices, reusing products among similar rows of the first.
 ///
 /// Math: c = a b; what approximates, and by how much, follows from the options of `product`.
-/// Shapes: a N x K (the input, whose rows resemble each other), b K x M (the weights), c N x M.
-/// Units: strides in elements, that of a single row any. saved: keeps the pass for gradients that
-/// come after other passes. Errors: std::invalid_argument for wrong shapes, strides below the row
-/// length, null pointers, a c that overlaps a or b, or non-finite elements with check_finite;
-/// nothing is written then. Cost: N K M multiply-adds, or less. Thread-safety: distinct ReuseGemm
-/// objects and contexts. Source: Ning et al., ICDE 2019; this library.
+/// Shapes: a N x K (the input, whose rows resemble each other), b K x M (the weights), c N x M; any
+/// of them may have no rows. Units: strides in elements, that of a single row any. saved: keeps the
+/// pass for gradients that come after other passes. Errors: std::invalid_argument for wrong shapes,
+/// strides below the row length, null pointers, a c that overlaps a or b, weights of another shape
+/// than the first ones of `product`, or non-finite elements with check_finite; std::overflow_error
+/// for sizes whose product does not fit index_t; nothing is written then. Cost: N K M
+/// multiply-adds, or less. Memory: scratch of the context, kept from call to call. Thread-safety:
+/// distinct ReuseGemm objects and contexts. Source: Ning et al., ICDE 2019; this library.
 template <class T>
 void reuse_gemm(const detail::NonDeduced<MatrixView<const T>>& a,
                 const detail::NonDeduced<MatrixView<const T>>& b,
@@ -196,11 +205,13 @@ void reuse_gemm(const detail::NonDeduced<MatrixView<const T>>& a,
 
 /// Computes the gradient of the last reuse_gemm with respect to b, or of a saved one.
 ///
-/// Math: d_b = a^T d_c; from clusters with Published, over rounded values with gradient_rounding,
-/// else exact. Shapes: a N x K, the same as in reuse_gemm, d_c N x M, d_b K x M. Errors:
-/// std::invalid_argument as reuse_gemm, and, unless the method is exact, for another a or another
-/// number of rows than the pass had. Cost: N K M multiply-adds, or less. Source: ICDE 2019; this
-/// library.
+/// Math: d_b = a^T d_c; over rounded values with gradient_rounding, else from clusters with
+/// Published unless exact_gradients, else exact. Shapes: a N x K, the same as in reuse_gemm, d_c N
+/// x M, d_b K x M. Units: strides in elements. saved: the pass that is meant; null: the last one.
+/// Errors: those of reuse_gemm, and std::invalid_argument, unless the method is exact, where no
+/// pass came before, or for another a or another number of rows than the pass had; for a `saved`
+/// that no pass of `product` has filled. check_finite looks at d_c. Cost: N K M multiply-adds, or
+/// less. Thread-safety: as reuse_gemm. Source: Ning et al., ICDE 2019; this library.
 template <class T>
 void reuse_gemm_weight_gradient(const detail::NonDeduced<MatrixView<const T>>& a,
                                 const detail::NonDeduced<MatrixView<const T>>& d_c,
@@ -221,8 +232,11 @@ void reuse_gemm_weight_gradient(const detail::NonDeduced<MatrixView<const T>>& a
 
 /// Computes the gradient of the last reuse_gemm with respect to a, or of a saved one.
 ///
-/// Math: d_a = d_c b^T; with Published the means of clusters. Shapes: d_c N x M, b K x M, d_a N x
-/// K. Errors and cost: as reuse_gemm_weight_gradient, plus N K to write. Source: ICDE 2019; this
+/// Math: d_a = d_c b^T; over rounded values with gradient_rounding, else the means of clusters with
+/// Published unless exact_gradients, else exact. Shapes: d_c N x M, b K x M, d_a N x K. Units:
+/// strides in elements. saved: the pass that is meant; null: the last one. Errors: as
+/// reuse_gemm_weight_gradient, but for a, which is not read. check_finite looks at d_c and b. Cost:
+/// N K M multiply-adds, or less. Thread-safety: as reuse_gemm. Source: Ning et al., ICDE 2019; this
 /// library.
 template <class T>
 void reuse_gemm_input_gradient(const detail::NonDeduced<MatrixView<const T>>& d_c,

@@ -77,11 +77,13 @@ GemmFactor<T> as_factor(const MatrixOperand<const T>& operand) noexcept {
 
 /// The product with the operands of cblas_sgemm, row-major.
 ///
-/// Math: c = alpha op(a) op(b) + beta c, op(x) = x or, with trans, x^T. Shapes: op(a) m x k, op(b)
-/// k x n, c m x n. Units: leading dimensions in elements. similar: which operand is the input; the
-/// other one is the weights, and a ReuseGemm belongs to one shape of them. With beta 0, c is not
-/// read. Errors: as reuse_gemm. Memory: unless alpha is 1 and beta 0, a matrix of the size of c,
-/// kept in `product`.
+/// Math: c = alpha op(a) op(b) + beta c, op(x) = x or, with trans, x^T; with beta 0, c is not read.
+/// Shapes: op(a) m x k, op(b) k x n, c m x n. Units: leading dimensions in elements. similar: which
+/// operand is the input; the other one is the weights, and a ReuseGemm belongs to one shape of
+/// them. saved: keeps the pass for gradients that come after other passes. Errors: as reuse_gemm of
+/// views. Cost: m n k multiply-adds, or less. Memory: unless alpha is 1 and beta 0, a matrix of the
+/// size of c, kept in `product`. Thread-safety: distinct ReuseGemm objects and contexts. Source:
+/// this library.
 template <class T>
 void reuse_gemm(bool trans_a, bool trans_b, index_t m, index_t n, index_t k,
                 detail::NonDeduced<T> alpha, const detail::NonDeduced<T>* a, index_t lda,
@@ -103,9 +105,15 @@ void reuse_gemm(bool trans_a, bool trans_b, index_t m, index_t n, index_t k,
                    result, {alpha, beta}, saved);
 }
 
-/// The gradient of that product with respect to the weights: d_w = alpha (...) + beta d_w, where x
-/// is the similar operand of the product and d_w lies as the weights did; trans_a, trans_b, m, n, k
-/// and similar are those of the product. Errors: as reuse_gemm_weight_gradient.
+/// Computes the gradient of that product with respect to the weights, with the operands of
+/// cblas_sgemm.
+///
+/// Math: with similar = rows_of_a, op(d_w) = alpha op(x)^T d_c + beta op(d_w); with columns_of_b,
+/// op(d_w) = alpha d_c op(x)^T + beta op(d_w). Shapes: x lies as the similar operand of the product
+/// did, d_w as the weights did, d_c as c did; trans_a, trans_b, m, n, k and similar are those of
+/// the product. Units, errors, cost, thread-safety: as reuse_gemm_weight_gradient of views. Memory:
+/// unless alpha is 1 and beta 0, a matrix of the size of d_w, kept in `product`. Source: Ning et
+/// al., ICDE 2019; this library.
 template <class T>
 void reuse_gemm_weight_gradient(bool trans_a, bool trans_b, index_t m, index_t n, index_t k,
                                 detail::NonDeduced<T> alpha, const detail::NonDeduced<T>* x,
@@ -126,8 +134,15 @@ void reuse_gemm_weight_gradient(bool trans_a, bool trans_b, index_t m, index_t n
                     MatrixOperand<T>{}, {}, saved);
 }
 
-/// The gradient of that product with respect to the similar operand: d_x = alpha (...) + beta d_x,
-/// where w is the weights and d_x lies as the operand did. Errors: as reuse_gemm_input_gradient.
+/// Computes the gradient of that product with respect to the similar operand, with the operands of
+/// cblas_sgemm.
+///
+/// Math: with similar = rows_of_a, op(d_x) = alpha d_c op(w)^T + beta op(d_x); with columns_of_b,
+/// op(d_x) = alpha op(w)^T d_c + beta op(d_x). Shapes: d_x lies as the similar operand of the
+/// product did, w as the weights did, d_c as c did; trans_a, trans_b, m, n, k and similar are those
+/// of the product. Units, errors, cost, thread-safety: as reuse_gemm_input_gradient of views.
+/// Memory: unless alpha is 1 and beta 0, a matrix of the size of d_x, kept in `product`. Source:
+/// Ning et al., ICDE 2019; this library.
 template <class T>
 void reuse_gemm_input_gradient(bool trans_a, bool trans_b, index_t m, index_t n, index_t k,
                                detail::NonDeduced<T> alpha, const detail::NonDeduced<T>* d_c,

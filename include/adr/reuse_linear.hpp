@@ -24,11 +24,15 @@ ADR_NAMESPACE_BEGIN
 /// bias.
 ///
 /// Shapes: x N x in_features, w out_features x in_features, bias out_features or empty, y N x
-/// out_features; any N. Units: strides in elements. The layer owns no weights. Errors, memory and
-/// thread-safety: as ReuseConv2d. Source: Ning et al., ICDE 2019; this library.
+/// out_features; any N. Units: strides in elements. The layer owns no weights. Errors:
+/// std::invalid_argument from the constructors for an option or a plan out of range; from forward
+/// and backward for wrong shapes, strides, null pointers and overlapping memory,
+/// std::overflow_error for sizes that do not fit index_t, before anything is written. Memory,
+/// determinism, thread-safety: as ReuseGemm. Source: Ning et al., ICDE 2019; this library.
 template <class T = float>
 class ReuseLinear final : public ReuseGemm<T> {
  public:
+  /// Where the gradients of this layer go.
   using Gradients = adr::Gradients<MatrixView<T>, MatrixView<T>, VectorView<T>>;
 
   /// Runs with threads and scratch of the given context, which must outlive the layer.
@@ -37,40 +41,53 @@ class ReuseLinear final : public ReuseGemm<T> {
   /// Runs on one thread with scratch of its own.
   ReuseLinear(index_t in_features, index_t out_features, const Options& options = {})
       : ReuseLinear(in_features, out_features, ReuseGemm<T>(options)) {}
-  /// One setting alone, whose method is all that is compiled.
-  template <class Chosen, class = detail::IfSetting<Chosen>>
+  /// One setting alone, whose method is all that is compiled, with a context as above.
+  template <class Chosen, class = checks::IfSetting<Chosen>>
   ReuseLinear(index_t in_features, index_t out_features, const Chosen& setting, Context& context)
       : ReuseLinear(in_features, out_features, ReuseGemm<T>(setting, context)) {}
-  template <class Chosen, class = detail::IfSetting<Chosen>>
+  /// The same on one thread.
+  template <class Chosen, class = checks::IfSetting<Chosen>>
   ReuseLinear(index_t in_features, index_t out_features, const Chosen& setting)
       : ReuseLinear(in_features, out_features, ReuseGemm<T>(setting)) {}
-  /// The same with a plan, for those who measure plans.
+  /// Runs a plan with threads and scratch of the given context, for those who measure plans.
   ReuseLinear(index_t in_features, index_t out_features, const Plan& plan, Context& context)
       : ReuseLinear(in_features, out_features, ReuseGemm<T>(plan, context)) {}
+  /// Runs a plan on one thread with scratch of its own.
   ReuseLinear(index_t in_features, index_t out_features, const Plan& plan)
       : ReuseLinear(in_features, out_features, ReuseGemm<T>(plan)) {}
 
+  /// K, the elements of an input row.
   [[nodiscard]] index_t in_features() const noexcept { return this->product().columns(); }
+  /// M, the elements of an output row.
   [[nodiscard]] index_t out_features() const noexcept { return this->product().outputs(); }
 
-  /// Computes y = x w^T + bias. saved: keeps the pass for gradients that come after other passes.
-  /// Cost: as ReuseConv2d with K = in_features, M = out_features.
+  /// Computes y = x w^T + bias.
+  ///
+  /// Shapes, units, errors: those of the class; std::invalid_argument, too, for non-finite elements
+  /// with check_finite. Cost: N K M multiply-adds, or less, with K = in_features, M = out_features.
   void forward(const MatrixView<const T>& x, const MatrixView<const T>& w,
                const VectorView<const T>& bias, const MatrixView<T>& y) {
     forward(x, w, bias, y, nullptr);
   }
+  /// The same; saved keeps the pass for gradients that come after other passes.
   void forward(const MatrixView<const T>& x, const MatrixView<const T>& w,
                const VectorView<const T>& bias, const MatrixView<T>& y, Saved& saved) {
     forward(x, w, bias, y, &saved);
   }
 
-  /// Computes the gradients of the last forward pass, or of a saved one, which must have had this
-  /// x. Math: d_w = d_y^T x, d_bias = column sums of d_y, d_x = d_y w. Empty views are not
-  /// computed.
+  /// Computes the gradients of the last forward pass, which must have had this x.
+  ///
+  /// Math: d_w = d_y^T x, d_bias = column sums of d_y, d_x = d_y w; in which form, the report says.
+  /// Empty views are not computed. Errors: as forward, and std::invalid_argument, unless the method
+  /// is exact, where no pass came before, for another number of rows, or, where d_w is wanted,
+  /// another x than the pass had. Cost: N K M multiply-adds for d_w and for d_x, or less. Memory:
+  /// gradients that are added to what is there take a copy of their size.
   void backward(const MatrixView<const T>& x, const MatrixView<const T>& w,
                 const MatrixView<const T>& d_y, const Gradients& gradients) {
     backward(x, w, d_y, gradients, nullptr);
   }
+  /// The same of a saved pass. Errors: std::invalid_argument, too, for a `saved` that no forward
+  /// pass of this layer has filled.
   void backward(const MatrixView<const T>& x, const MatrixView<const T>& w,
                 const MatrixView<const T>& d_y, const Gradients& gradients, Saved& saved) {
     backward(x, w, d_y, gradients, &saved);

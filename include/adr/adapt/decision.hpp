@@ -3,7 +3,7 @@
 
 #include "adr/core/types.hpp"
 
-ADR_NAMESPACE_BEGIN
+namespace adr {
 
 /// Why a layer runs with the setting that it has.
 enum class Reason {
@@ -22,6 +22,7 @@ enum class Reason {
   loss_diverged,       ///< finer, or dense (error_budget): the loss rose, or is no number
 };
 
+/// The reason in words, as reports and logs state it.
 inline const char* to_string(Reason reason) noexcept {
   constexpr const char* names[] = {"none",
                                    "fixed by the user",
@@ -41,13 +42,13 @@ inline const char* to_string(Reason reason) noexcept {
 
 /// The state of one layer in a schedule.
 struct Decision {
-  Reason reason = Reason::none;
-  int rung = -1;            ///< 0 is the coarsest; -1 without a ladder
-  int rungs = 0;            ///< of the ladder, the dense one included
-  int phase = 0;            ///< of the strategy
-  double error_budget = 0;  ///< of the phase, relative output error; 0 where none is kept
-  double error = 0;         ///< of the rung: as measured on a sample, then as metered
+  Reason reason = Reason::none;  ///< why the layer runs what it runs
+  int rung = -1;                 ///< 0 is the coarsest; -1 without a ladder
+  int rungs = 0;                 ///< of the ladder, the dense one included
+  int phase = 0;                 ///< of the strategy
+  double error_budget = 0;       ///< of the phase, relative output error; 0 where none is kept
+  double error = 0;              ///< of the rung: as measured on a sample, then as metered
   double cost = 1;  ///< of the forward pass relative to the dense one, predicted, then timed
 };
 
-ADR_NAMESPACE_END
+}  // namespace adr

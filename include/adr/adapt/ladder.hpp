@@ -12,9 +12,9 @@
 
 ADR_NAMESPACE_BEGIN
 
-/// One setting of a ladder.
+/// One plan of a ladder.
 struct Rung {
-  Plan config;
+  Plan config;       ///< what it runs with
   double cost = 1;   ///< of the forward pass, relative to the dense one
   double error = 0;  ///< of the output, relative
 };
@@ -28,12 +28,12 @@ enum class Competitor {
   none,   ///< a ladder of what is slower than dense may be wanted, to compare with
 };
 
-/// Subspaces of shared neuron vectors, from coarse to fine; what they have in common is taken from
-/// `base`.
+/// The plans that Strategy::error_budget tries: subspaces of shared neuron vectors, from coarse to
+/// fine; what they have in common is taken from `base`.
 ///
 /// Kept are 1/4, 3/8, 1/2 and 3/4 of a vector's elements: fewer lose more than networks bear, more
 /// cost as much as dense. Vectors above 1024 elements have no subspace, because fitting many axes
-/// takes minutes there.
+/// takes minutes there. Thread-safety: reentrant. Source: this library.
 inline std::vector<Plan> shared_candidates(const LayerShape& shape, const Plan& base) {
   constexpr index_t k_longest = 1024;
   std::vector<Plan> candidates;
@@ -48,14 +48,15 @@ inline std::vector<Plan> shared_candidates(const LayerShape& shape, const Plan& 
   return candidates;
 }
 
-/// Settings of the published method, from coarse (large L, small H) to fine (small L, large H);
-/// what they have in common is taken from `base`.
+/// The plans that the published strategies try: the published method, from coarse (large L, small
+/// H) to fine (small L, large H); what they have in common is taken from `base`.
 ///
 /// The published bounds are not fully known: L from about the kernel width, to what grows with
 /// sqrt(C) k_w; H bounded by log2 of the rows. Ours: L between k_w and 2 k_w sqrt(C), C the columns
 /// per kernel offset (for a plain product, between 4 and 2 sqrt(K)), at three sizes; H from 6, with
 /// which a batch still falls into tens of clusters, to log2(N) - 3, with which a cluster keeps some
 /// eight rows on average: finer hashes reuse nothing. At most 18 bits, because more do not share.
+/// Thread-safety: reentrant. Source: this library, after Ning et al., ICDE 2019.
 inline std::vector<Plan> published_candidates(const LayerShape& shape, const Plan& base) {
   const auto columns = static_cast<double>(shape.columns);
   const auto plane = static_cast<double>(std::max<index_t>(shape.kernel_plane, 1));
@@ -87,10 +88,10 @@ inline std::vector<Plan> published_candidates(const LayerShape& shape, const Pla
   return candidates;
 }
 
-/// Makes a ladder of measured settings: from coarse to fine, without those that another one beats
+/// Makes a ladder of measured plans: from coarse to fine, without those that another one beats
 /// or equals in cost and error, and with the dense one at the end, whatever it costs beside slower
 /// ones (Competitor::none). What is not finite is left out, and what has no error: it was measured
-/// on an input of zeros.
+/// on an input of zeros. Thread-safety: reentrant. Source: this library.
 inline Ladder make_ladder(std::vector<Rung> measured, Competitor competitor = Competitor::dense) {
   const auto unusable = [competitor](const Rung& rung) {
     const bool finite = std::isfinite(rung.cost) && std::isfinite(rung.error);

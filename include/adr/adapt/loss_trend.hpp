@@ -4,37 +4,14 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <string>
 
-#include "adr/core/errors.hpp"
+#include "adr/adapt/loss_trend_options.hpp"
 #include "adr/core/state_archive.hpp"
 #include "adr/core/types.hpp"
 
 ADR_NAMESPACE_BEGIN
 
-/// When a loss counts as falling. The paper's window and threshold are not public; these are ours.
-struct LossTrendOptions {
-  index_t warm_up = 200;   ///< steps at the beginning that are left out
-  index_t window = 100;    ///< steps of which the loss is averaged
-  double min_drop = 0.01;  ///< a fall of the mean by this share of the best one counts
-  int patience = 2;        ///< windows in a row without a fall that make a plateau
-  /// A mean above this multiple of the best one has diverged.
-  double divergence = 2.0;
-
-  /// Returns an empty string, or one sentence that names the rule and the value.
-  [[nodiscard]] std::string validate() const {
-    using detail::message;
-    if (warm_up < 0) return message("warm_up must be at least 0 steps, got ", warm_up);
-    if (window < 1) return message("window must be at least 1 step, got ", window);
-    if (!(min_drop >= 0 && min_drop < 1)) {
-      return message("min_drop must be at least 0 and below 1, got ", min_drop);
-    }
-    if (patience < 1) return message("patience must be at least 1 window, got ", patience);
-    if (!(divergence > 1)) return message("divergence must be above 1, got ", divergence);
-    return {};
-  }
-};
-
+/// What a step of training says about the loss.
 enum class LossVerdict {
   learning,    ///< falling, or not known yet
   plateau,     ///< has not fallen for `patience` windows: said once, then windows count anew
@@ -49,8 +26,10 @@ enum class LossVerdict {
 /// Thread-safety: none. Source: this library.
 class LossTrend {
  public:
+  /// Begins before the first step. Requires: valid options.
   explicit LossTrend(const LossTrendOptions& options) : options_(options) {}
 
+  /// Follows one step.
   LossVerdict observe(double loss) {
     ++steps_;
     // What means of a window could not hold is no number to go by, either.
@@ -67,6 +46,7 @@ class LossTrend {
 
   /// The mean of the last whole window; 0 before the first.
   [[nodiscard]] double smoothed() const noexcept { return smoothed_; }
+  /// How many losses were observed.
   [[nodiscard]] index_t steps() const noexcept { return steps_; }
 
   /// Patience begins anew, and a window with it; the best mean stays.
@@ -76,6 +56,7 @@ class LossTrend {
     without_fall_ = 0;
   }
 
+  /// Writes the state to an archive, or reads it back.
   void exchange(StateArchive& archive) {
     archive("loss steps", steps_);
     archive("steps in the window", in_window_);

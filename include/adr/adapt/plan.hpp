@@ -7,10 +7,10 @@
 #include <string>
 
 #include "adr/core/errors.hpp"
+#include "adr/core/neuron_vector_kind.hpp"
 #include "adr/core/types.hpp"
-#include "adr/core/vector_map.hpp"
 
-ADR_NAMESPACE_BEGIN
+namespace adr {
 
 /// Which algorithm multiplies.
 enum class Method {
@@ -25,7 +25,7 @@ enum class HashCenter {
   mean,    ///< through the mean of the slice, estimated on a sample of rows (this library)
 };
 
-/// How the gradient with respect to the input is formed by a reusing method.
+/// How the gradient with respect to the input is formed.
 enum class InputGradient {
   automatic,       ///< cluster_mean for the published method; else sparse where d_y has few
                    ///< non-zeros, sparsified elsewhere
@@ -36,7 +36,7 @@ enum class InputGradient {
   cheapest_exact,  ///< exact or sparse, whichever costs less: no approximation
 };
 
-/// How the gradient with respect to the weights is formed by a reusing method.
+/// How the gradient with respect to the weights is formed.
 enum class WeightGradient {
   automatic,   ///< clusters for the published method; else the cheaper of clusters and sparse, by
                ///< the density of d_y
@@ -53,10 +53,15 @@ inline const char* to_string(Method method) noexcept {
   return names[static_cast<int>(method)];
 }
 
-/// The setting of one reusing product. Defaults are those of the published CifarNet conv2.
+/// What one product runs with: the method and the form of each gradient. A setting
+/// (Options::setting) becomes a plan, a tuner chooses among many.
+///
+/// Plain data: whoever takes it validates. Defaults are those of the published CifarNet conv2.
+/// Thread-safety: that of plain data. Source: Ning et al., ICDE 2019; this library.
 struct Plan {
   static constexpr index_t k_most = index_t{1} << 60;  ///< of everything that is a number of things
 
+  /// Which algorithm multiplies.
   Method method = Method::hyperplane;
 
   /// L in the papers: how many consecutive columns of the unfolded input make one neuron vector.
@@ -66,6 +71,7 @@ struct Plan {
   /// H in the papers: how many hyperplanes, hence bits of a signature. 1 to 64.
   int hash_count = 10;
 
+  /// Where the hyperplanes of the published method pass.
   HashCenter hash_center = HashCenter::origin;
 
   /// True: all slices share one set of hyperplanes (as in the authors' code); false: one set each.
@@ -87,13 +93,16 @@ struct Plan {
   /// meaning).
   index_t refit_interval = 50;
 
+  /// How the input gradient is formed.
   InputGradient input_gradient = InputGradient::automatic;
+  /// How the weight gradient is formed.
   WeightGradient weight_gradient = WeightGradient::automatic;
 
   /// Unbiased rounding: values below this many root mean squares of d_y become that, or zero, and
   /// hand their errors on to the same channel of the next pixel.
   double rounding_step = 2.0;
 
+  /// What one neuron vector of a subspace is.
   NeuronVectorKind neuron_vectors = NeuronVectorKind::automatic;
 
   /// How many principal coordinates of a neuron vector are kept with Method::subspace; 0: as many
@@ -108,22 +117,23 @@ struct Plan {
   /// more (docs/numerics.md); false keeps to the multiplications of the definition.
   bool winograd = true;
 
+  /// Of everything random: hyperplanes, samples, rounding.
   std::uint64_t seed = 1;
 
   /// After how many forward passes the true error of the output is measured on a few rows, each at
   /// the cost of its dense product; 0: never.
   index_t meter_interval = 0;
 
-  /// Refuse inputs that hold a NaN or an infinity, at the cost of one more read of every operand.
+  /// Refuse operands that hold a NaN or an infinity, at the cost of one more read of each.
   bool check_finite = false;
 
   /// Measure the time of every stage (a few clock reads per block of rows).
   bool time_stages = false;
 
-  /// Returns an empty string when the setting can be used for an unfolded input of the given number
+  /// Returns an empty string when the plan can be used for an unfolded input of the given number
   /// of columns, else one sentence that names the rule and the value. Thread-safety: reentrant.
   [[nodiscard]] std::string validate(index_t columns) const {
-    using detail::message;
+    using checks::message;
     if (meter_interval < 0) {
       return message("meter_interval must be at least 0 forward passes, got ", meter_interval);
     }
@@ -175,7 +185,7 @@ struct Plan {
     return {};
   }
 
-  /// Whether a forward pass under the other setting uses the same clusters or subspace: all but the
+  /// Whether a forward pass under the other plan uses the same clusters or subspace: all but the
   /// gradients and the meter agrees, so that what was learned stays useful.
   [[nodiscard]] bool clusters_as(const Plan& other) const noexcept {
     return method == other.method && sub_vector_length == other.sub_vector_length &&
@@ -195,7 +205,8 @@ struct Plan {
            a.winograd == b.winograd && a.meter_interval == b.meter_interval &&
            a.check_finite == b.check_finite && a.time_stages == b.time_stages;
   }
+  /// Whether anything differs.
   friend bool operator!=(const Plan& a, const Plan& b) noexcept { return !(a == b); }
 };
 
-ADR_NAMESPACE_END
+}  // namespace adr

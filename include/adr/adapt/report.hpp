@@ -8,21 +8,22 @@
 
 #include "adr/adapt/decision.hpp"
 #include "adr/adapt/plan.hpp"
-#include "adr/core/stage_clock.hpp"
+#include "adr/core/stage_times.hpp"
 #include "adr/core/types.hpp"
 
-ADR_NAMESPACE_BEGIN
+namespace adr {
 
 /// Multiply-adds of one pass; an addition of a product row counts as one per element, as in the
 /// papers.
 struct PassWork {
-  double multiply_adds_done = 0;
-  double multiply_adds_dense = 0;
+  double multiply_adds_done = 0;   ///< of the pass as it ran
+  double multiply_adds_dense = 0;  ///< of the same pass with every product computed
 
   /// The saved share of the dense work; negative when the pass did more than the dense one.
   [[nodiscard]] double saved_share() const noexcept {
     return multiply_adds_dense > 0 ? 1.0 - multiply_adds_done / multiply_adds_dense : 0.0;
   }
+  /// Adds both counts.
   void add(const PassWork& other) noexcept {
     multiply_adds_done += other.multiply_adds_done;
     multiply_adds_dense += other.multiply_adds_dense;
@@ -31,17 +32,19 @@ struct PassWork {
 
 /// Seconds of the passes by the clock of the context; 0 where it has none or nothing ran.
 struct PassSeconds {
-  double forward = 0;  ///< with everything that belongs to it: fits, rotated weights
-  double weight_gradient = 0;
-  double input_gradient = 0;
+  double forward = 0;          ///< with everything that belongs to it: fits, rotated weights
+  double weight_gradient = 0;  ///< without listing
+  double input_gradient = 0;   ///< without listing
   /// Counting and listing non-zeros, which may serve both gradients.
   double gradient_listing = 0;
   /// The error meter and measurements of other settings, not part of `forward`.
   double meter = 0;
 
+  /// The sum of all.
   [[nodiscard]] double total() const noexcept {
     return forward + weight_gradient + input_gradient + gradient_listing + meter;
   }
+  /// Adds one by one.
   void add(const PassSeconds& other) noexcept {
     forward += other.forward;
     weight_gradient += other.weight_gradient;
@@ -51,11 +54,14 @@ struct PassSeconds {
   }
 };
 
-/// The statistics of a forward pass and the backward pass after it.
+/// What a forward pass and the backward pass after it did.
 ///
 /// The fields are counts and sums, so that `add` can merge groups, batches or layers; the ratios of
-/// the papers are functions of them.
+/// the papers are functions of them. Units: seconds, multiply-adds, bytes where a name ends in
+/// `_bytes`; errors are relative, ||Y - Y_exact|| / ||Y_exact||. Thread-safety: that of plain data.
+/// Source: Ning et al., ICDE 2019, for the ratios; this library.
 struct Report {
+  /// What multiplied in the forward pass.
   Method method = Method::dense;
   /// What runs: the method and the forms of the gradients.
   Plan plan;
@@ -78,7 +84,7 @@ struct Report {
   double non_finite_vectors = 0;
   /// Sums of ||v||^2 and of ||v - centroid||^2 over the finite neuron vectors.
   double total_energy = 0;
-  double within_cluster_energy = 0;
+  double within_cluster_energy = 0;  ///< the second of the two sums
 
   /// Of the last pass: clusters / rows per slice; not merged.
   std::vector<double> remaining_ratio_per_slice;
@@ -92,9 +98,10 @@ struct Report {
   /// those of equal inputs.
   double copied_multiply_adds = 0;
 
-  /// What the last backward pass did; where the config says automatic, what was chosen. With groups
+  /// What the last backward pass did; where the plan says automatic, what was chosen. With groups
   /// or several layers, these three are those of the last one.
   WeightGradient weight_gradient_form = WeightGradient::automatic;
+  /// The same for the input gradient.
   InputGradient input_gradient_form = InputGradient::automatic;
   /// The share of the output gradient that is not zero; 1 where nobody looked.
   double gradient_density = 1;
@@ -102,19 +109,18 @@ struct Report {
   /// Sums of ||y - y_exact||^2 and ||y_exact||^2, without bias, over the rows that the error meter
   /// sampled; 0 in passes that it left out.
   double output_error_energy = 0;
-  double sampled_output_energy = 0;
+  double sampled_output_energy = 0;  ///< the second of the two sums
 
   /// Who chose the setting, and why, where a ReuseScheduler did.
   Decision decision;
 
-  PassSeconds seconds;
-  PassWork forward;
-  PassWork weight_gradient;
-  PassWork input_gradient;
+  PassSeconds seconds;       ///< by the clock of the context
+  PassWork forward;          ///< multiply-adds of the forward pass
+  PassWork weight_gradient;  ///< of the weight gradient
+  PassWork input_gradient;   ///< of the input gradient
 
-  /// Filled when Plan::time_stages is on.
-  StageTimes forward_times;
-  StageTimes backward_times;
+  StageTimes forward_times;   ///< by stage, when Plan::time_stages is on
+  StageTimes backward_times;  ///< by stage, when Plan::time_stages is on
 
   /// The share of an exact forward pass that was computed, and not copied from the results of equal
   /// inputs; 1 for passes that approximate.
@@ -188,4 +194,4 @@ struct Report {
   }
 };
 
-ADR_NAMESPACE_END
+}  // namespace adr

@@ -39,8 +39,9 @@ inline std::string words(const Plan& plan) {
 
 }  // namespace detail
 
-/// What runs, since when and why; the measured error; seconds of every pass, and of the exact one;
-/// the share of neuron vectors that was multiplied; scratch.
+/// A report in one line: what runs, since when and why; the measured error; milliseconds of every
+/// pass, and of the exact one; the remaining ratio and the computed share where they are below 1;
+/// scratch. Thread-safety: reentrant.
 inline std::string to_string(const Report& report) {
   const auto number = [](const char* format, double value) {
     char text[32];
@@ -73,6 +74,7 @@ inline std::string to_string(const Report& report) {
          number("%.3g MB", 1e-6 * static_cast<double>(report.workspace_bytes));
 }
 
+/// Streams the report in one line.
 template <class Traits>
 std::basic_ostream<char, Traits>& operator<<(std::basic_ostream<char, Traits>& out,
                                              const Report& report) {

@@ -33,22 +33,27 @@ ADR_NAMESPACE_BEGIN
 ///     ... forward, backward, update the weights ...
 ///     scheduler.observe(loss);          // after every step
 ///
-/// It is a state machine: it reads no clock and touches no matrices, so that equal sequences of
-/// losses and statistics give equal decisions. Phases of training follow each other when the loss
-/// stops falling, or at shares of SchedulerOptions::planned_steps; what they mean is up to the
-/// strategy (docs/adaptive.md). Every decision is in Report::decision of its layer, and in a
-/// line of the log when there is one. Errors: std::invalid_argument for options out of range.
-/// Memory: a ladder per layer. Cost: some microseconds per layer and step. Thread-safety:
-/// none. Source: Ning et al., ICDE 2019, for the published strategies; this library.
+/// Requires: the layers stay where they are while they are attached; a scheduler that ends before
+/// them leaves each with the plan that it has, and without a tuner unless it was detached. It is a
+/// state machine: it reads no clock and touches no matrices, so that equal sequences of losses and
+/// statistics give equal decisions. Phases of training follow each other when the loss stops
+/// falling, or at shares of SchedulerOptions::planned_steps; what they mean is up to the strategy
+/// (docs/adaptive.md). Every decision is in Report::decision of its layer, and in a line of the log
+/// when there is one. Errors: std::invalid_argument for options out of range. Memory: a ladder per
+/// layer. Cost: some microseconds per layer and step. Thread-safety: none. Source: Ning et al.,
+/// ICDE 2019, for the published strategies; this library.
 class ReuseScheduler {
  public:
+  /// What takes the lines of the log.
   using Log = std::function<void(const std::string&)>;
 
+  /// Begins before the first step. Errors: std::invalid_argument for options out of range.
   explicit ReuseScheduler(SchedulerOptions options = {})
       : options_(std::make_unique<SchedulerOptions>(std::move(options))), trend_(options_->loss) {
     const std::string problem = options_->validate();
     detail::require(problem.empty(), "SchedulerOptions: ", problem);
   }
+  /// The default options with another strategy.
   explicit ReuseScheduler(Strategy strategy) : ReuseScheduler(with(strategy)) {}
 
   /// Takes charge of the setting of a layer, which must stay where it is for as long as it is
@@ -119,11 +124,15 @@ class ReuseScheduler {
     if (dropped && options_->next_phase_at_rate_drop) next_phase();
   }
 
+  /// What it was made with.
   [[nodiscard]] const SchedulerOptions& options() const noexcept { return *options_; }
+  /// How many steps were observed.
   [[nodiscard]] index_t steps() const noexcept { return steps_; }
+  /// The phase of the training, from 0 on.
   [[nodiscard]] int phase() const noexcept { return phase_; }
+  /// How many layers are attached.
   [[nodiscard]] std::size_t layer_count() const noexcept { return layers_.size(); }
-  /// The decision in force for the i-th attached layer.
+  /// The decision in force for the i-th attached layer. Requires: i < layer_count().
   [[nodiscard]] const Decision& decision(std::size_t i) const {
     return layers_[i].policy->decision();
   }

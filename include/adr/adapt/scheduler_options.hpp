@@ -5,11 +5,11 @@
 #include <string>
 #include <vector>
 
-#include "adr/adapt/loss_trend.hpp"
+#include "adr/adapt/loss_trend_options.hpp"
 #include "adr/core/errors.hpp"
 #include "adr/core/types.hpp"
 
-ADR_NAMESPACE_BEGIN
+namespace adr {
 
 /// When settings change during training.
 enum class Strategy {
@@ -20,6 +20,7 @@ enum class Strategy {
   error_budget,         ///< this library: the fastest setting within an error that shrinks by phase
 };
 
+/// The name of a strategy as it appears in files and command lines.
 inline const char* to_string(Strategy strategy) noexcept {
   constexpr const char* names[] = {"fixed", "plateau_ladder", "cluster_reuse_first",
                                    "error_budget"};
@@ -39,8 +40,9 @@ struct Phase {
 };
 
 /// The parameters of a ReuseScheduler. The defaults are those of docs/adaptive.md, where the runs
-/// that they come from are.
+/// that they come from are. Units: steps, passes and shares, as the fields say.
 struct SchedulerOptions {
+  /// When settings change.
   Strategy strategy = Strategy::error_budget;
 
   /// From coarse to fine. A phase ends at its share of the planned steps, or when the loss stops
@@ -48,6 +50,7 @@ struct SchedulerOptions {
   std::vector<Phase> phases = {{0.12, 4.0, 0.85}, {0.0, 0.0, 1.0}};
   /// How many steps the training will have; 0: unknown.
   index_t planned_steps = 0;
+  /// When the loss counts as falling.
   LossTrendOptions loss;
   /// Whether rounding_step is for both gradients or for that of the weights alone: its noise is
   /// averaged over a batch and stays in the layer, that of the input gradient is handed on to all
@@ -59,11 +62,11 @@ struct SchedulerOptions {
   /// Metered passes in a row with an error above tolerance * budget before a layer moves to a finer
   /// rung.
   int patience = 2;
-  double tolerance = 1.1;
+  double tolerance = 1.1;  ///< see patience; at least 1
   /// A layer moves to a coarser rung only if the error expected there is at most this share of the
   /// budget, and not within min_stay steps of its last move: hysteresis.
   double room = 0.8;
-  index_t min_stay = 200;
+  index_t min_stay = 200;  ///< see room; in steps
 
   /// Dense steps that are timed before anything else.
   index_t timing_steps = 3;
@@ -71,7 +74,7 @@ struct SchedulerOptions {
   /// fast; then twice as many each time, up to measure_interval, from when on the dense passes are
   /// timed again as well.
   index_t first_measure_interval = 50;
-  index_t measure_interval = 2000;
+  index_t measure_interval = 2000;  ///< see first_measure_interval; in steps
   static constexpr index_t k_most_steps = index_t{1} << 60;  ///< of both intervals
   /// The share of the time of the layer, at least of 400 dense steps or all that are planned, that
   /// all measurements may take. Where all settings would take more, fewer are measured, as long as
@@ -84,9 +87,10 @@ struct SchedulerOptions {
   /// With Strategy::cluster_reuse_first: Plan::max_product_age of the first phase.
   index_t max_product_age = 8;
 
-  /// Returns an empty string, or one sentence that names the rule and the value.
+  /// Returns an empty string, or one sentence that names the rule and the value. Thread-safety:
+  /// reentrant.
   [[nodiscard]] std::string validate() const {
-    using detail::message;
+    using checks::message;
     if (phases.empty()) return "phases must hold at least 1 phase, got none";
     for (std::size_t i = 0; i < phases.size(); ++i) {
       const Phase& phase = phases[i];
@@ -142,4 +146,4 @@ struct SchedulerOptions {
   }
 };
 
-ADR_NAMESPACE_END
+}  // namespace adr

@@ -12,26 +12,33 @@
 
 ADR_NAMESPACE_BEGIN
 
-/// What a setting does on a sample of a layer's own input.
+/// What a plan does on a sample of a layer's own input.
 struct RungMeasurement {
-  Plan config;
+  Plan config;              ///< what was measured
   double output_error = 0;  ///< ||Y - Y_exact|| / ||Y_exact|| on rows that were not fitted
   double input_error = 0;   ///< from the energy within the clusters
 };
 
-/// A layer whose setting may be changed between steps.
+/// A layer whose plan may be changed between steps: what a ReuseScheduler takes charge of.
+///
+/// ReuseGemm, ReuseLinear and ReuseConv2d are such layers. Thread-safety: none. Source: this
+/// library.
 class Tunable {
  public:
   virtual ~Tunable() = default;
 
   /// The sizes of the last pass; rows and vectors are 0 before the first.
   [[nodiscard]] virtual LayerShape layer_shape() const = 0;
+  /// What the layer runs with.
   [[nodiscard]] virtual const Plan& plan() const noexcept = 0;
+  /// What the last forward pass did, and the backward passes after it.
   [[nodiscard]] virtual const Report& report() const noexcept = 0;
 
-  /// Changes the setting for the passes to come. Errors: std::invalid_argument when it does not fit
+  /// Changes the plan for the passes to come. Errors: std::invalid_argument when it does not fit
   /// the layer: nothing has changed then.
   virtual void set_plan(const Plan& config) = 0;
+  /// Changes what the forms of the gradients are taken to cost, by which automatic forms are
+  /// chosen.
   virtual void set_gradient_costs(const GradientCosts& costs) = 0;
   /// Whether a scheduler takes charge of the setting: then the layer does not choose it itself.
   virtual void hand_over(bool /*taken*/) {}
@@ -49,11 +56,13 @@ class Tunable {
   [[nodiscard]] virtual const std::vector<RungMeasurement>& measurements() const noexcept = 0;
 
  protected:
+  /// @cond only layers are copied and moved
   Tunable() = default;
   Tunable(const Tunable&) = default;
   Tunable(Tunable&&) = default;
   Tunable& operator=(const Tunable&) = default;
   Tunable& operator=(Tunable&&) = default;
+  /// @endcond
 };
 
 ADR_NAMESPACE_END

@@ -33,10 +33,11 @@ ADR_NAMESPACE_BEGIN
 
 /// Centroids and product rows of earlier batches. Memory: per slice up to limit * (L + M) elements.
 /// Thread-safety: different slices may be used from different threads. Source: the idea is that of
-/// ICDE 2019; the rule of staleness is this library's.
+/// Ning et al., ICDE 2019; the rule of staleness is this library's.
 template <class T>
 class ClusterCache {
  public:
+  /// Remembers at most limit clusters per slice; outputs is M.
   ClusterCache(int signature_bits, index_t outputs, index_t limit, index_t max_product_age)
       : signature_bits_(signature_bits),
         outputs_(outputs),
@@ -122,6 +123,7 @@ class ClusterCache {
     }
   }
 
+  /// How many clusters are stored, in all slices.
   [[nodiscard]] index_t stored_clusters() const noexcept {
     index_t total = 0;
     for (const auto& slice : slices_) total += slice.map.size();

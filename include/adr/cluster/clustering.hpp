@@ -15,8 +15,8 @@ ADR_NAMESPACE_BEGIN
 /// The clusters of one slice: columns [first_column, first_column + length) of the unfolded input.
 template <class T>
 struct SliceClusters {
-  index_t first_column = 0;
-  index_t length = 0;
+  index_t first_column = 0;  ///< the first of its columns
+  index_t length = 0;        ///< how many columns
 
   /// Clusters are numbered 0 .. cluster_count - 1 in the order of their first member; none is
   /// empty.
@@ -26,15 +26,16 @@ struct SliceClusters {
   AlignedBuffer<std::int32_t> counts;       ///< [cluster_count] members
   AlignedBuffer<std::uint64_t> signatures;  ///< [cluster_count] what the members have in common
   AlignedBuffer<T> centroids;               ///< [cluster_count x centroid_stride], padding 0
-  index_t centroid_stride = 0;
+  index_t centroid_stride = 0;              ///< from centroid to centroid, in elements
 
   /// Sum of ||v||^2 over the finite neuron vectors, and of ||v - centroid||^2 likewise.
   double total_energy = 0;
-  double within_cluster_energy = 0;
+  double within_cluster_energy = 0;  ///< the second of the two sums
 
   /// Neuron vectors that are not finite share one cluster, this one; -1 when there are none.
   std::int32_t non_finite_cluster = -1;
 
+  /// The centroids, cluster_count x length.
   [[nodiscard]] MatrixView<const T> centroid_matrix() const noexcept {
     return {centroids.data(), cluster_count, length, centroid_stride};
   }
@@ -43,16 +44,18 @@ struct SliceClusters {
 /// The clusters of all slices of one input.
 template <class T>
 struct Clustering {
-  index_t rows = 0;
-  index_t columns = 0;
-  std::vector<SliceClusters<T>> slices;
+  index_t rows = 0;                      ///< N, of the unfolded input
+  index_t columns = 0;                   ///< K, of the unfolded input
+  std::vector<SliceClusters<T>> slices;  ///< from the first column to the last
 
+  /// Clusters of all slices.
   [[nodiscard]] index_t total_clusters() const noexcept {
     index_t total = 0;
     for (const auto& slice : slices) total += slice.cluster_count;
     return total;
   }
 
+  /// Neuron vectors that are not finite, in all slices.
   [[nodiscard]] index_t non_finite_vectors() const noexcept {
     index_t total = 0;
     for (const auto& slice : slices) {
@@ -66,11 +69,12 @@ struct Clustering {
 ///   sum over k of z_k(v) basis row k,
 /// where row 0 is the mean and z_0 = 1. Padding, whose vector is exactly zero, has z = 0.
 struct SubspaceBasis {
-  index_t length = 0;       ///< elements of a neuron vector
-  index_t coordinates = 0;  ///< per vector, z_0 included
-  index_t stride = 0;
+  index_t length = 0;         ///< elements of a neuron vector
+  index_t coordinates = 0;    ///< per vector, z_0 included
+  index_t stride = 0;         ///< from row to row, in elements
   AlignedBuffer<float> rows;  ///< [coordinates x stride], the columns from length on are 0
 
+  /// The rows, coordinates x length.
   [[nodiscard]] MatrixView<const float> matrix() const noexcept {
     return {rows.data(), coordinates, length, stride};
   }
@@ -79,7 +83,7 @@ struct SubspaceBasis {
 /// The coordinates of every vector of a batch in a subspace, z_0 = 1 included. Those of neighbours
 /// follow each other without a gap, so that what the offsets of a kernel row meet is one copy.
 struct SubspaceCoordinates {
-  index_t vectors = 0;
+  index_t vectors = 0;          ///< of the batch
   index_t coordinates = 0;      ///< per vector
   AlignedBuffer<float> values;  ///< [vectors x coordinates]
 
@@ -89,6 +93,7 @@ struct SubspaceCoordinates {
     coordinates = coordinate_count;
     values.resize(checked_product("coordinates", vectors, coordinates));
   }
+  /// The coordinates, vectors x coordinates.
   [[nodiscard]] MatrixView<const float> matrix() const noexcept {
     return {values.data(), vectors, coordinates};
   }

@@ -29,8 +29,8 @@ ADR_NAMESPACE_BEGIN
 template <class T>
 class SignHash {
  public:
-  /// Requires: 1 <= sub_vector_length <= columns and 1 <= hash_count <= 64, else
-  /// std::invalid_argument. Memory: H * L elements, times the slices unless shared.
+  /// Draws the hyperplanes. Errors: std::invalid_argument unless 1 <= sub_vector_length <= columns
+  /// and 1 <= hash_count <= 64. Memory: H * L elements, times the slices unless shared.
   SignHash(index_t columns, index_t sub_vector_length, int hash_count, bool shared_hyperplanes,
            std::uint64_t seed)
       : columns_(columns),
@@ -57,14 +57,19 @@ class SignHash {
     }
   }
 
+  /// H, the bits of a signature.
   [[nodiscard]] int hash_count() const noexcept { return hash_count_; }
+  /// K, the columns that the slices cover.
   [[nodiscard]] index_t columns() const noexcept { return columns_; }
+  /// How many slices there are.
   [[nodiscard]] index_t slice_count() const noexcept {
     return columns_ / sub_vector_length_ + (columns_ % sub_vector_length_ != 0 ? 1 : 0);
   }
+  /// The first column of a slice.
   [[nodiscard]] index_t first_column(index_t slice) const noexcept {
     return slice * sub_vector_length_;
   }
+  /// The columns of a slice.
   [[nodiscard]] index_t slice_length(index_t slice) const noexcept {
     return slice + 1 < slice_count() ? sub_vector_length_ : columns_ - first_column(slice);
   }

@@ -37,20 +37,25 @@ class MatrixRows {
   using Element = std::remove_const_t<T>;
 
  public:
-  /// What is there counts as zero with Update::replace: one product may write all of it.
+  /// Rows of a matrix, or its columns. What is there counts as zero with Update::replace: one
+  /// product may write all of it.
   explicit MatrixRows(const MatrixView<T>& matrix, Update update = Update::accumulate,
                       bool transposed = false) noexcept
       : matrix_(matrix), update_(update), transposed_(transposed) {}
 
+  /// How many rows there are.
   [[nodiscard]] index_t rows() const noexcept { return transposed_ ? matrix_.cols : matrix_.rows; }
+  /// Elements of a row.
   [[nodiscard]] index_t cols() const noexcept { return transposed_ ? matrix_.rows : matrix_.cols; }
 
+  /// Copies the elements at that place into the block.
   void load(index_t first_row, index_t first_col, const MatrixView<Element>& block) const noexcept {
     for_each_run(first_row, first_col, block,
                  [](Element* of_block, index_t block_step, T* there, index_t count) {
                    for (index_t i = 0; i < count; ++i) of_block[i * block_step] = there[i];
                  });
   }
+  /// Whole rows to read, in place or copied into scratch.
   [[nodiscard]] MatrixView<const Element> view(index_t first_row, index_t count,
                                                Element* scratch) const noexcept {
     if (!transposed_) return matrix_.middle_rows(first_row, count);
@@ -58,6 +63,7 @@ class MatrixRows {
     load(first_row, 0, block);
     return block;
   }
+  /// Whole rows to write, in place or in scratch.
   [[nodiscard]] MatrixView<T> target(index_t first_row, index_t count, Element* scratch,
                                      Keep keep) const noexcept {
     if (!transposed_) return matrix_.middle_rows(first_row, count);
@@ -65,12 +71,14 @@ class MatrixRows {
     if (keep == Keep::contents) load(first_row, 0, block);
     return block;
   }
+  /// Completes what target began.
   void store(index_t first_row, const MatrixView<T>& block) const noexcept {
     if (!transposed_) return;
     for_each_run(first_row, 0, block, [](T* of_block, index_t block_step, T* there, index_t count) {
       for (index_t i = 0; i < count; ++i) there[i] = of_block[i * block_step];
     });
   }
+  /// Adds the block to the elements at that place.
   void add(index_t first_row, index_t first_col,
            const MatrixView<const Element>& block) const noexcept {
     for_each_run(first_row, first_col, block,
@@ -79,18 +87,21 @@ class MatrixRows {
                  });
   }
 
-  /// A block as a factor or result of a product: always in place.
+  /// A block as a factor of a product: always in place.
   [[nodiscard]] GemmFactor<Element> factor(index_t first_row, index_t first_col, index_t row_count,
                                            index_t col_count) const noexcept {
     return GemmFactor<Element>{matrix_, transposed_}.block(first_row, first_col, row_count,
                                                            col_count);
   }
+  /// A block as the result of a product: always in place.
   [[nodiscard]] GemmResult<T> result(index_t first_row, index_t first_col, index_t row_count,
                                      index_t col_count) const noexcept {
     return GemmResult<T>{matrix_, transposed_}.block(first_row, first_col, row_count, col_count);
   }
 
+  /// Whether what is there counts.
   [[nodiscard]] Update update() const noexcept { return update_; }
+  /// Whether view and target never copy.
   [[nodiscard]] bool in_place() const noexcept { return !transposed_; }
   /// Rows that different threads may add to at once start at multiples of this.
   [[nodiscard]] static index_t independent_rows() noexcept { return 512; }
@@ -127,6 +138,7 @@ class MatrixRows {
 /// Whether blocks of rows are operands of products where they lie.
 template <class Rows>
 inline constexpr bool k_is_matrix = false;
+/// Those of a matrix are.
 template <class T>
 inline constexpr bool k_is_matrix<MatrixRows<T>> = true;
 

@@ -20,7 +20,8 @@
 
 ADR_NAMESPACE_BEGIN
 
-/// The number of threads that are worth asking for: OpenMP's maximum, or 1 without OpenMP.
+/// The number of threads that are worth asking for: OpenMP's maximum, or 1 without ADR_OPENMP.
+/// Thread-safety: reentrant.
 inline int max_threads() noexcept {
 #if defined(ADR_OPENMP)
   return omp_get_max_threads();
@@ -32,7 +33,8 @@ inline int max_threads() noexcept {
 /// Calls task(index, thread) for every index in [0, count); thread is in [0, thread_count) and no
 /// two tasks with the same thread run at once, so it may select scratch memory. Tasks are given out
 /// as threads become free. The first exception of a task is rethrown after all threads have
-/// stopped.
+/// stopped. Requires: thread_count at least 1. Errors: those of task. Determinism: see the head of
+/// this file. Thread-safety: reentrant, as task is.
 template <class Task>
 void parallel_for(index_t count, int thread_count, const Task& task) {
 #if defined(ADR_OPENMP)
@@ -63,8 +65,9 @@ void parallel_for(index_t count, int thread_count, const Task& task) {
 
 /// Half-open range of indices.
 struct IndexRange {
-  index_t first = 0;
-  index_t last = 0;
+  index_t first = 0;  ///< the first index
+  index_t last = 0;   ///< the one behind the last index
+  /// How many indices.
   [[nodiscard]] index_t size() const noexcept { return last - first; }
 };
 

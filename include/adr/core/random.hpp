@@ -13,16 +13,19 @@
 ADR_NAMESPACE_BEGIN
 
 /// A seeded source of pseudo-random numbers. Same seed: same numbers, everywhere.
-/// Thread-safety: none; one generator per thread of control. Source: this library.
+/// Thread-safety: none; one generator per thread of control. Source: Blackman and Vigna, 2018.
 class Random {
  public:
+  /// Where a sequence stands.
   struct State {
-    std::uint64_t words[4];
+    std::uint64_t words[4];  ///< those of xoshiro256**
   };
 
+  /// The beginning of the sequence of a seed.
   explicit Random(std::uint64_t seed) noexcept {
     for (auto& word : state_.words) word = splitmix(seed);
   }
+  /// Goes on from where a sequence stood.
   explicit Random(const State& state) noexcept : state_(state) {}
 
   /// 64 uniformly random bits.
@@ -61,6 +64,7 @@ class Random {
     return static_cast<double>(sum - 6 * ((std::int64_t{1} << 32) - 1)) * 0x1.0p-32;
   }
 
+  /// Where the sequence stands.
   [[nodiscard]] const State& state() const noexcept { return state_; }
 
  private:

@@ -1,88 +1,19 @@
-// Where the time of an operation goes: a fixed list of stages and a stopwatch that can be absent.
+// Stopwatches for the stages of a pass, which can be absent.
 #pragma once
 
-#include <array>
 #include <chrono>
 #include <cstddef>
 #include <vector>
 
+#include "adr/core/stage_times.hpp"
 #include "adr/core/types.hpp"
 
 ADR_NAMESPACE_BEGIN
 
-/// The stages that a pass through a reusing product can consist of.
-enum class Stage {
-  unfold,            ///< copying neuron vectors out of the input (im2col)
-  hash,              ///< projections and signatures
-  cluster,           ///< signatures to ids, sums and means of the members
-  cluster_reuse,     ///< looking clusters up in the cache of earlier batches
-  centroid_product,  ///< centroids times weights
-  gather,            ///< adding the product rows of every row's clusters
-  gradient_sums,     ///< sums of the output gradient per cluster
-  weight_gradient,   ///< centroids transposed times sums
-  input_gradient,    ///< means times weights transposed, and folding back (col2im)
-  fit,               ///< axes from a sample
-  encode,            ///< rotation to principal coordinates
-  measure,           ///< error of a sample
-  rotate_weights,    ///< products of axes with the weights
-  subspace_product,  ///< products of principal coordinates with rotated weights
-  non_zeros,         ///< counting, rounding and listing an output gradient
-  sparse_weight_gradient,
-  sparse_input_gradient,
-  dense,  ///< products of the dense path
-};
-inline constexpr int k_stage_count = static_cast<int>(Stage::dense) + 1;
-
-inline const char* to_string(Stage stage) noexcept {
-  constexpr const char* names[k_stage_count] = {"unfold",
-                                                "hash",
-                                                "cluster",
-                                                "cluster_reuse",
-                                                "centroid_product",
-                                                "gather",
-                                                "gradient_sums",
-                                                "weight_gradient",
-                                                "input_gradient",
-                                                "fit",
-                                                "encode",
-                                                "measure",
-                                                "rotate_weights",
-                                                "subspace_product",
-                                                "non_zeros",
-                                                "sparse_weight_gradient",
-                                                "sparse_input_gradient",
-                                                "dense"};
-  return names[static_cast<int>(stage)];
-}
-
-/// Seconds per stage, added up over the threads that worked on it.
-class StageTimes {
- public:
-  [[nodiscard]] double seconds(Stage stage) const noexcept {
-    return seconds_[static_cast<std::size_t>(stage)];
-  }
-  void add(Stage stage, double seconds) noexcept {
-    seconds_[static_cast<std::size_t>(stage)] += seconds;
-  }
-  void add(const StageTimes& other) noexcept {
-    for (std::size_t i = 0; i < seconds_.size(); ++i) seconds_[i] += other.seconds_[i];
-  }
-  /// What was added after `earlier` was copied from this.
-  [[nodiscard]] StageTimes since(const StageTimes& earlier) const noexcept {
-    StageTimes difference;
-    for (std::size_t i = 0; i < seconds_.size(); ++i) {
-      difference.seconds_[i] = seconds_[i] - earlier.seconds_[i];
-    }
-    return difference;
-  }
-
- private:
-  std::array<double, k_stage_count> seconds_{};
-};
-
 /// One StageTimes per thread, added to the total at the end; empty when no times are wanted.
 class ThreadStageTimes {
  public:
+  /// For that many threads; null: no times are wanted.
   ThreadStageTimes(StageTimes* total, int thread_count) : total_(total) {
     if (total_ != nullptr) per_thread_.resize(static_cast<std::size_t>(thread_count));
   }
@@ -92,6 +23,7 @@ class ThreadStageTimes {
   ThreadStageTimes(const ThreadStageTimes&) = delete;
   ThreadStageTimes& operator=(const ThreadStageTimes&) = delete;
 
+  /// Where a thread adds its times; null where none are wanted.
   [[nodiscard]] StageTimes* of(int thread) noexcept {
     return total_ != nullptr ? &per_thread_[static_cast<std::size_t>(thread)] : nullptr;
   }
@@ -104,9 +36,11 @@ class ThreadStageTimes {
 /// Attributes the time since the previous call to a stage; does nothing when it was given no times.
 class StageClock {
  public:
+  /// Starts the watch; null: no times are wanted.
   explicit StageClock(StageTimes* times) : times_(times) {
     if (times_ != nullptr) last_ = std::chrono::steady_clock::now();
   }
+  /// Adds the time since the last call, or the start, to a stage.
   void finish(Stage stage) {
     if (times_ == nullptr) return;
     const auto now = std::chrono::steady_clock::now();

@@ -18,19 +18,11 @@
 
 #include <algorithm>
 
+#include "adr/core/neuron_vector_kind.hpp"
 #include "adr/core/parallel.hpp"
 #include "adr/core/types.hpp"
 
 ADR_NAMESPACE_BEGIN
-
-/// What one neuron vector is, and which kernel offsets share it (Method::subspace; the published
-/// method always cuts im2col rows).
-enum class NeuronVectorKind {
-  automatic,  ///< strip for few channels, pixel otherwise; for plain products: rows
-  patch,      ///< a whole im2col row, shared by nobody
-  pixel,      ///< the channels of one input pixel, shared by all kernel offsets
-  strip,      ///< kernel_width neighbouring pixels of a row, shared by the kernel rows
-};
 
 namespace detail {
 
@@ -53,38 +45,44 @@ inline IndexRange steps_inside(index_t start, index_t step, index_t length,
 
 /// The grids of neuron vectors of a batch of images and the output pixels that read them.
 struct VectorMap {
-  index_t images = 0;
-  index_t grid_height = 1;
-  index_t grid_width = 1;
-  index_t out_height = 1;
-  index_t out_width = 1;
+  index_t images = 0;       ///< of the batch
+  index_t grid_height = 1;  ///< rows of vectors of an image
+  index_t grid_width = 1;   ///< vectors of a row
+  index_t out_height = 1;   ///< rows of output pixels
+  index_t out_width = 1;    ///< output pixels of a row
   index_t offset_rows = 1;  ///< kernel offsets that share a vector: offset_rows x offset_cols
-  index_t offset_cols = 1;
-  index_t step_y = 1;
-  index_t step_x = 1;
-  index_t dilation_y = 1;
-  index_t dilation_x = 1;
-  index_t pad_top = 0;
-  index_t pad_left = 0;
+  index_t offset_cols = 1;  ///< see offset_rows
+  index_t step_y = 1;       ///< grid rows from output row to output row
+  index_t step_x = 1;       ///< grid columns from output column to output column
+  index_t dilation_y = 1;   ///< grid rows from kernel row to kernel row
+  index_t dilation_x = 1;   ///< grid columns from kernel column to kernel column
+  index_t pad_top = 0;      ///< grid rows of zeros above
+  index_t pad_left = 0;     ///< grid columns of zeros at the left
 
+  /// Vectors of an image.
   [[nodiscard]] index_t grid_size() const noexcept { return grid_height * grid_width; }
+  /// Vectors of the batch.
   [[nodiscard]] index_t vectors() const noexcept { return images * grid_size(); }
+  /// Output pixels of an image.
   [[nodiscard]] index_t out_size() const noexcept { return out_height * out_width; }
+  /// Output pixels of the batch.
   [[nodiscard]] index_t rows() const noexcept { return images * out_size(); }
+  /// Kernel offsets that share a vector.
   [[nodiscard]] index_t offsets() const noexcept { return offset_rows * offset_cols; }
 
-  /// The grid row that output row oy meets at offset row i; the grid column likewise. May lie
-  /// outside the grid: padding.
+  /// The grid row that output row oy meets at offset row i. May lie outside the grid: padding.
   [[nodiscard]] index_t grid_y(index_t oy, index_t i) const noexcept {
     return oy * step_y + i * dilation_y - pad_top;
   }
+  /// The grid column that output column ox meets at offset column j. May lie outside the grid.
   [[nodiscard]] index_t grid_x(index_t ox, index_t j) const noexcept {
     return ox * step_x + j * dilation_x - pad_left;
   }
-  /// The output rows (columns) whose vector at offset row i (column j) lies inside the grid.
+  /// The output rows whose vector at offset row i lies inside the grid.
   [[nodiscard]] IndexRange inside_rows(index_t i) const noexcept {
     return detail::steps_inside(i * dilation_y - pad_top, step_y, grid_height, out_height);
   }
+  /// The output columns whose vector at offset column j lies inside the grid.
   [[nodiscard]] IndexRange inside_cols(index_t j) const noexcept {
     return detail::steps_inside(j * dilation_x - pad_left, step_x, grid_width, out_width);
   }

@@ -18,6 +18,8 @@ ADR_NAMESPACE_BEGIN
 /// Adds up the bytes of a list of arrays exactly as Workspace lays them out.
 class WorkspaceSize {
  public:
+  /// Adds an array of count elements, rounded up to 64 bytes. Errors: std::overflow_error when the
+  /// sum does not fit index_t; std::invalid_argument for a negative count.
   template <class T>
   WorkspaceSize& add(index_t count) {
     constexpr auto k_largest = static_cast<std::size_t>(std::numeric_limits<index_t>::max());
@@ -32,6 +34,7 @@ class WorkspaceSize {
     bytes_ += whole;
     return *this;
   }
+  /// The sum, in bytes.
   [[nodiscard]] std::size_t bytes() const noexcept { return bytes_; }
 
  private:
@@ -39,12 +42,14 @@ class WorkspaceSize {
 };
 
 /// A bump arena: reserve once, then take arrays inside a Frame that gives them back when it ends.
+///
 /// Thread-safety: none; one per thread of control. Memory taken may be written by many threads.
 class Workspace {
  public:
   /// Gives back, when it is destroyed, everything taken since it was made.
   class Frame {
    public:
+    /// Remembers how much is in use.
     explicit Frame(Workspace& workspace) noexcept
         : workspace_(workspace), mark_(workspace.used_bytes_) {}
     ~Frame() { workspace_.used_bytes_ = mark_; }
@@ -73,7 +78,8 @@ class Workspace {
     buffer_.resize(static_cast<index_t>(wanted));
   }
 
-  /// Takes an uninitialised, 64-byte aligned array. Requires: room was reserved (asserted).
+  /// Takes an uninitialised, 64-byte aligned array of count elements. Requires: room was reserved
+  /// (asserted).
   template <class T>
   [[nodiscard]] T* take(index_t count) noexcept {
     const std::size_t bytes = WorkspaceSize().add<T>(count).bytes();
@@ -85,6 +91,7 @@ class Workspace {
     return pointer;
   }
 
+  /// The bytes that are held.
   [[nodiscard]] std::size_t capacity_bytes() const noexcept { return buffer_.capacity_bytes(); }
   /// The most bytes that were ever in use at once.
   [[nodiscard]] std::size_t peak_bytes() const noexcept { return peak_bytes_; }

@@ -33,17 +33,22 @@ namespace exact {
 template <class T>
 class ConvolutionPasses {
  public:
+  /// The passes of one layer. Requires: a valid geometry.
   explicit ConvolutionPasses(const ConvGeometry& geometry,
                              Winograd winograd = Winograd::where_it_pays)
       : geometry_(geometry), winograd_(winograd) {}
 
+  /// The shape of the layer.
   [[nodiscard]] const ConvGeometry& geometry() const noexcept { return geometry_; }
+  /// The form of a forward pass over that many images.
   [[nodiscard]] Form forward_form(index_t batch = k_large_batch) const noexcept {
     return choose_form<T>(geometry_, winograd_, batch);
   }
+  /// The form of the weight gradient.
   [[nodiscard]] Form weight_gradient_form(index_t batch = k_large_batch) const noexcept {
     return forward_form(batch);
   }
+  /// The form of the input gradient.
   [[nodiscard]] Form input_gradient_form(index_t batch = k_large_batch) const noexcept {
     return has_flipped_convolution(geometry_)
                ? choose_form<T>(flipped_convolution(geometry_), winograd_, batch)
@@ -54,9 +59,9 @@ class ConvolutionPasses {
   /// (tile_reuse.hpp): where a sample promises a gain, unless this says otherwise.
   void set_look(Look look) noexcept { look_ = look; }
 
-  /// kept: weights that keep_weights has transformed, or null; they take the place of w where the
-  /// form is not direct. Returns the share of the results that was computed; the others are copies
-  /// of equal ones.
+  /// Computes y = x * w + bias, with relu its positive part. kept: weights that keep_weights has
+  /// transformed, or null; they take the place of w where the form is not direct. Returns the share
+  /// of the results that was computed; the others are copies of equal ones.
   double forward(const TensorView<const T>& x, const MatrixView<const T>& w,
                  const VectorView<const T>& bias, bool relu, const TensorView<T>& y,
                  Context& context, const T* kept = nullptr) const {
@@ -77,6 +82,7 @@ class ConvolutionPasses {
     return computed / static_cast<double>(geometry_.groups);
   }
 
+  /// Computes d_w.
   void weight_gradient(const TensorView<const T>& x, const TensorView<const T>& d_y,
                        const MatrixView<T>& d_w, Context& context) const {
     if (x.batch == 0) {
@@ -95,6 +101,7 @@ class ConvolutionPasses {
     });
   }
 
+  /// Computes d_x.
   void input_gradient(const TensorView<const T>& d_y, const MatrixView<const T>& w,
                       const TensorView<T>& d_x, Context& context) const {
     if (d_y.batch == 0) return;
@@ -124,7 +131,7 @@ class ConvolutionPasses {
     });
   }
 
-  /// Bytes of scratch of the context that each pass takes.
+  /// Bytes of scratch of the context that a forward pass takes.
   [[nodiscard]] std::size_t forward_workspace_bytes(index_t batch, int threads,
                                                     bool kept = false) const {
     if (batch == 0) return 0;
@@ -139,6 +146,7 @@ class ConvolutionPasses {
                      });
     return bytes;
   }
+  /// Those of a weight gradient.
   [[nodiscard]] std::size_t weight_gradient_workspace_bytes(index_t batch, int threads) const {
     if (batch == 0) return 0;
     if (weight_gradient_form(batch) == Form::direct) {
@@ -151,6 +159,7 @@ class ConvolutionPasses {
         [&](const auto& pass) { bytes = std::max(bytes, pass.workspace_bytes(threads)); });
     return bytes;
   }
+  /// Those of an input gradient.
   [[nodiscard]] std::size_t input_gradient_workspace_bytes(index_t batch, int threads) const {
     if (batch == 0) return 0;
     if (input_gradient_form(batch) == Form::direct) {

@@ -13,7 +13,11 @@
 ADR_NAMESPACE_BEGIN
 
 /// Returns a DenseGemm that calls cblas_sgemm or cblas_dgemm.
-/// Errors: a product with a size or stride beyond int throws std::invalid_argument when it is run.
+///
+/// Math, shapes, units: those of DenseGemm. T: float or double. Requires: a BLAS of one thread,
+/// because this library calls it from threads of its own. Errors: std::invalid_argument, when it is
+/// run, for a size or stride beyond int. Cost, thread-safety, determinism: those of the BLAS.
+/// Source: the BLAS.
 template <class T>
 DenseGemm<T> cblas_gemm() {
   static_assert(std::is_same_v<T, float> || std::is_same_v<T, double>);

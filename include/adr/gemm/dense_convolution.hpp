@@ -26,10 +26,13 @@ class DenseConvolution {
   DenseConvolution(const DenseConvolution&) = delete;
   DenseConvolution& operator=(const DenseConvolution&) = delete;
 
+  /// Computes y = x * w + bias.
   virtual void forward(const TensorView<const T>& x, const MatrixView<const T>& w,
                        const VectorView<const T>& bias, const TensorView<T>& y) = 0;
+  /// Computes d_w, the sum over images and pixels of d_y times the window of x that it saw.
   virtual void weight_gradient(const TensorView<const T>& x, const TensorView<const T>& d_y,
                                const MatrixView<T>& d_w) = 0;
+  /// Computes d_x, for each pixel the sum of d_y times the weights that it met.
   virtual void input_gradient(const TensorView<const T>& d_y, const MatrixView<const T>& w,
                               const TensorView<T>& d_x) = 0;
 };

@@ -13,15 +13,19 @@
 
 ADR_NAMESPACE_BEGIN
 
-/// A user's own product: result = a b, or result += a b. Called with matching shapes, possibly with
-/// empty matrices, from several threads at once, and expected to use one thread per call.
+/// A user's own product: result = a b, or result += a b.
+///
+/// Shapes: a n x k, b k x m, result n x m, any of them 0. Requires of it: it may be called from
+/// several threads at once, uses one thread per call, and gives the same bits for the same operands
+/// where results have to repeat. Errors: what it throws is passed on.
 template <class T>
 using GemmFunction = std::function<void(const GemmFactor<T>& a, const GemmFactor<T>& b,
                                         Update update, const MatrixView<T>& result)>;
 
 /// One dense product on the calling thread.
 ///
-/// Math: result = a b or result += a b. Shapes: a n x k, b k x m, result n x m (asserted).
+/// Math: result = a b or result += a b. Shapes: a n x k, b k x m, result n x m (asserted). Units:
+/// strides in elements.
 /// Requires: result overlaps no factor. Cost: n k m multiply-adds. Memory: that of packed_gemm,
 /// kept per thread. Thread-safety: reentrant. Source: exact/packed_gemm.hpp, or the user's
 /// callable.
@@ -36,6 +40,7 @@ class DenseGemm {
   /// Whether the user brought the product.
   [[nodiscard]] bool is_users_own() const noexcept { return static_cast<bool>(function_); }
 
+  /// Multiplies into a result that is written as it is or transposed.
   void operator()(const GemmFactor<T>& a, const GemmFactor<T>& b, Update update,
                   const GemmResult<T>& result) const {
     if (result.transposed) {
@@ -45,6 +50,7 @@ class DenseGemm {
     }
   }
 
+  /// Multiplies into a result.
   void operator()(const GemmFactor<T>& a, const GemmFactor<T>& b, Update update,
                   const MatrixView<T>& result) const {
     ADR_ASSERT(a.cols() == b.rows() && a.rows() == result.rows && b.cols() == result.cols,

@@ -83,12 +83,12 @@ class FastestGemm {
 
 /// Multiplies with the product that was the fastest on the first operands of their shape.
 ///
-/// A shape that is new is multiplied by each product up to three times by the clock
-/// (detail::fastest_of); the last 64 shapes are remembered, by all copies together. Memory: those
-/// and, in the first call of a shape, a result. Determinism: which one is the fastest may change
-/// from run to run, and with it the last bits of results; an empty clock takes the first. Errors:
-/// std::invalid_argument without a product; those of the products. Thread-safety: reentrant, as
-/// the products are. Source: this library.
+/// Math, shapes, units: those of DenseGemm. A shape that is new is multiplied by each product up to
+/// three times by the clock (detail::fastest_of); the last 64 shapes are remembered, by all copies
+/// together. Memory: those and, in the first call of a shape, a result. Determinism: which one is
+/// the fastest may change from run to run, and with it the last bits of results; an empty clock
+/// takes the first. Errors: std::invalid_argument without a product; those of the products.
+/// Thread-safety: reentrant, as the products are. Source: this library.
 template <class T>
 DenseGemm<T> fastest_gemm(std::vector<DenseGemm<T>> products, Clock clock = steady_seconds) {
   detail::require(!products.empty(), "fastest_gemm: needs a product, got 0");

@@ -13,7 +13,10 @@
 ADR_NAMESPACE_BEGIN
 
 /// Returns a DenseGemm that calls dnnl_sgemm with one thread per call (with ADR_OPENMP; else oneDNN
-/// decides). Errors: dnnl::error. Source: oneDNN.
+/// decides).
+///
+/// Math, shapes, units: those of DenseGemm. Errors: dnnl::error, when it is run. Cost,
+/// thread-safety, determinism: those of oneDNN. Source: oneDNN.
 inline DenseGemm<float> onednn_gemm() {
   return DenseGemm<float>([](const GemmFactor<float>& a, const GemmFactor<float>& b, Update update,
                              const MatrixView<float>& result) {

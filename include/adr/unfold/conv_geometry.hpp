@@ -7,57 +7,71 @@
 #include "adr/core/errors.hpp"
 #include "adr/core/types.hpp"
 
-ADR_NAMESPACE_BEGIN
+namespace adr {
 
-/// The shape of a convolution layer, batch excluded.
+/// The shape of a convolution layer, batch excluded: plain data, which whoever takes it validates.
 ///
-/// The unfolded input of one group has rows(batch) = batch * out_height * out_width rows, one per
-/// output pixel in the order image, y, x, and columns() = kernel_height * kernel_width *
+/// Math: out(y, x) = the sum over the kernel of in(y * stride + i * dilation - pad, ...) * w(i, j);
+/// out_height() = floor((in_height + pad_top + pad_bottom - dilation_height * (kernel_height - 1) -
+/// 1) / stride_height) + 1, the width likewise. Units: sizes, padding, strides and dilation in
+/// pixels. The unfolded input of one group has rows(batch) = batch * out_height * out_width rows,
+/// one per output pixel in the order image, y, x, and columns() = kernel_height * kernel_width *
 /// in_channels / groups columns. Columns run over (channel, ky, kx) in layout nchw and over (ky,
 /// kx, channel) in layout nhwc, so a contiguous filter of the same layout (OIHW or OHWI) is one row
 /// of the weights.
 struct ConvGeometry {
-  index_t in_channels = 1;
-  index_t in_height = 1;
-  index_t in_width = 1;
-  index_t out_channels = 1;
-  index_t kernel_height = 1;
-  index_t kernel_width = 1;
-  index_t stride_height = 1;
-  index_t stride_width = 1;
-  index_t pad_top = 0;
-  index_t pad_bottom = 0;
-  index_t pad_left = 0;
-  index_t pad_right = 0;
-  index_t dilation_height = 1;
-  index_t dilation_width = 1;
-  index_t groups = 1;
-  Layout layout = Layout::nchw;
+  index_t in_channels = 1;       ///< of the input, all groups together
+  index_t in_height = 1;         ///< of the input, without padding
+  index_t in_width = 1;          ///< of the input, without padding
+  index_t out_channels = 1;      ///< filters, all groups together
+  index_t kernel_height = 1;     ///< of a filter
+  index_t kernel_width = 1;      ///< of a filter
+  index_t stride_height = 1;     ///< from output row to output row
+  index_t stride_width = 1;      ///< from output column to output column
+  index_t pad_top = 0;           ///< rows of zeros above
+  index_t pad_bottom = 0;        ///< rows of zeros below
+  index_t pad_left = 0;          ///< columns of zeros at the left
+  index_t pad_right = 0;         ///< columns of zeros at the right
+  index_t dilation_height = 1;   ///< rows from kernel row to kernel row; 1: neighbours
+  index_t dilation_width = 1;    ///< columns from kernel column to kernel column; 1: neighbours
+  index_t groups = 1;            ///< divides both numbers of channels; each sees its own alone
+  Layout layout = Layout::nchw;  ///< of input, output and filters
 
+  /// A kernel of size x size.
   void set_kernel(index_t size) { kernel_height = kernel_width = size; }
+  /// The same stride in both directions.
   void set_stride(index_t stride) { stride_height = stride_width = stride; }
+  /// The same padding on all four sides.
   void set_padding(index_t pad) { pad_top = pad_bottom = pad_left = pad_right = pad; }
+  /// The same dilation in both directions.
   void set_dilation(index_t dilation) { dilation_height = dilation_width = dilation; }
 
+  /// Rows of the output; 0 where the kernel does not fit.
   [[nodiscard]] index_t out_height() const noexcept {
     return extent(in_height + pad_top + pad_bottom, kernel_height, dilation_height, stride_height);
   }
+  /// Columns of the output; 0 where the kernel does not fit.
   [[nodiscard]] index_t out_width() const noexcept {
     return extent(in_width + pad_left + pad_right, kernel_width, dilation_width, stride_width);
   }
+  /// Pixels of an output image.
   [[nodiscard]] index_t out_pixels() const noexcept { return out_height() * out_width(); }
+  /// Input channels of one group.
   [[nodiscard]] index_t group_in_channels() const noexcept { return in_channels / groups; }
+  /// Filters of one group.
   [[nodiscard]] index_t group_out_channels() const noexcept { return out_channels / groups; }
+  /// K, the weights of a filter: kernel_height * kernel_width * in_channels / groups.
   [[nodiscard]] index_t columns() const noexcept {
     return kernel_height * kernel_width * group_in_channels();
   }
+  /// N, the output pixels of a batch.
   [[nodiscard]] index_t rows(index_t batch) const noexcept { return batch * out_pixels(); }
 
   /// Returns an empty string when the geometry describes a layer, else one sentence that names the
   /// rule and the values. Thread-safety: reentrant. Errors: std::overflow_error when the sizes of
   /// the layer do not fit index_t.
   [[nodiscard]] std::string validate() const {
-    using detail::message;
+    using checks::message;
     const struct {
       const char* name;
       index_t value;
@@ -125,6 +139,8 @@ inline bool operator==(const ConvGeometry& a, const ConvGeometry& b) noexcept {
   };
   return all(a) == all(b);
 }
+
+/// Whether anything differs.
 inline bool operator!=(const ConvGeometry& a, const ConvGeometry& b) noexcept { return !(a == b); }
 
-ADR_NAMESPACE_END
+}  // namespace adr

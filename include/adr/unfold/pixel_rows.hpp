@@ -18,19 +18,24 @@ class PixelRows {
   using Element = std::remove_const_t<T>;
 
  public:
+  /// channel_count channels from first_channel on. Requires: they are there.
   PixelRows(const TensorView<T>& images, index_t first_channel, index_t channel_count) noexcept
       : images_(images),
         first_channel_(first_channel),
         channel_count_(channel_count),
         pixels_(images.height * images.width) {}
 
+  /// How many rows there are.
   [[nodiscard]] index_t rows() const noexcept { return images_.batch * pixels_; }
+  /// Elements of a row.
   [[nodiscard]] index_t cols() const noexcept { return channel_count_; }
 
+  /// Copies the elements at that place into the block.
   void load(index_t first_row, index_t first_col, const MatrixView<Element>& block) const noexcept {
     for_each_element(first_row, first_col, block.rows, block.cols,
                      [&](index_t i, index_t j, T* pixel) { block(i, j) = *pixel; });
   }
+  /// Whole rows to read, in place or copied into scratch.
   [[nodiscard]] MatrixView<const Element> view(index_t first_row, index_t count,
                                                Element* scratch) const noexcept {
     if (in_place()) return in_place_rows(first_row, count);
@@ -38,6 +43,7 @@ class PixelRows {
     load(first_row, 0, block);
     return block;
   }
+  /// Whole rows to write, in place or in scratch.
   [[nodiscard]] MatrixView<T> target(index_t first_row, index_t count, Element* scratch,
                                      Keep keep) const noexcept {
     if (in_place()) return in_place_rows(first_row, count);
@@ -45,6 +51,7 @@ class PixelRows {
     if (keep == Keep::contents) load(first_row, 0, block);
     return block;
   }
+  /// Completes what target began.
   void store(index_t first_row, const MatrixView<T>& block) const noexcept {
     if (in_place()) return;
     for_each_element(first_row, 0, block.rows, block.cols,

@@ -11,7 +11,7 @@ if(TARGET adr_dev::catch)
   include(Catch)
 endif()
 
-# The passes of layers, as tests/support/layer_instances.hpp declares them: compiled once, and in full.
+# The passes of layers, as adr/extern_layers.hpp declares them: compiled once, and in full.
 add_library(adr_test_layers STATIC EXCLUDE_FROM_ALL ${PROJECT_SOURCE_DIR}/tests/support/layer_instances_float.cpp)
 if(NOT ADR_TEST_SELECTION STREQUAL "memory")
   target_sources(adr_test_layers PRIVATE ${PROJECT_SOURCE_DIR}/tests/support/layer_instances_double.cpp)
@@ -64,7 +64,7 @@ function(adr_add_tests name)
   add_executable(${name} ${joined})
   target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/tests ${PROJECT_SOURCE_DIR})
   target_link_libraries(${name} PRIVATE adr::adr adr_dev adr_dev::catch ${arg_LIBRARIES})
-  if(includes MATCHES "support/layer_instances.hpp")
+  if(includes MATCHES "extern_layers.hpp")
     target_link_libraries(${name} PRIVATE adr_test_layers)
   endif()
   # Kernels are tested as they are shipped: with the optimisation of the build.

@@ -4,7 +4,8 @@
     check_layers.py INCLUDE_DIR    exit status 1 and one line per violation
     check_layers.py --self-test    feeds itself trees that violate each rule
 
-The layers, lowest first: core, simd <- unfold, adapt <- exact <- algebra <- cluster <- gemm <- nn <- the headers of adr/ itself.
+The layers, lowest first: core, simd <- unfold, adapt <- exact <- algebra, gemm <- product <- published, subspace,
+gradients <- nn <- the headers of adr/ itself.
 """
 import pathlib
 import re
@@ -20,17 +21,20 @@ ALLOWED = {
     "core": {"version.hpp"},
     "simd": {"core"},
     "unfold": {"core", "simd"},
-    "algebra": {"core", "simd", "exact/packed_gemm.hpp"},
-    "cluster": {"core", "simd", "algebra", "exact/packed_gemm.hpp"},
     "adapt": {"core"},
     "reference": {"core"},
     "exact": {"core", "simd", "unfold"},
-    "gemm": {"core", "simd", "cluster/clustering.hpp", "exact/packed_gemm.hpp", "exact/first_equal.hpp",
-             "exact/panels.hpp"},
-    "nn": {"core", "simd", "algebra", "unfold", "cluster", "adapt", "exact", "gemm", "options.hpp"},
+    "algebra": {"core", "simd", "exact/packed_gemm.hpp"},
+    "gemm": {"core", "simd", "exact/packed_gemm.hpp", "exact/first_equal.hpp", "exact/panels.hpp"},
+    "product": {"core", "simd", "unfold", "adapt", "exact", "gemm"},
+    "published": {"core", "simd", "adapt", "gemm", "product"},
+    "subspace": {"core", "simd", "algebra", "unfold", "adapt", "exact", "gemm", "product"},
+    "gradients": {"core", "simd", "adapt", "gemm", "product"},
+    "nn": {"core", "simd", "unfold", "adapt", "exact", "gemm", "product", "published", "subspace", "gradients",
+           "options.hpp"},
 }
 # Headers of adr/ itself stand on top and see every folder; of each other they see only these.
-TOP = {"version.hpp": set(), "options.hpp": set(), "gradients.hpp": set(), "eigen.hpp": set(), "onednn.hpp": set(),
+TOP = {"version.hpp": set(), "options.hpp": set(), "gradients.hpp": set(), "eigen.hpp": set(), "onednn.hpp": set(), "extern_layers.hpp": set(),
        "reuse_gemm.hpp": {"options.hpp"}, "reuse_gemm_blas.hpp": {"reuse_gemm.hpp"},
        "reuse_linear.hpp": {"options.hpp", "gradients.hpp", "reuse_gemm.hpp"},
        "reuse_conv2d.hpp": {"options.hpp", "gradients.hpp"},
@@ -85,16 +89,16 @@ def violations(include_dir):
 
 def self_test():
     good = {"core/types.hpp": '"adr/version.hpp"', "simd/batch.hpp": "<xsimd/xsimd.hpp>",
-            "gemm/x.hpp": '"adr/cluster/clustering.hpp"', "exact/packed_gemm.hpp": '"adr/unfold/x.hpp"',
+            "published/x.hpp": '"adr/product/x.hpp"', "exact/packed_gemm.hpp": '"adr/unfold/x.hpp"',
             "gemm/dense_gemm.hpp": '"adr/exact/packed_gemm.hpp"', "nn/x.hpp": '"adr/gemm/x.hpp"',
             "reuse_gemm.hpp": '"adr/nn/x.hpp"', "adr.hpp": '"adr/reuse_gemm.hpp"', "eigen.hpp": "<Eigen/Core>"}
-    bad = [("core/x.hpp", '"adr/simd/batch.hpp"'), ("simd/x.hpp", '"adr/cluster/x.hpp"'),
-           ("unfold/x.hpp", '"adr/cluster/x.hpp"'), ("cluster/x.hpp", '"adr/unfold/x.hpp"'),
-           ("cluster/x.hpp", "<adr/gemm/x.hpp>"), ("adapt/x.hpp", '"adr/simd/batch.hpp"'),
-           ("reference/x.hpp", '"adr/gemm/x.hpp"'), ("gemm/y.hpp", '"adr/cluster/sign_hash.hpp"'),
+    bad = [("core/x.hpp", '"adr/simd/batch.hpp"'), ("simd/x.hpp", '"adr/published/x.hpp"'),
+           ("unfold/x.hpp", '"adr/published/x.hpp"'), ("published/x.hpp", '"adr/unfold/x.hpp"'),
+           ("published/x.hpp", "<adr/subspace/x.hpp>"), ("adapt/x.hpp", '"adr/simd/batch.hpp"'),
+           ("reference/x.hpp", '"adr/gemm/x.hpp"'), ("gemm/y.hpp", '"adr/published/sign_hash.hpp"'),
            ("gemm/y.hpp", '"adr/unfold/x.hpp"'), ("gemm/y.hpp", '"adr/adapt/x.hpp"'),
            ("gemm/y.hpp", '"adr/nn/x.hpp"'), ("gemm/y.hpp", '"adr/exact/few_rows.hpp"'),
-           ("exact/x.hpp", '"adr/gemm/x.hpp"'), ("exact/x.hpp", '"adr/cluster/x.hpp"'), ("gemm/y.hpp", "<Eigen/Core>"), ("nn/y.hpp", '"adr/reuse_gemm.hpp"'),
+           ("exact/x.hpp", '"adr/gemm/x.hpp"'), ("exact/x.hpp", '"adr/published/x.hpp"'), ("gemm/y.hpp", "<Eigen/Core>"), ("nn/y.hpp", '"adr/reuse_gemm.hpp"'),
            ("nn/y.hpp", '"adr/reference/x.hpp"'), ("nn/y.hpp", '"adr/eigen.hpp"'),
            ("nn/y.hpp", '"adr/adr.hpp"'), ("adr.hpp", '"adr/eigen.hpp"'),
            ("simd/kernels.hpp", "<xsimd/xsimd.hpp>"), ("nn/y.hpp", "<Eigen/Dense>"),

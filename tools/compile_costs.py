@@ -15,6 +15,21 @@ import tempfile
 USES = {
     "`#include <adr/options.hpp>`": "#include <adr/options.hpp>\nint main() {}\n",
     "`#include <adr/adr.hpp>`": "#include <adr/adr.hpp>\nint main() {}\n",
+    "an exact `reuse_gemm` (`adr::Exact{}`)": """#include <adr/reuse_gemm.hpp>
+int main() {
+  static float a[64], b[64], c[64];
+  adr::ReuseGemm<float> product(adr::Exact{});
+  adr::reuse_gemm<float>({a, 8, 8}, {b, 8, 8}, {c, 8, 8}, product);
+}
+""",
+    "an automatic one, compiled elsewhere (`extern_layers.hpp`)": """#include <adr/extern_layers.hpp>
+#include <adr/reuse_gemm.hpp>
+int main() {
+  static float a[64], b[64], c[64];
+  adr::ReuseGemm<float> product(adr::Options{0.05});
+  adr::reuse_gemm<float>({a, 8, 8}, {b, 8, 8}, {c, 8, 8}, product);
+}
+""",
     "an automatic `reuse_gemm`": """#include <adr/reuse_gemm.hpp>
 int main() {
   static float a[64], b[64], c[64];

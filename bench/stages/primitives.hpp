@@ -3,8 +3,8 @@
 
 #include <benchmark/benchmark.h>
 
-#include <adr/cluster/sign_hash.hpp>
 #include <adr/core/random.hpp>
+#include <adr/published/sign_hash.hpp>
 #include <adr/simd/kernels.hpp>
 #include <adr/unfold/col2im.hpp>
 #include <adr/unfold/im2col.hpp>

@@ -17,11 +17,11 @@
 #include "adr/core/view_checks.hpp"
 #include "adr/nn/blend.hpp"
 #include "adr/nn/layer_state.hpp"
-#include "adr/nn/operands.hpp"
-#include "adr/nn/product_shape.hpp"
 #include "adr/nn/saved.hpp"
 #include "adr/nn/tuned_layer.hpp"
 #include "adr/options.hpp"
+#include "adr/product/operands.hpp"
+#include "adr/product/product_shape.hpp"
 
 ADR_NAMESPACE_BEGIN
 

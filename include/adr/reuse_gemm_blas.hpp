@@ -7,8 +7,8 @@
 #include "adr/core/gemm_factor.hpp"
 #include "adr/core/types.hpp"
 #include "adr/core/view_checks.hpp"
-#include "adr/nn/operands.hpp"
 #include "adr/nn/saved.hpp"
+#include "adr/product/operands.hpp"
 #include "adr/reuse_gemm.hpp"
 
 ADR_NAMESPACE_BEGIN

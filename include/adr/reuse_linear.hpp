@@ -9,13 +9,13 @@
 #include "adr/core/parallel.hpp"
 #include "adr/core/types.hpp"
 #include "adr/core/view_checks.hpp"
-#include "adr/gemm/channel_sums.hpp"
 #include "adr/gradients.hpp"
-#include "adr/nn/bias_gradient.hpp"
+#include "adr/gradients/bias_gradient.hpp"
+#include "adr/gradients/channel_sums.hpp"
 #include "adr/nn/operand_checks.hpp"
-#include "adr/nn/operands.hpp"
 #include "adr/nn/saved.hpp"
 #include "adr/options.hpp"
+#include "adr/product/operands.hpp"
 #include "adr/reuse_gemm.hpp"
 
 ADR_NAMESPACE_BEGIN

@@ -2,10 +2,10 @@
 // odr_kernel_b.cpp is the other half.
 #include <cstdio>
 
+#include "adr/extern_layers.hpp"
 #include "kernel_sum.hpp"
 #include "odr_b.hpp"
 #include "small_product.hpp"
-#include "support/layer_instances.hpp"
 
 int main() {
   const double here = small_product();

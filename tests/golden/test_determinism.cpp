@@ -2,15 +2,15 @@
 #include <string>
 #include <vector>
 
-#include "adr/reuse_conv2d.hpp"
-#include "adr/reuse_linear.hpp"
+#include "adr/extern_layers.hpp"
 #include "adr/nn/reuse_product.hpp"
+#include "adr/reuse_conv2d.hpp"
 #include "adr/reuse_gemm.hpp"
+#include "adr/reuse_linear.hpp"
 #include "property/layer_cases.hpp"
 #include "support/catch.hpp"
 #include "support/data.hpp"
 #include "support/elements.hpp"
-#include "support/layer_instances.hpp"
 
 using adr::Context;
 using adr::ConvGeometry;

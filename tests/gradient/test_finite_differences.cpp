@@ -9,13 +9,13 @@
 #include <limits>
 #include <vector>
 
+#include "adr/extern_layers.hpp"
 #include "adr/reuse_conv2d.hpp"
 #include "adr/reuse_linear.hpp"
 #include "property/layer_cases.hpp"
 #include "property/reuse_reference.hpp"
 #include "support/catch.hpp"
 #include "support/data.hpp"
-#include "support/layer_instances.hpp"
 
 using adr::ConvGeometry;
 using adr::HashCenter;

@@ -11,8 +11,8 @@
 #include <string>
 #include <vector>
 
-#include "adr/cluster/clustering.hpp"
 #include "adr/core/types.hpp"
+#include "adr/product/clustering.hpp"
 #include "adr/reference/clustering.hpp"
 #include "adr/reference/matrix.hpp"
 #include "adr/reference/products.hpp"

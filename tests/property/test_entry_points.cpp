@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "adr/core/random.hpp"
+#include "adr/extern_layers.hpp"
 #include "adr/gradients.hpp"
 #include "adr/options.hpp"
 #include "adr/reference/unfold.hpp"
@@ -25,7 +26,6 @@
 #include "support/catch.hpp"
 #include "support/data.hpp"
 #include "support/effort.hpp"
-#include "support/layer_instances.hpp"
 #include "support/tolerance.hpp"
 
 namespace {

@@ -4,13 +4,13 @@
 #include <numeric>
 #include <vector>
 
+#include "adr/extern_layers.hpp"
 #include "adr/reuse_conv2d.hpp"
 #include "adr/reuse_linear.hpp"
 #include "property/layer_cases.hpp"
 #include "property/reuse_reference.hpp"
 #include "support/catch.hpp"
 #include "support/data.hpp"
-#include "support/layer_instances.hpp"
 
 using adr::ConvGeometry;
 using adr::index_t;

@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
+#include "adr/extern_layers.hpp"
 #include "adr/reuse_conv2d.hpp"
 #include "support/catch.hpp"
-#include "support/layer_instances.hpp"
 #include "support/skip.hpp"
 #include "tools/support/npy_tensor.hpp"
 

@@ -1,5 +1,3 @@
-#include "support/layer_instances.hpp"
-
-ADR_NAMESPACE_BEGIN
-ADR_TEST_LAYER_PASSES(template, double);
-ADR_NAMESPACE_END
+// What layers of doubles take to compile, once for all tests.
+#define ADR_DEFINE_LAYERS_DOUBLE
+#include "adr/extern_layers.hpp"

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "adr/extern_layers.hpp"
 #include "support/catch.hpp"
-#include "support/layer_instances.hpp"
 #include "training/generated_images.hpp"
 #include "training/temporary_folder.hpp"
 #include "training/trainer.hpp"
@@ -70,12 +70,12 @@ class Run {
     adr::SchedulerOptions options;
     options.strategy = reuse.strategy;
     options.planned_steps = plan.epochs * steps_per_epoch(data, plan);
-    options.first_measure_interval = 3;
-    options.measure_interval = 5;
-    options.measure_share = 1;
-    options.meter_interval = 2;
-    options.min_stay = 2;
-    options.max_cost = 100;  // so that something is reused on layers as small as these
+    options.tuning.first_measure_interval = 3;
+    options.tuning.measure_interval = 5;
+    options.tuning.measure_share = 1;
+    options.tuning.meter_interval = 2;
+    options.tuning.min_stay = 2;
+    options.tuning.max_cost = 100;  // so that something is reused on layers as small as these
     options.loss.warm_up = 2;
     options.loss.window = 2;
     options.loss.patience = 1;

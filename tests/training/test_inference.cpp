@@ -3,10 +3,10 @@
 #include <cmath>
 #include <vector>
 
+#include "adr/extern_layers.hpp"
 #include "inference/comparison.hpp"
 #include "inference/error_allocation.hpp"
 #include "support/catch.hpp"
-#include "support/layer_instances.hpp"
 #include "training/generated_images.hpp"
 #include "training/networks.hpp"
 

@@ -8,8 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "adr/extern_layers.hpp"
 #include "support/catch.hpp"
-#include "support/layer_instances.hpp"
 #include "training/layers/batch_norm.hpp"
 #include "training/layers/conv.hpp"
 #include "training/layers/linear.hpp"

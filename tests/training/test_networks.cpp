@@ -5,9 +5,9 @@
 #include <variant>
 #include <vector>
 
+#include "adr/extern_layers.hpp"
 #include "adr/nn/unfolded_convolution.hpp"
 #include "support/catch.hpp"
-#include "support/layer_instances.hpp"
 #include "training/network.hpp"
 #include "training/networks.hpp"
 

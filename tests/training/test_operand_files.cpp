@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "adr/extern_layers.hpp"
 #include "support/catch.hpp"
-#include "support/layer_instances.hpp"
 #include "support/refusal.hpp"
 #include "training/generated_images.hpp"
 #include "training/npy_images.hpp"

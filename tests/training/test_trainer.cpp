@@ -3,8 +3,8 @@
 #include <string>
 #include <vector>
 
+#include "adr/extern_layers.hpp"
 #include "support/catch.hpp"
-#include "support/layer_instances.hpp"
 #include "training/generated_images.hpp"
 #include "training/temporary_folder.hpp"
 #include "training/trainer.hpp"

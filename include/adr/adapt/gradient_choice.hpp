@@ -27,7 +27,7 @@ class GradientChoice {
  public:
   explicit GradientChoice(const SchedulerOptions& options)
       : options_(&options),
-        rounding_wait_(options.first_measure_interval, options.measure_interval) {}
+        rounding_wait_(options.tuning.first_measure_interval, options.tuning.measure_interval) {}
 
   /// Sets the forms of a setting.
   void apply_to(Plan& config) const {
@@ -51,7 +51,7 @@ class GradientChoice {
   void step(Tunable& layer, const Report& stats, const PassTimings& dense, double rounding_step) {
     ++steps_;
     if (form_ == Form::exact && steps_ >= retry_) {
-      retry_ = steps_ + options_->measure_interval;
+      retry_ = steps_ + options_->tuning.measure_interval;
       if (non_zeros_may_pay(layer)) return use(layer, Form::cheapest_exact);
     }
     note(stats);
@@ -67,7 +67,7 @@ class GradientChoice {
   /// Ends rounding for now: its noise may be what the loss does not bear.
   void retreat(Tunable& layer) {
     if (form_ != Form::sparsified) return;
-    rounding_retry_ = steps_ + options_->measure_interval;
+    rounding_retry_ = steps_ + options_->tuning.measure_interval;
     use(layer, Form::cheapest_exact);
   }
 
@@ -149,7 +149,7 @@ class GradientChoice {
         return;
       case Form::sparsified:
         if (seconds > 0 && cheapest_ > 0 &&
-            (seconds > options_->max_cost * cheapest_ || steps_ >= rounding_retry_)) {
+            (seconds > options_->tuning.max_cost * cheapest_ || steps_ >= rounding_retry_)) {
           rounded_ = seconds;
           rounding_retry_ = steps_ + rounding_wait_.take();
           use(layer, Form::cheapest_exact);
@@ -160,7 +160,7 @@ class GradientChoice {
     }
     cheapest_ = seconds;
     const double rounded = std::exchange(rounded_, 0.0);
-    if (rounding_step > 0 && rounded > 0 && rounded <= options_->max_cost * cheapest_) {
+    if (rounding_step > 0 && rounded > 0 && rounded <= options_->tuning.max_cost * cheapest_) {
       rounding_wait_.restart();
       return round(layer, rounding_step);  // the machine was slower, not the rounding
     }
@@ -169,13 +169,13 @@ class GradientChoice {
       return round(layer, rounding_step);
     }
     if (seconds > k_as_fast * dense.backward() && dense.backward() > 0 && steps_ >= doubt_) {
-      doubt_ = retry_ = steps_ + options_->measure_interval;
+      doubt_ = retry_ = steps_ + options_->tuning.measure_interval;
       use(layer, Form::exact);
     }
   }
 
   void round(Tunable& layer, double rounding_step) {
-    rounding_retry_ = steps_ + options_->measure_interval;
+    rounding_retry_ = steps_ + options_->tuning.measure_interval;
     rounding_step_ = rounding_step;
     use(layer, Form::sparsified);
   }
@@ -191,7 +191,8 @@ class GradientChoice {
   [[nodiscard]] bool non_zeros_may_pay(const Tunable& layer) const {
     Plan sparse = layer.plan();
     sparse.weight_gradient = WeightGradient::sparse;
-    return predicted_costs(layer.layer_shape(), sparse, 0.0).weight_gradient < options_->max_cost;
+    return predicted_costs(layer.layer_shape(), sparse, 0.0).weight_gradient <
+           options_->tuning.max_cost;
   }
 
   /// Whether rounding is predicted to be faster than what runs.
@@ -212,9 +213,10 @@ class GradientChoice {
       after.input_gradient = predicted_costs(shape, rounded, stats.gradient_density).input_gradient;
     }
     const double expected = 0.5 * (after.weight_gradient + after.input_gradient);
-    if (dense.backward() > 0) return expected * dense.backward() < options_->max_cost * cheapest_;
+    if (dense.backward() > 0)
+      return expected * dense.backward() < options_->tuning.max_cost * cheapest_;
     const PassCosts now = predicted_costs(shape, layer.plan(), stats.gradient_density);
-    return expected < options_->max_cost * 0.5 * (now.weight_gradient + now.input_gradient);
+    return expected < options_->tuning.max_cost * 0.5 * (now.weight_gradient + now.input_gradient);
   }
 
   /// A look at a few rows that finds nothing to gain costs less than this.

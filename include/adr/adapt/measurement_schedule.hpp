@@ -17,10 +17,10 @@ ADR_NAMESPACE_BEGIN
 class MeasurementSchedule {
  public:
   explicit MeasurementSchedule(const SchedulerOptions& options)
-      : share_(options.measure_share),
+      : share_(options.tuning.measure_share),
         least_steps_(options.planned_steps > 0 ? std::min(k_steps, options.planned_steps)
                                                : k_steps),
-        interval_(options.first_measure_interval, options.measure_interval) {}
+        interval_(options.tuning.first_measure_interval, options.tuning.measure_interval) {}
 
   /// Takes the seconds of a step, and those of a measurement within it.
   void note(double seconds, double measuring_seconds) noexcept {

@@ -28,7 +28,7 @@ ADR_NAMESPACE_BEGIN
 class PublishedPolicy final : public LayerPolicy {
  public:
   PublishedPolicy(const Plan& base, const SchedulerOptions& options)
-      : strategy_(options.strategy), meter_interval_(options.meter_interval), base_(base) {
+      : strategy_(options.strategy), meter_interval_(options.tuning.meter_interval), base_(base) {
     if (strategy_ == Strategy::fixed) return;
     base_.method = Method::hyperplane;
     base_.cluster_reuse = false;

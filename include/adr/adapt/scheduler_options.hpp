@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "adr/adapt/loss_trend_options.hpp"
+#include "adr/adapt/tuner_options.hpp"
 #include "adr/core/errors.hpp"
 #include "adr/core/types.hpp"
 
@@ -59,33 +60,11 @@ struct SchedulerOptions {
   /// Whether a fall of the learning rate (ReuseScheduler::note_learning_rate) ends a phase.
   bool next_phase_at_rate_drop = false;
 
-  /// Metered passes in a row with an error above tolerance * budget before a layer moves to a finer
-  /// rung.
-  int patience = 2;
-  double tolerance = 1.1;  ///< see patience; at least 1
-  /// A layer moves to a coarser rung only if the error expected there is at most this share of the
-  /// budget, and not within min_stay steps of its last move: hysteresis.
-  double room = 0.8;
-  index_t min_stay = 200;  ///< see room; in steps
-
-  /// Dense steps that are timed before anything else.
-  index_t timing_steps = 3;
-  /// Steps between the first and the second measurement of all rungs, when activations change
-  /// fast; then twice as many each time, up to measure_interval, from when on the dense passes are
-  /// timed again as well.
-  index_t first_measure_interval = 50;
-  index_t measure_interval = 2000;  ///< see first_measure_interval; in steps
-  static constexpr index_t k_most_steps = index_t{1} << 60;  ///< of both intervals
-  /// The share of the time of the layer, at least of 400 dense steps or all that are planned, that
-  /// all measurements may take. Where all settings would take more, fewer are measured, as long as
-  /// no rung is among those left out.
-  double measure_share = 0.01;
-  /// A rung is used where its forward pass takes at most this share of the dense one.
-  double max_cost = 0.97;
-  /// Plan::meter_interval of the rungs.
-  index_t meter_interval = 10;
   /// With Strategy::cluster_reuse_first: Plan::max_product_age of the first phase.
   index_t max_product_age = 8;
+
+  /// For experiments: how a layer is measured.
+  TunerOptions tuning;
 
   /// Returns an empty string, or one sentence that names the rule and the value. Thread-safety:
   /// reentrant.
@@ -115,34 +94,11 @@ struct SchedulerOptions {
     if (planned_steps < 0) {
       return message("planned_steps must be at least 0, got ", planned_steps);
     }
-    if (patience < 1) return message("patience must be at least 1 pass, got ", patience);
-    if (!(tolerance >= 1)) return message("tolerance must be at least 1, got ", tolerance);
-    if (!(room > 0 && room <= 1)) {
-      return message("room must be above 0 and at most 1, got ", room);
-    }
-    if (min_stay < 0) return message("min_stay must be at least 0 steps, got ", min_stay);
-    if (timing_steps < 1) {
-      return message("timing_steps must be at least 1 step, got ", timing_steps);
-    }
-    if (first_measure_interval < 1 || first_measure_interval > k_most_steps) {
-      return message("first_measure_interval must be between 1 and ", k_most_steps, " steps, got ",
-                     first_measure_interval);
-    }
-    if (measure_interval < 1 || measure_interval > k_most_steps) {
-      return message("measure_interval must be between 1 and ", k_most_steps, " steps, got ",
-                     measure_interval);
-    }
-    if (!(measure_share > 0 && measure_share <= 1)) {
-      return message("measure_share must be above 0 and at most 1, got ", measure_share);
-    }
-    if (!(max_cost > 0)) return message("max_cost must be above 0, got ", max_cost);
-    if (meter_interval < 1) {
-      return message("meter_interval must be at least 1 pass, got ", meter_interval);
-    }
     if (max_product_age < 0) {
       return message("max_product_age must be at least 0, got ", max_product_age);
     }
-    return loss.validate();
+    const std::string problem = tuning.validate();
+    return problem.empty() ? loss.validate() : problem;
   }
 };
 

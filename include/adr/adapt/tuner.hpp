@@ -31,7 +31,7 @@ class Tuner final : public LayerPolicy {
  public:
   Tuner(const Plan& base, const SchedulerOptions& options)
       : options_(&options), base_(base), gradients_(options), measurements_(options) {
-    base_.meter_interval = options.meter_interval;
+    base_.meter_interval = options.tuning.meter_interval;
   }
 
   void start(Tunable& layer) override { use_dense(layer, Reason::timing_dense); }
@@ -45,7 +45,7 @@ class Tuner final : public LayerPolicy {
     note_timings(stats);
     switch (stage_) {
       case Stage::timing:
-        if (++timed_steps_ > options_->timing_steps) plan_measurement(layer, allowed);
+        if (++timed_steps_ > TunerOptions::k_timing_steps) plan_measurement(layer, allowed);
         break;
       case Stage::measuring:
         if (layer.awaits_measurements()) break;
@@ -53,7 +53,7 @@ class Tuner final : public LayerPolicy {
         phase_ = phase;
         break;
       case Stage::confirming:
-        if (++timed_steps_ > options_->timing_steps) confirm(layer);
+        if (++timed_steps_ > TunerOptions::k_timing_steps) confirm(layer);
         break;
       case Stage::running:
         run(layer, stats, phase, allowed);
@@ -106,6 +106,7 @@ class Tuner final : public LayerPolicy {
 
  private:
   enum class Stage { timing, measuring, confirming, running };
+
   static constexpr int k_enough_passes = 7;
 
   [[nodiscard]] int dense_rung() const noexcept { return static_cast<int>(ladder_.size()) - 1; }
@@ -158,7 +159,7 @@ class Tuner final : public LayerPolicy {
     if (!(allowed.error_budget > 0)) return stay_dense(layer, Reason::no_rung_in_budget);
     measurements_.plan_next(steps_);
     const LayerShape shape = layer.layer_shape();
-    auto candidates = promising_candidates(shape, base_, costs_, options_->max_cost);
+    auto candidates = promising_candidates(shape, base_, costs_, options_->tuning.max_cost);
     if (candidates.empty()) return stay_dense(layer, Reason::not_worthwhile);
     if (!make_affordable(candidates, shape)) {
       if (ladder_.empty()) return stay_dense(layer, Reason::too_small);
@@ -194,11 +195,11 @@ class Tuner final : public LayerPolicy {
     stage_ = Stage::running;
     const LayerShape shape = layer.layer_shape();
     const Plan running = layer.plan();
-    const auto competitor = options_->max_cost >= 1 ? Competitor::none : Competitor::dense;
+    const auto competitor = options_->tuning.max_cost >= 1 ? Competitor::none : Competitor::dense;
     Ladder ladder = make_ladder(as_rungs(layer.measurements(), shape, costs_), competitor);
     if (is_dense(rung_) && requested_.size() == 1 && ladder.size() > 1 &&
         ladder.front().error <= allowed.error_budget) {
-      auto candidates = promising_candidates(shape, base_, costs_, options_->max_cost);
+      auto candidates = promising_candidates(shape, base_, costs_, options_->tuning.max_cost);
       if (!make_affordable(candidates, shape)) candidates.clear();
       if (candidates.size() > 1) return measure(layer, std::move(candidates));
       if (ladder_.size() > ladder.size()) ladder = ladder_;  // the others are not affordable again
@@ -244,7 +245,7 @@ class Tuner final : public LayerPolicy {
   void check_again(Tunable& layer, const Phase& allowed) {
     if (!measurements_.has_grown() || is_dense(rung_)) return plan_measurement(layer, allowed);
     stage_ = Stage::timing;
-    timed_steps_ = options_->timing_steps;
+    timed_steps_ = TunerOptions::k_timing_steps;
     rung_ = dense_rung();
     use_dense(layer, Reason::timing_dense);
   }
@@ -262,7 +263,7 @@ class Tuner final : public LayerPolicy {
   }
   [[nodiscard]] bool is_suspected() {
     const bool is_timed = rung_timings_.forward_count() >= k_enough_passes;
-    return is_timed && steps_ >= trusted_until_ && current().cost > options_->max_cost;
+    return is_timed && steps_ >= trusted_until_ && current().cost > options_->tuning.max_cost;
   }
   /// The machine may have become slower since the dense pass was timed: it is timed once more.
   void doubt(Tunable& layer) {
@@ -278,11 +279,11 @@ class Tuner final : public LayerPolicy {
     stage_ = Stage::running;
     const double dense = dense_.forward(1);  // 0 where the layer has not run meanwhile
     if (dense > 0) current().cost = suspected_seconds_ / dense;
-    const bool is_slow = dense > 0 && current().cost > options_->max_cost;
+    const bool is_slow = dense > 0 && current().cost > options_->tuning.max_cost;
     if (is_slow) {
       ladder_.erase(ladder_.begin() + rung_);
     } else {
-      trusted_until_ = steps_ + options_->measure_interval;
+      trusted_until_ = steps_ + options_->tuning.measure_interval;
     }
     move_to(layer, rung_, is_slow ? Reason::not_faster : Reason::first_rung);
   }
@@ -291,16 +292,16 @@ class Tuner final : public LayerPolicy {
     const double budget = allowed.error_budget;
     smoothed_.note(stats.output_error_energy, stats.sampled_output_energy);
     const double error = smoothed_.value();
-    passes_above_ = error > options_->tolerance * budget ? passes_above_ + 1 : 0;
-    if (passes_above_ >= options_->patience) {
+    passes_above_ = error > TunerOptions::k_tolerance * budget ? passes_above_ + 1 : 0;
+    if (passes_above_ >= TunerOptions::k_patience) {
       rescale_errors(ladder_, rung_, error);
       move_to(layer, std::max(rung_within(ladder_, budget), rung_ + 1), Reason::error_above_budget);
       return;
     }
-    if (rung_ == 0 || steps_ - last_move_ < options_->min_stay) return;
+    if (rung_ == 0 || steps_ - last_move_ < options_->tuning.min_stay) return;
     Ladder expected = ladder_;
     rescale_errors(expected, rung_, error);
-    const int coarser = rung_within(expected, options_->room * budget);
+    const int coarser = rung_within(expected, TunerOptions::k_room * budget);
     if (coarser >= rung_) return;
     ladder_ = std::move(expected);
     move_to(layer, coarser, Reason::error_below_budget);

@@ -9,9 +9,15 @@
 #include "adr/adapt/tuner.hpp"
 #include "adr/core/types.hpp"
 #include "adr/nn/products.hpp"
-#include "adr/nn/reusing_product.hpp"
+#include "adr/product/reusing_product.hpp"
 
 ADR_NAMESPACE_BEGIN
+
+/// Makes what chooses the settings of a layer. A template, so that a program can compile it once.
+template <class Policy>
+std::unique_ptr<LayerPolicy> make_tuner(const Plan& base, const SchedulerOptions& options) {
+  return std::make_unique<Policy>(base, options);
+}
 
 /// The products and the tuner that a layer may need.
 template <class Domain>
@@ -21,12 +27,7 @@ struct LayerParts {
   std::unique_ptr<LayerPolicy> (*tuner)(const Plan& base, const SchedulerOptions& options);
 
   /// Of a layer that takes any Options.
-  static LayerParts all() noexcept {
-    return {&make_product<Domain>,
-            [](const Plan& base, const SchedulerOptions& options) -> std::unique_ptr<LayerPolicy> {
-              return std::make_unique<Tuner>(base, options);
-            }};
-  }
+  static LayerParts all() noexcept { return {&make_product<Domain>, &make_tuner<Tuner>}; }
   /// Of a layer with a setting of that type alone.
   template <class Chosen>
   static LayerParts of() noexcept {

@@ -10,8 +10,8 @@
 #include "adr/core/types.hpp"
 #include "adr/nn/layer_product.hpp"
 #include "adr/nn/output_error_meter.hpp"
-#include "adr/nn/pass_timer.hpp"
 #include "adr/nn/rung_measurements.hpp"
+#include "adr/product/pass_timer.hpp"
 
 ADR_NAMESPACE_BEGIN
 

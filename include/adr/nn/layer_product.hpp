@@ -25,21 +25,21 @@
 #include "adr/core/vector_map.hpp"
 #include "adr/gemm/dense_convolution.hpp"
 #include "adr/gemm/dense_gemm.hpp"
-#include "adr/nn/exact_product.hpp"
-#include "adr/nn/operands.hpp"
 #include "adr/nn/output_error_meter.hpp"
 #include "adr/nn/pass_state.hpp"
-#include "adr/nn/product_shape.hpp"
 #include "adr/nn/product_state.hpp"
-#include "adr/nn/reusing_product.hpp"
+#include "adr/product/exact_product.hpp"
+#include "adr/product/operands.hpp"
+#include "adr/product/product_shape.hpp"
+#include "adr/product/reusing_product.hpp"
 
 ADR_NAMESPACE_BEGIN
 
 /// The product of any input with one weight matrix, and its gradients, as a Plan says: where
 /// policy (Plan in, Report out) and computation meet.
 ///
-/// Operands are those of nn/operands.hpp; shapes are checked by the callers. State: what the last
-/// forward pass left for the backward pass, the subspace, the cluster cache. Memory is
+/// Operands are those of product/operands.hpp; shapes are checked by the callers. State: what the
+/// last forward pass left for the backward pass, the subspace, the cluster cache. Memory is
 /// allocated while batches and cluster counts grow, and not in the steady state. Thread-safety:
 /// none; one object per thread of control.
 template <class Domain>

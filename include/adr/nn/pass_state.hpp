@@ -3,9 +3,9 @@
 
 #include <cstdint>
 
-#include "adr/cluster/clustering.hpp"
 #include "adr/core/types.hpp"
 #include "adr/core/vector_map.hpp"
+#include "adr/product/clustering.hpp"
 
 ADR_NAMESPACE_BEGIN
 

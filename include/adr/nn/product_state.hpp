@@ -6,10 +6,10 @@
 
 #include "adr/adapt/plan.hpp"
 #include "adr/core/state_archive.hpp"
+#include "adr/gradients/product_gradients.hpp"
 #include "adr/nn/output_error_meter.hpp"
-#include "adr/nn/product_gradients.hpp"
-#include "adr/nn/product_shape.hpp"
-#include "adr/nn/reusing_product.hpp"
+#include "adr/product/product_shape.hpp"
+#include "adr/product/reusing_product.hpp"
 
 ADR_NAMESPACE_BEGIN
 

@@ -5,11 +5,11 @@
 
 #include "adr/adapt/plan.hpp"
 #include "adr/core/errors.hpp"
-#include "adr/nn/product_shape.hpp"
-#include "adr/nn/published_product.hpp"
-#include "adr/nn/reusing_product.hpp"
-#include "adr/nn/subspace_product.hpp"
 #include "adr/options.hpp"
+#include "adr/product/product_shape.hpp"
+#include "adr/product/reusing_product.hpp"
+#include "adr/published/published_product.hpp"
+#include "adr/subspace/subspace_product.hpp"
 
 ADR_NAMESPACE_BEGIN
 namespace detail {

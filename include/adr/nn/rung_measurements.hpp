@@ -14,9 +14,9 @@
 #include "adr/core/vector_map.hpp"
 #include "adr/gemm/dense_gemm.hpp"
 #include "adr/nn/layer_product.hpp"
-#include "adr/nn/operands.hpp"
-#include "adr/nn/product_shape.hpp"
-#include "adr/nn/reusing_product.hpp"
+#include "adr/product/operands.hpp"
+#include "adr/product/product_shape.hpp"
+#include "adr/product/reusing_product.hpp"
 
 ADR_NAMESPACE_BEGIN
 namespace detail {

@@ -14,7 +14,7 @@
 #include "adr/gemm/dense_convolution.hpp"
 #include "adr/gemm/dense_gemm.hpp"
 #include "adr/gemm/dense_product.hpp"
-#include "adr/nn/operands.hpp"
+#include "adr/product/operands.hpp"
 #include "adr/unfold/conv_geometry.hpp"
 
 ADR_NAMESPACE_BEGIN

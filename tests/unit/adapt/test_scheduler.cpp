@@ -55,7 +55,7 @@ struct Run {
 SchedulerOptions one_budget(double budget) {
   SchedulerOptions options;
   options.phases = {{budget, 0.0, 1.0}};
-  options.first_measure_interval = options.measure_interval = 1'000'000;
+  options.tuning.first_measure_interval = options.tuning.measure_interval = 1'000'000;
   return options;
 }
 
@@ -95,7 +95,7 @@ TEST_CASE("A budget is kept by the coarsest rung within it") {
 
 TEST_CASE("Where the finest candidate is not within the budget, no other is measured") {
   SchedulerOptions options = one_budget(0.11);
-  options.first_measure_interval = options.measure_interval = 50;
+  options.tuning.first_measure_interval = options.tuning.measure_interval = 50;
   Run run(options);
   run.layer.error = [](const Plan& c) { return c.method == Method::dense ? 0.0 : 0.12; };
   run.attach();
@@ -210,7 +210,7 @@ TEST_CASE("Of a fast layer as many settings are measured as are affordable") {
 
 TEST_CASE("No rung is lost because not all settings can be afforded again") {
   SchedulerOptions options = one_budget(0.11);
-  options.first_measure_interval = options.measure_interval = 100;
+  options.tuning.first_measure_interval = options.tuning.measure_interval = 100;
   Run run(options);
   run.attach();
   run.layer.measuring_seconds = 0.06;  // four settings are more than 1 % of what follows
@@ -244,7 +244,7 @@ TEST_CASE("Without a clock predicted costs decide") {
 
 TEST_CASE("A rung goes on after the dense pass was timed once more, measured again or not") {
   SchedulerOptions options = one_budget(0.11);
-  options.first_measure_interval = options.measure_interval = 100;
+  options.tuning.first_measure_interval = options.tuning.measure_interval = 100;
   Run run(options);
   run.attach();
   run.steps(60);
@@ -314,8 +314,8 @@ TEST_CASE(
     "Rounding outlives a slow spell of the machine, but not gradients that are faster without") {
   SchedulerOptions options = one_budget(0.11);
   options.phases.front().rounding_step = 3;
-  options.first_measure_interval = 25;
-  options.measure_interval = 400;
+  options.tuning.first_measure_interval = 25;
+  options.tuning.measure_interval = 400;
   Run run(options);
   double slowness = 1;
   double rounded = 0.01;
@@ -473,8 +473,8 @@ TEST_CASE("The plateau ladder follows the loss, one rung at a time") {
 TEST_CASE("A loss that is no number ends rounding for a while, of dense layers as well") {
   SchedulerOptions options = one_budget(0.0);
   options.phases.front().rounding_step = 3;
-  options.measure_interval = 200;
-  options.first_measure_interval = 25;
+  options.tuning.measure_interval = 200;
+  options.tuning.first_measure_interval = 25;
   Run run(options);
   run.layer.density = 0.5;
   run.layer.gradient_seconds = [](const Plan& c) {
@@ -571,7 +571,8 @@ TEST_CASE("A saved schedule goes on with the same decisions") {
 
 TEST_CASE("A schedule that never measures again can be saved and read") {
   SchedulerOptions options = one_budget(0.11);
-  options.first_measure_interval = options.measure_interval = SchedulerOptions::k_most_steps;
+  options.tuning.first_measure_interval = options.tuning.measure_interval =
+      adr::TunerOptions::k_most_steps;
   Run run(options);
   run.attach();
   run.layer.density = 0.1;
@@ -690,15 +691,12 @@ TEST_CASE("The scheduler refuses what cannot be") {
   CHECK_THAT(problem([](auto& o) { o.phases[0].error_budget = 1; }), contains("below 1, got 1"));
   CHECK_THAT(problem([](auto& o) { o.phases[1].error_budget = 0.9; }), contains("must not grow"));
   CHECK_THAT(problem([](auto& o) { o.phases[1].end = 0.1; }), contains("end must not fall"));
-  CHECK_THAT(problem([](auto& o) { o.patience = 0; }), contains("patience"));
-  CHECK_THAT(problem([](auto& o) { o.tolerance = 0.5; }), contains("tolerance"));
-  CHECK_THAT(problem([](auto& o) { o.room = 0; }), contains("room"));
-  CHECK_THAT(problem([](auto& o) { o.min_stay = -1; }), contains("got -1"));
+  CHECK_THAT(problem([](auto& o) { o.tuning.min_stay = -1; }), contains("got -1"));
   CHECK_THAT(problem([](auto& o) { o.loss.window = 0; }), contains("window"));
   CHECK_THAT(problem([](auto& o) { o.planned_steps = -5; }), contains("got -5"));
   const index_t never = std::numeric_limits<index_t>::max();
-  CHECK_THAT(problem([=](auto& o) { o.measure_interval = never; }),
+  CHECK_THAT(problem([=](auto& o) { o.tuning.measure_interval = never; }),
              contains("measure_interval must be between 1 and 1152921504606846976"));
-  CHECK_THAT(problem([=](auto& o) { o.first_measure_interval = never; }),
+  CHECK_THAT(problem([=](auto& o) { o.tuning.first_measure_interval = never; }),
              contains("first_measure_interval must be between 1 and"));
 }

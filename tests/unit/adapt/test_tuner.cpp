@@ -10,10 +10,10 @@
 #include "adr/adapt/scheduler.hpp"
 #include "adr/adapt/tunable.hpp"
 #include "adr/core/random.hpp"
+#include "adr/extern_layers.hpp"
 #include "adr/reuse_conv2d.hpp"
 #include "adr/reuse_linear.hpp"
 #include "support/catch.hpp"
-#include "support/layer_instances.hpp"
 
 namespace {
 
@@ -304,10 +304,10 @@ TEST_CASE("A schedule reuses where it may, and leaves the layer whose data chang
   layer.context.set_clock(nullptr);
   SchedulerOptions options;
   options.phases = {{0.2, 0.0, 1.0}};
-  options.max_cost = 100;  // the layer is a small one
-  options.measure_share = 1;
-  options.meter_interval = 5;
-  options.first_measure_interval = options.measure_interval = 100000;
+  options.tuning.max_cost = 100;  // the layer is a small one
+  options.tuning.measure_share = 1;
+  options.tuning.meter_interval = 5;
+  options.tuning.first_measure_interval = options.tuning.measure_interval = 100000;
   ReuseScheduler scheduler(options);
   scheduler.attach(layer.conv, "conv");
   const auto steps = [&](int count, double noise) {
@@ -324,7 +324,7 @@ TEST_CASE("A schedule reuses where it may, and leaves the layer whose data chang
   const Decision before = scheduler.decision(0);
   CHECK(before.error < 0.2);
 
-  steps(2 * static_cast<int>(options.meter_interval) + 1, 2.0);
+  steps(2 * static_cast<int>(options.tuning.meter_interval) + 1, 2.0);
   const Decision after = scheduler.decision(0);
   CHECK(after.reason == Reason::error_above_budget);
   CHECK(after.rung > before.rung);
@@ -345,8 +345,8 @@ TEST_CASE("A linear layer can be scheduled, too") {
   }
   SchedulerOptions options;
   options.phases = {{0.3, 0.0, 1.0}};
-  options.max_cost = 1000;
-  options.measure_share = 1;
+  options.tuning.max_cost = 1000;
+  options.tuning.measure_share = 1;
   ReuseScheduler scheduler(options);
   scheduler.attach(linear);
   const MatrixView<const float> input(x.data(), 256, 64);

@@ -5,11 +5,11 @@
 #include <ostream>
 #include <vector>
 
+#include "adr/extern_layers.hpp"
 #include "adr/reuse_conv2d.hpp"
 #include "property/layer_cases.hpp"
 #include "support/catch.hpp"
 #include "support/data.hpp"
-#include "support/layer_instances.hpp"
 #include "support/refusal.hpp"
 
 using adr::Context;
@@ -27,10 +27,10 @@ using adr::Stage;
 using adr::TensorView;
 using adr::VectorView;
 using adr::WeightGradient;
+using adr_test::contains;
 using adr_test::ConvCase;
 using adr_test::Data;
 using adr_test::Placement;
-using adr_test::contains;
 using adr_test::refusal;
 using adr_test::Start;
 

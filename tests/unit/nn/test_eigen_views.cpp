@@ -5,8 +5,8 @@
 
 #include "adr/adr.hpp"
 #include "adr/eigen.hpp"
+#include "adr/extern_layers.hpp"
 #include "support/catch.hpp"
-#include "support/layer_instances.hpp"
 
 using adr::index_t;
 using adr::MatrixView;

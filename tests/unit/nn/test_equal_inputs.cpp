@@ -2,11 +2,11 @@
 #include <algorithm>
 #include <vector>
 
+#include "adr/extern_layers.hpp"
 #include "adr/reuse_conv2d.hpp"
 #include "adr/reuse_linear.hpp"
 #include "support/catch.hpp"
 #include "support/data.hpp"
-#include "support/layer_instances.hpp"
 
 using adr::index_t;
 using adr::MatrixView;

@@ -7,6 +7,7 @@
 #include "adr/exact/direct_forward.hpp"
 #include "adr/exact/direct_input_gradient.hpp"
 #include "adr/exact/direct_weight_gradient.hpp"
+#include "adr/extern_layers.hpp"
 #include "adr/nn/exact_convolution.hpp"
 #include "adr/reuse_conv2d.hpp"
 #include "property/layer_cases.hpp"
@@ -14,7 +15,6 @@
 #include "support/conv_cases.hpp"
 #include "support/data.hpp"
 #include "support/elements.hpp"
-#include "support/layer_instances.hpp"
 #include "support/refusal.hpp"
 #include "training/temporary_folder.hpp"
 

@@ -6,11 +6,11 @@
 #include <vector>
 
 #include "adr/core/random.hpp"
+#include "adr/extern_layers.hpp"
 #include "adr/nn/fastest_convolution.hpp"
 #include "adr/nn/unfolded_convolution.hpp"
 #include "adr/reuse_conv2d.hpp"
 #include "support/catch.hpp"
-#include "support/layer_instances.hpp"
 
 using adr::ConvGeometry;
 using adr::DenseConvolution;

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "adr/extern_layers.hpp"
 #include "adr/reuse_conv2d.hpp"
 #include "adr/reuse_linear.hpp"
 #include "property/layer_cases.hpp"
@@ -15,7 +16,6 @@
 #include "support/catch.hpp"
 #include "support/data.hpp"
 #include "support/elements.hpp"
-#include "support/layer_instances.hpp"
 #include "support/refusal.hpp"
 #include "support/state_bytes.hpp"
 #include "training/temporary_folder.hpp"

@@ -11,6 +11,7 @@
 
 #include "adr/adapt/report_line.hpp"
 #include "adr/adapt/scheduler.hpp"
+#include "adr/extern_layers.hpp"
 #include "adr/gradients.hpp"
 #include "adr/options.hpp"
 #include "adr/reuse_conv2d.hpp"
@@ -20,7 +21,6 @@
 #include "support/catch.hpp"
 #include "support/data.hpp"
 #include "support/guarded_buffer.hpp"
-#include "support/layer_instances.hpp"
 #include "support/refusal.hpp"
 
 namespace {
@@ -43,12 +43,6 @@ using adr_test::contains;
 using adr_test::Data;
 using adr_test::GuardedBuffer;
 using adr_test::refusal;
-
-Options with(const adr::Setting& setting) {
-  Options options;
-  options.setting = setting;
-  return options;
-}
 
 std::vector<float> random_elements(index_t count, Data& data) {
   std::vector<float> elements(static_cast<std::size_t>(count));
@@ -251,13 +245,14 @@ TEST_CASE("options that cannot be are named with the rule and the value") {
   CHECK(problem(options) == "gradient_rounding must be between 0 and 1e6, got -1");
   adr::Published published;
   published.vector_length = 0;
-  CHECK(problem(with(published)) == "vector_length must be at least 1, got 0");
+  CHECK(problem(Options::with(published)) == "vector_length must be at least 1, got 0");
   published = {};
   published.hash_count = 65;
-  CHECK(problem(with(published)) == "hash_count must be between 1 and 64, got 65");
+  CHECK(problem(Options::with(published)) == "hash_count must be between 1 and 64, got 65");
   adr::Subspace subspace;
   subspace.error = 0;
-  CHECK(problem(with(subspace)) == "subspace_error must be between 0 and 1, both excluded, got 0");
+  CHECK(problem(Options::with(subspace)) ==
+        "subspace_error must be between 0 and 1, both excluded, got 0");
   // A layer says so before anything is made, and keeps what it had.
   options = {};
   options.max_error = 2;
@@ -284,7 +279,7 @@ TEST_CASE("the default is exact for every shape from 1 x 1 x 1 on, and nothing i
     CHECK(product.report().method == adr::Method::dense);
   }
   // The published setting's vectors are no longer than a row.
-  ReuseGemm<float> published(with(adr::Published{}));
+  ReuseGemm<float> published(Options::with(adr::Published{}));
   std::vector<float> x = random_elements(20 * 9, data);
   std::vector<float> w = random_elements(9 * 4, data);
   std::vector<float> y(80);
@@ -303,8 +298,8 @@ TEST_CASE("the drop-in takes every orientation of a BLAS call, and its gradients
     whole.coordinates = s.k;
     for (const int setting : {0, 1, 2}) {
       const Options options = setting == 0   ? Options()
-                              : setting == 1 ? with(whole)
-                                             : with(published);
+                              : setting == 1 ? Options::with(whole)
+                                             : Options::with(published);
       for (int flags = 0; flags < 16; ++flags) {
         const bool trans_a = (flags & 1) != 0;
         const bool trans_b = (flags & 2) != 0;
@@ -392,7 +387,7 @@ TEST_CASE("one product per image: gradients belong to their own kept pass") {
     INFO("setting " << setting.index());
     std::vector<float> w = random_elements(k_cols * k_outputs, data);
     std::vector<std::vector<float>> x, d_y, d_w, d_w_alone;
-    ReuseGemm<float> product(with(setting));
+    ReuseGemm<float> product(Options::with(setting));
     std::vector<Saved> saved(k_images);
     std::vector<float> y(k_rows * k_outputs);
     for (index_t i = 0; i < k_images; ++i) {
@@ -413,7 +408,7 @@ TEST_CASE("one product per image: gradients belong to their own kept pass") {
     }
     for (index_t i = 0; i < k_images; ++i) {
       if (setting.index() == 3) {  // the published clusters of the pass: the same as one by one
-        ReuseGemm<float> alone(with(setting));
+        ReuseGemm<float> alone(Options::with(setting));
         adr::reuse_gemm<float>(view(x[at(i)], k_rows, k_cols), view(w, k_cols, k_outputs),
                                view(y, k_rows, k_outputs), alone);
         adr::reuse_gemm_weight_gradient<float>(view(x[at(i)], k_rows, k_cols),
@@ -474,11 +469,11 @@ TEST_CASE("layers keep passes as the drop-in does, groups and all") {
     Images first(g, 2, data);
     Images second(g, 3, data);
     second.w = first.w;
-    ReuseConv2d<float> alone(g, with(published));
+    ReuseConv2d<float> alone(g, Options::with(published));
     first.forward(alone);
     first.backward(alone);
     const std::vector<float> d_w = first.d_w, d_x = first.d_x;
-    ReuseConv2d<float> layer(g, with(published));
+    ReuseConv2d<float> layer(g, Options::with(published));
     Saved of_first, of_second;
     layer.forward(first.in(first.x), first.filters(first.w), {}, first.out(first.y), of_first);
     layer.forward(second.in(second.x), second.filters(second.w), {}, second.out(second.y),
@@ -545,7 +540,7 @@ TEST_CASE("inference never learns, and an evaluation in the middle of training c
   subspace.coordinates = 4;
   const auto train = [&](bool evaluate) {
     Data same;
-    ReuseLinear<float> layer(16, 12, with(subspace));
+    ReuseLinear<float> layer(16, 12, Options::with(subspace));
     std::vector<float> w = random_elements(12 * 16, same);
     std::vector<float> y(80 * 12);
     std::vector<float> outputs;
@@ -564,7 +559,7 @@ TEST_CASE("inference never learns, and an evaluation in the middle of training c
   };
   CHECK(train(false) == train(true));
   // Before anything was learned, inference is exact.
-  ReuseLinear<float> fresh(16, 12, with(subspace));
+  ReuseLinear<float> fresh(16, 12, Options::with(subspace));
   fresh.set_mode(Mode::inference);
   std::vector<float> x = similar_rows(80, 16, 16, 1.0F, data);
   std::vector<float> w = random_elements(12 * 16, data);
@@ -578,7 +573,7 @@ TEST_CASE("inference never learns, and an evaluation in the middle of training c
   CHECK_THAT(refusal([&] { fresh.freeze(); }), contains("freeze: no subspace"));
   // What is loaded in inference is not learned anew either.
   const std::string path = "adr_test_inference.state";
-  ReuseLinear<float> learned(16, 12, with(subspace));
+  ReuseLinear<float> learned(16, 12, Options::with(subspace));
   learned.forward(view(x, 80, 16), view(w, 12, 16), {}, view(y, 80, 12));
   learned.save_state(path);
   fresh.load_state(path);
@@ -589,12 +584,60 @@ TEST_CASE("inference never learns, and an evaluation in the middle of training c
   CHECK(fresh.report().fits == 0);
   CHECK(fresh.report().dense_fallbacks == 0);
   // Few rows teach nothing either: they are multiplied exactly.
-  ReuseLinear<float> few(16, 12, with(subspace));
+  ReuseLinear<float> few(16, 12, Options::with(subspace));
   few.forward(view(x, 15, 16), view(w, 12, 16), {}, view(y, 15, 12));
   CHECK(few.report().fits == 0);
   for (std::size_t i = 0; i < 15 * 12; ++i) {
     REQUIRE(std::abs(y[i] - exact[i]) < 1e-4F);
   }
+}
+
+TEST_CASE(
+    "a layer made for one setting does as one made with options, and takes no other setting") {
+  Data data;
+  INFO(data);
+  constexpr index_t k_rows = 90;
+  constexpr index_t k_in = 24;
+  constexpr index_t k_out = 10;
+  const auto both = [&](const auto& setting) {
+    std::vector<float> x = similar_rows(k_rows, k_in, 6, 0.01F, data);
+    std::vector<float> w = random_elements(k_out * k_in, data);
+    std::vector<float> d_y = random_elements(k_rows * k_out, data);
+    std::vector<float> results[2];
+    const auto run = [&](ReuseLinear<float>&& layer, std::vector<float>& result) {
+      result.assign(static_cast<std::size_t>(k_rows * k_out + k_out * k_in + k_rows * k_in), 0.0F);
+      float* y = result.data();
+      float* d_w = y + k_rows * k_out;
+      float* d_x = d_w + k_out * k_in;
+      const auto x_view = view(x, k_rows, k_in);
+      const auto w_view = view(w, k_out, k_in);
+      layer.forward(x_view, w_view, {}, MatrixView<float>(y, k_rows, k_out));
+      layer.backward(x_view, w_view, view(d_y, k_rows, k_out),
+                     {MatrixView<float>(d_x, k_rows, k_in), MatrixView<float>(d_w, k_out, k_in)});
+    };
+    run(ReuseLinear<float>(k_in, k_out, setting), results[0]);
+    run(ReuseLinear<float>(k_in, k_out, Options::with(setting)), results[1]);
+    CHECK(results[0] == results[1]);
+  };
+  both(adr::Exact{});
+  both(adr::Subspace{8});
+  both(adr::Published{6, 8});
+
+  ReuseLinear<float> exact(k_in, k_out, adr::Exact{});
+  Options automatic;
+  automatic.max_error = 0.05;
+  CHECK_THAT(refusal([&] { exact.set_options(automatic); }),
+             contains("made for one setting has no tuner"));
+  CHECK_THAT(refusal([&] { exact.set_options(Options::with(adr::Subspace{8})); }),
+             contains("made for one setting takes no other: make it with Options, got method"));
+  CHECK(std::holds_alternative<adr::Exact>(exact.options().setting));
+  exact.set_options(Options::with(adr::Exact{false}));
+  Context context;
+  ReuseConv2d<float> conv(ConvGeometry{}, adr::Published{}, context);
+  CHECK_THAT(refusal([&] { conv.set_options(Options::with(adr::Subspace{8})); }),
+             contains("takes no other"));
+  ReuseGemm<float> product(adr::Subspace{4}, context);
+  CHECK(std::holds_alternative<adr::Subspace>(product.options().setting));
 }
 
 TEST_CASE("in inference weights are kept, to the same bits, until others take their place") {
@@ -607,7 +650,7 @@ TEST_CASE("in inference weights are kept, to the same bits, until others take th
       ConvGeometry g = geometry(layout, 32, 16);
       g.out_channels = 32;
       Images c(g, 4, data);
-      ReuseConv2d<float> layer(g, with(setting));
+      ReuseConv2d<float> layer(g, Options::with(setting));
       c.forward(layer);
       std::vector<float> trained = c.y;
       layer.set_mode(Mode::inference);
@@ -636,7 +679,7 @@ TEST_CASE("images of another size are taken without forgetting") {
   subspace.coordinates = 8;
   for (const Layout layout : {Layout::nchw, Layout::nhwc}) {
     Images c(geometry(layout), 4, data);
-    ReuseConv2d<float> layer(c.g, with(subspace));
+    ReuseConv2d<float> layer(c.g, Options::with(subspace));
     c.forward(layer);
     REQUIRE(layer.report().fits == 1);
     ConvGeometry larger = c.g;
@@ -705,7 +748,7 @@ TEST_CASE("a subspace does not depend on the scale of input and weights") {
     std::vector<float> scaled_x = x, scaled_w = w, y(300 * 40), exact(300 * 40);
     for (float& element : scaled_x) element *= of_x;
     for (float& element : scaled_w) element *= of_w;
-    ReuseGemm<float> product(with(subspace));
+    ReuseGemm<float> product(Options::with(subspace));
     ReuseGemm<float> plain;
     for (const auto& [result, by] : {std::pair{&y, &product}, std::pair{&exact, &plain}}) {
       adr::reuse_gemm<float>(view(scaled_x, 300, 24), view(scaled_w, 24, 40),
@@ -734,7 +777,7 @@ TEST_CASE("rounded gradients are asked for, and are unbiased") {
                                          plain);
   constexpr int k_seeds = 200;
   for (int seed = 0; seed < k_seeds; ++seed) {
-    Options options = with(adr::Exact{});
+    Options options = Options::with(adr::Exact{});
     options.gradient_rounding = 2;
     options.seed = static_cast<std::uint64_t>(seed) + 1;
     ReuseGemm<float> product(options);
@@ -753,11 +796,11 @@ TEST_CASE("the state of a layer of another layout, dilation or kernel is refused
   adr::Subspace subspace;
   subspace.coordinates = 4;
   Images c(geometry(Layout::nchw, 8, 12), 4, data);
-  ReuseConv2d<float> layer(c.g, with(subspace));
+  ReuseConv2d<float> layer(c.g, Options::with(subspace));
   c.forward(layer);
   layer.save_state(path);
   const auto load = [&](ConvGeometry g) {
-    ReuseConv2d<float> other(g, with(subspace));
+    ReuseConv2d<float> other(g, Options::with(subspace));
     return adr_test::message_of<std::runtime_error>([&] { other.load_state(path); });
   };
   CHECK(load(c.g) == "(no error)");

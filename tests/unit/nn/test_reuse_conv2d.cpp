@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "adr/extern_layers.hpp"
 #include "adr/reference/convolution.hpp"
 #include "adr/reuse_conv2d.hpp"
 #include "property/layer_cases.hpp"
@@ -13,7 +14,6 @@
 #include "support/catch.hpp"
 #include "support/data.hpp"
 #include "support/elements.hpp"
-#include "support/layer_instances.hpp"
 #include "support/refusal.hpp"
 
 using adr::Context;

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "adr/extern_layers.hpp"
 #include "adr/reuse_gemm.hpp"
 #include "property/layer_cases.hpp"
 #include "property/reuse_reference.hpp"
@@ -12,7 +13,6 @@
 #include "support/data.hpp"
 #include "support/elements.hpp"
 #include "support/guarded_buffer.hpp"
-#include "support/layer_instances.hpp"
 #include "support/refusal.hpp"
 
 using adr::Context;

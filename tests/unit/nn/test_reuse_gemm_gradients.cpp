@@ -7,12 +7,12 @@
 #include <utility>
 #include <vector>
 
+#include "adr/extern_layers.hpp"
 #include "adr/reuse_gemm.hpp"
 #include "property/reuse_reference.hpp"
 #include "support/catch.hpp"
 #include "support/data.hpp"
 #include "support/guarded_buffer.hpp"
-#include "support/layer_instances.hpp"
 #include "support/tolerance.hpp"
 
 namespace {

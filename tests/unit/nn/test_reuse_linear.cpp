@@ -6,13 +6,13 @@
 #include <string>
 #include <vector>
 
+#include "adr/extern_layers.hpp"
 #include "adr/reuse_linear.hpp"
 #include "property/layer_cases.hpp"
 #include "property/reuse_reference.hpp"
 #include "support/catch.hpp"
 #include "support/data.hpp"
 #include "support/elements.hpp"
-#include "support/layer_instances.hpp"
 #include "support/refusal.hpp"
 
 using adr::Context;

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "adr/extern_layers.hpp"
 #include "adr/reuse_conv2d.hpp"
 #include "adr/reuse_gemm.hpp"
 #include "adr/reuse_linear.hpp"
@@ -13,7 +14,6 @@
 #include "property/shared_cases.hpp"
 #include "support/catch.hpp"
 #include "support/data.hpp"
-#include "support/layer_instances.hpp"
 #include "support/refusal.hpp"
 
 using adr::Context;

@@ -2,6 +2,7 @@
 #include <memory>
 #include <vector>
 
+#include "adr/extern_layers.hpp"
 #include "adr/nn/fastest_convolution.hpp"
 #include "adr/nn/unfolded_convolution.hpp"
 #include "adr/reuse_conv2d.hpp"
@@ -10,7 +11,6 @@
 #include "support/allocation_counter.hpp"
 #include "support/catch.hpp"
 #include "support/data.hpp"
-#include "support/layer_instances.hpp"
 #include "support/naive_product.hpp"
 
 using adr::ConvGeometry;

@@ -6,16 +6,16 @@
 #include <string>
 #include <vector>
 
+#include "adr/extern_layers.hpp"
 #include "adr/gemm/onednn_gemm.hpp"
-#include "adr/reuse_conv2d.hpp"
 #include "adr/onednn.hpp"
 #include "adr/reference/convolution.hpp"
+#include "adr/reuse_conv2d.hpp"
 #include "property/layer_cases.hpp"
 #include "support/catch.hpp"
 #include "support/conv_cases.hpp"
 #include "support/data.hpp"
 #include "support/guarded_buffer.hpp"
-#include "support/layer_instances.hpp"
 #include "support/refusal.hpp"
 
 using adr::ConvGeometry;

@@ -1,0 +1,110 @@
+// Both gradients of a product over the non-zeros of the output gradient, listed once where one list
+// serves both.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+#include "adr/core/context.hpp"
+#include "adr/core/pixel_view.hpp"
+#include "adr/core/stage_clock.hpp"
+#include "adr/core/types.hpp"
+#include "adr/core/vector_map.hpp"
+#include "adr/gemm/dense_gemm.hpp"
+#include "adr/gradients/gradient_density.hpp"
+#include "adr/gradients/sparse_gradient.hpp"
+#include "adr/gradients/sparse_in_place.hpp"
+#include "adr/gradients/sparse_rows.hpp"
+#include "adr/product/product_shape.hpp"
+
+ADR_NAMESPACE_BEGIN
+
+/// The gradients of one product over the non-zeros of d_y, exactly or after unbiased
+/// rounding. Memory: see SparseRows; kept from batch to batch. Thread-safety: none. Source: this
+/// library.
+template <class T>
+class SparseGradients {
+ public:
+  /// How the values are listed: 0 as they are, else those below `step` root mean squares rounded to
+  /// that or to zero.
+  struct Rounding {
+    double step = 0;
+    std::uint64_t seed = 0;
+  };
+
+  /// Bytes of scratch of the gradients of one product. Errors: std::overflow_error,
+  /// std::invalid_argument (absurd sizes).
+  static std::size_t weight_gradient_workspace_bytes(const VectorMap& map,
+                                                     const ProductShape& shape, int thread_count) {
+    const index_t length = shape.input.length;
+    return in_place(map, shape.input)
+               ? sparse_weight_gradient_in_place_workspace_bytes<T>(map, length, thread_count)
+               : sparse_weight_gradient_workspace_bytes<T>(map, length, shape.outputs,
+                                                           thread_count);
+  }
+  static std::size_t input_gradient_workspace_bytes(const VectorMap& map, const ProductShape& shape,
+                                                    int thread_count) {
+    const index_t length = shape.input.length;
+    return in_place(map, shape.input)
+               ? sparse_input_gradient_in_place_workspace_bytes<T>(map, length, thread_count)
+               : sparse_input_gradient_workspace_bytes<T>(map, length, shape.outputs, thread_count);
+  }
+
+  /// Looks at an output gradient, which must not change until the gradients are computed.
+  GradientDensity measure(const PixelView<const T>& d_output, const VectorMap& map,
+                          const VectorShape& vectors, Context& context, StageTimes* times) {
+    StageClock clock(times);
+    d_output_ = d_output;
+    in_place_ = in_place(map, vectors);
+    const GradientDensity density = rows_.measure(d_output, map, vectors.length, context);
+    clock.finish(Stage::non_zeros);
+    return density;
+  }
+
+  /// Lists the non-zeros for one or both gradients.
+  void list(Rounding rounding, SparseUse use, Context& context, StageTimes* times) {
+    StageClock clock(times);
+    rows_.list(d_output_, rounding.step, rounding.seed, use, context);
+    clock.finish(Stage::non_zeros);
+  }
+
+  [[nodiscard]] double listed() const noexcept { return static_cast<double>(rows_.non_zeros()); }
+
+  /// Computes d_weights, K x M, over what is listed. Scratch is the caller's to reserve.
+  template <class Vectors>
+  void weight_gradient(const Vectors& input, const index_t* columns, const GemmResult<T>& d_weights,
+                       Context& context, StageTimes* times) const {
+    StageClock clock(times);
+    if (in_place_) {
+      sparse_weight_gradient_in_place(rows_, input, d_weights, context);
+    } else {
+      sparse_weight_gradient(rows_, input, columns, d_weights, context);
+    }
+    clock.finish(Stage::sparse_weight_gradient);
+  }
+
+  /// Adds to d_input over what is listed; likewise.
+  template <class Vectors>
+  void input_gradient(const GemmFactor<T>& weights, const index_t* columns, const Vectors& d_input,
+                      Context& context, StageTimes* times) const {
+    StageClock clock(times);
+    if (in_place_) {
+      sparse_input_gradient_in_place(rows_, weights, d_input, context);
+    } else {
+      sparse_input_gradient(rows_, weights, columns, d_input, context);
+    }
+    clock.finish(Stage::sparse_input_gradient);
+  }
+
+ private:
+  static bool in_place(const VectorMap& map, const VectorShape& vectors) {
+    return vectors.pointwise && sparse_gradients_in_place<T>(map, vectors.length);
+  }
+
+  SparseRows<T> rows_;
+  bool in_place_ = false;
+  PixelView<const T> d_output_;
+};
+
+ADR_NAMESPACE_END

@@ -1,0 +1,126 @@
+// What a product reads and writes, in the three forms in which the algorithms want it: rows of the
+// unfolded matrix, shared neuron vectors, and pixels of channels. Nothing is copied.
+#pragma once
+
+#include "adr/core/aligned_buffer.hpp"
+#include "adr/core/matrix_rows.hpp"
+#include "adr/core/parallel.hpp"
+#include "adr/core/pixel_view.hpp"
+#include "adr/core/types.hpp"
+#include "adr/core/vector_map.hpp"
+#include "adr/product/product_shape.hpp"
+#include "adr/unfold/conv_geometry.hpp"
+#include "adr/unfold/matrix_vectors.hpp"
+#include "adr/unfold/neuron_vectors.hpp"
+#include "adr/unfold/pixel_rows.hpp"
+#include "adr/unfold/unfolded_rows.hpp"
+
+ADR_NAMESPACE_BEGIN
+
+/// One group of the images that a convolution reads, or of the gradient with respect to them.
+template <class T>
+struct ConvInput {
+  const ConvGeometry& geometry;
+  TensorView<T> images;
+  index_t group;
+
+  [[nodiscard]] UnfoldedRows<T> rows() const { return {geometry, images, group}; }
+  [[nodiscard]] NeuronVectors<T> vectors(NeuronVectorKind kind) const {
+    return {geometry, images, group, kind};
+  }
+  /// Whether this stands for a gradient that is not wanted.
+  [[nodiscard]] bool empty() const noexcept { return images.data == nullptr; }
+  /// How many parts the input can be cut into: images.
+  [[nodiscard]] index_t parts() const noexcept { return images.batch; }
+  [[nodiscard]] ConvInput part(const IndexRange& range) const {
+    TensorView<T> some = images;
+    some.data = images.image(range.first);
+    some.batch = range.size();
+    return {geometry, some, group};
+  }
+};
+
+/// One group of the images that a convolution writes, or of the gradient with respect to them.
+template <class T>
+struct ConvOutput {
+  const ConvGeometry& geometry;
+  TensorView<T> images;
+  index_t group;
+
+  [[nodiscard]] index_t channels() const { return geometry.group_out_channels(); }
+  [[nodiscard]] PixelRows<T> rows() const { return {images, group * channels(), channels()}; }
+  [[nodiscard]] PixelView<T> pixels() const {
+    return pixel_view(images, group * channels(), channels());
+  }
+};
+
+/// A matrix that a plain product reads or writes, by its rows or, transposed, by its columns.
+template <class T>
+struct MatrixOperand {
+  MatrixView<T> matrix;
+  bool transposed = false;
+  Update update = Update::accumulate;  ///< of rows that are added to
+
+  [[nodiscard]] index_t row_count() const noexcept {
+    return transposed ? matrix.cols : matrix.rows;
+  }
+  [[nodiscard]] index_t col_count() const noexcept {
+    return transposed ? matrix.rows : matrix.cols;
+  }
+  [[nodiscard]] MatrixRows<T> rows() const { return MatrixRows<T>(matrix, update, transposed); }
+  [[nodiscard]] MatrixVectors<T> vectors(NeuronVectorKind /*kind*/) const {
+    return MatrixVectors<T>(matrix, transposed);
+  }
+  [[nodiscard]] PixelView<T> pixels() const { return pixel_view(matrix, transposed); }
+  /// Whether this stands for a gradient that is not wanted.
+  [[nodiscard]] bool empty() const noexcept { return matrix.data == nullptr; }
+  /// How many parts the input can be cut into: rows.
+  [[nodiscard]] index_t parts() const noexcept { return row_count(); }
+  [[nodiscard]] MatrixOperand part(const IndexRange& range) const {
+    return {transposed ? matrix.block(0, range.first, matrix.rows, range.size())
+                       : matrix.middle_rows(range.first, range.size()),
+            transposed};
+  }
+};
+
+/// An output of its own for an input, one group without its neighbours, in the given memory.
+template <class T>
+ConvOutput<T> output_of(const ConvInput<const T>& input, index_t outputs,
+                        AlignedBuffer<T>& storage) {
+  const ConvGeometry& g = input.geometry;
+  storage.resize(
+      checked_product("output", input.images.batch, outputs, g.out_height(), g.out_width()));
+  const TensorView<T> images(storage.data(), input.images.batch, outputs, g.out_height(),
+                             g.out_width(), g.layout);
+  return {g, images, 0};
+}
+template <class T>
+MatrixOperand<T> output_of(const MatrixOperand<const T>& input, index_t outputs,
+                           AlignedBuffer<T>& storage) {
+  storage.resize(checked_product("output", input.row_count(), outputs));
+  return {MatrixView<T>(storage.data(), input.row_count(), outputs)};
+}
+
+/// What the product of one group of a convolution reads and writes.
+template <class T>
+struct ImageDomain {
+  static constexpr bool k_images = true;
+  using Element = T;
+  using Input = ConvInput<const T>;
+  using Output = ConvOutput<T>;
+  using OutputGradient = ConvOutput<const T>;
+  using InputGradient = ConvInput<T>;
+};
+
+/// What a product of matrices reads and writes.
+template <class T>
+struct MatrixDomain {
+  static constexpr bool k_images = false;
+  using Element = T;
+  using Input = MatrixOperand<const T>;
+  using Output = MatrixOperand<T>;
+  using OutputGradient = MatrixOperand<const T>;
+  using InputGradient = MatrixOperand<T>;
+};
+
+ADR_NAMESPACE_END

@@ -1,0 +1,231 @@
+// Clusters the rows of an input slice by slice: hash, number, count, sum, average.
+//
+// One pass over the input in blocks that stay in the first-level cache; the input is read through
+// load(), so an unfolded convolution input is never stored. Slices are independent tasks and every
+// slice is walked in the order of its rows, so the result does not depend on the number of threads.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+#include "adr/core/context.hpp"
+#include "adr/core/stage_clock.hpp"
+#include "adr/core/types.hpp"
+#include "adr/core/workspace.hpp"
+#include "adr/product/clustering.hpp"
+#include "adr/published/sign_hash.hpp"
+#include "adr/published/signature_map.hpp"
+#include "adr/simd/kernels.hpp"
+
+ADR_NAMESPACE_BEGIN
+
+/// Clusters rows by the signatures of a hash: SignHash, or what reads like it
+/// (columns(), slice_count(), first_column(), slice_length(), hash_count(), signatures(); slice 0
+/// is the longest). Holds the maps that it needs from batch to batch, so that it stops allocating
+/// once it has seen the largest batch. Thread-safety: none.
+template <class T>
+class RowClusterer {
+ public:
+  /// Bytes of scratch that `cluster` takes from the context's workspace.
+  template <class Hash>
+  static std::size_t workspace_bytes(const Hash& hash, int thread_count) {
+    return WorkspaceSize()
+        .template add<T>(thread_count * block_elements(hash))
+        .template add<std::uint64_t>(thread_count * k_block_rows)
+        .bytes();
+  }
+
+  /// Clusters all rows of the input.
+  ///
+  /// Math: per slice, rows with equal signatures form a cluster; centroid = mean of the members;
+  /// within_cluster_energy = sum ||v||^2 - sum count ||centroid||^2. Neuron vectors that hold a NaN
+  /// or an infinity, or whose projection overflows, form a cluster of their own, so that they
+  /// cannot spoil others; its centroid is not finite. Shapes: input any rows x hash.columns(); at
+  /// most 2^31 - 1 rows. Errors: std::invalid_argument for other shapes; std::bad_alloc while
+  /// buffers grow. Cost: that of the hash (SignHash: N K H multiply-adds) and 2 N K for sums and
+  /// energies. Source: ICDE 2019.
+  template <class Input, class Hash>
+  void cluster(const Input& input, const Hash& hash, Context& context, Clustering<T>& result,
+               StageTimes* times = nullptr) {
+    detail::require(input.cols() == hash.columns(), "cluster: the input must have ", hash.columns(),
+                    " columns, got ", input.cols());
+    detail::require(input.rows() <= std::numeric_limits<std::int32_t>::max(),
+                    "cluster: the input must have at most ",
+                    std::numeric_limits<std::int32_t>::max(), " rows, got ", input.rows());
+    result.rows = 0;
+    result.columns = hash.columns();
+    result.slices.resize(static_cast<std::size_t>(hash.slice_count()));
+    const int thread_count = context.threads();
+    states_.resize(static_cast<std::size_t>(thread_count));
+    ThreadStageTimes thread_times(times, thread_count);
+
+    const Workspace::Frame frame(context.workspace());
+    T* blocks = context.workspace().template take<T>(thread_count * block_elements(hash));
+    auto* signatures =
+        context.workspace().template take<std::uint64_t>(thread_count * k_block_rows);
+    parallel_for(hash.slice_count(), thread_count, [&](index_t s, int thread) {
+      cluster_slice(input, hash, s, blocks + thread * block_elements(hash),
+                    signatures + thread * k_block_rows, states_[static_cast<std::size_t>(thread)],
+                    result.slices[static_cast<std::size_t>(s)], thread_times.of(thread));
+    });
+    // Only now do the slices belong together: a failed allocation must not leave a mixture behind.
+    result.rows = input.rows();
+  }
+
+ private:
+  static constexpr index_t k_block_rows = 128;
+  static constexpr std::int32_t k_carry_members = 256;
+
+  /// What a thread needs while it works on a slice.
+  struct ThreadState {
+    SignatureMap map;
+    AlignedBuffer<T> carried;  // [clusters x centroid_stride], sums of k_carry_members rows each
+  };
+
+  template <class Hash>
+  static index_t block_elements(const Hash& hash) {
+    return k_block_rows * simd::padded(hash.slice_length(0));
+  }
+
+  template <class Input, class Hash>
+  static void cluster_slice(const Input& input, const Hash& hash, index_t s, T* block_data,
+                            std::uint64_t* signatures, ThreadState& state, SliceClusters<T>& slice,
+                            StageTimes* times) {
+    const index_t rows = input.rows();
+    const index_t length = hash.slice_length(s);
+    const index_t stride = simd::padded(length);
+    slice.first_column = hash.first_column(s);
+    slice.length = length;
+    slice.centroid_stride = stride;
+    slice.cluster_count = 0;
+    slice.non_finite_cluster = -1;
+    slice.total_energy = 0;
+    slice.ids.resize(rows);
+    slice.counts.clear();
+    slice.signatures.clear();
+    slice.centroids.clear();
+    state.map.reset(hash.hash_count());
+    // load() writes the columns of the slice only; the padding stays zero from here on.
+    std::fill(block_data, block_data + k_block_rows * stride, T(0));
+
+    StageClock clock(times);
+    for (index_t first = 0; first < rows; first += k_block_rows) {
+      const MatrixView<T> block(block_data, std::min(k_block_rows, rows - first), length, stride);
+      input.load(first, slice.first_column, block);
+      clock.finish(Stage::unfold);
+      const bool finite = hash.signatures(s, block, signatures);
+      clock.finish(Stage::hash);
+      std::int32_t* ids = slice.ids.data() + first;
+      for (index_t i = 0; i < block.rows; ++i) {
+        const bool usable = finite || row_is_finite(hash, s, block, i);
+        ids[i] = usable ? number(state.map, signatures[i], slice) : non_finite_number(slice);
+      }
+      add_members(block, ids, slice, state.carried);
+      slice.total_energy += energy(block, finite, ids, slice);
+      clock.finish(Stage::cluster);
+    }
+    finish_centroids(slice, state.carried);
+    clock.finish(Stage::cluster);
+  }
+
+  /// True when every projection of the row is finite.
+  template <class Hash>
+  static bool row_is_finite(const Hash& hash, index_t s, const MatrixView<T>& block,
+                            index_t i) noexcept {
+    std::uint64_t unused;
+    return hash.signatures(s, block.middle_rows(i, 1), &unused);
+  }
+
+  static std::int32_t number(SignatureMap& map, std::uint64_t signature, SliceClusters<T>& slice) {
+    // The cluster of non-finite vectors takes a number without being in the map.
+    const std::int32_t known = map.size();
+    const std::int32_t place = map.find_or_insert(signature);
+    const bool shifted = slice.non_finite_cluster >= 0 && place >= slice.non_finite_cluster;
+    if (place == known) open_cluster(slice, signature);
+    return shifted ? place + 1 : place;
+  }
+
+  static std::int32_t non_finite_number(SliceClusters<T>& slice) {
+    if (slice.non_finite_cluster < 0) {
+      slice.non_finite_cluster = static_cast<std::int32_t>(slice.cluster_count);
+      open_cluster(slice, 0);
+    }
+    return slice.non_finite_cluster;
+  }
+
+  static void open_cluster(SliceClusters<T>& slice, std::uint64_t signature) {
+    const index_t id = slice.cluster_count++;
+    slice.counts.resize(slice.cluster_count);
+    slice.counts[id] = 0;
+    slice.signatures.resize(slice.cluster_count);
+    slice.signatures[id] = signature;
+    slice.centroids.resize(slice.cluster_count * slice.centroid_stride);
+    T* centroid = slice.centroids.data() + id * slice.centroid_stride;
+    std::fill(centroid, centroid + slice.centroid_stride, T(0));
+  }
+
+  /// Adds the rows of a block to the sums of their clusters. A sum of very many rows would lose the
+  /// digits of each further one, so every k_carry_members rows it is carried to a second sum.
+  static void add_members(const MatrixView<T>& block, const std::int32_t* ids,
+                          SliceClusters<T>& slice, AlignedBuffer<T>& carried) {
+    const index_t stride = block.row_stride;
+    carried.resize(slice.cluster_count * stride);
+    for (index_t i = 0; i < block.rows; ++i) {
+      T* sum = slice.centroids.data() + ids[i] * stride;
+      simd::add(block.row(i), sum, stride);
+      const std::int32_t members = ++slice.counts[ids[i]];
+      if (members % k_carry_members != 0) continue;
+      T* carry = carried.data() + ids[i] * stride;
+      if (members == k_carry_members) {
+        std::copy(sum, sum + stride, carry);
+      } else {
+        simd::add(sum, carry, stride);
+      }
+      std::fill(sum, sum + stride, T(0));
+    }
+  }
+
+  /// Sum of ||v||^2 over the finite rows of a block; `finite` says that all of them are.
+  static double energy(const MatrixView<T>& block, bool finite, const std::int32_t* ids,
+                       const SliceClusters<T>& slice) noexcept {
+    if (finite) return squared_norm(block.data, block.rows * block.row_stride);
+    double total = 0;
+    for (index_t i = 0; i < block.rows; ++i) {
+      if (ids[i] != slice.non_finite_cluster) total += squared_norm(block.row(i), block.row_stride);
+    }
+    return total;
+  }
+
+  /// ||v||^2 of finite elements, also where it is beyond the range of T.
+  static double squared_norm(const T* v, index_t count) noexcept {
+    const auto fast = static_cast<double>(simd::dot(v, v, count));
+    if (std::isfinite(fast)) return fast;
+    double total = 0;
+    for (index_t i = 0; i < count; ++i)
+      total += static_cast<double>(v[i]) * static_cast<double>(v[i]);
+    return total;
+  }
+
+  static void finish_centroids(SliceClusters<T>& slice, const AlignedBuffer<T>& carried) noexcept {
+    const index_t stride = slice.centroid_stride;
+    double explained = 0;
+    for (index_t c = 0; c < slice.cluster_count; ++c) {
+      T* centroid = slice.centroids.data() + c * stride;
+      if (slice.counts[c] >= k_carry_members)
+        simd::add(carried.data() + c * stride, centroid, stride);
+      simd::scale(T(1) / static_cast<T>(slice.counts[c]), centroid, stride);
+      if (c == slice.non_finite_cluster) continue;
+      explained += static_cast<double>(slice.counts[c]) * squared_norm(centroid, stride);
+    }
+    // Rounding can carry the difference of two nearly equal sums below zero.
+    slice.within_cluster_energy = std::max(0.0, slice.total_energy - explained);
+  }
+
+  std::vector<ThreadState> states_;
+};
+
+ADR_NAMESPACE_END

@@ -4,7 +4,7 @@
 
 namespace adr_test {
 
-#if defined(ADR_TEST_FLOAT_ALONE) || defined(__aarch64__)
+#if defined(ADR_TEST_FLOAT_ALONE) || defined(ADR_TEST_SLOW_BUILD) || defined(__aarch64__)
 inline constexpr bool k_slow_build = true;
 #else
 inline constexpr bool k_slow_build = false;

@@ -156,7 +156,8 @@ TEMPLATE_TEST_CASE("Products that copy equal rows have the bits of those that do
 TEST_CASE("Rows that differ are multiplied as they are, and so are a user's own products") {
   Data data;
   INFO(data);
-  const Shape s = {600, 200, 128};
+  // Enough outputs for a look to pay with registers of any width.
+  const Shape s = {600, 200, 512};
   std::vector<float> x = data.normals<float>(s.rows * s.columns);
   const std::vector<float> w = data.normals<float>(s.columns * s.outputs);
   std::vector<float> y(static_cast<std::size_t>(s.rows * s.outputs));

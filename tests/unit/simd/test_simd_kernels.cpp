@@ -110,6 +110,18 @@ TEMPLATE_TEST_CASE("registers load, store and compute lane by lane", "", ADR_TES
   });
 }
 
+#if !defined(ADR_NO_SIMD) && defined(__FMA__)
+TEMPLATE_TEST_CASE("multiply_add rounds once where the processor can", "", ADR_TEST_ELEMENTS) {
+  using T = TestType;
+  using B = adr::simd::Batch<T>;
+  GuardedBuffer<T> result(B::size);
+  // The square of e is lost from a product that is rounded before the sum.
+  const T e = std::numeric_limits<T>::epsilon();
+  multiply_add(B::broadcast(1 + e), B::broadcast(1 - e), B::broadcast(-1)).store(result.data());
+  for (index_t i = 0; i < B::size; ++i) CHECK(result(0, i) == -e * e);
+}
+#endif
+
 TEMPLATE_TEST_CASE("greater_mask sets the bit of each lane that is greater and of no NaN", "",
                    ADR_TEST_ELEMENTS) {
   using T = TestType;

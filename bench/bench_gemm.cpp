@@ -1,6 +1,6 @@
 // Where does reuse_gemm beat a dense product? Shapes times redundancy, beside Eigen, OpenBLAS and
 // oneDNN, forward and both gradients; prints the break-even remaining ratio of every shape.
-#include <adr/adapt/config_label.hpp>
+#include <adr/adapt/plan_label.hpp>
 #include <algorithm>
 #include <cstdio>
 #include <limits>

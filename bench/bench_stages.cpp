@@ -1,6 +1,6 @@
 // Where does the time of a convolution with reuse go? CifarNet's layers in both layouts, several
 // settings beside the dense layer: whole passes, stages, errors; and the inner loops alone.
-#include <adr/adapt/config_label.hpp>
+#include <adr/adapt/plan_label.hpp>
 #include <algorithm>
 #include <cstdio>
 #include <list>

@@ -1,7 +1,7 @@
 // The results of bench_stages for people: whole passes, then where their time goes.
 #pragma once
 
-#include <adr/adapt/config_label.hpp>
+#include <adr/adapt/plan_label.hpp>
 #include <adr/core/stage_clock.hpp>
 #include <algorithm>
 #include <cstdio>

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "adr/adapt/config_label.hpp"
+#include "adr/adapt/plan_label.hpp"
 #include "inference/comparison.hpp"
 #include "training/errors.hpp"
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "adr/adapt/config_label.hpp"
+#include "adr/adapt/plan_label.hpp"
 #include "adr/adapt/plan.hpp"
 #include "adr/adapt/scheduler_options.hpp"
 #include "training/errors.hpp"

@@ -2,7 +2,7 @@
 // layer.
 #pragma once
 
-#include <adr/adapt/config_label.hpp>
+#include <adr/adapt/plan_label.hpp>
 #include <adr/adr.hpp>
 #include <algorithm>
 #include <chrono>

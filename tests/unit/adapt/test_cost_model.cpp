@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "adr/adapt/config_label.hpp"
+#include "adr/adapt/plan_label.hpp"
 #include "adr/adapt/cost_model.hpp"
 #include "adr/adapt/ladder.hpp"
 #include "support/catch.hpp"

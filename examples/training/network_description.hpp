@@ -6,6 +6,7 @@
 #include <variant>
 #include <vector>
 
+#include "adr/options.hpp"
 #include "training/errors.hpp"
 #include "training/tensor.hpp"
 
@@ -34,18 +35,12 @@ struct LinearLayer {
 using LayerDescription =
     std::variant<ConvLayer, ReluLayer, MaxPoolLayer, LrnLayer, BatchNormLayer, LinearLayer>;
 
-/// L and H of the papers for one convolution.
-struct PublishedReuse {
-  index_t sub_vector_length;
-  int hash_count;
-};
-
 struct NetworkDescription {
   std::string name;
   ImageShape input;
   std::vector<LayerDescription> layers;
-  /// What the published method takes where the user names nothing, one per convolution.
-  std::vector<PublishedReuse> default_reuse;
+  /// L and H where the user names nothing, one per convolution.
+  std::vector<adr::Published> published;
 };
 
 /// What a user may vary in a network.

@@ -262,14 +262,12 @@ TEST_CASE("Local response normalisation") {
   }
 }
 
-TEST_CASE("Convolution and fully connected layer, dense") {
+TEST_CASE("Convolution and fully connected layer, exact") {
   adr::Context context(2);
-  adr::Plan dense;
-  dense.method = adr::Method::dense;
   for (const adr::Layout layout : k_layouts) {
     adr::Random random(5);
     const ImageShape input{3, 5, 4};
-    Conv<double> conv("conv", conv_geometry(ConvLayer{4, 3, 2, 1}, input, layout), dense, {},
+    Conv<double> conv("conv", conv_geometry(ConvLayer{4, 3, 2, 1}, input, layout), {}, {},
                       FollowedBy::relu, random, context);
     CHECK(conv.output_shape() == ImageShape{4, 3, 2});
     check_layer(conv, input, layout, 15);

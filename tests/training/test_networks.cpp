@@ -66,7 +66,7 @@ TEST_CASE("Networks have the layers and parameters of their papers") {
     const NetworkDescription description = network_by_name(network.name, {});
     CHECK(description.name == network.name);
     CHECK(conv_count(description) == network.convolutions);
-    CHECK(description.default_reuse.size() == network.convolutions);
+    CHECK(description.published.size() == network.convolutions);
     CHECK(linear_count(description) == network.linear);
     CHECK(parameter_count(description) == network.parameters);
   }
@@ -78,9 +78,7 @@ TEST_CASE("Every network for small images is built from its description") {
     INFO(name);
     const NetworkDescription description = network_by_name(name, {});
     NetworkSettings<float> settings;
-    adr::Plan dense;
-    dense.method = adr::Method::dense;
-    settings.reuse.assign(conv_count(description), dense);
+    settings.convolutions.resize(conv_count(description));
     Network<float> network(description, settings, context);
     index_t count = 0;
     for (const Parameter<float>* parameter : network.parameters()) count += parameter->size();
@@ -103,9 +101,7 @@ TEST_CASE("Layers of one geometry share a dense convolution") {
   adr::Context context(1);
   const NetworkDescription description = network_by_name("vgg19", {});
   NetworkSettings<float> settings;
-  adr::Plan dense;
-  dense.method = adr::Method::dense;
-  settings.reuse.assign(conv_count(description), dense);
+  settings.convolutions.resize(conv_count(description));
   int made = 0;
   settings.dense_convolution = [&made](const adr::ConvGeometry& geometry) {
     ++made;

@@ -10,7 +10,7 @@ inline NetworkDescription cifarnet(const NetworkOptions& options) {
   const LrnLayer lrn{9, 0.001};
   NetworkDescription network;
   network.input = {3, 32, 32};
-  network.default_reuse = {{15, 10}, {25, 10}};
+  network.published = {{15, 10}, {25, 10}};
   for (int block = 0; block < 2; ++block) {
     add_pooled_convolution(network, {64, 5, 1, 2}, {2, 2});
     if (options.lrn) network.layers.emplace_back(lrn);

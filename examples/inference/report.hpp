@@ -25,8 +25,8 @@ struct RunDescription {
 
 inline void print_comparison(const Comparison& c) {
   std::printf("%-14s %9.2f %% %+8.2f %+8.2f %8.2fx %8.2fx  %s\n", c.name.c_str(),
-              100 * c.accuracy(), -c.chosen_on.points_lost(), -c.judged_on.points_lost(), c.speedup,
-              c.convolution_speedup, training::label(c.plans).c_str());
+              100 * c.accuracy(), 0 - c.chosen_on.points_lost(), 0 - c.judged_on.points_lost(),
+              c.speedup, c.convolution_speedup, training::label(c.plans).c_str());
   std::fflush(stdout);
 }
 
@@ -42,7 +42,7 @@ inline void print_choice(double points, const Comparison* choice) {
     std::printf("at most %.2f points lost: dense\n", points);
   } else {
     std::printf("at most %.2f points lost: %s, %.2fx, %+.2f points on the other half\n", points,
-                choice->name.c_str(), choice->speedup, -choice->judged_on.points_lost());
+                choice->name.c_str(), choice->speedup, 0 - choice->judged_on.points_lost());
   }
 }
 

@@ -19,12 +19,11 @@ namespace adr_bench {
 /// must outlive the object.
 class LibraryConvolution : public Convolution {
  public:
-  LibraryConvolution(LayerTensors& tensors, const adr::Plan& config, DenseEngine product,
-                     int threads)
+  LibraryConvolution(LayerTensors& tensors, const adr::Plan& plan, DenseEngine product, int threads)
       : tensors_(tensors),
         product_(std::move(product)),
         context_(threads),
-        layer_(tensors.geometry(), config, context_) {
+        layer_(tensors.geometry(), plan, context_) {
     layer_.set_dense_gemm(product_.multiply);
   }
 

@@ -68,8 +68,7 @@ void print_choices(const Network<float>& network, const std::vector<LayerChoices
 void run(const Options& options) {
   const training::Options& common = options.common;
   adr::Context context(common.threads);
-  const training::NetworkDescription description =
-      training::network_by_name(common.network, common.variant);
+  const training::NetworkDescription description = training::network_by_name(common.network);
   training::NetworkSettings<float> settings;
   settings.layout = common.layout;
   settings.convolutions = training::convolution_options(description, common.reuse);

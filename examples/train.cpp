@@ -35,7 +35,7 @@ std::string what_runs(const Options& options, const std::vector<adr::Plan>& plan
 
 void train(const Options& options) {
   adr::Context context(options.threads);
-  const NetworkDescription description = network_by_name(options.network, options.variant);
+  const NetworkDescription description = network_by_name(options.network);
   NetworkSettings<float> settings;
   settings.layout = options.layout;
   settings.convolutions = convolution_options(description, options.reuse);

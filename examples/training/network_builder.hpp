@@ -18,7 +18,6 @@
 #include "training/layers/batch_norm.hpp"
 #include "training/layers/conv.hpp"
 #include "training/layers/linear.hpp"
-#include "training/layers/lrn.hpp"
 #include "training/layers/max_pool.hpp"
 #include "training/layers/relu.hpp"
 #include "training/network_description.hpp"
@@ -88,10 +87,6 @@ class NetworkBuilder {
   void add(const MaxPoolLayer& pool) {
     layers_.push_back(std::make_unique<MaxPool<T>>(next_name("pool"), shape_, pool.window,
                                                    pool.stride, context_));
-  }
-  void add(const LrnLayer& lrn) {
-    layers_.push_back(
-        std::make_unique<Lrn<T>>(next_name("lrn"), shape_, lrn.size, lrn.alpha, context_));
   }
   void add(const BatchNormLayer&) {
     layers_.push_back(std::make_unique<BatchNorm<T>>(next_name("norm"), shape_, context_));

@@ -23,17 +23,13 @@ struct MaxPoolLayer {
   index_t window;
   index_t stride;
 };
-struct LrnLayer {
-  index_t size;
-  double alpha;
-};
 struct BatchNormLayer {};
 struct LinearLayer {
   index_t out_features;
 };
 
 using LayerDescription =
-    std::variant<ConvLayer, ReluLayer, MaxPoolLayer, LrnLayer, BatchNormLayer, LinearLayer>;
+    std::variant<ConvLayer, ReluLayer, MaxPoolLayer, BatchNormLayer, LinearLayer>;
 
 struct NetworkDescription {
   std::string name;
@@ -41,11 +37,6 @@ struct NetworkDescription {
   std::vector<LayerDescription> layers;
   /// L and H where the user names nothing, one per convolution.
   std::vector<adr::Published> published;
-};
-
-/// What a user may vary in a network.
-struct NetworkOptions {
-  bool lrn = false;  ///< local response normalisation after the blocks that were published with it
 };
 
 /// A convolution, a pool and a ReLU. ReLU and max pooling commute; pooling first leaves fewer
@@ -74,9 +65,6 @@ inline std::string to_string(const LayerDescription& layer) {
     std::string operator()(const ReluLayer&) const { return "relu"; }
     std::string operator()(const MaxPoolLayer& l) const {
       return message("max pool ", l.window, "x", l.window, " stride ", l.stride);
-    }
-    std::string operator()(const LrnLayer& l) const {
-      return message("lrn ", l.size, " alpha ", l.alpha);
     }
     std::string operator()(const BatchNormLayer&) const { return "batch norm"; }
     std::string operator()(const LinearLayer& l) const {

@@ -20,7 +20,6 @@ namespace training {
 
 struct Options {
   std::string network = "cifarnet";
-  NetworkOptions variant;
   adr::Layout layout = adr::Layout::nhwc;
   std::string data;
   std::string images;        ///< a .npy file in place of data
@@ -81,7 +80,6 @@ inline void add_network_options(CLI::App& app, Options& options) {
   app.add_option("--network", options.network, "Network to train")
       ->check(one_of(network_names()))
       ->capture_default_str();
-  app.add_flag("--lrn", options.variant.lrn, "Add local response normalisation, as published");
   app.add_option("--layout", options.layout, "Order of the tensors in memory (default nhwc)")
       ->transform(one_of<adr::Layout>({{"nhwc", adr::Layout::nhwc}, {"nchw", adr::Layout::nchw}}));
 }

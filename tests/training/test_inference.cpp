@@ -77,7 +77,7 @@ TEST_CASE(
 TEST_CASE("Ladders are measured on a network and end dense, and both networks see all images") {
   adr::Context context(1);
   const training::DataSet data = training::generate_images(64, 40, 3, context);
-  const training::NetworkDescription description = training::network_by_name("cifarnet", {});
+  const training::NetworkDescription description = training::network_by_name("cifarnet");
   training::NetworkSettings<float> settings;
   settings.convolutions.resize(2);
   training::Network<float> exact(description, settings, context);

@@ -133,7 +133,7 @@ TEST_CASE("One value of L and H serves all convolutions, a list each its own") {
 }
 
 TEST_CASE("Every mode asks the convolutions for its setting") {
-  const NetworkDescription network = network_by_name("cifarnet", {});
+  const NetworkDescription network = network_by_name("cifarnet");
   ReuseOptions options;
   const auto first = [&] { return convolution_options(network, options).front(); };
   for (const Mode mode : {Mode::dense, Mode::exact, Mode::automatic}) {

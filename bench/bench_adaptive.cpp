@@ -12,6 +12,7 @@
 #include "bench/support/benchmark_session.hpp"
 #include "bench/support/command_line.hpp"
 #include "bench/support/engines.hpp"
+#include "bench/support/library_engines.hpp"
 #include "bench/support/machine.hpp"
 #include "bench/support/report.hpp"
 #include "bench/support/statistics.hpp"
@@ -107,7 +108,7 @@ std::vector<Row> rows_of(const std::list<LazyTraining>& trainings, int threads) 
                  {"k", g.columns()},
                  {"m", g.out_channels}};
     row.pass = "step";
-    row.engine = "auto";
+    row.engine = engine_of(adr::Automatic());
     row.config = training.last().config;
     row.threads = threads;
     row.seconds = {training.last().auto_seconds / static_cast<double>(training.last().steps)};
@@ -131,7 +132,7 @@ struct Options {
   index_t batch = 128;
   bool onednn_convolutions = false;
   std::string product = k_own_product;
-  double budget = 0.10;
+  double max_error = 0.10;
   double seconds = 1;
 };
 
@@ -142,7 +143,7 @@ void run(const Options& options, const CommonOptions& common) {
   settings.onednn_convolutions = options.onednn_convolutions;
   settings.seconds = common.quick ? 0.02 : options.seconds;
   settings.least_steps = common.quick ? 20 : 300;
-  settings.schedule.phases = {{options.budget, 0.0, 1.0}};
+  settings.schedule.phases = {{options.max_error, 0.0, 1.0}};
   ReportFile file(common.json);
   nlohmann::json header = machine(common.threads);
   header["product"] = options.product;
@@ -155,13 +156,13 @@ void run(const Options& options, const CommonOptions& common) {
     header["data"] = source.description;
     require(!shapes.empty(), source.folder, " holds no layer of ", options.shapes);
   }
-  header["budget"] = options.budget;
+  header["budget"] = options.max_error;
   if (!common.lists_only()) {
     std::printf(
-        "%s\nDense products by %s%s, error budget %.2f, exact gradients; %d rounds from the "
+        "%s\nDense products by %s%s, max_error %.2f, exact gradients; %d rounds from the "
         "first step, medians\n",
         to_text(header).c_str(), options.product.c_str(),
-        options.onednn_convolutions ? ", convolutions by oneDNN" : "", options.budget,
+        options.onednn_convolutions ? ", convolutions by oneDNN" : "", options.max_error,
         common.rounds);
     std::fflush(stdout);
   }
@@ -201,7 +202,7 @@ int main(int argc, char** argv) {
         app.add_option("--product", options.product, "The dense product")
             ->check(CLI::IsMember(product_names()))
             ->capture_default_str();
-        app.add_option("--error-budget", options.budget, "Relative output error allowed")
+        app.add_option("--max-error", options.max_error, "Relative output error allowed")
             ->check(CLI::Range(0.0, 0.99))
             ->capture_default_str();
         app.add_option("--seconds", options.seconds, "Dense seconds per shape and round")

@@ -1,9 +1,8 @@
 // Where does reuse_gemm beat a dense product? Shapes times redundancy, beside Eigen, OpenBLAS and
 // oneDNN, forward and both gradients; prints the break-even remaining ratio of every shape.
-#include <adr/adapt/config_label.hpp>
+#include <adr/adapt/plan_label.hpp>
 #include <algorithm>
 #include <cstdio>
-#include <limits>
 #include <list>
 #include <optional>
 #include <string>
@@ -25,8 +24,7 @@ struct Options {
   std::vector<std::string> passes = pass_names();
   std::vector<std::string> shapes;
   std::vector<double> remaining_ratios = {0.01, 0.05, 0.1, 0.3, 1.0};
-  index_t sub_vector_length = 32;
-  int hash_count = 16;
+  adr::Published published = {32, 16};
   std::string product = k_own_product;
 };
 
@@ -42,9 +40,9 @@ void add_options(CLI::App& app, Options& options) {
       ->delimiter(',')
       ->check(CLI::Range(1e-9, 1.0))
       ->capture_default_str();
-  app.add_option("--sub-vector-length", options.sub_vector_length, "L (at most K is used)")
+  app.add_option("--vector-length", options.published.vector_length, "L (at most K is used)")
       ->capture_default_str();
-  app.add_option("--hash-count", options.hash_count, "H")->capture_default_str();
+  app.add_option("--hash-count", options.published.hash_count, "H")->capture_default_str();
   app.add_option("--product", options.product, "What reuse multiplies centroids with")
       ->check(CLI::IsMember(product_names()))
       ->capture_default_str();
@@ -59,9 +57,8 @@ ComparisonSettings settings_of(const Options& options, const CommonOptions& comm
     }
   }
   settings.remaining_ratios = options.remaining_ratios;
-  settings.config.sub_vector_length = options.sub_vector_length;
-  settings.config.hash_count = options.hash_count;
-  const std::string problem = settings.config.validate(std::numeric_limits<index_t>::max());
+  settings.published = options.published;
+  const std::string problem = options_with(settings.published).validate();
   require(problem.empty(), problem);
   settings.product = options.product;
   settings.threads = common.threads;
@@ -94,9 +91,9 @@ class LazyComparison {
 /// One benchmark per shape, pass and contender: gemm/32768x1600x64/forward/openblas.
 void register_all(std::list<LazyComparison>& comparisons, const ComparisonSettings& settings) {
   std::vector<std::string> contenders = engine_names();
-  contenders.emplace_back("adr_exact");
+  contenders.emplace_back(engine_of(adr::Exact()));
   for (const double ratio : settings.remaining_ratios) {
-    contenders.push_back(message("reuse:", ratio));
+    contenders.push_back(message(engine_of(settings.published), ":", ratio));
   }
   for (LazyComparison& comparison : comparisons) {
     for (std::size_t p = 0; p < settings.passes.size(); ++p) {
@@ -127,9 +124,10 @@ std::vector<Row> rows_of(const NamedResult& named, const ComparisonSettings& set
       row.speedup_vs_best_dense = pass.speedup_vs_best_dense;
       row.relative_error = pass.relative_error;
       if (contender.dense) {
-        row.config = "dense";
+        row.config = contender.engine == engine_of(adr::Exact()) ? "exact" : "dense";
       } else {
-        row.config = adr::label(settings.config) + ", products by " + settings.product;
+        row.config = adr::label(options_with(settings.published).plan()) + ", products by " +
+                     settings.product;
         row.remaining_ratio = contender.remaining_ratio;
         row.workspace_bytes = contender.workspace_bytes;
         row.extra["asked_remaining_ratio"] = contender.asked_remaining_ratio;
@@ -166,8 +164,8 @@ void run(const Options& options, const CommonOptions& common) {
         "%s\nreuse_gemm: %s, products by %s; %d paired rounds, medians; speed-up and error "
         "against\n"
         "the best dense product and Eigen's result on the same data\n",
-        to_text(header).c_str(), adr::label(settings.config).c_str(), settings.product.c_str(),
-        settings.rounds);
+        to_text(header).c_str(), adr::label(options_with(settings.published).plan()).c_str(),
+        settings.product.c_str(), settings.rounds);
     std::fflush(stdout);
   }
 

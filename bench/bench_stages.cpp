@@ -1,6 +1,5 @@
 // Where does the time of a convolution with reuse go? CifarNet's layers in both layouts, several
 // settings beside the dense layer: whole passes, stages, errors; and the inner loops alone.
-#include <adr/adapt/config_label.hpp>
 #include <algorithm>
 #include <cstdio>
 #include <list>
@@ -86,7 +85,7 @@ class LazyLayer {
                  {"k", g.columns()},        {"m", g.out_channels}};
     row.pass = pass;
     row.engine = contenders_[i].engine;
-    row.config = adr::label(contenders_[i].config) + ", products by " + contenders_[i].product;
+    row.config = contenders_[i].label() + ", products by " + contenders_[i].product;
     row.threads = common_.threads;
     row.seconds = forward ? result.forward_seconds : result.backward_seconds;
     row.speedup_vs_best_dense = forward ? result.forward_speedup : result.backward_speedup;

@@ -2,8 +2,8 @@
 //   train --data FOLDER --checkpoint cifarnet.bin
 //   infer --data FOLDER --checkpoint cifarnet.bin
 // The weights stay as they are: the convolutions get the fastest settings that keep the network's
-// output within an error budget, learn from training images and are frozen; budgets are chosen on
-// one half of the test images.
+// output within an error, learn from training images and are frozen; the error is chosen on one
+// half of the test images.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cmath>
@@ -28,29 +28,29 @@ using training::UserError;
 
 struct Options {
   training::Options common;
-  std::vector<double> budgets = {0.4,  0.3,  0.25, 0.2,  0.16, 0.13, 0.1,
-                                 0.08, 0.06, 0.05, 0.04, 0.03, 0.02};
+  std::vector<double> max_errors = {0.4,  0.3,  0.25, 0.2,  0.16, 0.13, 0.1,
+                                    0.08, 0.06, 0.05, 0.04, 0.03, 0.02};
   int learning_batches = 40;
   std::string json;
 };
 
-/// The published method's settings, all convolutions alike in method.
+/// The published setting in all convolutions.
 Comparison published(const training::NetworkDescription& description) {
   training::ReuseOptions options;
-  options.mode = training::Mode::hyperplane;
+  options.mode = training::Mode::published;
   Comparison comparison;
   comparison.name = "published";
-  comparison.configs = training::reuse_configs(description, options);
-  comparison.layer_errors.assign(comparison.configs.size(), 0.0);
+  comparison.plans = training::plans_of(training::convolution_options(description, options));
+  comparison.layer_errors.assign(comparison.plans.size(), 0.0);
   return comparison;
 }
 
-Comparison within_budget(const std::vector<LayerChoices>& layers, double budget) {
+Comparison within_error(const std::vector<LayerChoices>& layers, double max_error) {
   Comparison comparison;
-  comparison.name = training::message(budget);
-  comparison.error_budget = budget;
-  for (const adr::Rung& rung : rungs_within(layers, budget)) {
-    comparison.configs.push_back(rung.config);
+  comparison.name = training::message(max_error);
+  comparison.error_budget = max_error;
+  for (const adr::Rung& rung : rungs_within(layers, max_error)) {
+    comparison.plans.push_back(rung.config);
     comparison.layer_errors.push_back(rung.error);
   }
   return comparison;
@@ -68,11 +68,10 @@ void print_choices(const Network<float>& network, const std::vector<LayerChoices
 void run(const Options& options) {
   const training::Options& common = options.common;
   adr::Context context(common.threads);
-  const training::NetworkDescription description =
-      training::network_by_name(common.network, common.variant);
+  const training::NetworkDescription description = training::network_by_name(common.network);
   training::NetworkSettings<float> settings;
   settings.layout = common.layout;
-  settings.reuse = training::reuse_configs(description, common.reuse);
+  settings.convolutions = training::convolution_options(description, common.reuse);
   settings.dense_gemm = training::dense_gemm<float>(common.dense_backend);
   settings.dense_convolution =
       training::dense_convolutions<float>(common.dense_backend, common.threads);
@@ -91,25 +90,25 @@ void run(const Options& options) {
   const training::BatchLoader<float> train_loader(data.train, scale, common.layout, context);
   const training::BatchLoader<float> test_loader(data.test, scale, common.layout, context);
   BatchStream<float> stream(train_loader, data.train.size(), batch);
-  std::printf("%s\n%s, weights of %s, dense passes by %s, %d thread(s), batch %td\n",
+  std::printf("%s\n%s, weights of %s, exact passes by %s, %d thread(s), batch %td\n",
               data.description.c_str(), description.name.c_str(), common.plan.checkpoint.c_str(),
-              common.dense_backend.c_str(), common.threads, batch);
+              training::backend_words(common.dense_backend).c_str(), common.threads, batch);
 
   std::vector<Comparison> comparisons = {published(description)};
   const std::vector<LayerChoices> layers = measure_choices(reuse, stream);
   print_choices(reuse, layers);
-  for (const double budget : options.budgets) {
-    Comparison comparison = within_budget(layers, budget);
+  for (const double max_error : options.max_errors) {
+    Comparison comparison = within_error(layers, max_error);
     const bool is_known =
         std::any_of(comparisons.begin(), comparisons.end(), [&](const Comparison& other) {
-          return std::equal(other.configs.begin(), other.configs.end(), comparison.configs.begin(),
+          return std::equal(other.plans.begin(), other.plans.end(), comparison.plans.begin(),
                             [](const auto& a, const auto& b) { return a.clusters_as(b); });
         });
     if (!is_known) comparisons.push_back(comparison);
   }
   warm_up(dense, test_loader, batch);
   for (Comparison& comparison : comparisons) {
-    learn(reuse, comparison.configs, stream, options.learning_batches);
+    learn(reuse, comparison.plans, stream, options.learning_batches);
     compare(dense, reuse, test_loader, data.test.size(), batch, comparison);
     if (&comparison == &comparisons.front()) print_header(comparison.dense_accuracy());
     print_comparison(comparison);
@@ -143,13 +142,16 @@ int main(int argc, char** argv) {
   constexpr int k_failure = 1;
   constexpr int k_user_error = 2;
   Options options;
+  std::vector<std::string> backends = training::package_backends();
+  backends.insert(backends.begin(), "exact");
   CLI::App app("Compares a trained network dense and with reuse: accuracy and time of inference.");
   training::detail::add_network_options(app, options.common);
   training::detail::add_data_options(app, options.common);
+  training::detail::add_dense_backend_option(app, options.common, backends, "");
   training::detail::add_machine_options(app, options.common);
   app.add_option("--checkpoint", options.common.plan.checkpoint, "File that train has saved")
       ->required();
-  app.add_option("--error-budgets", options.budgets,
+  app.add_option("--max-errors", options.max_errors,
                  "Relative errors that the network's output may be expected to have")
       ->delimiter(',')
       ->check(CLI::Range(0.0, 1.0));

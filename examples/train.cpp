@@ -1,5 +1,5 @@
-// Trains a network, dense or with reuse, on CIFAR-10 or on generated images:
-//   train --data FOLDER --mode hyperplane --epochs 4 --csv run.csv
+// Trains a network, dense, exactly or with reuse, on CIFAR-10 or on generated images:
+//   train --data FOLDER --mode subspace --coordinates 8,16 --epochs 4 --csv run.csv
 // This file wires the parts; each of them is a header in training/.
 #include <cstdio>
 #include <exception>
@@ -13,19 +13,32 @@
 #include "training/data_source.hpp"
 #include "training/options.hpp"
 #include "training/progress_bar.hpp"
+#include "training/schedule_options.hpp"
 #include "training/trainer.hpp"
 
 namespace {
 
 using namespace training;
 
+/// How the convolutions multiply, and what computes the rest.
+std::string what_runs(const Options& options, const std::vector<adr::Plan>& plans) {
+  const ReuseOptions& reuse = options.reuse;
+  const std::string mode = std::string("mode ") + to_string(reuse.mode) + ": ";
+  const std::string backend = backend_words(options.dense_backend);
+  if (reuse.mode == Mode::dense) return mode + "everything by " + backend;
+  if (reuse.mode == Mode::exact) return mode + label(plans) + " by " + backend;
+  const bool scheduled = reuse.mode == Mode::automatic;
+  const std::string choice =
+      scheduled ? std::string("strategy ") + to_string(reuse.strategy) : label(plans);
+  return mode + choice + ", exact passes by " + backend;
+}
+
 void train(const Options& options) {
   adr::Context context(options.threads);
-  const NetworkDescription description = network_by_name(options.network, options.variant);
-  const std::vector<adr::Plan> reuse = reuse_configs(description, options.reuse);
+  const NetworkDescription description = network_by_name(options.network);
   NetworkSettings<float> settings;
   settings.layout = options.layout;
-  settings.reuse = reuse;
+  settings.convolutions = convolution_options(description, options.reuse);
   settings.dense_gemm = dense_gemm<float>(options.dense_backend);
   settings.dense_convolution = dense_convolutions<float>(options.dense_backend, options.threads);
   settings.seed = options.plan.seed;
@@ -35,18 +48,18 @@ void train(const Options& options) {
   std::optional<adr::ReuseScheduler> scheduler;
   if (options.reuse.mode == Mode::automatic) {
     const index_t steps = steps_per_epoch(data, options.plan) * options.plan.epochs;
-    scheduler.emplace(scheduler_options(options.reuse.strategy, options.schedule, steps));
+    scheduler.emplace(scheduler_options(options.reuse, steps));
     if (options.log_decisions) {
       scheduler->set_log([](const std::string& line) { std::printf("%s\n", line.c_str()); });
     }
   }
   Trainer<float> trainer(network, data, options.plan,
-                         run_settings(description, options.layout, options.reuse, reuse,
+                         run_settings(description, options.layout, options.reuse,
                                       options.dense_backend, options.plan, data),
                          context, scheduler ? &*scheduler : nullptr);
-  std::printf("%s\n%s, %s, dense passes by %s, %d thread(s)\n", data.description.c_str(),
-              to_string(description).c_str(), label(reuse).c_str(), options.dense_backend.c_str(),
-              context.threads());
+  std::printf("%s\n%s\n%s, %d thread(s)\n", data.description.c_str(),
+              to_string(description).c_str(),
+              what_runs(options, plans_of(settings.convolutions)).c_str(), context.threads());
   std::fflush(stdout);
 
   const index_t epochs_to_do = options.plan.epochs - trainer.epochs_done();

@@ -1,16 +1,18 @@
 // adr-probe: would reuse help on this tensor? Prints similarity, error and speed of settings of the
-// library on a layer input saved as .npy, and names the setting to use.
+// library on a layer input saved as .npy, and the line of code that asks for the best of them.
 #include <CLI/CLI.hpp>
 #include <adr/adr.hpp>
-#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <optional>
+#include <sstream>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "probe/layer_under_test.hpp"
+#include "probe/options_text.hpp"
 #include "probe/probe.hpp"
 #include "support/npy_tensor.hpp"
 
@@ -21,50 +23,55 @@ struct Options {
   std::string weights_path;
   std::string layout = "nchw";
   tools::LayerOptions layer;
-  std::vector<adr::index_t> sub_vector_lengths;
+  std::vector<adr::index_t> coordinates;
+  std::vector<adr::index_t> vector_lengths;
   std::vector<int> hash_counts;
-  std::vector<adr::index_t> kept_coordinates;
   std::string hash_center = "both";
   double max_error = 0.2;
   int threads = 1;
   int repetitions = 5;
 };
 
-std::vector<adr::Plan> chosen_candidates(const Options& options,
-                                         const tools::LayerUnderTest& layer) {
-  std::vector<adr::Plan> candidates = tools::default_candidates(layer);
-  const bool published_named = !options.sub_vector_lengths.empty() || !options.hash_counts.empty();
-  if (published_named || !options.kept_coordinates.empty()) {
-    candidates = tools::subspace_candidates(options.kept_coordinates);
+std::vector<adr::HashCenter> hash_centers(const std::string& name) {
+  if (name == "origin") return {adr::HashCenter::origin};
+  if (name == "mean") return {adr::HashCenter::mean};
+  return {adr::HashCenter::origin, adr::HashCenter::mean};
+}
+
+/// What the user names, or of every kind what is worth trying.
+std::vector<adr::Setting> settings_to_try(const Options& options, const adr::ConvGeometry& g) {
+  const auto or_usual = [](auto named, const auto& usual) { return named.empty() ? usual : named; };
+  const bool published = !options.vector_lengths.empty() || !options.hash_counts.empty();
+  const bool subspaces = !options.coordinates.empty();
+  std::vector<adr::Setting> settings;
+  if (subspaces || !published) {
+    settings = tools::subspaces(or_usual(options.coordinates, tools::usual_coordinates(g)));
   }
-  if (published_named) {
-    const adr::Plan defaults;
-    auto lengths = options.sub_vector_lengths;
-    auto counts = options.hash_counts;
-    if (lengths.empty()) lengths.push_back(defaults.sub_vector_length);
-    if (counts.empty()) counts.push_back(defaults.hash_count);
-    for (const adr::index_t length : lengths) {
-      for (const int count : counts) {
-        for (const auto center : {adr::HashCenter::origin, adr::HashCenter::mean}) {
-          adr::Plan config;
-          config.sub_vector_length = length;
-          config.hash_count = count;
-          config.hash_center = center;
-          candidates.push_back(config);
-        }
-      }
+  if (published || !subspaces) {
+    const adr::Published usual;
+    const auto lengths =
+        or_usual(options.vector_lengths, published ? std::vector<adr::index_t>{usual.vector_length}
+                                                   : tools::usual_vector_lengths(g));
+    const auto counts = or_usual(options.hash_counts, published ? std::vector<int>{usual.hash_count}
+                                                                : tools::usual_hash_counts());
+    for (const adr::Setting& setting :
+         tools::published_settings(lengths, counts, hash_centers(options.hash_center))) {
+      settings.push_back(setting);
     }
   }
-  std::vector<adr::Plan> kept;
-  for (adr::Plan config : candidates) {
-    const bool origin = config.hash_center == adr::HashCenter::origin;
-    const bool published = config.method == adr::Method::hyperplane;
-    if (published && options.hash_center == "origin" && !origin) continue;
-    if (published && options.hash_center == "mean" && origin) continue;
-    config.seed = options.layer.seed;
-    kept.push_back(config);
-  }
-  return kept;
+  return settings;
+}
+
+adr::Options options_with(const adr::Setting& setting, std::uint64_t seed) {
+  adr::Options options;
+  options.setting = setting;
+  options.seed = seed;
+  return options;
+}
+
+void print_code(const std::string& lines) {
+  std::istringstream text(lines);
+  for (std::string line; std::getline(text, line);) std::printf("    %s\n", line.c_str());
 }
 
 void print_recommendation(const std::vector<tools::ProbeResult>& results, double max_error) {
@@ -76,13 +83,18 @@ void print_recommendation(const std::vector<tools::ProbeResult>& results, double
   }
   if (best == nullptr) {
     std::printf(
-        "\nUse the dense product: no setting tried is both faster and within a relative output "
-        "error of %.2f (--max-error).\n",
+        "\nStay exact: no setting tried is both faster and within a relative output error of %g "
+        "(--max-error).\n",
         max_error);
-    return;
+    return print_code("adr::Options options;");
   }
-  std::printf("\nUse %s: %.2fx the dense speed at a relative output error of %.3f.\n",
-              adr::label(best->config).c_str(), best->speedup, best->output_error);
+  std::printf("\nUse %s: %.2fx the exact speed at a relative output error of %.3f.\n",
+              best->label.c_str(), best->speedup, best->output_error);
+  print_code(tools::options_text(best->setting));
+  if (std::holds_alternative<adr::Subspace>(best->setting)) {
+    std::printf("Or let the layer find out by itself, on its own batches:\n");
+    print_code(tools::max_error_text(max_error));
+  }
 }
 
 void probe(Options options) {
@@ -93,24 +105,24 @@ void probe(Options options) {
       tools::read_npy(options.input_path), weights ? &*weights : nullptr, options.layer);
   adr::require_finite("the input", layer.x());
   adr::require_finite("the weights", layer.w());
-  const std::vector<adr::Plan> candidates = chosen_candidates(options, layer);
-  for (const auto& config : candidates) {
-    const std::string problem = config.validate(layer.geometry.columns());
+  const std::vector<adr::Setting> settings = settings_to_try(options, layer.geometry);
+  for (const adr::Setting& setting : settings) {
+    const std::string problem = options_with(setting, options.layer.seed).validate();
     tools::require(problem.empty(), problem);
   }
 
   tools::Probe probe(layer, options.threads, options.repetitions);
-  std::printf("%td rows x %td columns x %td outputs%s, %d thread(s), %s; dense %.2f ms\n",
+  std::printf("%td rows x %td columns x %td outputs%s, %d thread(s), %s; exact %.2f ms\n",
               layer.geometry.rows(layer.batch), layer.geometry.columns(),
               layer.geometry.out_channels, weights ? "" : " (random weights)", options.threads,
-              ADR_ISA_NAME, 1e3 * probe.dense_seconds());
-  std::printf("\n%-22s %12s %12s %12s %12s %10s %8s\n", "setting", "remaining", "input error",
+              ADR_ISA_NAME, 1e3 * probe.exact_seconds());
+  std::printf("\n%-28s %12s %12s %12s %12s %10s %8s\n", "setting", "remaining", "input error",
               "output error", "MACs saved", "time (ms)", "speed-up");
   std::vector<tools::ProbeResult> results;
-  for (const auto& config : candidates) {
-    results.push_back(probe.run(config));
+  for (const adr::Setting& setting : settings) {
+    results.push_back(probe.run(options_with(setting, options.layer.seed)));
     const auto& r = results.back();
-    std::printf("%-22s %12.4f %12.3f %12.3f %11.0f%% %10.2f %7.2fx\n", adr::label(config).c_str(),
+    std::printf("%-28s %12.4f %12.3f %12.3f %11.0f%% %10.2f %7.2fx\n", r.label.c_str(),
                 r.remaining_ratio, r.input_error, r.output_error, 100 * r.saved_share,
                 1e3 * r.seconds, r.speedup);
   }
@@ -122,11 +134,11 @@ void probe(Options options) {
 int main(int argc, char** argv) {
   CLI::App app("Would Adaptive Deep Reuse help on this tensor?", "adr-probe");
   Options options;
-  // Comparisons let a NaN through any range.
-  const CLI::Validator number(
+  const CLI::Validator max_error_rule(
       [](const std::string& text) {
-        return std::isnan(std::strtod(text.c_str(), nullptr)) ? "must be a number, got " + text
-                                                              : std::string();
+        adr::Options bounded;
+        bounded.max_error = std::strtod(text.c_str(), nullptr);
+        return bounded.validate();
       },
       "NUMBER");
   app.add_option("file", options.input_path,
@@ -141,17 +153,18 @@ int main(int argc, char** argv) {
   app.add_option("--out-channels", options.layer.out_channels, "outputs when there are no weights");
   app.add_option("--pad", options.layer.pad, "zero padding on every side");
   app.add_option("--stride", options.layer.stride, "stride in both directions");
-  app.add_option("--sub-vector-length", options.sub_vector_lengths, "L, one or several")
+  app.add_option("--coordinates", options.coordinates, "D of subspaces, one or several")
       ->delimiter(',');
-  app.add_option("--hash-count", options.hash_counts, "H, one or several")->delimiter(',');
-  app.add_option("--kept-coordinates", options.kept_coordinates, "D of subspaces, one or several")
+  app.add_option("--vector-length", options.vector_lengths,
+                 "L of the published method, one or several")
+      ->delimiter(',');
+  app.add_option("--hash-count", options.hash_counts, "H of the published method, one or several")
       ->delimiter(',');
   app.add_option("--hash-center", options.hash_center, "where hyperplanes pass")
       ->check(CLI::IsMember({"origin", "mean", "both"}));
   app.add_option("--max-error", options.max_error,
                  "largest relative output error of a recommended setting")
-      ->check(number)
-      ->check(CLI::Range(0.0, 10.0));
+      ->check(max_error_rule);
   app.add_option("--threads", options.threads, "threads")->check(CLI::Range(1, 1024));
   app.add_option("--repetitions", options.repetitions, "timed passes per setting")
       ->check(CLI::Range(1, 1000));

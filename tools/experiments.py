@@ -18,14 +18,14 @@ import platform
 import subprocess
 import sys
 
-# What is compared: the dense rivals first, the published strategies, and this library's schedule.
+# What is compared: the dense rivals, this library without reuse, its schedule, and the published method.
 RUNS = {
     "dense": ["--mode", "dense", "--dense-backend", "fastest"],
-    "exact": ["--mode", "dense", "--dense-backend", "exact"],
-    "exact-direct": ["--mode", "dense", "--dense-backend", "direct"],
+    "exact": ["--mode", "exact", "--dense-backend", "exact"],
+    "exact-direct": ["--mode", "exact", "--dense-backend", "direct"],
     "dense-openblas": ["--mode", "dense", "--dense-backend", "openblas"],
     "auto": ["--mode", "auto", "--strategy", "error_budget", "--dense-backend", "exact"],
-    "published-fixed": ["--mode", "hyperplane", "--dense-backend", "exact"],
+    "published-fixed": ["--mode", "published", "--dense-backend", "exact"],
     "published-plateau": ["--mode", "auto", "--strategy", "plateau_ladder", "--dense-backend", "exact"],
     "published-reuse": ["--mode", "auto", "--strategy", "cluster_reuse_first", "--dense-backend", "exact"],
 }
@@ -45,10 +45,10 @@ NETWORKS = {
 }
 
 # The phases of the schedule. The library's own for CifarNet, spelled out; the errors of many layers add up, so the deep
-# networks get a smaller budget, and rounding that is finer.
-DEEP_PHASES = ["--error-budgets", "0.05", "--rounding-steps", "1.5", "--phase-ends", "1"]
+# networks get a smaller max_error, and rounding that is finer.
+DEEP_PHASES = ["--max-errors", "0.05", "--gradient-rounding", "1.5", "--phase-ends", "1"]
 PHASES = {
-    "cifarnet": ["--error-budgets", "0.12,0", "--rounding-steps", "4,0", "--phase-ends", "0.85,1"],
+    "cifarnet": ["--max-errors", "0.12,0", "--gradient-rounding", "4,0", "--phase-ends", "0.85,1"],
     "alexnet": DEEP_PHASES,
     "vgg19": DEEP_PHASES,
     "vgg19-bn": DEEP_PHASES,

@@ -45,7 +45,7 @@ def snapshot_commands(options):
     """Four steps of each large network; by one product, because trying many takes longer than all steps."""
     for network in options.networks:
         yield [str(pathlib.Path(options.build, "examples/train")), "--network", network, "--batch", str(LARGE[network]),
-               "--train-images", str(STEPS * LARGE[network]), "--epochs", "1", "--dense-backend", "openblas",
+               "--train-images", str(STEPS * LARGE[network]), "--epochs", "1", "--mode", "dense", "--dense-backend", "openblas",
                "--layer-times", "--snapshots",
                str(experiments.folder_of_snapshots(pathlib.Path(options.experiments), network))]
 

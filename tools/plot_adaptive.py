@@ -23,9 +23,9 @@ def column(rows, name):
 
 
 def forward_setting(label):
-    """Without the forms of the gradients: "subspace32-sparsified-sparsified_dw" becomes "subspace32"."""
-    parts = [part for part in label.split("-") if part.startswith(("CR", "mean")) or part == label.split("-")[0]]
-    return "-".join(parts)
+    """Without the forms of the gradients: "subspace of 32 coordinates with rounded gradients" ends before "with"."""
+    setting, _, extras = label.partition(" with ")
+    return setting + (" with cluster reuse" if "cluster reuse" in extras else "")
 
 
 def draw_settings(axis, steps, labels, order):
@@ -37,10 +37,10 @@ def draw_settings(axis, steps, labels, order):
 
 
 def coarse_to_fine(label):
-    """A key that sorts settings: the published ones, subspaces, dense."""
-    kind = next(i for i, start in enumerate(("L", "subspace", "dense")) if label.startswith(start))
-    digits = "".join(c if c.isdigit() else " " for c in label).split()
-    return kind, [-int(digits[0]), int(digits[1])] if kind == 0 else [int(d) for d in digits[:1]]
+    """A key that sorts settings: the published ones, subspaces, exact."""
+    kind = next(i for i, start in enumerate(("published", "subspace", "exact")) if label.startswith(start))
+    numbers = [float(word) for word in label.split() if word.replace(".", "", 1).isdigit()]
+    return kind, [-numbers[0], numbers[1]] if kind == 0 else numbers
 
 
 def smoothed(values, window=9):

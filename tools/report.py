@@ -17,6 +17,7 @@ import experiments
 WORTH_THREADS = 1e8  # multiply-adds: less takes microseconds, in which waking a thread is what is timed
 SHARED = ("adr_codebook", "adr_subspace")  # this library's methods in training; codebooks in earlier recordings alone
 GRADIENTS = "adr_gradients"  # exact forward passes, gradients over non-zeros
+PUBLISHED = ("adr_published", "adr_hyperplane")  # the published method; the latter in earlier recordings
 MAIN_PASSES = ("forward", "weight_gradient", "input_gradient")
 
 
@@ -79,6 +80,7 @@ def section(title, commands, data, machines, body):
 # ---- Training --------------------------------------------------------------------------------------
 
 RUN_NAMES = {"dense": "dense, the fastest of everything", "dense-openblas": "dense, im2col + OpenBLAS",
+             "exact": "exact, this library", "exact-direct": "exact without Winograd",
              "auto": "auto (error budget)",
              "published-fixed": "published, fixed L and H",
              "published-plateau": "published, plateau ladder", "published-reuse": "published, cluster reuse first"}
@@ -226,6 +228,8 @@ def moments(data):
 
 def saves(row):
     """Whether the pass of the row is one that this library computes in another way than densely."""
+    if row["config"].startswith("subspace of ") and row["pass"].endswith("_gradient") and "rounded" not in row["config"]:
+        return False  # by the exact engine
     return row["engine"] in SHARED or (row["engine"] == GRADIENTS and row["pass"] != "forward")
 
 
@@ -290,7 +294,7 @@ def layers_body(data):
                     line.append(fastest([r for r in passes["weight_gradient"] if r["engine"] in engines], EXACT, 1))
                 line.append(fastest(passes["input_gradient"], 0, 1))
                 line += [fastest(passes["step"], 0, error, "relative_error_of_output") for error in (0.1, 0.2)]
-                published = next((r for r in forward if r["engine"] == "adr_hyperplane"), None)
+                published = next((r for r in forward if r["engine"] in PUBLISHED), None)
                 line.append("-" if published is None else
                             f"{published['speedup_vs_best_dense']:.2f}x ({published['relative_error']:.2f})")
                 cells.append(line)
@@ -361,12 +365,12 @@ def draw_layers(plt, data, images):
     lines = (len(networks) + columns - 1) // columns
     figure, axes = plt.subplots(lines, columns, figsize=(5 * columns, 3.8 * lines), squeeze=False,
                                 constrained_layout=True)
-    styles = {"adr_codebook": ("o", "tab:blue", "codebooks"), "adr_subspace": ("s", "tab:green", "subspaces"),
-              "adr_hyperplane": ("x", "tab:red", "published")}
+    styles = {("adr_codebook",): ("o", "tab:blue", "codebooks"), ("adr_subspace",): ("s", "tab:green", "subspaces"),
+              PUBLISHED: ("x", "tab:red", "published")}
     for axis, network in zip(axes.flat, networks):
         threads = min(r["threads"] for r in data["rows"] if r["network"] == network)
-        for engine, (marker, colour, label) in styles.items():
-            rows = [r for r in data["rows"] if r["network"] == network and r["engine"] == engine
+        for engines, (marker, colour, label) in styles.items():
+            rows = [r for r in data["rows"] if r["network"] == network and r["engine"] in engines
                     and r["pass"] == "forward" and r["relative_error"] is not None and r["threads"] == threads]
             axis.scatter([r["relative_error"] for r in rows], [r["speedup_vs_best_dense"] for r in rows], s=14,
                          marker=marker, color=colour, label=label, alpha=0.7)
@@ -410,7 +414,7 @@ def adaptive_body(data):
               r["reason"]] for r in rows]
     return lines + table(["layer", "data", "steps", "auto / dense", "largest error", "setting at the end", "because"],
                          cells) + [
-        "", "dense-cheapest_exact-cheapest_exact_dw is a dense forward pass with gradients over the non-zeros where that is faster: "
+        "", "dense-cheapest_exact-cheapest_exact_dw is an exact forward pass with gradients over the non-zeros where that is faster: "
         "all that is gained where no setting fits. Measuring may take 1 % of 400 dense steps, a larger share of these short rounds."]
 
 
@@ -513,8 +517,8 @@ def document(results):
              "seconds. Trainings ran one after the other, the published strategies hours before or after the dense runs they are "
              "compared with, so that their savings are good to some five points. Recorded before codebooks were deleted "
              "([decision 16](decisions/0016-no-codebooks.md)): S8T16 are 8 of them with 16 entries, principal12 is a grid of 2^12 "
-             "cells, deleted as well. subspace32 is 32 coordinates, L25H10 the published method; engines as in "
-             "[bench](../bench/README.md). Measurements of CifarNet's layers with AVX-512 are in "
+             "cells, deleted as well. subspace32 is a subspace of 32 coordinates, L25H10 the published method with L 25 and H 10; "
+             "engines as in [bench](../bench/README.md). Measurements of CifarNet's layers with AVX-512 are in "
              "[Layers with AVX-512](layers_avx512.md).", ""]
     lines += section("Training",
                      training_commands(training) + [joining_command(training)] if training else ["scripts/experiments"],
@@ -557,15 +561,19 @@ def draw(results, images):
 def self_test():
     def row(engine, error, speedup):
         return {"engine": engine, "relative_error": error, "speedup_vs_best_dense": speedup, "network": "n", "layer": "l",
-                "pass": "forward", "threads": 1}
+                "pass": "forward", "threads": 1, "config": ""}
     rows = [row("adr_codebook", 0.2, 5.0), row("adr_codebook", 0.08, 3.0), row("adr_subspace", 0.04, 0.9),
-            row("adr_hyperplane", 0.01, 9.0)]
+            row("adr_published", 0.01, 9.0)]
     assert fastest(rows, 0, 0.1) == "3.00x (0.080)"
     assert fastest(rows, 0, 0.05) == "0.90x (0.040)"
     assert fastest(rows, 0.1, 1) == "5.00x (0.200)"
     assert fastest(rows, 0, 0.01) == "-"
     assert fastest([row(GRADIENTS, 0.0, 1.0)], 0, 1) == "-"
     assert fastest([row(GRADIENTS, 0.0, 2.0) | {"pass": "weight_gradient"}], 0, 1) == "2.00x (0.000)"
+    of_subspace = rows[2] | {"pass": "input_gradient", "config": "subspace of 16 coordinates, products by adr"}
+    assert not saves(of_subspace)
+    assert saves(of_subspace | {"config": "subspace of 16 coordinates with rounded gradients, products by adr"})
+    assert saves(of_subspace | {"pass": "forward"})
     runs = [{"network": "n", "run": run, "seed": seed} for run, seeds in (("dense", (2, 1)), ("auto", (1, 2)), ("other", (1,)))
             for seed in seeds]
     assert training_commands({"rows": runs}) == [

@@ -75,10 +75,9 @@ inline std::vector<float> training_tensor(index_t batch, index_t channels, index
 /// One layer with its operands.
 class TrainedLayer {
  public:
-  TrainedLayer(const AdaptiveShape& shape, const adr::Plan& config, const DenseEngine& product,
-               adr::Context& context)
+  TrainedLayer(const AdaptiveShape& shape, const DenseEngine& product, adr::Context& context)
       : shape_(shape),
-        layer_(shape.geometry, config, context),
+        layer_(shape.geometry, adr::Options(), context),
         weights_(filters(shape.geometry)),
         weight_gradient_(weights_.size()),
         bias_(static_cast<std::size_t>(shape.geometry.out_channels), 0.1F),
@@ -186,12 +185,10 @@ inline TrainingResult train_pair(const AdaptiveShape& shape, const DenseEngine& 
                                  const TrainingSettings& settings) {
   product.set_threads(1);
   adr::Context context(settings.threads);
-  adr::Plan dense;
-  dense.method = adr::Method::dense;
-  detail::TrainedLayer reference(shape, dense, product, context);
-  detail::TrainedLayer adaptive(shape, dense, product, context);
+  detail::TrainedLayer reference(shape, product, context);
+  detail::TrainedLayer adaptive(shape, product, context);
   adr::ReuseScheduler scheduler(settings.schedule);
-  detail::TrainedLayer warm_up(shape, dense, product, context);
+  detail::TrainedLayer warm_up(shape, product, context);
   if (settings.onednn_convolutions) {
     for (detail::TrainedLayer* layer : {&reference, &adaptive, &warm_up}) {
       layer->compute_by_onednn(settings.threads);

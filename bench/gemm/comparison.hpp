@@ -2,6 +2,7 @@
 // pass.
 #pragma once
 
+#include <adr/options.hpp>
 #include <adr/reuse_gemm.hpp>
 #include <algorithm>
 #include <memory>
@@ -12,6 +13,7 @@
 #include "bench/gemm/break_even.hpp"
 #include "bench/gemm/pass.hpp"
 #include "bench/support/engines.hpp"
+#include "bench/support/library_engines.hpp"
 #include "bench/support/matrix.hpp"
 #include "bench/support/paired_rounds.hpp"
 #include "bench/support/redundant_data.hpp"
@@ -23,7 +25,7 @@ namespace adr_bench {
 struct ComparisonSettings {
   std::vector<Pass> passes;
   std::vector<double> remaining_ratios;  ///< asked for; what is found is measured
-  adr::Plan config;
+  adr::Published published;
   std::string product;  ///< what reuse multiplies centroids with
   int threads = 1;
   int rounds = 7;
@@ -67,25 +69,24 @@ class GemmWorkbench {
         d_a_(shape.n, shape.k),
         context_(settings.threads),
         threads_(settings.threads) {
-    adr::Plan exact = settings.config;
-    exact.method = adr::Method::dense;
-    exact_ = std::make_unique<adr::ReuseGemm<float>>(exact, context_);
+    exact_ = std::make_unique<adr::ReuseGemm<float>>(adr::Options(), context_);
     for (const double ratio : settings.remaining_ratios) {
       Redundancy redundancy;
-      redundancy.sub_vector_length = settings.config.sub_vector_length;
+      redundancy.vector_length = settings.published.vector_length;
       redundancy.remaining_ratio = ratio;
       inputs_.push_back(redundant_matrix(shape.n, shape.k, redundancy));
-      reuse_.push_back(std::make_unique<adr::ReuseGemm<float>>(settings.config, context_));
+      reuse_.push_back(
+          std::make_unique<adr::ReuseGemm<float>>(options_with(settings.published), context_));
       reuse_.back()->set_dense_gemm(inner_.multiply);
     }
     result_.contenders.resize(first_reuse() + inputs_.size());
     for (std::size_t i = 0; i < engines_.size(); ++i) {
       result_.contenders[i].engine = engines_[i].name;
     }
-    result_.contenders[engines_.size()].engine = "adr_exact";
+    result_.contenders[engines_.size()].engine = engine_of(adr::Exact());
     for (std::size_t i = 0; i < inputs_.size(); ++i) {
       ContenderResult& contender = result_.contenders[first_reuse() + i];
-      contender.engine = "reuse";
+      contender.engine = engine_of(settings.published);
       contender.dense = false;
       contender.asked_remaining_ratio = settings.remaining_ratios[i];
     }
@@ -104,11 +105,12 @@ class GemmWorkbench {
                             [this, pass, i] { run_dense(pass, engines_[i], inputs_.front()); },
                             [this, pass, i] { inspect(pass, i, inputs_.front()); }, threads_});
     }
-    contenders.push_back(
-        {"adr_exact", [] {}, [this, pass] { run_reuse(pass, *exact_, inputs_.front()); },
-         [this, pass] { inspect(pass, engines_.size(), inputs_.front()); }, threads_});
+    contenders.push_back({engine_of(adr::Exact()), [] {},
+                          [this, pass] { run_reuse(pass, *exact_, inputs_.front()); },
+                          [this, pass] { inspect(pass, engines_.size(), inputs_.front()); },
+                          threads_});
     for (std::size_t i = 0; i < inputs_.size(); ++i) {
-      contenders.push_back({"reuse", [this] { inner_.set_threads(1); },
+      contenders.push_back({engine_of(adr::Published()), [this] { inner_.set_threads(1); },
                             [this, pass, i] { run_reuse(pass, *reuse_[i], inputs_[i]); },
                             [this, pass, i] { inspect(pass, first_reuse() + i, inputs_[i]); },
                             threads_});
@@ -212,7 +214,7 @@ class GemmWorkbench {
 /// Measures one shape. Memory: (inputs + 2) N K floats.
 inline ComparisonResult compare(const GemmShape& shape, const ComparisonSettings& settings) {
   ComparisonSettings fitted = settings;
-  fitted.config.sub_vector_length = std::min(settings.config.sub_vector_length, shape.k);
+  fitted.published.vector_length = std::min(settings.published.vector_length, shape.k);
   detail::GemmWorkbench workbench(shape, fitted);
   for (const Pass pass : fitted.passes) workbench.measure(pass, fitted.rounds);
   return workbench.result();

@@ -115,14 +115,14 @@ inline PassErrors errors_of(const PassParts& parts, const LayerTensors& tensors,
 
 /// The errors of the mean of the gradients over that many seeds. What is left of an unbiased
 /// gradient's error is a share of 1 / sqrt(seeds).
-inline PassErrors gradient_bias(const adr::Plan& config, const DenseEngine& product,
+inline PassErrors gradient_bias(const adr::Plan& plan, const DenseEngine& product,
                                 LayerTensors& tensors, const ExactResults& exact, int threads,
                                 int seeds) {
   detail::SumOfTensors weight_gradients;
   detail::SumOfTensors input_gradients;
   for (int i = 0; i < seeds; ++i) {
-    adr::Plan seeded = config;
-    seeded.seed = config.seed + static_cast<std::uint64_t>(i);
+    adr::Plan seeded = plan;
+    seeded.seed = plan.seed + static_cast<std::uint64_t>(i);
     LibraryConvolution convolution(tensors, seeded, product, threads);
     detail::run_all(convolution);
     weight_gradients.add(tensors.weight_gradient_values());
@@ -138,7 +138,7 @@ inline PassErrors gradient_bias(const adr::Plan& config, const DenseEngine& prod
 
 /// The error of the output on half of the images after fitting to the other half and freezing. The
 /// copies of an image are on its side. Empty when there is a single image, or nothing to freeze.
-inline std::optional<double> held_out_error(const adr::Plan& config, const DenseEngine& product,
+inline std::optional<double> held_out_error(const adr::Plan& plan, const DenseEngine& product,
                                             const adr::ConvGeometry& geometry,
                                             const LayerData& data, int threads) {
   const index_t half = data.distinct_images / 2;
@@ -151,12 +151,10 @@ inline std::optional<double> held_out_error(const adr::Plan& config, const Dense
     return tensors.output_values();
   };
   product.set_threads(1);
-  adr::Plan dense_config;
-  dense_config.method = adr::Method::dense;
-  adr::ReuseConv2d<float> dense(geometry, dense_config, context);
+  adr::ReuseConv2d<float> dense(geometry, adr::Options(), context);
   dense.set_dense_gemm(product.multiply);
   const LayerTensors::Tensor exact = forward(dense, held_out);
-  adr::ReuseConv2d<float> layer(geometry, config, context);
+  adr::ReuseConv2d<float> layer(geometry, plan, context);
   layer.set_dense_gemm(product.multiply);
   forward(layer, fitted);
   layer.set_mode(adr::Mode::inference);

@@ -47,19 +47,17 @@ struct LayerEngine {
 
 namespace detail {
 
-inline auto library_maker(const adr::Plan& config, const DenseEngine& product) {
-  return [config, product](LayerTensors& tensors, int threads) {
-    return std::make_unique<LibraryConvolution>(tensors, config, product, threads);
+inline auto library_maker(const adr::Plan& plan, const DenseEngine& product) {
+  return [plan, product](LayerTensors& tensors, int threads) {
+    return std::make_unique<LibraryConvolution>(tensors, plan, product, threads);
   };
 }
 
 inline void add_dense_engines(std::vector<LayerEngine>& engines) {
-  adr::Plan dense;
-  dense.method = adr::Method::dense;
   for (const DenseEngine& product : dense_engines()) {
     LayerEngine engine;
     engine.name = product.name == "onednn" ? "onednn_gemm" : product.name;
-    engine.make = library_maker(dense, product);
+    engine.make = library_maker(adr::Options().plan(), product);
     engines.push_back(engine);
   }
 #if defined(ADR_BENCH_HAS_ONEDNN)
@@ -106,11 +104,11 @@ inline std::vector<LayerEngine> layer_engines(const ConvLayer& layer, const std:
     LayerEngine engine;
     engine.name = setting.engine;
     engine.label = setting.label;
-    engine.reuse = setting.config;
+    engine.reuse = setting.plan;
     engine.gradients_only = setting.gradients_only;
-    engine.make = detail::library_maker(setting.config, dense_engine(product));
+    engine.make = detail::library_maker(setting.plan, dense_engine(product));
     engines.push_back(engine);
-    const bool freezes = !setting.gradients_only && setting.config.method == adr::Method::subspace;
+    const bool freezes = !setting.gradients_only && setting.plan.method == adr::Method::subspace;
     if (freezes) {
       engine.name += "_frozen";
       engine.frozen = true;

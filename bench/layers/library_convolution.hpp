@@ -1,7 +1,7 @@
 // The library's own layer as a contender, dense (im2col and the product of a rival) or with reuse.
 #pragma once
 
-#include <adr/adapt/config_label.hpp>
+#include <adr/adapt/plan_label.hpp>
 #include <adr/core/context.hpp>
 #include <adr/exact/convolution_passes.hpp>
 #include <adr/reuse_conv2d.hpp>
@@ -19,12 +19,11 @@ namespace adr_bench {
 /// must outlive the object.
 class LibraryConvolution : public Convolution {
  public:
-  LibraryConvolution(LayerTensors& tensors, const adr::Plan& config, DenseEngine product,
-                     int threads)
+  LibraryConvolution(LayerTensors& tensors, const adr::Plan& plan, DenseEngine product, int threads)
       : tensors_(tensors),
         product_(std::move(product)),
         context_(threads),
-        layer_(tensors.geometry(), config, context_) {
+        layer_(tensors.geometry(), plan, context_) {
     layer_.set_dense_gemm(product_.multiply);
   }
 
@@ -51,7 +50,7 @@ class LibraryConvolution : public Convolution {
   }
   [[nodiscard]] std::string config(const PassParts& parts) const override {
     const std::string setting = adr::label(layer_.plan());
-    if (setting != "dense") return setting + ", products by " + product_.name;
+    if (setting != "exact") return setting + ", products by " + product_.name;
     return product_.name == k_own_product ? forms(parts) : "im2col, products by " + product_.name;
   }
 

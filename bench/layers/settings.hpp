@@ -1,76 +1,57 @@
-// The reuse settings that are compared on each layer.
+// The library's settings that are compared on each layer.
 #pragma once
 
 #include <adr/adapt/ladder.hpp>
 #include <adr/adapt/plan.hpp>
+#include <adr/options.hpp>
 #include <adr/reuse_conv2d.hpp>
 #include <algorithm>
 #include <string>
 #include <vector>
 
 #include "bench/support/conv_layers.hpp"
+#include "bench/support/library_engines.hpp"
 
 namespace adr_bench {
 
 struct LayerSetting {
   std::string engine;
   std::string label;  ///< short, for the screen
-  adr::Plan config;
+  adr::Plan plan;
   /// True when only the gradients differ from the setting before, not the forward pass.
   bool gradients_only = false;
 };
 
 namespace detail {
 
-/// The published method with the published settings.
-inline LayerSetting hyperplane_setting(const ConvLayer& layer) {
-  adr::Plan config;
-  config.method = adr::Method::hyperplane;
-  config.sub_vector_length = std::min<index_t>(layer.needs_input_gradient ? 25 : 15,
-                                               layer.geometry(adr::Layout::nchw).columns());
-  config.hash_count = 10;
-  return {"adr_hyperplane", message("L", config.sub_vector_length, " H", config.hash_count),
-          config};
+inline LayerSetting setting_of(const adr::Setting& setting, const std::string& label) {
+  return {engine_of(setting), label, options_with(setting).plan()};
 }
 
-/// The library without reuse.
-inline LayerSetting exact_setting() {
-  adr::Plan config;
-  config.method = adr::Method::dense;
-  config.weight_gradient = adr::WeightGradient::exact;
-  config.input_gradient = adr::InputGradient::exact;
-  return {"adr_exact", "", config};
+/// The published method with the published L and H.
+inline LayerSetting published_setting(const ConvLayer& layer) {
+  adr::Published published;
+  published.vector_length = std::min<index_t>(layer.needs_input_gradient ? 25 : 15,
+                                              layer.geometry(adr::Layout::nchw).columns());
+  published.hash_count = 10;
+  return setting_of(published, message("L ", published.vector_length, " H ", published.hash_count));
 }
 
-inline LayerSetting subspace_setting(index_t kept_coordinates) {
-  adr::Plan config;
-  config.method = adr::Method::subspace;
-  config.kept_coordinates = kept_coordinates;
-  return {"adr_subspace", message("kept ", kept_coordinates), config};
+inline LayerSetting exact_setting() { return setting_of(adr::Exact(), ""); }
+
+inline LayerSetting subspace_setting(index_t coordinates) {
+  return setting_of(adr::Subspace{coordinates}, message(coordinates, " coordinates"));
 }
 
-/// The same forward pass with other gradients.
-inline LayerSetting with_gradients(LayerSetting setting, const std::string& label,
-                                   adr::WeightGradient weights, adr::InputGradient inputs) {
-  setting.label += " " + label;
-  setting.config.weight_gradient = weights;
-  setting.config.input_gradient = inputs;
-  setting.gradients_only = true;
-  return setting;
-}
-
-/// Exact forward passes, and gradients over the non-zeros, of which rounding leaves fewer.
+/// Exact forward passes, and gradients over the non-zeros, of which rounding leaves fewer: what an
+/// automatic setting does where nothing else pays.
 inline std::vector<LayerSetting> gradients_settings() {
-  using adr::InputGradient;
-  using adr::WeightGradient;
-  LayerSetting dense = {"adr_gradients", "dense", {}};
-  dense.config.method = adr::Method::dense;
-  dense.config.rounding_step = 1.5;  // what deep networks are trained with
-  LayerSetting exact = with_gradients(dense, "exact dW dX", WeightGradient::cheapest_exact,
-                                      InputGradient::cheapest_exact);
-  exact.gradients_only = false;
-  return {exact, with_gradients(dense, "rounded dW dX", WeightGradient::sparsified,
-                                InputGradient::sparsified)};
+  constexpr double k_rounding = 1.5;  // what deep networks are trained with
+  LayerSetting non_zeros = {"adr_gradients", "over non-zeros", adr::Options().plan()};
+  non_zeros.plan.weight_gradient = adr::WeightGradient::cheapest_exact;
+  non_zeros.plan.input_gradient = adr::InputGradient::cheapest_exact;
+  return {non_zeros,
+          {"adr_gradients", "rounded", options_with(adr::Exact(), k_rounding).plan(), true}};
 }
 
 }  // namespace detail
@@ -84,21 +65,21 @@ enum class SettingsAmount {
 
 namespace detail {
 
-/// The published method, then rising numbers of coordinates, one of them with other gradients too.
+/// Exact, the published method, then rising numbers of coordinates, one of them with rounded
+/// gradients too.
 inline std::vector<LayerSetting> many_settings(const ConvLayer& layer, SettingsAmount amount) {
-  using adr::InputGradient;
-  using adr::WeightGradient;
-  std::vector<LayerSetting> settings = {exact_setting(), hyperplane_setting(layer)};
-  constexpr index_t k_with_variants = 16;
-  for (const index_t kept : {8, 12, 16, 24, 32, 48}) {
-    if (amount == SettingsAmount::smoke && kept != k_with_variants) continue;
-    const LayerSetting setting = subspace_setting(kept);
-    settings.push_back(setting);
-    if (kept != k_with_variants) continue;
-    settings.push_back(with_gradients(setting, "clusters dW", WeightGradient::clusters,
-                                      InputGradient::sparsified));
-    settings.push_back(with_gradients(setting, "sparsified dW dX", WeightGradient::sparsified,
-                                      InputGradient::sparsified));
+  std::vector<LayerSetting> settings = {exact_setting(), published_setting(layer)};
+  constexpr index_t k_rounded_too = 16;
+  constexpr double k_rounding = 2;
+  for (const index_t coordinates : {8, 12, 16, 24, 32, 48}) {
+    if (amount == SettingsAmount::smoke && coordinates != k_rounded_too) continue;
+    settings.push_back(subspace_setting(coordinates));
+    if (coordinates != k_rounded_too) continue;
+    LayerSetting rounded = settings.back();
+    rounded.label += " rounded dW dX";
+    rounded.plan = options_with(adr::Subspace{coordinates}, k_rounding).plan();
+    rounded.gradients_only = true;
+    settings.push_back(rounded);
   }
   return settings;
 }
@@ -109,11 +90,11 @@ inline std::vector<LayerSetting> many_settings(const ConvLayer& layer, SettingsA
 inline std::vector<LayerSetting> few_settings(const ConvLayer& layer) {
   const adr::ConvGeometry geometry = layer.geometry(adr::Layout::nchw);
   const adr::LayerShape shape =
-      adr::ReuseConv2d<float>(geometry, subspace_setting(0).config).layer_shape();
-  std::vector<LayerSetting> settings = {exact_setting(), hyperplane_setting(layer)};
+      adr::ReuseConv2d<float>(geometry, options_with(adr::Subspace())).layer_shape();
+  std::vector<LayerSetting> settings = {exact_setting(), published_setting(layer)};
   for (const LayerSetting& setting : gradients_settings()) settings.push_back(setting);
-  for (const adr::Plan& config : adr::shared_candidates(shape, adr::Plan())) {
-    settings.push_back(subspace_setting(config.kept_coordinates));
+  for (const adr::Plan& plan : adr::shared_candidates(shape, adr::Options().plan())) {
+    settings.push_back(subspace_setting(plan.kept_coordinates));
   }
   return settings;
 }

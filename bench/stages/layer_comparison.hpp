@@ -2,6 +2,8 @@
 // stages.
 #pragma once
 
+#include <adr/adapt/plan_label.hpp>
+#include <adr/options.hpp>
 #include <adr/reuse_conv2d.hpp>
 #include <algorithm>
 #include <limits>
@@ -14,6 +16,7 @@
 #include "bench/support/engines.hpp"
 #include "bench/support/layer_data.hpp"
 #include "bench/support/layer_tensors.hpp"
+#include "bench/support/library_engines.hpp"
 #include "bench/support/matrix.hpp"
 #include "bench/support/paired_rounds.hpp"
 #include "bench/support/statistics.hpp"
@@ -22,9 +25,13 @@ namespace adr_bench {
 
 /// What is compared: a setting, and what multiplies inside.
 struct LayerContender {
-  std::string engine;  ///< "dense" or "reuse"
+  std::string engine;  ///< "dense", or the library's own
   std::string product;
-  adr::Plan config;
+  adr::Options options;
+
+  [[nodiscard]] bool dense() const { return engine == "dense"; }
+  /// What runs, for people and result files.
+  [[nodiscard]] std::string label() const { return dense() ? engine : adr::label(options.plan()); }
 };
 
 /// One contender's outcome.
@@ -58,7 +65,7 @@ class LayerWorkbench {
     for (const LayerContender& contender : contenders_) {
       products_.push_back(dense_engine(contender.product));
       layers_.push_back(std::make_unique<adr::ReuseConv2d<float>>(tensors_.geometry(),
-                                                                  contender.config, context_));
+                                                                  contender.options, context_));
       layers_.back()->set_dense_gemm(products_.back().multiply);
     }
   }
@@ -134,17 +141,17 @@ class LayerWorkbench {
   [[nodiscard]] std::size_t best_dense(const std::vector<std::vector<double>>& seconds) const {
     std::size_t best = 0;
     for (std::size_t i = 1; i < contenders_.size(); ++i) {
-      const bool dense = contenders_[i].config.method == adr::Method::dense;
-      if (dense && median(seconds[i]) < median(seconds[best])) best = i;
+      if (contenders_[i].dense() && median(seconds[i]) < median(seconds[best])) best = i;
     }
     return best;
   }
 
   /// A layer of its own, because the stage clock would slow the passes that are compared.
   void measure_stages(std::size_t contender, int rounds) {
-    adr::Plan config = contenders_[contender].config;
-    config.time_stages = true;
-    adr::ReuseConv2d<float> layer(tensors_.geometry(), config, context_);
+    adr::ReuseConv2d<float> layer(tensors_.geometry(), contenders_[contender].options, context_);
+    adr::Plan timed = layer.plan();
+    timed.time_stages = true;
+    layer.set_plan(timed);
     layer.set_dense_gemm(products_[contender].multiply);
     products_[contender].set_threads(1);
     std::vector<double>& least = results_[contender].stage_seconds;
@@ -177,13 +184,13 @@ class LayerWorkbench {
 }  // namespace detail
 
 /// Dense by every engine of this build, then reuse with the product that is named.
-inline std::vector<LayerContender> layer_contenders(const std::vector<adr::Plan>& settings,
+inline std::vector<LayerContender> layer_contenders(const std::vector<adr::Setting>& settings,
                                                     const std::string& product) {
-  adr::Plan dense;
-  dense.method = adr::Method::dense;
   std::vector<LayerContender> contenders;
-  for (const std::string& name : engine_names()) contenders.push_back({"dense", name, dense});
-  for (const adr::Plan& config : settings) contenders.push_back({"reuse", product, config});
+  for (const std::string& name : engine_names()) contenders.push_back({"dense", name, {}});
+  for (const adr::Setting& setting : settings) {
+    contenders.push_back({engine_of(setting), product, options_with(setting)});
+  }
   return contenders;
 }
 

@@ -1,7 +1,6 @@
 // The results of bench_stages for people: whole passes, then where their time goes.
 #pragma once
 
-#include <adr/adapt/config_label.hpp>
 #include <adr/core/stage_clock.hpp>
 #include <algorithm>
 #include <cstdio>
@@ -14,8 +13,7 @@
 namespace adr_bench {
 
 inline std::string contender_name(const LayerContender& contender) {
-  const bool dense = contender.config.method == adr::Method::dense;
-  return dense ? "dense, " + contender.product : adr::label(contender.config);
+  return contender.dense() ? "dense, " + contender.product : contender.label();
 }
 
 inline void print_passes(const std::vector<LayerContender>& contenders,

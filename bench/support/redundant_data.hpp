@@ -14,8 +14,8 @@
 namespace adr_bench {
 
 struct Redundancy {
-  index_t sub_vector_length = 32;  ///< columns per slice
-  double remaining_ratio = 0.1;    ///< distinct prototypes per row in every slice
+  index_t vector_length = 32;    ///< columns per slice
+  double remaining_ratio = 0.1;  ///< distinct prototypes per row in every slice
   /// Half the width of the noise around a prototype, whose elements have variance 1. Small, because
   /// noise carries a vector over one of H hyperplanes with a probability of about H * noise / 4,
   /// and each such vector makes a cluster more than asked for.
@@ -34,8 +34,8 @@ inline Matrix redundant_matrix(index_t rows, index_t columns, const Redundancy& 
       std::lround(redundancy.remaining_ratio * static_cast<double>(rows)), 1, rows);
   std::vector<index_t> order(static_cast<std::size_t>(rows));
   for (index_t i = 0; i < rows; ++i) order[static_cast<std::size_t>(i)] = i;
-  for (index_t first = 0; first < columns; first += redundancy.sub_vector_length) {
-    const index_t length = std::min(redundancy.sub_vector_length, columns - first);
+  for (index_t first = 0; first < columns; first += redundancy.vector_length) {
+    const index_t length = std::min(redundancy.vector_length, columns - first);
     const Matrix prototypes = normal_matrix(distinct, length, 1.0, random.bits());
     for (index_t i = rows - 1; i > 0; --i) {
       std::swap(order[static_cast<std::size_t>(i)],

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "adr/adapt/ladder.hpp"
+#include "adr/options.hpp"
 #include "training/batch_loader.hpp"
 #include "training/network.hpp"
 
@@ -46,14 +47,14 @@ class BatchStream {
 /// Gives every convolution its setting, lets them learn from `batches` batches, and freezes them:
 /// clusters are fitted to the first one and refined by the others.
 template <class T>
-void learn(training::Network<T>& network, const std::vector<adr::Plan>& configs,
+void learn(training::Network<T>& network, const std::vector<adr::Plan>& plans,
            BatchStream<T>& stream, int batches) {
   const auto& convolutions = network.convolutions();
   for (std::size_t i = 0; i < convolutions.size(); ++i) {
-    adr::Plan config = configs[i];
-    config.refit_interval = std::max<index_t>(config.refit_interval, batches);
+    adr::Plan plan = plans[i];
+    plan.refit_interval = std::max<index_t>(plan.refit_interval, batches);
     convolutions[i]->unfreeze();
-    convolutions[i]->adaptive().set_plan(config);
+    convolutions[i]->adaptive().set_plan(plan);
   }
   for (int i = 0; i < batches; ++i) network.forward(stream.next().images.const_view());
   for (auto* conv : convolutions) conv->freeze();
@@ -97,11 +98,8 @@ struct LayerChoices {
 
 namespace detail {
 
-inline adr::Plan dense_config() {
-  adr::Plan config;
-  config.method = adr::Method::dense;
-  return config;
-}
+/// What all other plans lose against.
+inline adr::Plan exact_plan() { return adr::Options().plan(); }
 
 /// Measures what a schedule would try on every convolution: the errors on a part of a batch that
 /// was not learned from, under exact inputs; the times frozen, all layers at once.
@@ -112,7 +110,7 @@ std::vector<LayerChoices> measure_ladders(training::Network<T>& network, BatchSt
   const std::vector<double> dense = forward_seconds(network, stream);
   for (auto* conv : convolutions) {
     adr::Tunable& layer = conv->adaptive();
-    layer.request_measurements(adr::shared_candidates(layer.layer_shape(), adr::Plan()));
+    layer.request_measurements(adr::shared_candidates(layer.layer_shape(), exact_plan()));
   }
   network.forward(stream.next().images.const_view());
 
@@ -124,18 +122,18 @@ std::vector<LayerChoices> measure_ladders(training::Network<T>& network, BatchSt
     }
     most = std::max(most, rungs[i].size());
   }
-  std::vector<adr::Plan> configs(count);
+  std::vector<adr::Plan> plans(count);
   for (std::size_t rung = 0; rung < most; ++rung) {
     for (std::size_t i = 0; i < count; ++i) {
-      configs[i] = rung < rungs[i].size() ? rungs[i][rung].config : dense_config();
+      plans[i] = rung < rungs[i].size() ? rungs[i][rung].config : exact_plan();
     }
-    learn(network, configs, stream, 1);
+    learn(network, plans, stream, 1);
     const std::vector<double> seconds = forward_seconds(network, stream);
     for (std::size_t i = 0; i < count; ++i) {
       if (rung < rungs[i].size()) rungs[i][rung].cost = seconds[i] / dense[i];
     }
   }
-  learn(network, std::vector<adr::Plan>(count, dense_config()), stream, 0);
+  learn(network, std::vector<adr::Plan>(count, exact_plan()), stream, 0);
   std::vector<LayerChoices> layers;
   for (std::size_t i = 0; i < count; ++i) {
     layers.push_back({adr::make_ladder(rungs[i]), dense[i], 1.0});
@@ -173,7 +171,7 @@ void measure_influences(training::Network<T>& network, BatchStream<T>& stream,
                         std::vector<LayerChoices>& layers) {
   constexpr double k_error = 0.1;
   constexpr int k_learning_batches = 2;
-  const std::vector<adr::Plan> dense(layers.size(), detail::dense_config());
+  const std::vector<adr::Plan> dense(layers.size(), detail::exact_plan());
   for (std::size_t i = 0; i < layers.size(); ++i) {
     const adr::Ladder& ladder = layers[i].ladder;
     const auto rung = std::min_element(
@@ -181,9 +179,9 @@ void measure_influences(training::Network<T>& network, BatchStream<T>& stream,
           return std::abs(std::log(a.error / k_error)) < std::abs(std::log(b.error / k_error));
         });
     if (rung->error == 0) continue;  // nothing to choose from
-    std::vector<adr::Plan> configs = dense;
-    configs[i] = rung->config;
-    learn(network, configs, stream, k_learning_batches);
+    std::vector<adr::Plan> plans = dense;
+    plans[i] = rung->config;
+    learn(network, plans, stream, k_learning_batches);
     const training::Batch<T>& batch = stream.next();
     const adr::MatrixView<const T> logits = network.forward(batch.images.const_view());
     std::vector<T> with_reuse;

@@ -7,9 +7,10 @@
 #include <string>
 #include <vector>
 
-#include "adr/adapt/config_label.hpp"
+#include "adr/adapt/plan_label.hpp"
 #include "inference/comparison.hpp"
 #include "training/errors.hpp"
+#include "training/reuse_options.hpp"
 
 namespace inference {
 
@@ -23,13 +24,9 @@ struct RunDescription {
 };
 
 inline void print_comparison(const Comparison& c) {
-  std::string settings;
-  for (const adr::Plan& config : c.configs) {
-    settings += (settings.empty() ? "" : " ") + adr::label(config);
-  }
   std::printf("%-14s %9.2f %% %+8.2f %+8.2f %8.2fx %8.2fx  %s\n", c.name.c_str(),
-              100 * c.accuracy(), -c.chosen_on.points_lost(), -c.judged_on.points_lost(), c.speedup,
-              c.convolution_speedup, settings.c_str());
+              100 * c.accuracy(), 0 - c.chosen_on.points_lost(), 0 - c.judged_on.points_lost(),
+              c.speedup, c.convolution_speedup, training::label(c.plans).c_str());
   std::fflush(stdout);
 }
 
@@ -37,7 +34,7 @@ inline void print_header(double dense_accuracy) {
   std::printf(
       "dense: %.2f %%; points against it on the half that settings are chosen on, and on "
       "the other\n%-14s %11s %8s %8s %9s %9s  settings of the convolutions\n",
-      100 * dense_accuracy, "budget", "accuracy", "chosen", "judged", "network", "convs");
+      100 * dense_accuracy, "max error", "accuracy", "chosen", "judged", "network", "convs");
 }
 
 inline void print_choice(double points, const Comparison* choice) {
@@ -45,7 +42,7 @@ inline void print_choice(double points, const Comparison* choice) {
     std::printf("at most %.2f points lost: dense\n", points);
   } else {
     std::printf("at most %.2f points lost: %s, %.2fx, %+.2f points on the other half\n", points,
-                choice->name.c_str(), choice->speedup, -choice->judged_on.points_lost());
+                choice->name.c_str(), choice->speedup, 0 - choice->judged_on.points_lost());
   }
 }
 
@@ -53,9 +50,9 @@ inline nlohmann::json to_json(const RunDescription& run, const Comparison& c,
                               const std::vector<std::string>& layer_names,
                               const std::vector<double>& chosen_for) {
   nlohmann::json layers = nlohmann::json::array();
-  for (std::size_t i = 0; i < c.configs.size(); ++i) {
+  for (std::size_t i = 0; i < c.plans.size(); ++i) {
     layers.push_back({{"layer", layer_names[i]},
-                      {"config", adr::label(c.configs[i])},
+                      {"config", adr::label(c.plans[i])},
                       {"output_error", c.layer_errors[i]},
                       {"speedup", c.layer_speedups[i]}});
   }

@@ -32,14 +32,14 @@ inline std::string csv_row(const EpochReport& report) {
   row << report.epoch << ',' << report.seconds << ',' << report.total_seconds << ','
       << report.learning_rate << ',' << report.train_loss << ',' << report.train_accuracy << ','
       << report.test_accuracy << ',' << relative_error(report) << ',' << remaining_ratio(report)
-      << ',' << reuse_rate(report) << ',' << label(report.configs) << ','
+      << ',' << reuse_rate(report) << ',' << label(report.plans) << ','
       << report.evaluation_seconds;
   for (std::size_t i = 0; i < report.convolutions.size(); ++i) {
     const adr::Report& stats = report.convolutions[i];
     const adr::Decision& decision = stats.decision;
     row << ',' << stats.remaining_ratio() << ',' << stats.relative_input_error() << ','
         << stats.cluster_reuse_rate() << ',' << stats.product_reuse_rate() << ','
-        << adr::label(report.configs[i]) << ',' << stats.relative_output_error() << ','
+        << adr::label(report.plans[i]) << ',' << stats.relative_output_error() << ','
         << decision.rung << ',' << decision.rungs << ',' << decision.error_budget << ','
         << decision.cost << ',' << adr::to_string(decision.reason);
   }

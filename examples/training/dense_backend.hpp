@@ -1,7 +1,7 @@
-// What everything dense is computed with. "exact" is the library itself, "direct" the same without
-// Winograd's algorithms; the others are packages, as this build has them. "fastest" takes, layer by
-// layer and pass by pass, the fastest package: oneDNN's convolutions or unfolding with a product,
-// and of the products the fastest for each shape.
+// What all that is not reused is computed with. "exact" is the library itself, "direct" the same
+// without Winograd's algorithms; the others are packages, the rivals, as this build has them.
+// "fastest" takes, layer by layer and pass by pass, the fastest package: oneDNN's convolutions or
+// unfolding with a product, and of the products the fastest for each shape.
 #pragma once
 
 #include <functional>
@@ -28,16 +28,33 @@
 
 namespace training {
 
-inline std::vector<std::string> dense_backends() {
+/// The rivals of this build, the strongest first.
+inline std::vector<std::string> package_backends() {
   return {
-    "exact", "direct",
 #if defined(TRAINING_HAS_ONEDNN)
-        "fastest", "onednn",
+    "fastest", "onednn",
 #endif
 #if defined(TRAINING_HAS_OPENBLAS)
         "openblas"
 #endif
   };
+}
+
+inline bool is_package(const std::string& backend) {
+  return backend != "exact" && backend != "direct";
+}
+
+inline std::vector<std::string> dense_backends() {
+  std::vector<std::string> backends = package_backends();
+  backends.insert(backends.begin(), {"exact", "direct"});
+  return backends;
+}
+
+/// For people.
+inline std::string backend_words(const std::string& backend) {
+  if (backend == "exact") return "this library";
+  if (backend == "direct") return "this library without Winograd";
+  return backend == "fastest" ? "the fastest package" : backend;
 }
 
 /// Whether exact convolutions may use Winograd's algorithms.
@@ -63,7 +80,7 @@ std::vector<adr::DenseGemm<T>> package_products() {
 /// of its own: of "fastest" the fastest for each shape, else the backend's or the strongest.
 template <class T>
 adr::DenseGemm<T> dense_gemm(const std::string& backend) {
-  if (backend == "exact" || backend == "direct") return {};
+  if (!is_package(backend)) return {};
   const std::vector<adr::DenseGemm<T>> products = package_products<T>();
   require(!products.empty(), "--dense-backend is not part of this build: ", backend);
   return backend == "fastest" ? adr::fastest_gemm<T>(products) : products.back();

@@ -19,7 +19,7 @@ struct EpochReport {
   double train_accuracy = 0;
   double test_accuracy = 0;
   std::vector<adr::Report> convolutions;  ///< merged over the batches of the epoch
-  std::vector<adr::Plan> configs;         ///< in force at the end of the epoch
+  std::vector<adr::Plan> plans;           ///< in force at the end of the epoch
 };
 
 /// The mean of a statistic over the convolutions.

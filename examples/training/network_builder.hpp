@@ -11,13 +11,13 @@
 #include "adr/core/context.hpp"
 #include "adr/gemm/dense_convolution.hpp"
 #include "adr/gemm/dense_gemm.hpp"
+#include "adr/options.hpp"
 #include "adr/unfold/conv_geometry.hpp"
 #include "training/dense_backend.hpp"
 #include "training/errors.hpp"
 #include "training/layers/batch_norm.hpp"
 #include "training/layers/conv.hpp"
 #include "training/layers/linear.hpp"
-#include "training/layers/lrn.hpp"
 #include "training/layers/max_pool.hpp"
 #include "training/layers/relu.hpp"
 #include "training/network_description.hpp"
@@ -27,7 +27,7 @@ namespace training {
 template <class T>
 struct NetworkSettings {
   adr::Layout layout = adr::Layout::nhwc;
-  std::vector<adr::Plan> reuse;  ///< one per convolution
+  std::vector<adr::Options> convolutions;  ///< one per convolution
   adr::DenseGemm<T> dense_gemm;
   ConvolutionMaker<T> dense_convolution;  ///< empty: convolutions are unfolded
   std::uint64_t seed = 1;
@@ -53,9 +53,9 @@ class NetworkBuilder {
   NetworkBuilder(const NetworkDescription& description, const NetworkSettings<T>& settings,
                  adr::Context& context)
       : settings_(settings), context_(context), shape_(description.input), random_(settings.seed) {
-    require(settings.reuse.size() == conv_count(description), description.name,
-            ": needs one reuse setting per convolution (", conv_count(description), "), got ",
-            settings.reuse.size());
+    require(settings.convolutions.size() == conv_count(description), description.name,
+            ": needs options for each convolution (", conv_count(description), "), got ",
+            settings.convolutions.size());
     for (std::size_t i = 0; i < description.layers.size(); ++i) {
       next_ = followed_by(description.layers, i);
       std::visit([&](const auto& layer) { add(layer); }, description.layers[i]);
@@ -71,11 +71,11 @@ class NetworkBuilder {
   void add(const ConvLayer& conv) {
     const std::string name = next_name("conv");
     const adr::ConvGeometry geometry = conv_geometry(conv, shape_, settings_.layout);
-    const adr::Plan& reuse = settings_.reuse[convolutions_.size()];
-    for (const std::string& problem : {geometry.validate(), reuse.validate(geometry.columns())}) {
+    const adr::Options& options = settings_.convolutions[convolutions_.size()];
+    for (const std::string& problem : {geometry.validate(), options.validate()}) {
       require(problem.empty(), name, ": ", problem);
     }
-    auto layer = std::make_unique<Conv<T>>(name, geometry, reuse, settings_.dense_gemm, next_,
+    auto layer = std::make_unique<Conv<T>>(name, geometry, options, settings_.dense_gemm, next_,
                                            random_, context_);
     layer->set_dense_convolution(dense_convolution(geometry));
     convolutions_.push_back(layer.get());
@@ -87,10 +87,6 @@ class NetworkBuilder {
   void add(const MaxPoolLayer& pool) {
     layers_.push_back(std::make_unique<MaxPool<T>>(next_name("pool"), shape_, pool.window,
                                                    pool.stride, context_));
-  }
-  void add(const LrnLayer& lrn) {
-    layers_.push_back(
-        std::make_unique<Lrn<T>>(next_name("lrn"), shape_, lrn.size, lrn.alpha, context_));
   }
   void add(const BatchNormLayer&) {
     layers_.push_back(std::make_unique<BatchNorm<T>>(next_name("norm"), shape_, context_));

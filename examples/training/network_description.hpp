@@ -6,6 +6,7 @@
 #include <variant>
 #include <vector>
 
+#include "adr/options.hpp"
 #include "training/errors.hpp"
 #include "training/tensor.hpp"
 
@@ -22,35 +23,20 @@ struct MaxPoolLayer {
   index_t window;
   index_t stride;
 };
-struct LrnLayer {
-  index_t size;
-  double alpha;
-};
 struct BatchNormLayer {};
 struct LinearLayer {
   index_t out_features;
 };
 
 using LayerDescription =
-    std::variant<ConvLayer, ReluLayer, MaxPoolLayer, LrnLayer, BatchNormLayer, LinearLayer>;
-
-/// L and H of the papers for one convolution.
-struct PublishedReuse {
-  index_t sub_vector_length;
-  int hash_count;
-};
+    std::variant<ConvLayer, ReluLayer, MaxPoolLayer, BatchNormLayer, LinearLayer>;
 
 struct NetworkDescription {
   std::string name;
   ImageShape input;
   std::vector<LayerDescription> layers;
-  /// What the published method takes where the user names nothing, one per convolution.
-  std::vector<PublishedReuse> default_reuse;
-};
-
-/// What a user may vary in a network.
-struct NetworkOptions {
-  bool lrn = false;  ///< local response normalisation after the blocks that were published with it
+  /// L and H where the user names nothing, one per convolution.
+  std::vector<adr::Published> published;
 };
 
 /// A convolution, a pool and a ReLU. ReLU and max pooling commute; pooling first leaves fewer
@@ -79,9 +65,6 @@ inline std::string to_string(const LayerDescription& layer) {
     std::string operator()(const ReluLayer&) const { return "relu"; }
     std::string operator()(const MaxPoolLayer& l) const {
       return message("max pool ", l.window, "x", l.window, " stride ", l.stride);
-    }
-    std::string operator()(const LrnLayer& l) const {
-      return message("lrn ", l.size, " alpha ", l.alpha);
     }
     std::string operator()(const BatchNormLayer&) const { return "batch norm"; }
     std::string operator()(const LinearLayer& l) const {

@@ -1,9 +1,7 @@
 // The networks that --network can name.
 #pragma once
 
-#include <functional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "training/errors.hpp"
@@ -15,15 +13,14 @@ namespace training {
 
 namespace detail {
 
-using NetworkMaker = std::function<NetworkDescription(const NetworkOptions&)>;
+struct NamedNetwork {
+  const char* name;
+  NetworkDescription (*make)();
+};
 
-inline std::vector<std::pair<std::string, NetworkMaker>> networks() {
-  return {{"cifarnet", cifarnet},
-          {"alexnet", [](const NetworkOptions&) { return alexnet(); }},
-          {"vgg19", [](const NetworkOptions&) { return vgg19(); }},
-          {"vgg19-bn", [](const NetworkOptions&) { return vgg19_bn(); }},
-          {"alexnet-224", [](const NetworkOptions&) { return alexnet_224(); }},
-          {"vgg19-224", [](const NetworkOptions&) { return vgg19_224(); }}};
+inline std::vector<NamedNetwork> networks() {
+  return {{"cifarnet", cifarnet}, {"alexnet", alexnet},         {"vgg19", vgg19},
+          {"vgg19-bn", vgg19_bn}, {"alexnet-224", alexnet_224}, {"vgg19-224", vgg19_224}};
 }
 
 }  // namespace detail
@@ -34,12 +31,11 @@ inline std::vector<std::string> network_names() {
   return names;
 }
 
-/// Errors: UserError when there is no network of that name, or it lacks what the options ask for.
-inline NetworkDescription network_by_name(const std::string& name, const NetworkOptions& options) {
+/// Errors: UserError when there is no network of that name.
+inline NetworkDescription network_by_name(const std::string& name) {
   for (const auto& [known, make] : detail::networks()) {
     if (known != name) continue;
-    require(!options.lrn || name == "cifarnet", "--lrn is for cifarnet, got ", name);
-    NetworkDescription network = make(options);
+    NetworkDescription network = make();
     network.name = name;
     return network;
   }

@@ -15,22 +15,19 @@
 #include "training/networks.hpp"
 #include "training/reuse_options.hpp"
 #include "training/run_settings.hpp"
-#include "training/schedule_options.hpp"
 
 namespace training {
 
 struct Options {
   std::string network = "cifarnet";
-  NetworkOptions variant;
   adr::Layout layout = adr::Layout::nhwc;
   std::string data;
   std::string images;        ///< a .npy file in place of data
   index_t train_images = 0;  ///< 0: all there are
   index_t test_images = 0;
   ReuseOptions reuse;
-  std::string dense_backend = dense_backends().front();
+  std::string dense_backend = "exact";
   TrainingPlan plan;
-  ScheduleOptions schedule;
   bool log_decisions = false;
   int threads = adr::max_threads();
   bool layer_times = false;
@@ -83,7 +80,6 @@ inline void add_network_options(CLI::App& app, Options& options) {
   app.add_option("--network", options.network, "Network to train")
       ->check(one_of(network_names()))
       ->capture_default_str();
-  app.add_flag("--lrn", options.variant.lrn, "Add local response normalisation, as published");
   app.add_option("--layout", options.layout, "Order of the tensors in memory (default nhwc)")
       ->transform(one_of<adr::Layout>({{"nhwc", adr::Layout::nhwc}, {"nchw", adr::Layout::nchw}}));
 }
@@ -105,80 +101,86 @@ inline void add_data_options(CLI::App& app, Options& options) {
 #endif
 }
 
-inline void add_reuse_options(CLI::App& app, Options& options) {
-  ReuseOptions& reuse = options.reuse;
-  const std::string group = "With a mode other than dense";
-  app.add_option("--mode", reuse.mode,
-                 "How the convolutions multiply; auto follows --strategy (default dense)")
+inline void add_reuse_options(CLI::App& app, ReuseOptions& reuse) {
+  app.add_option(
+         "--mode", reuse.mode,
+         "How the convolutions multiply: by the package of --dense-backend (dense), exactly, "
+         "by a setting fixed by hand, or as a schedule finds (default exact)")
       ->transform(one_of<Mode>({{"dense", Mode::dense},
-                                {"hyperplane", Mode::hyperplane},
+                                {"exact", Mode::exact},
                                 {"subspace", Mode::subspace},
+                                {"published", Mode::published},
                                 {"auto", Mode::automatic}}));
-  app.add_option("--strategy", reuse.strategy,
-                 "With --mode auto: when settings change (default error_budget)")
-      ->transform(
-          one_of<adr::Strategy>({{"error_budget", adr::Strategy::error_budget},
-                                 {"plateau_ladder", adr::Strategy::plateau_ladder},
-                                 {"cluster_reuse_first", adr::Strategy::cluster_reuse_first},
-                                 {"fixed", adr::Strategy::fixed}}));
-  app.add_option("--error-budgets", options.schedule.error_budgets,
-                 "With --strategy error_budget: relative output error allowed in each phase")
+  app.add_option("--gradient-rounding", reuse.gradient_rounding,
+                 "Root mean squares below which output gradients are rounded, 0: not; with --mode "
+                 "auto one value per phase")
       ->delimiter(',');
-  app.add_option("--rounding-steps", options.schedule.rounding_steps,
-                 "With --strategy error_budget: rounding of gradients in each phase, 0: exact")
-      ->delimiter(',');
-  app.add_option("--phase-ends", options.schedule.phase_ends,
-                 "With --strategy error_budget: share of the steps at which each phase ends")
-      ->delimiter(',');
-  app.add_flag("--round-weights-only", options.schedule.round_weights_only,
-               "With --strategy error_budget: round for weight gradients, not for those handed on");
-  app.add_flag("--log-decisions", options.log_decisions, "Print every decision of the schedule");
-  app.add_option("--sub-vector-length", reuse.sub_vector_lengths,
+
+  const std::string subspace = "--mode subspace";
+  app.add_option("--coordinates", reuse.coordinates,
+                 "D: coordinates kept, 0: by their error; one value or one per convolution")
+      ->delimiter(',')
+      ->group(subspace);
+  app.add_option("--subspace-error", reuse.subspace_error,
+                 "Without --coordinates: the part of the output's variation that may be lost")
+      ->capture_default_str()
+      ->group(subspace);
+
+  const std::string published = "--mode published, and published strategies";
+  app.add_option("--vector-length", reuse.vector_lengths,
                  "L: columns per neuron vector, one value or one per convolution")
       ->delimiter(',')
-      ->group(group);
+      ->group(published);
   app.add_option("--hash-count", reuse.hash_counts,
                  "H: hyperplanes per neuron vector, one value or one per convolution")
       ->delimiter(',')
-      ->group(group);
-  app.add_option("--hash-center", reuse.hash_center, "Where hyperplanes pass (default origin)")
+      ->group(published);
+  app.add_option("--hash-center", reuse.published.hash_center,
+                 "Where hyperplanes pass (default origin)")
       ->transform(one_of<adr::HashCenter>(
           {{"origin", adr::HashCenter::origin}, {"mean", adr::HashCenter::mean}}))
-      ->group(group);
-  app.add_option("--kept-coordinates", reuse.kept_coordinates,
-                 "Principal coordinates kept, 0: by their error, one value or one per convolution")
-      ->delimiter(',')
-      ->group(group);
-  app.add_option("--input-gradient", reuse.input_gradient,
-                 "Form of the input gradient (default automatic)")
-      ->transform(one_of<adr::InputGradient>({{"automatic", adr::InputGradient::automatic},
-                                              {"cluster_mean", adr::InputGradient::cluster_mean},
-                                              {"exact", adr::InputGradient::exact},
-                                              {"sparse", adr::InputGradient::sparse},
-                                              {"sparsified", adr::InputGradient::sparsified}}))
-      ->group(group);
-  app.add_option("--weight-gradient", reuse.weight_gradient,
-                 "Form of the weight gradient (default automatic)")
-      ->transform(one_of<adr::WeightGradient>({{"automatic", adr::WeightGradient::automatic},
-                                               {"clusters", adr::WeightGradient::clusters},
-                                               {"exact", adr::WeightGradient::exact},
-                                               {"sparse", adr::WeightGradient::sparse},
-                                               {"sparsified", adr::WeightGradient::sparsified}}))
-      ->group(group);
-  app.add_flag("--cluster-reuse", reuse.cluster_reuse, "CR: keep clusters from batch to batch")
-      ->group(group);
-  app.add_option("--max-product-age", reuse.max_product_age,
-                 "With --cluster-reuse: weight updates that a stored product survives")
+      ->group(published);
+  app.add_flag("--exact-gradients", reuse.published.exact_gradients,
+               "Gradients by exact products, in place of those from the clusters")
+      ->group(published);
+  app.add_flag("--cluster-reuse", reuse.published.cluster_reuse,
+               "CR: keep clusters from batch to batch; a strategy decides by itself")
+      ->group(published);
+  app.add_option("--max-product-age", reuse.published.max_product_age,
+                 "With --cluster-reuse: changes of the weights that a stored product survives")
       ->check(at_least(0))
-      ->group(group);
+      ->group(published);
+
+  const std::string schedule = "--mode auto";
+  app.add_option("--strategy", reuse.strategy, "When settings change (default error_budget)")
+      ->transform(
+          one_of<adr::Strategy>({{"error_budget", adr::Strategy::error_budget},
+                                 {"plateau_ladder", adr::Strategy::plateau_ladder},
+                                 {"cluster_reuse_first", adr::Strategy::cluster_reuse_first}}))
+      ->group(schedule);
+  app.add_option("--max-errors", reuse.max_errors,
+                 "With error_budget: the max_error of each phase, 0: exact")
+      ->delimiter(',')
+      ->group(schedule);
+  app.add_option("--phase-ends", reuse.phase_ends,
+                 "With error_budget: share of the steps at which each phase ends")
+      ->delimiter(',')
+      ->group(schedule);
+}
+
+/// remark: of the program, to what the backends are.
+inline void add_dense_backend_option(CLI::App& app, Options& options,
+                                     const std::vector<std::string>& backends,
+                                     const std::string& remark) {
+  app.add_option("--dense-backend", options.dense_backend,
+                 "What computes all that is not reused; exact: this library, fastest: each "
+                 "convolution and product by the fastest package" +
+                     remark)
+      ->check(one_of(backends))
+      ->capture_default_str();
 }
 
 inline void add_machine_options(CLI::App& app, Options& options) {
-  app.add_option("--dense-backend", options.dense_backend,
-                 "What computes everything dense; exact: this library, direct: without Winograd, "
-                 "fastest: each convolution and product by the fastest package")
-      ->check(one_of(dense_backends()))
-      ->capture_default_str();
   app.add_option("--batch", options.plan.batch, "Images per step")
       ->check(at_least(1))
       ->capture_default_str();
@@ -217,19 +219,72 @@ inline void add_output_options(CLI::App& app, Options& options) {
   app.add_option("--snapshots", options.plan.snapshots,
                  "Folder for the layers' operands on a batch, in initial/ and trained/");
 #endif
+  app.add_flag("--log-decisions", options.log_decisions,
+               "With --mode auto: print every decision of the schedule");
   app.add_flag("--resume", options.plan.resume, "Continue the run saved in --checkpoint");
   app.add_flag("--layer-times", options.layer_times,
                "Print the seconds of training of every layer at the end");
 }
 
-/// Errors: CLI::ValidationError for an option of schedules without a schedule that follows it.
+/// Errors: CLI::ValidationError for an option of another mode.
 inline void refuse_without_effect(const CLI::App& app, const ReuseOptions& reuse) {
-  if (reuse.mode == Mode::automatic && reuse.strategy == adr::Strategy::error_budget) return;
-  for (const char* name :
-       {"--error-budgets", "--rounding-steps", "--phase-ends", "--round-weights-only"}) {
-    if (app.count(name) > 0) {
-      throw CLI::ValidationError(name, "needs --mode auto and --strategy error_budget");
+  std::string given = std::string("--mode ") + to_string(reuse.mode);
+  if (reuse.mode == Mode::automatic)
+    given += std::string(" --strategy ") + to_string(reuse.strategy);
+  const auto need = [&](bool has_effect, const std::string& needed,
+                        const std::vector<const char*>& names) {
+    for (const char* name : names) {
+      if (!has_effect && app.count(name) > 0) {
+        throw CLI::ValidationError(name, "needs " + needed + ", got " + given);
+      }
     }
+  };
+  need(reuse.mode == Mode::automatic, "--mode auto", {"--strategy"});
+  need(reuse.follows_error_budget(), "--mode auto and --strategy error_budget",
+       {"--max-errors", "--phase-ends"});
+  need(reuse.mode == Mode::subspace, "--mode subspace", {"--coordinates", "--subspace-error"});
+  need(reuse.is_published(), "--mode published or a published strategy",
+       {"--vector-length", "--hash-count", "--hash-center", "--exact-gradients"});
+  need(reuse.mode == Mode::published, "--mode published", {"--cluster-reuse", "--max-product-age"});
+  need(reuse.mode != Mode::dense && (reuse.mode != Mode::automatic || reuse.follows_error_budget()),
+       "--mode exact, subspace, published or auto with --strategy error_budget",
+       {"--gradient-rounding"});
+  if (app.count("--coordinates") > 0 && app.count("--subspace-error") > 0) {
+    throw CLI::ValidationError("--subspace-error",
+                               "needs the coordinates to be chosen by it, got "
+                               "--coordinates as well");
+  }
+  if (app.count("--exact-gradients") > 0 && app.count("--gradient-rounding") > 0) {
+    throw CLI::ValidationError(
+        "--exact-gradients",
+        "needs gradients that are not rounded, got --gradient-rounding as well");
+  }
+}
+
+/// Of the modes, dense is computed by a package and exact by this library.
+/// Errors: CLI::ValidationError for a backend that the mode is not.
+inline void choose_dense_backend(const CLI::App& app, Options& options) {
+  const Mode mode = options.reuse.mode;
+  std::string& backend = options.dense_backend;
+  const std::vector<std::string> packages = package_backends();
+  if (mode == Mode::dense) {
+    if (packages.empty()) {
+      throw CLI::ValidationError("--mode",
+                                 "dense needs a package, oneDNN or OpenBLAS, of which "
+                                 "this build has none; this library is --mode exact");
+    }
+    if (app.count("--dense-backend") == 0) backend = packages.front();
+    if (!is_package(backend)) {
+      throw CLI::ValidationError("--dense-backend", "must name a package with --mode dense, got " +
+                                                        backend + "; this library is --mode exact");
+    }
+  } else if (mode == Mode::exact && is_package(backend)) {
+    throw CLI::ValidationError("--dense-backend",
+                               "must be exact or direct with --mode exact, got " + backend +
+                                   "; packages are --mode dense");
+  } else if (mode != Mode::exact && backend == "direct") {
+    throw CLI::ValidationError(
+        "--dense-backend", std::string("direct needs --mode exact, got --mode ") + to_string(mode));
   }
 }
 
@@ -249,16 +304,20 @@ inline void refuse_bad_files(const TrainingPlan& plan) {
 /// Reads the command line. Returns true to go on; otherwise exit_code is what to leave with: 0
 /// after --help, 2 after a mistake.
 inline bool parse_options(int argc, char** argv, Options& options, int& exit_code) {
-  CLI::App app("Trains a network, dense or with reuse, and reports time and accuracy.");
+  CLI::App app("Trains a network, dense, exactly or with reuse, and reports time and accuracy.");
   detail::add_network_options(app, options);
   detail::add_data_options(app, options);
-  detail::add_reuse_options(app, options);
+  detail::add_reuse_options(app, options.reuse);
+  detail::add_dense_backend_option(
+      app, options, dense_backends(),
+      ", the default with --mode dense; direct: this library without Winograd");
   detail::add_machine_options(app, options);
   detail::add_plan_options(app, options);
   detail::add_output_options(app, options);
   try {
     app.parse(argc, argv);
     detail::refuse_without_effect(app, options.reuse);
+    detail::choose_dense_backend(app, options);
     detail::refuse_bad_files(options.plan);
   } catch (const CLI::ParseError& error) {
     exit_code = app.exit(error) == 0 ? 0 : 2;

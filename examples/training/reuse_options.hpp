@@ -1,49 +1,72 @@
-// From what a user asks of the convolutions to one Plan per convolution, and back to a short
-// text.
+// From what a user asks of the convolutions to one adr::Options per convolution, and from the plans
+// that they run with back to a text.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
 
-#include "adr/adapt/config_label.hpp"
-#include "adr/adapt/plan.hpp"
+#include "adr/adapt/plan_label.hpp"
 #include "adr/adapt/scheduler_options.hpp"
+#include "adr/options.hpp"
 #include "training/errors.hpp"
 #include "training/network_description.hpp"
 
 namespace training {
 
-/// What decides how the convolutions multiply: a method that stays, or a schedule.
-enum class Mode { dense, hyperplane, subspace, automatic };
+/// What decides how the convolutions multiply: a rival, one setting of the library, or a schedule.
+enum class Mode { dense, exact, subspace, published, automatic };
 
 inline const char* to_string(Mode mode) {
-  return mode == Mode::automatic ? "auto" : adr::to_string(static_cast<adr::Method>(mode));
+  constexpr const char* names[] = {"dense", "exact", "subspace", "published", "auto"};
+  return names[static_cast<int>(mode)];
 }
 
-/// Lists hold one value per convolution, one value for all, or nothing: the network's own default.
+/// Lists of a setting hold one value per convolution, one value for all, or nothing: the network's
+/// own default. Those of a schedule hold one value per phase, or nothing: the library's own phases.
 struct ReuseOptions {
-  Mode mode = Mode::dense;
-  /// With Mode::automatic. The published strategies begin with method hyperplane, a fixed one stays
-  /// with subspace.
-  adr::Strategy strategy = adr::Strategy::error_budget;
-  std::vector<index_t> sub_vector_lengths;
+  Mode mode = Mode::exact;
+  adr::Strategy strategy = adr::Strategy::error_budget;  ///< with Mode::automatic
+  std::vector<index_t> coordinates;
+  double subspace_error = adr::Subspace().error;
+  std::vector<index_t> vector_lengths;
   std::vector<int> hash_counts;
-  adr::HashCenter hash_center = adr::HashCenter::origin;
-  std::vector<index_t> kept_coordinates;
-  adr::InputGradient input_gradient = adr::InputGradient::automatic;
-  adr::WeightGradient weight_gradient = adr::WeightGradient::automatic;
-  bool cluster_reuse = false;
-  index_t max_product_age = 0;
+  /// The rest of the published setting.
+  adr::Published published;
+  /// One value, or with a schedule one per phase.
+  std::vector<double> gradient_rounding;
+  std::vector<double> max_errors;
+  std::vector<double> phase_ends;
   bool winograd = true;
   std::uint64_t seed = 1;
+
+  [[nodiscard]] bool follows_error_budget() const {
+    return mode == Mode::automatic && strategy == adr::Strategy::error_budget;
+  }
+  /// Whether the published method runs, by hand or under one of its strategies.
+  [[nodiscard]] bool is_published() const {
+    return mode == Mode::published || (mode == Mode::automatic && !follows_error_budget());
+  }
 };
 
-/// The settings of all convolutions, separated by semicolons.
-inline std::string label(const std::vector<adr::Plan>& configs) {
+/// The plans of all convolutions: what they have in common, or a list.
+inline std::string label(const std::vector<adr::Plan>& plans) {
+  std::vector<std::string> labels;
+  for (const adr::Plan& plan : plans) labels.push_back(adr::label(plan));
+  const bool alike = std::all_of(labels.begin(), labels.end(),
+                                 [&](const std::string& text) { return text == labels.front(); });
+  if (alike && !labels.empty()) labels.resize(1);
   std::string text;
-  for (const adr::Plan& config : configs) text += (text.empty() ? "" : ";") + adr::label(config);
+  for (const std::string& one : labels) text += (text.empty() ? "" : "; ") + one;
   return text;
+}
+
+/// What the options ask for at first.
+inline std::vector<adr::Plan> plans_of(const std::vector<adr::Options>& options) {
+  std::vector<adr::Plan> plans;
+  for (const adr::Options& one : options) plans.push_back(one.plan());
+  return plans;
 }
 
 namespace detail {
@@ -57,46 +80,47 @@ T choose(const char* option, const std::vector<T>& values, std::size_t index, st
   return values.size() == 1 ? values.front() : values[index];
 }
 
-}  // namespace detail
-
-inline adr::Method first_method(const ReuseOptions& options) {
-  if (options.mode != Mode::automatic) return static_cast<adr::Method>(options.mode);
-  switch (options.strategy) {
-    case adr::Strategy::error_budget:
-      return adr::Method::dense;
-    case adr::Strategy::fixed:
-      return adr::Method::subspace;
-    default:
-      return adr::Method::hyperplane;
+/// The setting of convolution i of `count`.
+inline adr::Setting setting_of(const NetworkDescription& network, const ReuseOptions& options,
+                               std::size_t i, std::size_t count) {
+  if (options.mode == Mode::subspace) {
+    adr::Subspace subspace;
+    subspace.coordinates =
+        choose("--coordinates", options.coordinates, i, count, subspace.coordinates);
+    subspace.error = options.subspace_error;
+    return subspace;
   }
+  if (options.is_published()) {
+    adr::Published published = options.published;
+    published.vector_length = choose("--vector-length", options.vector_lengths, i, count,
+                                     network.published[i].vector_length);
+    published.hash_count =
+        choose("--hash-count", options.hash_counts, i, count, network.published[i].hash_count);
+    return published;
+  }
+  return adr::Exact{options.winograd};  // a schedule begins exact
 }
 
-/// One setting per convolution of the network. Errors: UserError when a list has the wrong length;
-/// whether a value suits its convolution is seen when the network is built.
-inline std::vector<adr::Plan> reuse_configs(const NetworkDescription& network,
-                                            const ReuseOptions& options) {
+}  // namespace detail
+
+/// One per convolution of the network. Errors: UserError when a list has the wrong length; whether
+/// a value is in its range is seen when the network is built.
+inline std::vector<adr::Options> convolution_options(const NetworkDescription& network,
+                                                     const ReuseOptions& options) {
   const std::size_t count = conv_count(network);
-  std::vector<adr::Plan> configs;
+  const bool rounds = options.mode != Mode::automatic && !options.gradient_rounding.empty();
+  require(!rounds || options.gradient_rounding.size() == 1,
+          "--gradient-rounding: needs 1 value with --mode ", to_string(options.mode), ", got ",
+          options.gradient_rounding.size());
+  std::vector<adr::Options> all;
   for (std::size_t i = 0; i < count; ++i) {
-    const PublishedReuse published = network.default_reuse[i];
-    adr::Plan config;
-    config.method = first_method(options);
-    config.sub_vector_length = detail::choose("--sub-vector-length", options.sub_vector_lengths, i,
-                                              count, published.sub_vector_length);
-    config.hash_count =
-        detail::choose("--hash-count", options.hash_counts, i, count, published.hash_count);
-    config.hash_center = options.hash_center;
-    config.kept_coordinates = detail::choose("--kept-coordinates", options.kept_coordinates, i,
-                                             count, config.kept_coordinates);
-    config.input_gradient = options.input_gradient;
-    config.weight_gradient = options.weight_gradient;
-    config.cluster_reuse = options.cluster_reuse;
-    config.max_product_age = options.max_product_age;
-    config.winograd = options.winograd;
-    config.seed = options.seed * count + i;
-    configs.push_back(config);
+    adr::Options one;
+    one.setting = detail::setting_of(network, options, i, count);
+    if (rounds) one.gradient_rounding = options.gradient_rounding.front();
+    one.seed = options.seed * count + i;
+    all.push_back(one);
   }
-  return configs;
+  return all;
 }
 
 }  // namespace training

@@ -41,22 +41,26 @@ inline std::string fingerprint_text(const ImageSet& set) {
 }  // namespace detail
 
 inline RunSettings run_settings(const NetworkDescription& network, adr::Layout layout,
-                                const ReuseOptions& options, const std::vector<adr::Plan>& reuse,
-                                const std::string& dense_backend, const TrainingPlan& plan,
-                                const DataSet& data) {
+                                const ReuseOptions& reuse, const std::string& dense_backend,
+                                const TrainingPlan& plan, const DataSet& data) {
   const auto exact = [](double value) {
     char text[40];
     std::snprintf(text, sizeof(text), "%.17g", value);
     return std::string(text);
   };
   // A schedule is laid out over the epochs of a run.
-  const bool scheduled = options.mode == Mode::automatic;
+  const bool scheduled = reuse.mode == Mode::automatic;
+  std::string rounding;
+  for (const double step : reuse.gradient_rounding) {
+    rounding += (rounding.empty() ? "" : ",") + exact(step);
+  }
   return {{"network", to_string(network)},
-          {"mode", to_string(options.mode)},
-          {"strategy", scheduled ? adr::to_string(options.strategy) : "none"},
+          {"mode", to_string(reuse.mode)},
+          {"strategy", scheduled ? adr::to_string(reuse.strategy) : "none"},
           {"planned epochs", scheduled ? std::to_string(plan.epochs) : "any"},
           {"layout", layout == adr::Layout::nhwc ? "nhwc" : "nchw"},
-          {"reuse", label(reuse)},
+          {"setting", label(plans_of(convolution_options(network, reuse)))},
+          {"gradient-rounding", rounding.empty() ? "none given" : rounding},
           {"dense backend", dense_backend},
           {"batch", std::to_string(plan.batch)},
           {"seed", std::to_string(plan.seed)},

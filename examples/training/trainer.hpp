@@ -192,7 +192,7 @@ class Trainer {
     report.train_accuracy = static_cast<double>(correct) / static_cast<double>(seen);
     report.seconds = seconds_since(start);
     report.total_seconds = progress_.training_seconds + report.seconds;
-    for (const Conv<T>* conv : network_.convolutions()) report.configs.push_back(conv->plan());
+    for (const Conv<T>* conv : network_.convolutions()) report.plans.push_back(conv->plan());
     return report;
   }
 

@@ -131,6 +131,11 @@ struct Options {
         return checks::message("vector_length must be at least 1, got ", published->vector_length);
       }
     }
+    if (const auto* subspace = std::get_if<Subspace>(&setting)) {
+      if (subspace->coordinates < 0) {
+        return detail::message("coordinates must be at least 0, got ", subspace->coordinates);
+      }
+    }
     return plan.validate(Plan::k_most);
   }
 

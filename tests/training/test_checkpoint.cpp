@@ -25,7 +25,7 @@ NetworkDescription small_network() {
   network.input = {3, 32, 32};
   network.layers = {ConvLayer{6, 5, 2, 2}, MaxPoolLayer{2, 2}, ReluLayer{},
                     ConvLayer{5, 3, 1, 1}, ReluLayer{},        LinearLayer{10}};
-  network.default_reuse = {{15, 8}, {18, 8}};
+  network.published = {{15, 8}, {18, 8}};
   return network;
 }
 
@@ -34,12 +34,10 @@ class Run {
  public:
   Run(const TrainingPlan& plan, const ReuseOptions& reuse, const DataSet& data, int threads = 1)
       : context_(threads),
-        configs_(reuse_configs(small_network(), reuse)),
-        network_(small_network(), settings(plan), context_),
-        trainer_(
-            network_, data, plan,
-            run_settings(small_network(), adr::Layout::nhwc, reuse, configs_, "exact", plan, data),
-            context_, schedule(reuse, plan, data)) {}
+        network_(small_network(), settings(plan, reuse), context_),
+        trainer_(network_, data, plan,
+                 run_settings(small_network(), adr::Layout::nhwc, reuse, "exact", plan, data),
+                 context_, schedule(reuse, plan, data)) {}
 
   EpochReport run() { return trainer_.run(); }
   /// Stops after an epoch in the way of a user who interrupts the program.
@@ -83,15 +81,14 @@ class Run {
     return &*scheduler_;
   }
 
-  NetworkSettings<float> settings(const TrainingPlan& plan) const {
+  static NetworkSettings<float> settings(const TrainingPlan& plan, const ReuseOptions& reuse) {
     NetworkSettings<float> result;
-    result.reuse = configs_;
+    result.convolutions = convolution_options(small_network(), reuse);
     result.seed = plan.seed;
     return result;
   }
 
   adr::Context context_;
-  std::vector<adr::Plan> configs_;
   Network<float> network_;
   std::optional<adr::ReuseScheduler> scheduler_;
   Trainer<float> trainer_;
@@ -144,12 +141,13 @@ std::vector<std::string> steps_of(const std::string& path) {
 }  // namespace
 
 TEST_CASE("A resumed run continues to the same numbers") {
-  std::vector<ReuseOptions> kinds = {reuse_with(Mode::dense), reuse_with(Mode::hyperplane),
-                                     reuse_with(Mode::hyperplane)};
-  kinds[2].cluster_reuse = true;
-  kinds[2].max_product_age = 2;
-  kinds[2].hash_center = adr::HashCenter::mean;
-  kinds[2].input_gradient = adr::InputGradient::exact;
+  std::vector<ReuseOptions> kinds = {reuse_with(Mode::exact), reuse_with(Mode::subspace),
+                                     reuse_with(Mode::published), reuse_with(Mode::published)};
+  kinds[1].gradient_rounding = {2};
+  kinds[3].published.cluster_reuse = true;
+  kinds[3].published.max_product_age = 2;
+  kinds[3].published.hash_center = adr::HashCenter::mean;
+  kinds[3].published.exact_gradients = true;
   const DataSet data = small_data();
   for (const ReuseOptions& reuse : kinds) {
     const TemporaryFolder folder;
@@ -169,7 +167,7 @@ TEST_CASE("A resumed run continues to the same numbers") {
     Run resumed(parts, reuse, data);
     const EpochReport actual = resumed.run();
 
-    INFO(label(expected.configs));
+    INFO(label(expected.plans));
     CHECK(actual.epoch == 4);
     CHECK(actual.train_loss == expected.train_loss);
     CHECK(actual.test_accuracy == expected.test_accuracy);
@@ -183,7 +181,7 @@ TEST_CASE("A resumed run continues to the same numbers") {
 
 TEST_CASE("A resumed schedule continues to the same decisions and numbers") {
   const auto strategy = GENERATE(adr::Strategy::error_budget, adr::Strategy::plateau_ladder,
-                                 adr::Strategy::cluster_reuse_first, adr::Strategy::fixed);
+                                 adr::Strategy::cluster_reuse_first);
   const ReuseOptions reuse = reuse_with(Mode::automatic, strategy);
   const DataSet data = small_data();
   const TemporaryFolder folder;
@@ -201,16 +199,16 @@ TEST_CASE("A resumed schedule continues to the same decisions and numbers") {
   Run resumed(parts, reuse, data);
   const EpochReport actual = resumed.run();
 
-  INFO(adr::to_string(strategy) << ", " << label(expected.configs));
+  INFO(adr::to_string(strategy) << ", " << label(expected.plans));
   CHECK(actual.train_loss == expected.train_loss);
-  CHECK(label(actual.configs) == label(expected.configs));
+  CHECK(label(actual.plans) == label(expected.plans));
   CHECK(resumed.numbers() == uninterrupted.numbers());
   CHECK(lines_without_times(parts.csv) == lines_without_times(whole.csv));
 }
 
 TEST_CASE("The numbers of a run do not depend on the threads") {
   const DataSet data = small_data();
-  for (const Mode mode : {Mode::dense, Mode::hyperplane}) {
+  for (const Mode mode : {Mode::exact, Mode::published}) {
     Run one(small_plan(2), reuse_with(mode), data, 1);
     Run three(small_plan(2), reuse_with(mode), data, 3);
     one.run();
@@ -224,12 +222,12 @@ TEST_CASE("A damaged checkpoint is refused and changes nothing") {
   const DataSet data = small_data();
   TrainingPlan plan = small_plan(1);
   plan.checkpoint = folder.file("checkpoint");
-  const ReuseOptions dense = reuse_with(Mode::dense);
-  Run(plan, dense, data).run();
+  const ReuseOptions exact = reuse_with(Mode::exact);
+  Run(plan, exact, data).run();
   const std::vector<char> intact = adr_test::read_bytes(plan.checkpoint);
   plan.epochs = 2;
   plan.resume = true;
-  const auto resume = [&] { Run(plan, dense, data).run(); };
+  const auto resume = [&] { Run(plan, exact, data).run(); };
 
   SECTION("any byte of the payload") {
     for (const std::size_t position : {std::size_t{32}, intact.size() / 2, intact.size() - 1}) {
@@ -277,25 +275,31 @@ TEST_CASE("A checkpoint of a different run is refused") {
   const DataSet data = small_data();
   TrainingPlan plan = small_plan(1);
   plan.checkpoint = folder.file("checkpoint");
-  const ReuseOptions dense = reuse_with(Mode::dense);
-  Run(plan, dense, data).run();
+  const ReuseOptions exact = reuse_with(Mode::exact);
+  Run(plan, exact, data).run();
   plan.resume = true;
 
-  CHECK_THROWS_WITH(Run(plan, dense, data),
+  CHECK_THROWS_WITH(Run(plan, exact, data),
                     contains("--epochs must be above") && contains("got 1"));
   plan.epochs = 2;
   SECTION("settings") {
     plan.batch = 17;
-    CHECK_THROWS_WITH(Run(plan, dense, data), contains("batch = 16") && contains("batch = 17"));
+    CHECK_THROWS_WITH(Run(plan, exact, data), contains("batch = 16") && contains("batch = 17"));
   }
   SECTION("reuse") {
-    CHECK_THROWS_WITH(Run(plan, reuse_with(Mode::hyperplane), data),
-                      contains("mode = dense") && contains("mode = hyperplane"));
+    CHECK_THROWS_WITH(Run(plan, reuse_with(Mode::published), data),
+                      contains("mode = exact") && contains("mode = published"));
+  }
+  SECTION("the rounding of gradients") {
+    ReuseOptions rounded = exact;
+    rounded.gradient_rounding = {1.5};
+    CHECK_THROWS_WITH(Run(plan, rounded, data),
+                      contains("setting = exact, ") && contains("exact with rounded gradients"));
   }
   SECTION("data") {
     DataSet other = data;
     other.train.pixels[100] ^= 1;
-    CHECK_THROWS_WITH(Run(plan, dense, other), contains("training data"));
+    CHECK_THROWS_WITH(Run(plan, exact, other), contains("training data"));
   }
 }
 

@@ -23,6 +23,12 @@ Comparison lost(double points, double speedup) {
   return comparison;
 }
 
+adr::Plan subspace_plan(index_t coordinates) {
+  adr::Options options;
+  options.setting = adr::Subspace{coordinates};
+  return options.plan();
+}
+
 }  // namespace
 
 TEST_CASE("The fastest within a loss is chosen on one half") {
@@ -35,12 +41,9 @@ TEST_CASE("The fastest within a loss is chosen on one half") {
 }
 
 TEST_CASE("Errors go where they cost the output least and save the most time") {
-  adr::Plan dense;
-  dense.method = adr::Method::dense;
-  adr::Plan coarse;
-  coarse.kept_coordinates = 2;
-  adr::Plan fine;
-  fine.kept_coordinates = 8;
+  const adr::Plan dense = detail::exact_plan();
+  const adr::Plan coarse = subspace_plan(2);
+  const adr::Plan fine = subspace_plan(8);
   const adr::Ladder ladder = {{coarse, 0.1, 0.2}, {fine, 0.3, 0.05}, {dense, 1, 0}};
   // The first layer is slow and matters little; the second is quick and matters.
   std::vector<LayerChoices> layers = {{ladder, 0.1, 0.25}, {ladder, 0.01, 1}};
@@ -74,11 +77,9 @@ TEST_CASE(
 TEST_CASE("Ladders are measured on a network and end dense, and both networks see all images") {
   adr::Context context(1);
   const training::DataSet data = training::generate_images(64, 40, 3, context);
-  const training::NetworkDescription description = training::network_by_name("cifarnet", {});
+  const training::NetworkDescription description = training::network_by_name("cifarnet");
   training::NetworkSettings<float> settings;
-  adr::Plan dense;
-  dense.method = adr::Method::dense;
-  settings.reuse.assign(2, dense);
+  settings.convolutions.resize(2);
   training::Network<float> exact(description, settings, context);
   training::Network<float> reuse(description, settings, context);
   const training::PixelScale scale(data.train);
@@ -98,8 +99,8 @@ TEST_CASE("Ladders are measured on a network and end dense, and both networks se
   for (const auto* conv : reuse.convolutions()) CHECK(conv->plan().method == adr::Method::dense);
 
   Comparison same;
-  same.configs.assign(2, dense);
-  learn(reuse, same.configs, stream, 1);
+  same.plans.assign(2, detail::exact_plan());
+  learn(reuse, same.plans, stream, 1);
   compare(exact, reuse, test_loader, 40, 16, same);
   CHECK(same.chosen_on.images == 32);
   CHECK(same.judged_on.images == 8);
@@ -109,11 +110,8 @@ TEST_CASE("Ladders are measured on a network and end dense, and both networks se
   CHECK(same.accuracy() == same.dense_accuracy());
 
   Comparison coarse;
-  adr::Plan subspace;
-  subspace.method = adr::Method::subspace;
-  subspace.kept_coordinates = 4;
-  coarse.configs.assign(2, subspace);
-  learn(reuse, coarse.configs, stream, 2);
+  coarse.plans.assign(2, subspace_plan(4));
+  learn(reuse, coarse.plans, stream, 2);
   for (const auto* conv : reuse.convolutions()) CHECK(conv->plan().kept_coordinates == 4);
   compare(exact, reuse, test_loader, 40, 16, coarse);
   CHECK(coarse.seconds > 0);

@@ -13,7 +13,6 @@
 #include "training/layers/batch_norm.hpp"
 #include "training/layers/conv.hpp"
 #include "training/layers/linear.hpp"
-#include "training/layers/lrn.hpp"
 #include "training/layers/max_pool.hpp"
 #include "training/layers/relu.hpp"
 #include "training/layers/softmax_loss.hpp"
@@ -249,27 +248,14 @@ TEST_CASE("Impossible windows are refused") {
   CHECK_THROWS_AS(MaxPool<double>("pool", shape, 0, 1, context), UserError);
   CHECK_THROWS_AS(MaxPool<double>("pool", shape, 2, 3, context), UserError);
   CHECK_THROWS_AS(MaxPool<double>("pool", shape, 5, 2, context), UserError);
-  CHECK_THROWS_AS(Lrn<double>("lrn", shape, 4, 1.0, context), UserError);
 }
 
-TEST_CASE("Local response normalisation") {
+TEST_CASE("Convolution and fully connected layer, exact") {
   adr::Context context(2);
-  for (const adr::Layout layout : k_layouts) {
-    Lrn<double> lrn("lrn", {7, 2, 3}, 5, 0.9, context);
-    check_layer(lrn, {7, 2, 3}, layout, 13);
-    Lrn<double> wide("lrn", {3, 2, 2}, 9, 2.0, context);
-    check_layer(wide, {3, 2, 2}, layout, 14);
-  }
-}
-
-TEST_CASE("Convolution and fully connected layer, dense") {
-  adr::Context context(2);
-  adr::Plan dense;
-  dense.method = adr::Method::dense;
   for (const adr::Layout layout : k_layouts) {
     adr::Random random(5);
     const ImageShape input{3, 5, 4};
-    Conv<double> conv("conv", conv_geometry(ConvLayer{4, 3, 2, 1}, input, layout), dense, {},
+    Conv<double> conv("conv", conv_geometry(ConvLayer{4, 3, 2, 1}, input, layout), {}, {},
                       FollowedBy::relu, random, context);
     CHECK(conv.output_shape() == ImageShape{4, 3, 2});
     check_layer(conv, input, layout, 15);

@@ -63,10 +63,10 @@ TEST_CASE("Networks have the layers and parameters of their papers") {
   REQUIRE(network_names().size() == known.size());
   for (const Known& network : known) {
     INFO(network.name);
-    const NetworkDescription description = network_by_name(network.name, {});
+    const NetworkDescription description = network_by_name(network.name);
     CHECK(description.name == network.name);
     CHECK(conv_count(description) == network.convolutions);
-    CHECK(description.default_reuse.size() == network.convolutions);
+    CHECK(description.published.size() == network.convolutions);
     CHECK(linear_count(description) == network.linear);
     CHECK(parameter_count(description) == network.parameters);
   }
@@ -76,11 +76,9 @@ TEST_CASE("Every network for small images is built from its description") {
   adr::Context context(1);
   for (const char* name : {"cifarnet", "alexnet", "vgg19", "vgg19-bn"}) {
     INFO(name);
-    const NetworkDescription description = network_by_name(name, {});
+    const NetworkDescription description = network_by_name(name);
     NetworkSettings<float> settings;
-    adr::Plan dense;
-    dense.method = adr::Method::dense;
-    settings.reuse.assign(conv_count(description), dense);
+    settings.convolutions.resize(conv_count(description));
     Network<float> network(description, settings, context);
     index_t count = 0;
     for (const Parameter<float>* parameter : network.parameters()) count += parameter->size();
@@ -89,23 +87,15 @@ TEST_CASE("Every network for small images is built from its description") {
   }
 }
 
-TEST_CASE("A network that is not there, or lacks what is asked for, is refused") {
-  CHECK_THROWS_WITH(network_by_name("resnet", {}), contains("got resnet"));
-  NetworkOptions options;
-  options.lrn = true;
-  CHECK_THROWS_WITH(network_by_name("vgg19", options),
-                    contains("--lrn is for cifarnet, got vgg19"));
-  CHECK(network_by_name("cifarnet", options).layers.size() ==
-        network_by_name("cifarnet", {}).layers.size() + 2);
+TEST_CASE("A network that is not there is refused") {
+  CHECK_THROWS_WITH(network_by_name("resnet"), contains("got resnet"));
 }
 
 TEST_CASE("Layers of one geometry share a dense convolution") {
   adr::Context context(1);
-  const NetworkDescription description = network_by_name("vgg19", {});
+  const NetworkDescription description = network_by_name("vgg19");
   NetworkSettings<float> settings;
-  adr::Plan dense;
-  dense.method = adr::Method::dense;
-  settings.reuse.assign(conv_count(description), dense);
+  settings.convolutions.resize(conv_count(description));
   int made = 0;
   settings.dense_convolution = [&made](const adr::ConvGeometry& geometry) {
     ++made;

@@ -26,7 +26,7 @@ NetworkDescription small_network() {
   network.input = {3, 32, 32};
   network.layers = {ConvLayer{4, 3, 2, 1}, ReluLayer{}, ConvLayer{5, 5, 4, 2}, ReluLayer{},
                     LinearLayer{10}};
-  network.default_reuse.assign(2, {9, 8});
+  network.published.assign(2, {9, 8});
   return network;
 }
 
@@ -60,9 +60,7 @@ TEST_CASE("Snapshots hold the operands of every product") {
   for (const adr::Layout layout : {adr::Layout::nhwc, adr::Layout::nchw}) {
     NetworkSettings<float> settings;
     settings.layout = layout;
-    adr::Plan dense;
-    dense.method = adr::Method::dense;
-    settings.reuse.assign(2, dense);
+    settings.convolutions.resize(2);
     Network<float> network(small_network(), settings, context);
     const PixelScale scale(data.train);
     const BatchLoader<float> loader(data.train, scale, layout, context);

@@ -1,11 +1,14 @@
 // The training loop: it learns, it stops when it diverges, and it refuses impossible plans.
 #include <cmath>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "adr/extern_layers.hpp"
 #include "support/catch.hpp"
 #include "training/generated_images.hpp"
+#include "training/networks.hpp"
+#include "training/schedule_options.hpp"
 #include "training/temporary_folder.hpp"
 #include "training/trainer.hpp"
 
@@ -108,21 +111,67 @@ TEST_CASE("Impossible plans are refused") {
 TEST_CASE("One value of L and H serves all convolutions, a list each its own") {
   NetworkDescription network = one_layer();
   network.layers = {ConvLayer{4, 3, 1, 1}, ConvLayer{4, 3, 1, 1}, LinearLayer{10}};
-  network.default_reuse = {{9, 5}, {12, 6}};
+  network.published = {{9, 5}, {12, 6}};
   ReuseOptions options;
-  options.mode = Mode::hyperplane;
-  CHECK(label(reuse_configs(network, options)) == "L9H5;L12H6");
-  options.sub_vector_lengths = {7};
+  options.mode = Mode::published;
+  const auto all = [&] { return convolution_options(network, options); };
+  CHECK(label(plans_of(all())) == "published L 9 H 5; published L 12 H 6");
+  options.vector_lengths = {7};
   options.hash_counts = {8, 9};
-  CHECK(label(reuse_configs(network, options)) == "L7H8;L7H9");
-  CHECK(reuse_configs(network, options)[0].seed != reuse_configs(network, options)[1].seed);
+  CHECK(label(plans_of(all())) == "published L 7 H 8; published L 7 H 9");
+  options.hash_counts = {8};
+  CHECK(label(plans_of(all())) == "published L 7 H 8");
+  CHECK(all()[0].seed != all()[1].seed);
   options.hash_counts = {8, 9, 10};
-  CHECK_THROWS_WITH(reuse_configs(network, options),
-                    contains("--hash-count") && contains("(2), got 3"));
+  CHECK_THROWS_WITH(all(), contains("--hash-count") && contains("(2), got 3"));
   options.hash_counts = {8, 65};
   NetworkSettings<float> settings;
-  settings.reuse = reuse_configs(network, options);
+  settings.convolutions = all();
   adr::Context context(1);
   CHECK_THROWS_WITH(Network<float>(network, settings, context),
                     contains("conv2: hash_count must be between 1 and 64, got 65"));
+}
+
+TEST_CASE("Every mode asks the convolutions for its setting") {
+  const NetworkDescription network = network_by_name("cifarnet");
+  ReuseOptions options;
+  const auto first = [&] { return convolution_options(network, options).front(); };
+  for (const Mode mode : {Mode::dense, Mode::exact, Mode::automatic}) {
+    options.mode = mode;
+    CHECK(std::get<adr::Exact>(first().setting).winograd);
+  }
+  options.winograd = false;
+  CHECK_FALSE(std::get<adr::Exact>(first().setting).winograd);
+  options.strategy = adr::Strategy::plateau_ladder;
+  CHECK(std::get<adr::Published>(first().setting).vector_length == 15);
+  options.mode = Mode::subspace;
+  options.coordinates = {8, 16};
+  options.gradient_rounding = {2};
+  CHECK(std::get<adr::Subspace>(first().setting).coordinates == 8);
+  CHECK(first().gradient_rounding == 2);
+  options.gradient_rounding = {2, 1};
+  CHECK_THROWS_WITH(first(), contains("--gradient-rounding: needs 1 value") && contains("got 2"));
+  options.mode = Mode::automatic;  // rounding is that of the phases
+  CHECK(first().gradient_rounding == 0);
+}
+
+TEST_CASE("Lists of a schedule describe its phases") {
+  ReuseOptions options;
+  options.mode = Mode::automatic;
+  const std::size_t usual = adr::SchedulerOptions().phases.size();
+  CHECK(scheduler_options(options, 100).phases.size() == usual);
+  options.max_errors = {0.1, 0.05, 0};
+  options.gradient_rounding = {4, 2, 0};
+  const adr::SchedulerOptions given = scheduler_options(options, 100);
+  REQUIRE(given.phases.size() == 3);
+  CHECK(given.planned_steps == 100);
+  CHECK(given.phases[1].error_budget == 0.05);
+  CHECK(given.phases[1].rounding_step == 2);
+  CHECK(given.phases[0].end == Approx(1.0 / 3));
+  options.phase_ends = {0.5, 1};
+  CHECK_THROWS_WITH(scheduler_options(options, 100), contains("(3), got 3 and 2"));
+  options.phase_ends = {};
+  options.max_errors = {0.1, 0.2, 0};
+  CHECK_THROWS_WITH(scheduler_options(options, 100),
+                    contains("must not grow from phase to phase, got 0.1 before 0.2"));
 }

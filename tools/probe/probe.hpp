@@ -1,8 +1,8 @@
-// Tries settings of the library on a layer: similarity, error and time of each, beside the dense
+// Tries settings of the library on a layer: similarity, error and time of each, beside the exact
 // layer.
 #pragma once
 
-#include <adr/adapt/config_label.hpp>
+#include <adr/adapt/plan_label.hpp>
 #include <adr/adr.hpp>
 #include <algorithm>
 #include <chrono>
@@ -16,7 +16,8 @@ namespace tools {
 
 /// What one setting does on the probed layer.
 struct ProbeResult {
-  adr::Plan config;
+  adr::Setting setting;
+  std::string label;
   double remaining_ratio = 0;
   double input_error = 0;
   double output_error = 0;
@@ -26,71 +27,81 @@ struct ProbeResult {
 };
 
 /// Subspaces, from coarse to fine.
-inline std::vector<adr::Plan> subspace_candidates(const std::vector<adr::index_t>& kept) {
-  std::vector<adr::Plan> candidates;
-  for (const adr::index_t count : kept) {
-    adr::Plan config;
-    config.method = adr::Method::subspace;
-    config.kept_coordinates = count;
-    candidates.push_back(config);
-  }
-  return candidates;
+inline std::vector<adr::Setting> subspaces(const std::vector<adr::index_t>& coordinates) {
+  std::vector<adr::Setting> settings;
+  for (const adr::index_t count : coordinates) settings.emplace_back(adr::Subspace{count});
+  return settings;
 }
 
-/// Settings worth trying when the user names none: subspaces from coarse to fine, and for the
-/// published method neuron vectors from one kernel row to two kernel planes (for a matrix, 8 to 64
-/// columns), coarse to fine hashes, planes through 0 and the mean.
-inline std::vector<adr::Plan> default_candidates(const LayerUnderTest& layer) {
-  const adr::ConvGeometry& g = layer.geometry;
-  const adr::index_t plane = g.kernel_height * g.kernel_width;
-  std::vector<adr::index_t> lengths{g.kernel_width, plane, 2 * plane};
-  if (plane == 1) lengths = {8, 16, 32, 64};
-  const adr::index_t elements =
-      adr::vector_length(g, adr::resolve(adr::NeuronVectorKind::automatic, g));
-  std::vector<adr::index_t> kept;
-  for (const adr::index_t count : {8, 12, 16, 24, 32, 48}) {
-    if (count < elements) kept.push_back(count);
-  }
-  std::vector<adr::Plan> candidates = subspace_candidates(kept);
-  std::vector<adr::index_t> used;
-  for (adr::index_t length : lengths) {
-    length = std::min(length, g.columns());
-    if (std::find(used.begin(), used.end(), length) != used.end()) continue;
-    used.push_back(length);
-    for (const int hash_count : {8, 12, 16}) {
-      for (const auto center : {adr::HashCenter::origin, adr::HashCenter::mean}) {
-        adr::Plan config;
-        config.sub_vector_length = length;
-        config.hash_count = hash_count;
-        config.hash_center = center;
-        candidates.push_back(config);
+/// Published settings, L by L, coarse to fine hashes.
+inline std::vector<adr::Setting> published_settings(const std::vector<adr::index_t>& lengths,
+                                                    const std::vector<int>& hash_counts,
+                                                    const std::vector<adr::HashCenter>& centers) {
+  std::vector<adr::Setting> settings;
+  for (const adr::index_t length : lengths) {
+    for (const int count : hash_counts) {
+      for (const adr::HashCenter center : centers) {
+        adr::Published published;
+        published.vector_length = length;
+        published.hash_count = count;
+        published.hash_center = center;
+        settings.emplace_back(published);
       }
     }
   }
-  return candidates;
+  return settings;
 }
 
-/// Runs the layer with settings one by one and compares with its dense form.
+/// Coordinates worth trying when the user names none.
+inline std::vector<adr::index_t> usual_coordinates(const adr::ConvGeometry& g) {
+  const adr::index_t elements =
+      adr::vector_length(g, adr::resolve(adr::NeuronVectorKind::automatic, g));
+  std::vector<adr::index_t> coordinates;
+  for (const adr::index_t count : {8, 12, 16, 24, 32, 48}) {
+    if (count < elements) coordinates.push_back(count);
+  }
+  return coordinates;
+}
+
+/// L worth trying when the user names none: from one kernel row to two kernel planes; for a matrix,
+/// 8 to 64 columns.
+inline std::vector<adr::index_t> usual_vector_lengths(const adr::ConvGeometry& g) {
+  const adr::index_t plane = g.kernel_height * g.kernel_width;
+  std::vector<adr::index_t> lengths{g.kernel_width, plane, 2 * plane};
+  if (plane == 1) lengths = {8, 16, 32, 64};
+  std::vector<adr::index_t> distinct;
+  for (adr::index_t length : lengths) {
+    length = std::min(length, g.columns());
+    if (std::find(distinct.begin(), distinct.end(), length) == distinct.end()) {
+      distinct.push_back(length);
+    }
+  }
+  return distinct;
+}
+
+/// H worth trying when the user names none.
+inline std::vector<int> usual_hash_counts() { return {8, 12, 16}; }
+
+/// Runs the layer with settings one by one and compares with its exact form.
 class Probe {
  public:
   Probe(const LayerUnderTest& layer, int threads, int repetitions)
       : layer_(layer), context_(threads), repetitions_(repetitions) {
-    adr::Plan config;
-    config.method = adr::Method::dense;
-    adr::ReuseConv2d<float> dense(layer.geometry, config, context_);
+    adr::ReuseConv2d<float> exact(layer.geometry, adr::Options(), context_);
     exact_.resize(static_cast<std::size_t>(layer.output_size()));
-    dense_seconds_ = time(dense, exact_);
+    exact_seconds_ = time(exact, exact_);
   }
 
-  [[nodiscard]] double dense_seconds() const { return dense_seconds_; }
+  [[nodiscard]] double exact_seconds() const { return exact_seconds_; }
 
-  [[nodiscard]] ProbeResult run(const adr::Plan& config) {
-    adr::ReuseConv2d<float> conv(layer_.geometry, config, context_);
+  [[nodiscard]] ProbeResult run(const adr::Options& options) {
+    adr::ReuseConv2d<float> conv(layer_.geometry, options, context_);
     std::vector<float> output(exact_.size());
     ProbeResult result;
-    result.config = config;
+    result.setting = options.setting;
+    result.label = adr::label(conv.plan());
     result.seconds = time(conv, output);
-    result.speedup = dense_seconds_ / result.seconds;
+    result.speedup = exact_seconds_ / result.seconds;
     result.remaining_ratio = conv.report().remaining_ratio();
     result.input_error = conv.report().relative_input_error();
     result.saved_share = conv.report().forward.saved_share();
@@ -136,7 +147,7 @@ class Probe {
   adr::Context context_;
   int repetitions_;
   std::vector<float> exact_;
-  double dense_seconds_ = 0;
+  double exact_seconds_ = 0;
 };
 
 }  // namespace tools

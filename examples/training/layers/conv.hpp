@@ -1,4 +1,4 @@
-// A convolution with its weights, computed by the library under one reuse setting.
+// A convolution with its weights, computed by the library as its options say.
 #pragma once
 
 #include <memory>
@@ -8,6 +8,7 @@
 #include "adr/core/context.hpp"
 #include "adr/gemm/dense_convolution.hpp"
 #include "adr/gemm/dense_gemm.hpp"
+#include "adr/options.hpp"
 #include "adr/reuse_conv2d.hpp"
 #include "training/layers/product_layer.hpp"
 
@@ -16,10 +17,10 @@ namespace training {
 template <class T>
 class Conv final : public ProductLayer<T, adr::ReuseConv2d<T>> {
  public:
-  Conv(std::string name, const adr::ConvGeometry& geometry, const adr::Plan& config,
+  Conv(std::string name, const adr::ConvGeometry& geometry, const adr::Options& options,
        const adr::DenseGemm<T>& gemm, FollowedBy next, adr::Random& random, adr::Context& context)
       : ProductLayer<T, adr::ReuseConv2d<T>>(
-            std::move(name), adr::ReuseConv2d<T>(geometry, config, context), geometry.out_channels,
+            std::move(name), adr::ReuseConv2d<T>(geometry, options, context), geometry.out_channels,
             geometry.columns(), next, random) {
     this->product_.set_dense_gemm(gemm);
   }

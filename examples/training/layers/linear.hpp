@@ -1,4 +1,4 @@
-// A fully connected layer with its weights. Its products are dense until a schedule takes charge of
+// A fully connected layer with its weights. Its products are exact until a schedule takes charge of
 // it: a batch has too few rows to share anything, but gradients over non-zeros can gain.
 #pragma once
 
@@ -7,6 +7,7 @@
 
 #include "adr/core/context.hpp"
 #include "adr/gemm/dense_gemm.hpp"
+#include "adr/options.hpp"
 #include "adr/reuse_linear.hpp"
 #include "training/layers/product_layer.hpp"
 
@@ -18,8 +19,9 @@ class Linear final : public ProductLayer<T, adr::ReuseLinear<T>> {
   Linear(std::string name, index_t in_features, index_t out_features, const adr::DenseGemm<T>& gemm,
          FollowedBy next, adr::Random& random, adr::Context& context)
       : ProductLayer<T, adr::ReuseLinear<T>>(
-            std::move(name), adr::ReuseLinear<T>(in_features, out_features, dense(), context),
-            out_features, in_features, next, random) {
+            std::move(name),
+            adr::ReuseLinear<T>(in_features, out_features, adr::Options(), context), out_features,
+            in_features, next, random) {
     this->product_.set_dense_gemm(gemm);
   }
 
@@ -37,13 +39,6 @@ class Linear final : public ProductLayer<T, adr::ReuseLinear<T>> {
     this->product_.backward(
         as_matrix(x), this->weights_.matrix(), as_matrix(d_y),
         {as_matrix(d_x), this->weights_.gradient_matrix(), this->bias_.gradient_vector()});
-  }
-
- private:
-  static adr::Plan dense() {
-    adr::Plan config;
-    config.method = adr::Method::dense;
-    return config;
   }
 };
 

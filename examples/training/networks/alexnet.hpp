@@ -23,7 +23,7 @@ inline NetworkDescription alexnet() {
   const MaxPoolLayer pool{2, 2};
   NetworkDescription network;
   network.input = {3, 32, 32};
-  network.default_reuse = {{9, 10}, {24, 10}, {36, 10}, {48, 10}, {48, 10}};
+  network.published = {{9, 10}, {24, 10}, {36, 10}, {48, 10}, {48, 10}};
   add_pooled_convolution(network, {64, 3, 2, 1}, pool);
   add_pooled_convolution(network, {192, 3, 1, 1}, pool);
   detail::add_alexnet_trunk(network, pool);
@@ -35,7 +35,7 @@ inline NetworkDescription alexnet_224() {
   const MaxPoolLayer pool{3, 2};
   NetworkDescription network;
   network.input = {3, 224, 224};
-  network.default_reuse = {{33, 10}, {40, 10}, {36, 10}, {48, 10}, {48, 10}};
+  network.published = {{33, 10}, {40, 10}, {36, 10}, {48, 10}, {48, 10}};
   add_pooled_convolution(network, {64, 11, 4, 2}, pool);
   add_pooled_convolution(network, {192, 5, 1, 2}, pool);
   detail::add_alexnet_trunk(network, pool);

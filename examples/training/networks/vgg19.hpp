@@ -29,8 +29,8 @@ inline NetworkDescription vgg19_trunk(const ImageShape& input, bool normalised =
     }
   }
   // The published settings are not known layer by layer: about a kernel row of some channels.
-  network.default_reuse.assign(conv_count(network), {36, 10});
-  network.default_reuse.front() = {9, 10};
+  network.published.assign(conv_count(network), {36, 10});
+  network.published.front() = {9, 10};
   return network;
 }
 

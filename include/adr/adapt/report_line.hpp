@@ -7,37 +7,11 @@
 #include <string>
 
 #include "adr/adapt/decision.hpp"
-#include "adr/adapt/plan.hpp"
+#include "adr/adapt/plan_label.hpp"
 #include "adr/adapt/report.hpp"
 #include "adr/core/types.hpp"
 
 ADR_NAMESPACE_BEGIN
-
-namespace detail {
-
-/// What runs, in words.
-inline std::string words(const Plan& plan) {
-  std::string text;
-  switch (plan.method) {
-    case Method::dense:
-      text = "exact";
-      break;
-    case Method::subspace:
-      text = plan.kept_coordinates > 0
-                 ? "subspace of " + std::to_string(plan.kept_coordinates) + " coordinates"
-                 : std::string("subspace");
-      break;
-    case Method::hyperplane:
-      text = "published, L " + std::to_string(plan.sub_vector_length) + ", H " +
-             std::to_string(plan.hash_count);
-      break;
-  }
-  const bool rounded = plan.weight_gradient == WeightGradient::sparsified ||
-                       plan.input_gradient == InputGradient::sparsified;
-  return rounded ? text + ", gradients rounded" : text;
-}
-
-}  // namespace detail
 
 /// A report in one line: what runs, since when and why; the measured error; milliseconds of every
 /// pass, and of the exact one; the remaining ratio and the computed share where they are below 1;
@@ -48,8 +22,7 @@ inline std::string to_string(const Report& report) {
     std::snprintf(text, sizeof text, format, value);
     return std::string(text);
   };
-  std::string line =
-      detail::words(report.plan) + ", " + std::to_string(report.passes_of_plan) + " passes";
+  std::string line = label(report.plan) + ", " + std::to_string(report.passes_of_plan) + " passes";
   if (report.decision.reason != Reason::none) {
     line += std::string(" (") + to_string(report.decision.reason) + ")";
   }

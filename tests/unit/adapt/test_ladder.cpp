@@ -7,9 +7,9 @@
 #include <utility>
 #include <vector>
 
-#include "adr/adapt/config_label.hpp"
 #include "adr/adapt/ladder.hpp"
 #include "adr/adapt/measurement_plan.hpp"
+#include "adr/adapt/plan_label.hpp"
 #include "adr/core/random.hpp"
 #include "support/catch.hpp"
 #include "support/fake_layer.hpp"
@@ -63,14 +63,20 @@ std::vector<LayerShape> all_shapes() {
           plain_product(1 << 24, 25088, 4096)};
 }
 
-std::vector<std::string> labels(const std::vector<Plan>& configs) {
+/// Short, so that lists of them are read at a glance.
+std::string short_name(const Plan& plan) {
+  if (plan.method == Method::dense) return "dense";
+  if (plan.method == Method::subspace) return "subspace" + std::to_string(plan.kept_coordinates);
+  return "L" + std::to_string(plan.sub_vector_length) + "H" + std::to_string(plan.hash_count);
+}
+std::vector<std::string> short_names(const std::vector<Plan>& configs) {
   std::vector<std::string> all;
-  for (const Plan& config : configs) all.push_back(label(config));
+  for (const Plan& config : configs) all.push_back(short_name(config));
   return all;
 }
-std::vector<std::string> labels(const Ladder& ladder) {
+std::vector<std::string> short_names(const Ladder& ladder) {
   std::vector<std::string> all;
-  for (const Rung& rung : ladder) all.push_back(label(rung.config));
+  for (const Rung& rung : ladder) all.push_back(short_name(rung.config));
   return all;
 }
 
@@ -84,25 +90,25 @@ Rung rung(int name, double cost, double error) {
   return made;
 }
 
-using Labels = std::vector<std::string>;
+using Names = std::vector<std::string>;
 
 }  // namespace
 
 TEST_CASE("Shared candidates of a convolution are these") {
-  CHECK(labels(shared_candidates(convolution_shape(), Plan())) ==
-        Labels{"subspace16", "subspace24", "subspace32", "subspace48"});
+  CHECK(short_names(shared_candidates(convolution_shape(), Plan())) ==
+        Names{"subspace16", "subspace24", "subspace32", "subspace48"});
 }
 
 TEST_CASE("Short vectors have fewer candidates, each of them once, and very long ones have none") {
   const auto of_length = [](index_t length) {
-    return labels(shared_candidates(plain_product(64, length, 8), Plan()));
+    return short_names(shared_candidates(plain_product(64, length, 8), Plan()));
   };
   CHECK(of_length(1).empty());
   CHECK(of_length(2).empty());
-  CHECK(of_length(3) == Labels{"subspace2"});
-  CHECK(of_length(4) == Labels{"subspace2", "subspace3"});
-  CHECK(of_length(15) == Labels{"subspace3", "subspace5", "subspace7", "subspace11"});
-  CHECK(of_length(1024) == Labels{"subspace256", "subspace384", "subspace512", "subspace768"});
+  CHECK(of_length(3) == Names{"subspace2"});
+  CHECK(of_length(4) == Names{"subspace2", "subspace3"});
+  CHECK(of_length(15) == Names{"subspace3", "subspace5", "subspace7", "subspace11"});
+  CHECK(of_length(1024) == Names{"subspace256", "subspace384", "subspace512", "subspace768"});
   CHECK(of_length(1025).empty());
 }
 
@@ -119,8 +125,8 @@ TEST_CASE("Subspaces of a candidate list grow, whatever the length") {
 
 TEST_CASE("Published candidates of a convolution are these, from coarse to fine") {
   // L from the kernel's width, 5, to 2 * 5 * sqrt(64); H up to log2(32768) - 3.
-  CHECK(labels(published_candidates(convolution_shape(), Plan())) ==
-        Labels{"L80H6", "L80H9", "L20H9", "L20H12", "L5H9", "L5H12"});
+  CHECK(short_names(published_candidates(convolution_shape(), Plan())) ==
+        Names{"L80H6", "L80H9", "L20H9", "L20H12", "L5H9", "L5H12"});
 }
 
 TEST_CASE("Published candidates stay within their bounds and are different") {
@@ -189,50 +195,50 @@ TEST_CASE("A ladder of nothing is dense") {
 
 TEST_CASE("Rungs are ordered from coarse to fine, with what was measured of them") {
   const Ladder ladder = make_ladder({rung(4, 0.3, 0.1), rung(2, 0.1, 0.3), rung(3, 0.2, 0.2)});
-  CHECK(labels(ladder) == Labels{"subspace2", "subspace3", "subspace4", "dense"});
+  CHECK(short_names(ladder) == Names{"subspace2", "subspace3", "subspace4", "dense"});
   CHECK(ladder[1].cost == 0.2);
   CHECK(ladder[1].error == 0.2);
 }
 
 TEST_CASE("Rungs that others beat or equal are dropped") {
   SECTION("beaten in both") {
-    CHECK(labels(make_ladder({rung(2, 0.1, 0.2), rung(3, 0.2, 0.3)})) ==
-          Labels{"subspace2", "dense"});
+    CHECK(short_names(make_ladder({rung(2, 0.1, 0.2), rung(3, 0.2, 0.3)})) ==
+          Names{"subspace2", "dense"});
   }
   SECTION("beaten in cost, equal in error") {
-    CHECK(labels(make_ladder({rung(3, 0.2, 0.2), rung(2, 0.1, 0.2)})) ==
-          Labels{"subspace2", "dense"});
+    CHECK(short_names(make_ladder({rung(3, 0.2, 0.2), rung(2, 0.1, 0.2)})) ==
+          Names{"subspace2", "dense"});
   }
   SECTION("equal in cost, beaten in error") {
-    CHECK(labels(make_ladder({rung(2, 0.1, 0.3), rung(3, 0.1, 0.2)})) ==
-          Labels{"subspace3", "dense"});
+    CHECK(short_names(make_ladder({rung(2, 0.1, 0.3), rung(3, 0.1, 0.2)})) ==
+          Names{"subspace3", "dense"});
   }
   SECTION("equal in both: the first one stays") {
-    CHECK(labels(make_ladder({rung(2, 0.1, 0.2), rung(3, 0.1, 0.2)})) ==
-          Labels{"subspace2", "dense"});
+    CHECK(short_names(make_ladder({rung(2, 0.1, 0.2), rung(3, 0.1, 0.2)})) ==
+          Names{"subspace2", "dense"});
   }
   SECTION("one beats all others") {
-    CHECK(labels(make_ladder({rung(2, 0.2, 0.5), rung(3, 0.3, 0.4), rung(4, 0.1, 0.1)})) ==
-          Labels{"subspace4", "dense"});
+    CHECK(short_names(make_ladder({rung(2, 0.2, 0.5), rung(3, 0.3, 0.4), rung(4, 0.1, 0.1)})) ==
+          Names{"subspace4", "dense"});
   }
   SECTION("by the dense one") {
-    CHECK(labels(make_ladder({rung(2, 1.0, 0.2), rung(3, 1.5, 0.1), rung(4, 0.999, 0.3)})) ==
-          Labels{"subspace4", "dense"});
+    CHECK(short_names(make_ladder({rung(2, 1.0, 0.2), rung(3, 1.5, 0.1), rung(4, 0.999, 0.3)})) ==
+          Names{"subspace4", "dense"});
   }
 }
 
 TEST_CASE("What is not finite, or without an error, makes no rung") {
-  CHECK(labels(make_ladder({rung(2, k_nan, 0.2), rung(3, 0.1, k_nan), rung(4, 0.1, k_infinity),
-                            rung(5, -k_infinity, 0.1), rung(6, 0.1, 0), rung(7, 0.1, -0.1),
-                            rung(8, 0.5, 0.4)})) == Labels{"subspace8", "dense"});
+  CHECK(short_names(make_ladder({rung(2, k_nan, 0.2), rung(3, 0.1, k_nan), rung(4, 0.1, k_infinity),
+                                 rung(5, -k_infinity, 0.1), rung(6, 0.1, 0), rung(7, 0.1, -0.1),
+                                 rung(8, 0.5, 0.4)})) == Names{"subspace8", "dense"});
 }
 
 TEST_CASE("Without dense as a competitor slower rungs stay, below a dense one all the same") {
   const Ladder ladder =
       make_ladder({rung(2, 1.2, 0.5), rung(3, 3.0, 0.2), rung(4, 4.0, 0.3)}, Competitor::none);
-  CHECK(labels(ladder) == Labels{"subspace2", "subspace3", "dense"});
+  CHECK(short_names(ladder) == Names{"subspace2", "subspace3", "dense"});
   CHECK(ladder.back().cost == 1);
-  CHECK(labels(make_ladder({rung(2, k_infinity, 0.5)}, Competitor::none)) == Labels{"dense"});
+  CHECK(short_names(make_ladder({rung(2, k_infinity, 0.5)}, Competitor::none)) == Names{"dense"});
 }
 
 TEST_CASE("Ladders of random rungs fall in error and rise in cost, and leave out no good rung") {
@@ -265,23 +271,29 @@ TEST_CASE("Ladders of random rungs fall in error and rise in cost, and leave out
   }
 }
 
-TEST_CASE("Settings have short labels") {
-  Plan config;
-  CHECK(label(config) == "L25H10");
-  config.hash_center = HashCenter::mean;
-  config.input_gradient = InputGradient::exact;
-  config.cluster_reuse = true;
-  config.max_product_age = 2;
-  CHECK(label(config) == "L25H10-mean-exact-CR2");
-  config = Plan();
-  config.method = Method::subspace;
-  config.kept_coordinates = 16;
-  config.input_gradient = InputGradient::sparsified;
-  CHECK(label(config) == "subspace16-sparsified");
-  config.method = Method::dense;
-  config.weight_gradient = WeightGradient::cheapest_exact;
-  config.input_gradient = InputGradient::cheapest_exact;
-  CHECK(label(config) == "dense-cheapest_exact-cheapest_exact_dw");
+TEST_CASE("Plans have a label of words, without commas") {
+  Plan plan;
+  CHECK(label(plan) == "published L 25 H 10");
+  plan.hash_center = HashCenter::mean;
+  plan.input_gradient = InputGradient::exact;
+  plan.cluster_reuse = true;
+  plan.max_product_age = 2;
+  CHECK(label(plan) == "published L 25 H 10 centred with cluster reuse to age 2 and exact dX");
+  plan.method = Method::subspace;
+  plan.kept_coordinates = 16;
+  plan.cluster_reuse = false;
+  plan.weight_gradient = WeightGradient::sparsified;
+  CHECK(label(plan) == "subspace of 16 coordinates with rounded dW");
+  plan.kept_coordinates = 0;
+  plan.input_gradient = InputGradient::sparsified;
+  CHECK(label(plan) == "subspace of error 0.05 with rounded gradients");
+  plan.method = Method::dense;
+  plan.weight_gradient = WeightGradient::cheapest_exact;
+  plan.input_gradient = InputGradient::cheapest_exact;
+  CHECK(label(plan) == "exact with gradients over non-zeros");
+  plan.weight_gradient = WeightGradient::exact;
+  plan.input_gradient = InputGradient::exact;
+  CHECK(label(plan) == "exact");
 }
 
 TEST_CASE("Candidates are thinned out to what is affordable, the finest last") {

@@ -42,8 +42,8 @@ struct Run {
   void note() {
     const Decision& d = scheduler.decision(0);
     Plan forward = layer.plan();
-    forward.input_gradient = InputGradient::automatic;
-    forward.weight_gradient = WeightGradient::automatic;
+    forward.input_gradient = InputGradient::exact;
+    forward.weight_gradient = WeightGradient::exact;
     const std::string now = label(forward) + ": " + to_string(d.reason);
     if (!trace.empty() && trace.back().substr(trace.back().find(' ') + 1) == now) return;
     trace.push_back(std::to_string(scheduler.steps()) + " " + now);
@@ -84,8 +84,8 @@ TEST_CASE("A budget is kept by the coarsest rung within it") {
   Run run(one_budget(0.11));
   run.attach();
   run.steps(60);
-  CHECK(run.trace == std::vector<std::string>{"1 dense: timing the dense passes",
-                                              "6 subspace32: coarsest rung"});
+  CHECK(run.trace == std::vector<std::string>{"1 exact: timing the dense passes",
+                                              "6 subspace of 32 coordinates: coarsest rung"});
   const Decision& decision = run.scheduler.decision(0);
   CHECK_THAT(decision.error, Catch::Matchers::WithinRel(0.1, 1e-9));
   CHECK(decision.error_budget == 0.11);
@@ -117,7 +117,8 @@ TEST_CASE("An error that grows is met with a finer rung within a meter interval 
   run.layer.error = [&](const Plan& c) { return factor * adr_test::usual_error(c); };
   run.steps(20);
   REQUIRE(run.trace.size() == 3);
-  CHECK(run.trace[2] == "77 subspace48: error above the budget");  // metered at 67 and 77
+  CHECK(run.trace[2] ==
+        "77 subspace of 48 coordinates: error above the budget");  // metered at 67 and 77
 
   SECTION("and one that falls again with a coarser one, after a stay") {
     factor = 0.5;
@@ -131,7 +132,7 @@ TEST_CASE("An error that grows is met with a finer rung within a meter interval 
   SECTION("and one that leaves no other rung with dense") {
     factor = 100;
     run.steps(25);
-    CHECK(run.setting().substr(0, 5) == "dense");
+    CHECK(run.setting().substr(0, 5) == "exact");
     CHECK(run.scheduler.decision(0).reason == Reason::error_above_budget);
   }
 }
@@ -150,7 +151,7 @@ TEST_CASE("Rungs that the clock finds slower than dense are dropped") {
   run.layer.seconds = [](const Plan& c) { return c.method == Method::dense ? 0.05 : 0.06; };
   run.attach();
   run.steps(200);
-  CHECK(run.setting().substr(0, 5) == "dense");
+  CHECK(run.setting().substr(0, 5) == "exact");
   CHECK(run.scheduler.decision(0).reason == Reason::not_faster);
   for (const std::string& line : run.trace) CHECK_THAT(line, !contains("error above"));
 }
@@ -161,7 +162,7 @@ TEST_CASE("A layer that nothing can make faster stays dense, and is not measured
     run.attach();
     run.steps(100);
     CHECK(run.layer.measured() == 0);
-    CHECK(run.trace.back() == "4 dense: no setting is predicted to be faster");
+    CHECK(run.trace.back() == "4 exact: no setting is predicted to be faster");
   }
   SECTION("because it has one output") {
     LayerShape shape = tiny_shape();
@@ -172,7 +173,7 @@ TEST_CASE("A layer that nothing can make faster stays dense, and is not measured
     run.attach();
     run.steps(100);
     CHECK(run.layer.measured() == 0);
-    CHECK(run.trace.back() == "4 dense: no setting is predicted to be faster");
+    CHECK(run.trace.back() == "4 exact: no setting is predicted to be faster");
   }
   SECTION("because measuring would cost more than it may save") {
     Run run(one_budget(0.3));
@@ -180,7 +181,7 @@ TEST_CASE("A layer that nothing can make faster stays dense, and is not measured
     run.attach();
     run.steps(100);
     CHECK(run.layer.measured() == 0);
-    CHECK(run.trace.back() == "4 dense: too small to measure settings");
+    CHECK(run.trace.back() == "4 exact: too small to measure settings");
   }
 }
 
@@ -229,8 +230,8 @@ TEST_CASE("Data without similarity leave a layer dense") {
   run.layer.error = [](const Plan& c) { return c.method == Method::dense ? 0.0 : 0.8; };
   run.attach();
   run.steps(300);
-  CHECK(run.trace == std::vector<std::string>{"1 dense: timing the dense passes",
-                                              "5 dense: no rung within the budget"});
+  CHECK(run.trace == std::vector<std::string>{"1 exact: timing the dense passes",
+                                              "5 exact: no rung within the budget"});
 }
 
 TEST_CASE("Without a clock predicted costs decide") {
@@ -238,7 +239,7 @@ TEST_CASE("Without a clock predicted costs decide") {
   run.layer.seconds = nullptr;
   run.attach();
   run.steps(60);
-  CHECK(run.trace.back() == "6 subspace32: coarsest rung");
+  CHECK(run.trace.back() == "6 subspace of 32 coordinates: coarsest rung");
   CHECK(run.scheduler.decision(0).cost < 0.8);
 }
 
@@ -381,9 +382,10 @@ TEST_CASE("Phases tighten the budget at their shares of the planned steps") {
   Run run(options);
   run.attach();
   run.steps(400);
-  CHECK(run.trace ==
-        std::vector<std::string>{"1 dense: timing the dense passes", "6 subspace16: coarsest rung",
-                                 "200 subspace32: new budget", "300 dense: new budget"});
+  CHECK(run.trace == std::vector<std::string>{"1 exact: timing the dense passes",
+                                              "6 subspace of 16 coordinates: coarsest rung",
+                                              "200 subspace of 32 coordinates: new budget",
+                                              "300 exact: new budget"});
   CHECK(run.scheduler.phase() == 2);
 }
 
@@ -529,7 +531,7 @@ TEST_CASE("A fixed schedule changes nothing") {
   run.layer.set_plan(config);
   run.attach();
   run.steps(300, 1.0);
-  CHECK(run.setting() == "subspace3");
+  CHECK(run.setting() == "subspace of 3 coordinates with automatic gradients");
   CHECK(run.scheduler.decision(0).reason == Reason::fixed);
 }
 
@@ -660,8 +662,8 @@ TEST_CASE("Every decision has a line in the log") {
   run.attach();
   run.steps(30);
   REQUIRE(lines.size() >= 2);
-  CHECK_THAT(lines.front(), contains("step 0, conv: dense") && contains("timing"));
-  CHECK_THAT(lines.back(), contains("conv: subspace32") && contains("rung 3 of") &&
+  CHECK_THAT(lines.front(), contains("step 0, conv: exact") && contains("timing"));
+  CHECK_THAT(lines.back(), contains("conv: subspace of 32 coordinates") && contains("rung 3 of") &&
                                contains("budget 0.11") && contains("error 0.1"));
 }
 

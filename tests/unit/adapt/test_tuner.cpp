@@ -6,7 +6,7 @@
 #include <cstddef>
 #include <vector>
 
-#include "adr/adapt/config_label.hpp"
+#include "adr/adapt/plan_label.hpp"
 #include "adr/adapt/scheduler.hpp"
 #include "adr/adapt/tunable.hpp"
 #include "adr/core/random.hpp"

@@ -1,0 +1,72 @@
+// A plan in words, for people, tables, logs and file columns.
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+#include "adr/adapt/plan.hpp"
+#include "adr/core/errors.hpp"
+#include "adr/core/types.hpp"
+
+ADR_NAMESPACE_BEGIN
+
+namespace detail {
+
+/// "rounded gradients", "dW over non-zeros": a form of gradients, which both enumerations list in
+/// the same order.
+inline std::string gradient_words(int form, const char* gradient) {
+  constexpr struct {
+    const char* before;
+    const char* after;
+  } words[] = {{"automatic ", ""},      {"", " of clusters"}, {"exact ", ""},
+               {"", " over non-zeros"}, {"rounded ", ""},     {"", " over non-zeros"}};
+  const auto& around = words[static_cast<std::size_t>(form)];
+  return message(around.before, gradient, around.after);
+}
+
+}  // namespace detail
+
+/// "exact", "subspace of 16 coordinates" or "published L 25 H 10", with what differs from the usual
+/// of the method, as in "published L 25 H 10 centred with exact gradients". Without commas, so that
+/// it is one field of a table.
+inline std::string label(const Plan& plan) {
+  using detail::message;
+  std::string text;
+  switch (plan.method) {
+    case Method::dense:
+      text = "exact";
+      break;
+    case Method::subspace:
+      text = plan.kept_coordinates > 0
+                 ? message("subspace of ", plan.kept_coordinates, " coordinates")
+                 : message("subspace of error ", plan.subspace_error);
+      break;
+    case Method::hyperplane:
+      text = message("published L ", plan.sub_vector_length, " H ", plan.hash_count);
+      if (plan.hash_center == HashCenter::mean) text += " centred";
+      break;
+  }
+  const char* joint = " with ";
+  const auto add = [&](const std::string& words) {
+    text += joint + words;
+    joint = " and ";
+  };
+  if (plan.cluster_reuse) add(message("cluster reuse to age ", plan.max_product_age));
+  const auto is_usual = [&](int form) {
+    const bool automatic = form == static_cast<int>(WeightGradient::automatic);
+    const bool exact = form == static_cast<int>(WeightGradient::exact);
+    if (plan.method == Method::dense) return automatic || exact;  // the same there
+    return plan.method == Method::hyperplane ? automatic : exact;
+  };
+  const int weights = static_cast<int>(plan.weight_gradient);
+  const int input = static_cast<int>(plan.input_gradient);
+  if (weights == input) {
+    if (!is_usual(weights)) add(detail::gradient_words(weights, "gradients"));
+  } else {
+    if (!is_usual(weights)) add(detail::gradient_words(weights, "dW"));
+    if (!is_usual(input)) add(detail::gradient_words(input, "dX"));
+  }
+  return text;
+}
+
+ADR_NAMESPACE_END

@@ -48,7 +48,7 @@ Comparison published(const training::NetworkDescription& description) {
 Comparison within_error(const std::vector<LayerChoices>& layers, double max_error) {
   Comparison comparison;
   comparison.name = training::message(max_error);
-  comparison.error_budget = max_error;
+  comparison.max_error = max_error;
   for (const adr::Rung& rung : rungs_within(layers, max_error)) {
     comparison.plans.push_back(rung.config);
     comparison.layer_errors.push_back(rung.error);

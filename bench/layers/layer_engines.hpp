@@ -33,14 +33,14 @@ struct LayerEngine {
   [[nodiscard]] bool rival() const noexcept { return dense() && !low_precision; }
   /// The library without reuse and without rounding.
   [[nodiscard]] bool exact() const noexcept {
-    return !dense() && reuse->method == adr::Method::dense &&
-           reuse->weight_gradient == adr::WeightGradient::exact &&
-           reuse->input_gradient == adr::InputGradient::exact;
+    return !dense() && reuse->method == adr::Method::exact &&
+           reuse->weight_gradient == adr::WeightGradient::dense &&
+           reuse->input_gradient == adr::InputGradient::dense;
   }
   /// True when forward passes fit something to their inputs now and then.
   [[nodiscard]] bool refits() const noexcept {
-    if (dense() || frozen || reuse->method == adr::Method::dense) return false;
-    return reuse->method != adr::Method::hyperplane || reuse->hash_center == adr::HashCenter::mean;
+    if (dense() || frozen || reuse->method == adr::Method::exact) return false;
+    return reuse->method != adr::Method::published || reuse->hash_center == adr::HashCenter::mean;
   }
   [[nodiscard]] std::string title() const { return label.empty() ? name : name + " " + label; }
 };

@@ -48,8 +48,8 @@ inline LayerSetting subspace_setting(index_t coordinates) {
 inline std::vector<LayerSetting> gradients_settings() {
   constexpr double k_rounding = 1.5;  // what deep networks are trained with
   LayerSetting non_zeros = {"adr_gradients", "over non-zeros", adr::Options().plan()};
-  non_zeros.plan.weight_gradient = adr::WeightGradient::cheapest_exact;
-  non_zeros.plan.input_gradient = adr::InputGradient::cheapest_exact;
+  non_zeros.plan.weight_gradient = adr::WeightGradient::exact;
+  non_zeros.plan.input_gradient = adr::InputGradient::exact;
   return {non_zeros,
           {"adr_gradients", "rounded", options_with(adr::Exact(), k_rounding).plan(), true}};
 }

@@ -29,7 +29,7 @@ struct Half {
 
 struct Comparison {
   std::string name;
-  double error_budget = 0;  ///< 0: not chosen by one
+  double max_error = 0;  ///< 0: not chosen by one
   std::vector<adr::Plan> plans;
   std::vector<double> layer_errors;    ///< measured alone, 0 where unknown
   std::vector<double> layer_speedups;  ///< medians over batches

@@ -41,7 +41,7 @@ inline std::vector<adr::Rung> rungs_at_price(const std::vector<LayerChoices>& la
 /// The fastest rungs found whose expected error is within the budget, by bisecting the price of
 /// errors.
 inline std::vector<adr::Rung> rungs_within(const std::vector<LayerChoices>& layers,
-                                           double error_budget) {
+                                           double max_error) {
   constexpr int k_bisections = 60;
   double log_low = -30;
   double log_high = 30;

@@ -40,7 +40,7 @@ inline std::string csv_row(const EpochReport& report) {
     row << ',' << stats.remaining_ratio() << ',' << stats.relative_input_error() << ','
         << stats.cluster_reuse_rate() << ',' << stats.product_reuse_rate() << ','
         << adr::label(report.plans[i]) << ',' << stats.relative_output_error() << ','
-        << decision.rung << ',' << decision.rungs << ',' << decision.error_budget << ','
+        << decision.rung << ',' << decision.rungs << ',' << decision.max_error << ','
         << decision.cost << ',' << adr::to_string(decision.reason);
   }
   return row.str();

@@ -32,8 +32,8 @@ inline adr::SchedulerOptions scheduler_options(const ReuseOptions& wanted, index
   }
   for (std::size_t i = 0; i < count; ++i) {
     adr::Phase& phase = options.phases[i];
-    if (!wanted.max_errors.empty()) phase.error_budget = wanted.max_errors[i];
-    if (!wanted.gradient_rounding.empty()) phase.rounding_step = wanted.gradient_rounding[i];
+    if (!wanted.max_errors.empty()) phase.max_error = wanted.max_errors[i];
+    if (!wanted.gradient_rounding.empty()) phase.gradient_rounding = wanted.gradient_rounding[i];
     if (!wanted.phase_ends.empty()) phase.end = wanted.phase_ends[i];
   }
   const std::string problem = options.validate();

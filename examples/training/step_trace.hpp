@@ -30,7 +30,7 @@ class StepTrace {
     for (std::size_t i = 0; i < errors_.size(); ++i) {
       const adr::Report& stats = convolutions[i]->report();
       if (stats.has_output_error()) errors_[i] = stats.relative_output_error();
-      if (stats.method == adr::Method::dense) errors_[i] = 0;
+      if (stats.method == adr::Method::exact) errors_[i] = 0;
     }
     if (step % k_interval != 0) return;
     std::ostringstream row;
@@ -39,7 +39,7 @@ class StepTrace {
       const adr::Report& stats = convolutions[i]->report();
       const adr::Decision& decision = stats.decision;
       row << ',' << adr::label(convolutions[i]->plan()) << ',' << decision.rung << ','
-          << decision.rungs << ',' << decision.phase << ',' << decision.error_budget << ','
+          << decision.rungs << ',' << decision.phase << ',' << decision.max_error << ','
           << errors_[i] << ',' << stats.seconds.total() << ',' << stats.gradient_density;
     }
     file_.append(row.str());

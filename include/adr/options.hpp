@@ -147,9 +147,9 @@ struct Options {
     plan.check_finite = check_finite;
     const bool by_hand = !std::holds_alternative<Automatic>(setting);
     if (by_hand && gradient_rounding > 0) {
-      plan.rounding_step = gradient_rounding;
-      plan.weight_gradient = WeightGradient::sparsified;
-      plan.input_gradient = InputGradient::sparsified;
+      plan.gradient_rounding = gradient_rounding;
+      plan.weight_gradient = WeightGradient::rounded;
+      plan.input_gradient = InputGradient::rounded;
     }
     return plan;
   }
@@ -160,9 +160,9 @@ struct Options {
 
   static Plan exact_plan(bool winograd) {
     Plan plan;
-    plan.method = Method::dense;
-    plan.input_gradient = InputGradient::exact;
-    plan.weight_gradient = WeightGradient::exact;
+    plan.method = Method::exact;
+    plan.input_gradient = InputGradient::dense;
+    plan.weight_gradient = WeightGradient::dense;
     plan.winograd = winograd;
     return plan;
   }
@@ -175,15 +175,15 @@ struct Options {
     plan.subspace_error = subspace.error;
     plan.refit_interval = subspace.refit_interval;
     // Where a subspace pays forward, exact tiles are the faster gradients.
-    plan.input_gradient = InputGradient::exact;
-    plan.weight_gradient = WeightGradient::exact;
+    plan.input_gradient = InputGradient::dense;
+    plan.weight_gradient = WeightGradient::dense;
     plan.meter_interval = k_meter_interval;
     return plan;
   }
   static Plan plan_of(const Published& published) {
     Plan plan;
-    plan.method = Method::hyperplane;
-    plan.sub_vector_length = published.vector_length;
+    plan.method = Method::published;
+    plan.vector_length = published.vector_length;
     plan.hash_count = published.hash_count;
     plan.hash_center = published.hash_center;
     plan.shared_hyperplanes = published.shared_hyperplanes;
@@ -193,8 +193,8 @@ struct Options {
     plan.refit_interval = published.refit_interval;
     plan.meter_interval = k_meter_interval;
     if (published.exact_gradients) {
-      plan.input_gradient = InputGradient::exact;
-      plan.weight_gradient = WeightGradient::exact;
+      plan.input_gradient = InputGradient::dense;
+      plan.weight_gradient = WeightGradient::dense;
     }
     return plan;
   }

@@ -114,7 +114,7 @@ class ReuseGemm : public TunedLayer<MatrixDomain<T>> {
   /// forward pass where a method needs one. x: null where it is not read.
   void require_pass(index_t columns, index_t outputs, index_t rows, const MatrixOperand<const T>* x,
                     Saved* saved) {
-    detail::require(this->has_products() || this->plan().method == Method::dense,
+    detail::require(this->has_products() || this->plan().method == Method::exact,
                     "a gradient uses the clusters of the last forward pass; run forward first");
     fix_shape(columns, outputs);
     this->with_pass(saved, [&] { this->product().require_clusters_of(rows); });

@@ -18,7 +18,7 @@ static double small_product() {
   std::vector<float> c(rows * cols);
 
   adr::Plan config;
-  config.sub_vector_length = 3;
+  config.vector_length = 3;
   config.hash_count = 8;
   adr::ReuseGemm<float> reuse(config);
   adr::reuse_gemm<float>({a.data(), rows, inner}, {b.data(), inner, cols}, {c.data(), rows, cols},

@@ -37,39 +37,39 @@ struct NamedConfig {
 
 std::vector<NamedConfig> configs() {
   Plan base;
-  base.sub_vector_length = 8;
+  base.vector_length = 8;
   base.hash_count = 7;
   base.seed = 42;
   std::vector<NamedConfig> all;
-  all.push_back({"hyperplane", base});
-  all.push_back({"dense", base});
-  all.back().config.method = Method::dense;
+  all.push_back({"published", base});
+  all.push_back({"exact", base});
+  all.back().config.method = Method::exact;
   all.push_back({"centred", base});
   all.back().config.hash_center = HashCenter::mean;
   all.push_back({"own planes per slice, long signatures", base});
   all.back().config.shared_hyperplanes = false;
   all.back().config.hash_count = 33;
   all.push_back({"exact input gradient", base});
-  all.back().config.input_gradient = InputGradient::exact;
+  all.back().config.input_gradient = InputGradient::dense;
   all.push_back({"cluster reuse", base});
   all.back().config.cluster_reuse = true;
   all.back().config.max_product_age = 1;
   all.push_back({"hyperplane, gradients over rounded non-zeros", base});
-  all.back().config.weight_gradient = WeightGradient::sparsified;
-  all.back().config.input_gradient = InputGradient::sparsified;
+  all.back().config.weight_gradient = WeightGradient::rounded;
+  all.back().config.input_gradient = InputGradient::rounded;
   base.method = Method::subspace;
   all.push_back({"subspace", base});
   all.push_back({"subspace, clusters", base});
   all.back().config.weight_gradient = WeightGradient::clusters;
-  all.back().config.input_gradient = InputGradient::exact;
+  all.back().config.input_gradient = InputGradient::dense;
   all.push_back({"subspace of pixels", base});
   all.back().config.neuron_vectors = adr::NeuronVectorKind::pixel;
   all.back().config.kept_coordinates = 3;
   all.back().config.weight_gradient = WeightGradient::clusters;
-  all.back().config.input_gradient = InputGradient::sparse;
+  all.back().config.input_gradient = InputGradient::over_non_zeros;
   all.push_back({"subspace, gradients over rounded non-zeros", base});
-  all.back().config.weight_gradient = WeightGradient::sparsified;
-  all.back().config.input_gradient = InputGradient::sparsified;
+  all.back().config.weight_gradient = WeightGradient::rounded;
+  all.back().config.input_gradient = InputGradient::rounded;
   return all;
 }
 
@@ -129,8 +129,8 @@ std::vector<T> linear_bits(const Plan& config, int threads) {
 
 /// Whether a gradient of a dense d_y is rounded at random.
 bool rounds(const Plan& config) {
-  return config.weight_gradient == WeightGradient::sparsified ||
-         config.input_gradient == InputGradient::sparsified ||
+  return config.weight_gradient == WeightGradient::rounded ||
+         config.input_gradient == InputGradient::rounded ||
          (config.method == Method::subspace && config.input_gradient == InputGradient::automatic);
 }
 
@@ -194,7 +194,7 @@ TEST_CASE("Another seed gives other planes and roundings, and nothing else notic
     other.seed = 43;
     const bool same = adr_test::same_bits(gemm_bits(other, 1), gemm_bits(named.config, 1));
     // Axes of a sample that is the whole batch take no chances.
-    CHECK(same == (named.config.method != Method::hyperplane && !rounds(named.config)));
+    CHECK(same == (named.config.method != Method::published && !rounds(named.config)));
   }
 }
 

@@ -37,13 +37,13 @@ namespace {
 
 Plan dense() {
   Plan config;
-  config.method = Method::dense;
+  config.method = Method::exact;
   return config;
 }
 
 Plan hyperplane(index_t length, int bits, HashCenter center = HashCenter::origin) {
   Plan config;
-  config.sub_vector_length = length;
+  config.vector_length = length;
   config.hash_count = bits;
   config.hash_center = center;
   return config;
@@ -195,7 +195,7 @@ TEST_CASE("The exact input gradient of a clustered layer is that of the dense la
   for (const ConvGeometry& g : geometries()) {
     ConvCase<double> c(g, 2, data);
     Plan config = hyperplane(4, 2);
-    config.input_gradient = InputGradient::exact;
+    config.input_gradient = InputGradient::dense;
     ReuseConv2d<double> clustered(g, config);
     forward(clustered, c);
     backward(clustered, c);
@@ -237,7 +237,7 @@ TEST_CASE("The weight gradient from a subspace is the central difference when fr
   config.method = Method::subspace;
   config.kept_coordinates = 1;
   config.weight_gradient = adr::WeightGradient::clusters;
-  config.input_gradient = InputGradient::exact;
+  config.input_gradient = InputGradient::dense;
   const auto check = [&](auto& layer, auto& c) {
     forward(layer, c);
     REQUIRE(layer.report().relative_input_error() > 0.05);

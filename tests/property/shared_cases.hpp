@@ -74,7 +74,7 @@ inline std::vector<NamedGeometry> shared_geometries() {
 inline adr::Plan with_method(adr::Method method) {
   adr::Plan config;
   config.method = method;
-  config.sub_vector_length = 4;
+  config.vector_length = 4;
   config.hash_count = 5;
   config.seed = 3;
   return config;

@@ -31,7 +31,7 @@ namespace {
 
 Plan hyperplane(index_t length, int bits) {
   Plan config;
-  config.sub_vector_length = length;
+  config.vector_length = length;
   config.hash_count = bits;
   config.shared_hyperplanes = false;
   return config;
@@ -297,7 +297,7 @@ TEST_CASE("The cluster means of an input gradient keep its sums") {
   ReuseLinear<double> means(13, 9, config);
   run(means, c);
   const auto sums = adr::reference::column_sums(c.input_gradient());
-  config.input_gradient = InputGradient::exact;
+  config.input_gradient = InputGradient::dense;
   ReuseLinear<double> exact(13, 9, config);
   run(exact, c);
   const auto expected = adr::reference::column_sums(c.input_gradient());

@@ -101,7 +101,7 @@ TEST_CASE("The published method on conv2 of a trained CifarNet") {
   if (folder.empty()) return;
   const Layer layer = read_conv2(folder + "/late");
   Plan dense;
-  dense.method = Method::dense;
+  dense.method = Method::exact;
   const Results exact = run(layer, dense);
   CHECK(exact.remaining_ratio == 1.0);
 
@@ -117,7 +117,7 @@ TEST_CASE("The published method on conv2 of a trained CifarNet") {
     double origin_error = 0;
     for (const HashCenter center : {HashCenter::origin, HashCenter::mean}) {
       Plan config;
-      config.sub_vector_length = 25;
+      config.vector_length = 25;
       config.hash_count = 10;
       config.hash_center = center;
       config.shared_hyperplanes = planes.shared;

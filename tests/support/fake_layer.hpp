@@ -31,14 +31,14 @@ inline adr::LayerShape convolution_shape() {
 /// Errors that fall with the number of coordinates or planes, in the way of a real layer.
 inline double usual_error(const adr::Plan& config) {
   switch (config.method) {
-    case adr::Method::dense:
+    case adr::Method::exact:
       return 0;
     case adr::Method::subspace:
       return 3.2 / static_cast<double>(config.kept_coordinates);
-    case adr::Method::hyperplane:
+    case adr::Method::published:
       break;
   }
-  return 4.0 / config.hash_count + 0.002 * static_cast<double>(config.sub_vector_length);
+  return 4.0 / config.hash_count + 0.002 * static_cast<double>(config.vector_length);
 }
 
 class FakeLayer final : public adr::Tunable {
@@ -54,7 +54,7 @@ class FakeLayer final : public adr::Tunable {
   bool frozen = false;           ///< measurements wait
 
   explicit FakeLayer(const adr::LayerShape& shape) : shape_(shape) {
-    config_.method = adr::Method::dense;
+    config_.method = adr::Method::exact;
     seconds = [shape](const adr::Plan& config) {
       return 0.05 * adr::predicted_costs(shape, config, 1.0).forward;
     };
@@ -71,7 +71,7 @@ class FakeLayer final : public adr::Tunable {
           gradient_seconds ? gradient_seconds(config_) : seconds(adr::Plan());
     }
     stats_.gradient_density = density;
-    if (config_.method == adr::Method::dense) {
+    if (config_.method == adr::Method::exact) {
       passes_with_setting_ = 0;
     } else if (config_.meter_interval > 0 && passes_with_setting_++ % config_.meter_interval == 0) {
       stats_.sampled_output_energy = 1;

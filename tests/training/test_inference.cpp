@@ -89,14 +89,14 @@ TEST_CASE("Ladders are measured on a network and end dense, and both networks se
   const std::vector<LayerChoices> layers = measure_choices(reuse, stream);
   REQUIRE(layers.size() == 2);
   for (const LayerChoices& layer : layers) {
-    CHECK(layer.ladder.back().config.method == adr::Method::dense);
+    CHECK(layer.ladder.back().config.method == adr::Method::exact);
     CHECK(layer.ladder.back().error == 0);
     CHECK(layer.dense_seconds > 0);
     CHECK(layer.influence > 0);
     CHECK(std::isfinite(layer.influence));
   }
   // Measuring leaves a dense network behind.
-  for (const auto* conv : reuse.convolutions()) CHECK(conv->plan().method == adr::Method::dense);
+  for (const auto* conv : reuse.convolutions()) CHECK(conv->plan().method == adr::Method::exact);
 
   Comparison same;
   same.plans.assign(2, detail::exact_plan());

@@ -165,8 +165,8 @@ TEST_CASE("Lists of a schedule describe its phases") {
   const adr::SchedulerOptions given = scheduler_options(options, 100);
   REQUIRE(given.phases.size() == 3);
   CHECK(given.planned_steps == 100);
-  CHECK(given.phases[1].error_budget == 0.05);
-  CHECK(given.phases[1].rounding_step == 2);
+  CHECK(given.phases[1].max_error == 0.05);
+  CHECK(given.phases[1].gradient_rounding == 2);
   CHECK(given.phases[0].end == Approx(1.0 / 3));
   options.phase_ends = {0.5, 1};
   CHECK_THROWS_WITH(scheduler_options(options, 100), contains("(3), got 3 and 2"));

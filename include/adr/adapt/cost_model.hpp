@@ -105,14 +105,13 @@ inline double forward_units(const LayerShape& shape, const Plan& config) noexcep
   const auto columns = static_cast<double>(shape.columns);
   const auto outputs = static_cast<double>(shape.outputs);
   switch (config.method) {
-    case Method::dense:
+    case Method::exact:
       return dense_units(shape);
     case Method::subspace:
       return U::pass + subspace_units(shape, config) *
                            (1.0 + U::fit / static_cast<double>(config.refit_interval));
-    case Method::hyperplane: {
-      const double slices =
-          rows * std::ceil(columns / static_cast<double>(config.sub_vector_length));
+    case Method::published: {
+      const double slices = rows * std::ceil(columns / static_cast<double>(config.vector_length));
       const double planes = 16 * std::ceil(config.hash_count / 16.0);
       const double unfold = shape.channels_last
                                 ? U::unfold_nhwc * rows * columns + U::slice_nhwc * slices
@@ -146,15 +145,15 @@ inline PassCosts predicted_costs(const LayerShape& shape, const Plan& config,
   const double sparse_weights = listing + usual.sparse_weights * density;
   const double sparse_input = listing + usual.sparse_input * density;
   const WeightGradient w = config.weight_gradient;
-  if (w == WeightGradient::sparse || w == WeightGradient::sparsified) {
+  if (w == WeightGradient::over_non_zeros || w == WeightGradient::rounded) {
     costs.weight_gradient = sparse_weights;
-  } else if (w == WeightGradient::cheapest_exact) {
+  } else if (w == WeightGradient::exact) {
     costs.weight_gradient = std::min(1.0, sparse_weights);
   }
   const InputGradient x = config.input_gradient;
-  if (x == InputGradient::sparse || x == InputGradient::sparsified) {
+  if (x == InputGradient::over_non_zeros || x == InputGradient::rounded) {
     costs.input_gradient = sparse_input;
-  } else if (x == InputGradient::cheapest_exact) {
+  } else if (x == InputGradient::exact) {
     costs.input_gradient = std::min(1.0, sparse_input);
   }
   return costs;

@@ -46,7 +46,7 @@ struct Decision {
   int rung = -1;                 ///< 0 is the coarsest; -1 without a ladder
   int rungs = 0;                 ///< of the ladder, the dense one included
   int phase = 0;                 ///< of the strategy
-  double error_budget = 0;       ///< of the phase, relative output error; 0 where none is kept
+  double max_error = 0;          ///< of the phase, relative output error; 0 where none is kept
   double error = 0;              ///< of the rung: as measured on a sample, then as metered
   double cost = 1;  ///< of the forward pass relative to the dense one, predicted, then timed
 };

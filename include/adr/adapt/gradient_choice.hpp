@@ -17,8 +17,8 @@ ADR_NAMESPACE_BEGIN
 
 /// Tries what may pay for a few steps and keeps it if it does.
 ///
-/// Dense gradients are timed first; `cheapest_exact` follows and goes back to dense where looking
-/// for non-zeros does not pay; where a phase allows rounding, `sparsified` is tried beside it.
+/// Dense gradients are timed first; `exact` follows and goes back to dense where looking
+/// for non-zeros does not pay; where a phase allows rounding, `rounded` is tried beside it.
 /// Forms are compared again after measure_interval steps. Rounding that lost is soon tried again,
 /// then less and less often, and at once where the form that took its place turns out to be no
 /// faster: the machine was slow then. Without times, predicted costs decide. Thread-safety: none.
@@ -31,14 +31,14 @@ class GradientChoice {
 
   /// Sets the forms of a setting.
   void apply_to(Plan& config) const {
-    constexpr InputGradient input[] = {InputGradient::exact, InputGradient::cheapest_exact,
-                                       InputGradient::sparsified};
-    constexpr WeightGradient weights[] = {WeightGradient::exact, WeightGradient::cheapest_exact,
-                                          WeightGradient::sparsified};
+    constexpr InputGradient input[] = {InputGradient::dense, InputGradient::exact,
+                                       InputGradient::rounded};
+    constexpr WeightGradient weights[] = {WeightGradient::dense, WeightGradient::exact,
+                                          WeightGradient::rounded};
     config.input_gradient = input[static_cast<int>(form_)];
     config.weight_gradient = weights[static_cast<int>(form_)];
-    if (form_ == Form::sparsified) {
-      config.rounding_step = rounding_step_;
+    if (form_ == Form::rounded) {
+      config.gradient_rounding = rounding_step_;
       config.input_gradient = rounded_input();
     }
   }
@@ -48,27 +48,28 @@ class GradientChoice {
 
   /// Takes the statistics of a step, and changes the forms for the next one. `dense` holds the
   /// times of dense gradients.
-  void step(Tunable& layer, const Report& stats, const PassTimings& dense, double rounding_step) {
+  void step(Tunable& layer, const Report& stats, const PassTimings& dense,
+            double gradient_rounding) {
     ++steps_;
-    if (form_ == Form::exact && steps_ >= retry_) {
+    if (form_ == Form::dense && steps_ >= retry_) {
       retry_ = steps_ + options_->tuning.measure_interval;
-      if (non_zeros_may_pay(layer)) return use(layer, Form::cheapest_exact);
+      if (non_zeros_may_pay(layer)) return use(layer, Form::exact);
     }
     note(stats);
     calibrate(layer, stats, dense);
-    if (form_ == Form::sparsified && rounding_step != rounding_step_) {
-      rounding_step_ = rounding_step;
-      return use(layer, rounding_step > 0 ? Form::sparsified : Form::cheapest_exact);
+    if (form_ == Form::rounded && gradient_rounding != rounding_step_) {
+      rounding_step_ = gradient_rounding;
+      return use(layer, gradient_rounding > 0 ? Form::rounded : Form::exact);
     }
     if (seen_ < k_enough) return;
-    judge(layer, stats, dense, rounding_step);
+    judge(layer, stats, dense, gradient_rounding);
   }
 
   /// Ends rounding for now: its noise may be what the loss does not bear.
   void retreat(Tunable& layer) {
-    if (form_ != Form::sparsified) return;
+    if (form_ != Form::rounded) return;
     rounding_retry_ = steps_ + options_->tuning.measure_interval;
-    use(layer, Form::cheapest_exact);
+    use(layer, Form::exact);
   }
 
   /// Tells the layer what gradients over non-zeros were found to cost.
@@ -80,7 +81,7 @@ class GradientChoice {
   }
 
   void exchange(StateArchive& archive) {
-    archive.choice("gradient form", form_, Form::sparsified);
+    archive.choice("gradient form", form_, Form::rounded);
     archive("rounding step", rounding_step_);
     archive("gradient steps", steps_);
     archive("steps with the form", seen_);
@@ -96,7 +97,7 @@ class GradientChoice {
   }
 
  private:
-  enum class Form { exact, cheapest_exact, sparsified };
+  enum class Form { dense, exact, rounded };
   static constexpr index_t k_enough = 6;
 
   void use(Tunable& layer, Form form) {
@@ -122,7 +123,7 @@ class GradientChoice {
     };
     const auto is_sparse = [](auto form) {
       using Gradient = decltype(form);
-      return form == Gradient::sparse || form == Gradient::sparsified;
+      return form == Gradient::over_non_zeros || form == Gradient::rounded;
     };
     const auto note = [](PassTimings::Median& costs, double timed) {
       if (timed > 0) costs.add(timed);
@@ -139,58 +140,58 @@ class GradientChoice {
 
   /// Compares what ran in the last steps with what ran before them. Nothing is compared with times
   /// from long ago: the machine may have become slower since.
-  void judge(Tunable& layer, const Report& stats, const PassTimings& dense, double rounding_step) {
+  void judge(Tunable& layer, const Report& stats, const PassTimings& dense,
+             double gradient_rounding) {
     const double seconds = now_.median();
     switch (form_) {
-      case Form::exact:
+      case Form::dense:
         if (seconds > 0 && cheapest_ > 0 && seconds > cheapest_ / k_as_fast) {
-          return use(layer, Form::cheapest_exact);  // it was not slower after all
+          return use(layer, Form::exact);  // it was not slower after all
         }
         return;
-      case Form::sparsified:
+      case Form::rounded:
         if (seconds > 0 && cheapest_ > 0 &&
             (seconds > options_->tuning.max_cost * cheapest_ || steps_ >= rounding_retry_)) {
           rounded_ = seconds;
           rounding_retry_ = steps_ + rounding_wait_.take();
-          use(layer, Form::cheapest_exact);
+          use(layer, Form::exact);
         }
         return;
-      case Form::cheapest_exact:
+      case Form::exact:
         break;
     }
     cheapest_ = seconds;
     const double rounded = std::exchange(rounded_, 0.0);
-    if (rounding_step > 0 && rounded > 0 && rounded <= options_->tuning.max_cost * cheapest_) {
+    if (gradient_rounding > 0 && rounded > 0 && rounded <= options_->tuning.max_cost * cheapest_) {
       rounding_wait_.restart();
-      return round(layer, rounding_step);  // the machine was slower, not the rounding
+      return round(layer, gradient_rounding);  // the machine was slower, not the rounding
     }
     // Before it is given up: rounding may pay where looking for exact zeros does not.
-    if (rounding_step > 0 && steps_ >= rounding_retry_ && may_pay(layer, stats, dense)) {
-      return round(layer, rounding_step);
+    if (gradient_rounding > 0 && steps_ >= rounding_retry_ && may_pay(layer, stats, dense)) {
+      return round(layer, gradient_rounding);
     }
     if (seconds > k_as_fast * dense.backward() && dense.backward() > 0 && steps_ >= doubt_) {
       doubt_ = retry_ = steps_ + options_->tuning.measure_interval;
-      use(layer, Form::exact);
+      use(layer, Form::dense);
     }
   }
 
-  void round(Tunable& layer, double rounding_step) {
+  void round(Tunable& layer, double gradient_rounding) {
     rounding_retry_ = steps_ + options_->tuning.measure_interval;
-    rounding_step_ = rounding_step;
-    use(layer, Form::sparsified);
+    rounding_step_ = gradient_rounding;
+    use(layer, Form::rounded);
   }
 
   /// The form of the input gradient beside a rounded weight gradient.
   [[nodiscard]] InputGradient rounded_input() const noexcept {
-    return options_->round_input_gradients ? InputGradient::sparsified
-                                           : InputGradient::cheapest_exact;
+    return options_->round_input_gradients ? InputGradient::rounded : InputGradient::exact;
   }
 
   /// Whether gradients over next to no non-zeros are predicted to be faster than dense ones: not so
   /// where looking for them takes as long as all the rest.
   [[nodiscard]] bool non_zeros_may_pay(const Tunable& layer) const {
     Plan sparse = layer.plan();
-    sparse.weight_gradient = WeightGradient::sparse;
+    sparse.weight_gradient = WeightGradient::over_non_zeros;
     return predicted_costs(layer.layer_shape(), sparse, 0.0).weight_gradient <
            options_->tuning.max_cost;
   }
@@ -205,7 +206,7 @@ class GradientChoice {
     const LayerShape shape = layer.layer_shape();
     if (shape.image_outputs < k_least_elements) return false;
     Plan rounded = layer.plan();
-    rounded.weight_gradient = WeightGradient::sparsified;
+    rounded.weight_gradient = WeightGradient::rounded;
     rounded.input_gradient = rounded_input();
     const double density = std::min(stats.gradient_density, k_density_after_rounding);
     PassCosts after = predicted_costs(shape, rounded, density);
@@ -223,7 +224,7 @@ class GradientChoice {
   static constexpr double k_as_fast = 1.02;
 
   const SchedulerOptions* options_;
-  Form form_ = Form::exact;
+  Form form_ = Form::dense;
   double rounding_step_ = 0;
   index_t steps_ = 0;
   index_t seen_ = 0;

@@ -69,8 +69,8 @@ inline std::vector<Plan> published_candidates(const LayerShape& shape, const Pla
   std::vector<Plan> candidates;
   const auto add = [&](double length, int bits) {
     Plan config = base;
-    config.method = Method::hyperplane;
-    config.sub_vector_length =
+    config.method = Method::published;
+    config.vector_length =
         std::clamp<index_t>(static_cast<index_t>(std::lround(length)), 1, shape.columns);
     config.hash_count = bits;
     for (const Plan& other : candidates) {
@@ -107,7 +107,7 @@ inline Ladder make_ladder(std::vector<Rung> measured, Competitor competitor = Co
     if (ladder.empty() || rung.error < ladder.back().error) ladder.push_back(rung);
   }
   Rung dense;
-  dense.config.method = Method::dense;
+  dense.config.method = Method::exact;
   ladder.push_back(dense);
   return ladder;
 }

@@ -14,9 +14,9 @@ namespace adr {
 
 /// Which algorithm multiplies.
 enum class Method {
-  dense,       ///< every product computed: the baseline and the exact rung
-  hyperplane,  ///< the published method: sign hashes of im2col slices, one product per cluster
-  subspace,    ///< exact products in the leading principal coordinates of shared neuron vectors
+  exact,      ///< every product computed: the baseline and the last rung of ladders
+  published,  ///< sign hashes of im2col slices, one product per cluster
+  subspace,   ///< exact products in the leading principal coordinates of shared neuron vectors
 };
 
 /// Where the hash's hyperplanes pass.
@@ -27,29 +27,29 @@ enum class HashCenter {
 
 /// How the gradient with respect to the input is formed.
 enum class InputGradient {
-  automatic,       ///< cluster_mean for the published method; else sparse where d_y has few
-                   ///< non-zeros, sparsified elsewhere
+  automatic,       ///< cluster_mean for the published method; else over_non_zeros where d_y has
+                   ///< few, rounded elsewhere
   cluster_mean,    ///< published: every member of a cluster receives the mean over its cluster
-  exact,           ///< the dense product d_y W^T
-  sparse,          ///< exact, over the non-zeros of d_y alone
-  sparsified,      ///< unbiased rounding of d_y, then over its non-zeros
-  cheapest_exact,  ///< exact or sparse, whichever costs less: no approximation
+  dense,           ///< the product d_y W^T
+  over_non_zeros,  ///< the same over the non-zeros of d_y alone
+  rounded,         ///< unbiased rounding of d_y, then over its non-zeros
+  exact,           ///< dense or over_non_zeros, whichever costs less
 };
 
 /// How the gradient with respect to the weights is formed.
 enum class WeightGradient {
-  automatic,   ///< clusters for the published method; else the cheaper of clusters and sparse, by
-               ///< the density of d_y
-  clusters,    ///< sums of d_y per cluster, times centroids; or from coordinates of a subspace
-  exact,       ///< the dense product X^T d_y
-  sparse,      ///< exact, over the non-zeros of d_y alone
-  sparsified,  ///< unbiased rounding of d_y, then over its non-zeros
-  cheapest_exact,  ///< exact or sparse, whichever costs less: no approximation
+  automatic,       ///< clusters for the published method; else the cheaper of clusters and
+                   ///< over_non_zeros, by the density of d_y
+  clusters,        ///< sums of d_y per cluster, times centroids; or from coordinates of a subspace
+  dense,           ///< the product X^T d_y
+  over_non_zeros,  ///< the same over the non-zeros of d_y alone
+  rounded,         ///< unbiased rounding of d_y, then over its non-zeros
+  exact,           ///< dense or over_non_zeros, whichever costs less
 };
 
 /// The name of a method as it appears in tables, files and command lines.
 inline const char* to_string(Method method) noexcept {
-  constexpr const char* names[] = {"dense", "hyperplane", "subspace"};
+  constexpr const char* names[] = {"exact", "published", "subspace"};
   return names[static_cast<int>(method)];
 }
 
@@ -62,11 +62,11 @@ struct Plan {
   static constexpr index_t k_most = index_t{1} << 60;  ///< of everything that is a number of things
 
   /// Which algorithm multiplies.
-  Method method = Method::hyperplane;
+  Method method = Method::published;
 
   /// L in the papers: how many consecutive columns of the unfolded input make one neuron vector.
   /// Need not divide the number of columns; the last neuron vector of a row may be shorter.
-  index_t sub_vector_length = 25;
+  index_t vector_length = 25;
 
   /// H in the papers: how many hyperplanes, hence bits of a signature. 1 to 64.
   int hash_count = 10;
@@ -100,7 +100,7 @@ struct Plan {
 
   /// Unbiased rounding: values below this many root mean squares of d_y become that, or zero, and
   /// hand their errors on to the same channel of the next pixel.
-  double rounding_step = 2.0;
+  double gradient_rounding = 2.0;
 
   /// What one neuron vector of a subspace is.
   NeuronVectorKind neuron_vectors = NeuronVectorKind::automatic;
@@ -137,28 +137,30 @@ struct Plan {
     if (meter_interval < 0) {
       return message("meter_interval must be at least 0 forward passes, got ", meter_interval);
     }
-    if (!(rounding_step > 0 && rounding_step <= 1e6)) {
-      return message("rounding_step must be above 0 and at most 1e6, got ", rounding_step);
+    if (!(gradient_rounding > 0 && gradient_rounding <= 1e6)) {
+      return message("gradient_rounding must be above 0 and at most 1e6, got ", gradient_rounding);
     }
     const struct {
       const char* name;
       index_t value;
-    } limited[] = {
-        {"sub_vector_length", sub_vector_length},     {"max_product_age", max_product_age},
-        {"cluster_cache_limit", cluster_cache_limit}, {"refit_interval", refit_interval},
-        {"kept_coordinates", kept_coordinates},       {"meter_interval", meter_interval}};
+    } limited[] = {{"vector_length", vector_length},
+                   {"max_product_age", max_product_age},
+                   {"cluster_cache_limit", cluster_cache_limit},
+                   {"refit_interval", refit_interval},
+                   {"kept_coordinates", kept_coordinates},
+                   {"meter_interval", meter_interval}};
     for (const auto& field : limited) {
       if (field.value > k_most) {
         return message(field.name, " must be at most ", k_most, ", got ", field.value);
       }
     }
-    if (method == Method::dense) return {};
-    if (method == Method::hyperplane && sub_vector_length < 1) {
-      return message("sub_vector_length must be at least 1, got ", sub_vector_length);
+    if (method == Method::exact) return {};
+    if (method == Method::published && vector_length < 1) {
+      return message("vector_length must be at least 1, got ", vector_length);
     }
-    if (method == Method::hyperplane && sub_vector_length > columns) {
-      return message("sub_vector_length must be at most the number of unfolded columns (", columns,
-                     "), got ", sub_vector_length);
+    if (method == Method::published && vector_length > columns) {
+      return message("vector_length must be at most the number of unfolded columns (", columns,
+                     "), got ", vector_length);
     }
     if (hash_count < 1 || hash_count > 64) {
       return message("hash_count must be between 1 and 64, got ", hash_count);
@@ -188,7 +190,7 @@ struct Plan {
   /// Whether a forward pass under the other plan uses the same clusters or subspace: all but the
   /// gradients and the meter agrees, so that what was learned stays useful.
   [[nodiscard]] bool clusters_as(const Plan& other) const noexcept {
-    return method == other.method && sub_vector_length == other.sub_vector_length &&
+    return method == other.method && vector_length == other.vector_length &&
            hash_count == other.hash_count && hash_center == other.hash_center &&
            shared_hyperplanes == other.shared_hyperplanes && cluster_reuse == other.cluster_reuse &&
            max_product_age == other.max_product_age &&
@@ -201,7 +203,7 @@ struct Plan {
   /// Whether everything agrees.
   friend bool operator==(const Plan& a, const Plan& b) noexcept {
     return a.clusters_as(b) && a.input_gradient == b.input_gradient &&
-           a.weight_gradient == b.weight_gradient && a.rounding_step == b.rounding_step &&
+           a.weight_gradient == b.weight_gradient && a.gradient_rounding == b.gradient_rounding &&
            a.winograd == b.winograd && a.meter_interval == b.meter_interval &&
            a.check_finite == b.check_finite && a.time_stages == b.time_stages;
   }

@@ -33,7 +33,7 @@ inline std::string label(const Plan& plan) {
   using detail::message;
   std::string text;
   switch (plan.method) {
-    case Method::dense:
+    case Method::exact:
       text = "exact";
       break;
     case Method::subspace:
@@ -41,8 +41,8 @@ inline std::string label(const Plan& plan) {
                  ? message("subspace of ", plan.kept_coordinates, " coordinates")
                  : message("subspace of error ", plan.subspace_error);
       break;
-    case Method::hyperplane:
-      text = message("published L ", plan.sub_vector_length, " H ", plan.hash_count);
+    case Method::published:
+      text = message("published L ", plan.vector_length, " H ", plan.hash_count);
       if (plan.hash_center == HashCenter::mean) text += " centred";
       break;
   }
@@ -54,9 +54,9 @@ inline std::string label(const Plan& plan) {
   if (plan.cluster_reuse) add(message("cluster reuse to age ", plan.max_product_age));
   const auto is_usual = [&](int form) {
     const bool automatic = form == static_cast<int>(WeightGradient::automatic);
-    const bool exact = form == static_cast<int>(WeightGradient::exact);
-    if (plan.method == Method::dense) return automatic || exact;  // the same there
-    return plan.method == Method::hyperplane ? automatic : exact;
+    const bool exact = form == static_cast<int>(WeightGradient::dense);
+    if (plan.method == Method::exact) return automatic || exact;  // the same there
+    return plan.method == Method::published ? automatic : exact;
   };
   const int weights = static_cast<int>(plan.weight_gradient);
   const int input = static_cast<int>(plan.input_gradient);

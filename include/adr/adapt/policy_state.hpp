@@ -23,7 +23,7 @@ inline constexpr index_t k_most_rungs = 256;
 /// A setting; a read one is valid for that many unfolded columns.
 inline void exchange(StateArchive& archive, Plan& plan, index_t columns) {
   archive.choice("method", plan.method, Method::subspace);
-  archive("sub_vector_length", plan.sub_vector_length);
+  archive("vector_length", plan.vector_length);
   archive.count("hash_count", plan.hash_count, 0, 64);
   archive.choice("hash_center", plan.hash_center, HashCenter::mean);
   archive("shared_hyperplanes", plan.shared_hyperplanes);
@@ -31,9 +31,9 @@ inline void exchange(StateArchive& archive, Plan& plan, index_t columns) {
   archive("max_product_age", plan.max_product_age);
   archive("cluster_cache_limit", plan.cluster_cache_limit);
   archive("refit_interval", plan.refit_interval);
-  archive.choice("input_gradient", plan.input_gradient, InputGradient::cheapest_exact);
-  archive.choice("weight_gradient", plan.weight_gradient, WeightGradient::cheapest_exact);
-  archive("rounding_step", plan.rounding_step);
+  archive.choice("input_gradient", plan.input_gradient, InputGradient::exact);
+  archive.choice("weight_gradient", plan.weight_gradient, WeightGradient::exact);
+  archive("gradient_rounding", plan.gradient_rounding);
   archive.choice("neuron_vectors", plan.neuron_vectors, NeuronVectorKind::strip);
   archive("kept_coordinates", plan.kept_coordinates);
   archive("subspace_error", plan.subspace_error);
@@ -67,7 +67,7 @@ inline void exchange(StateArchive& archive, Decision& decision) {
   archive.count("rung", decision.rung, -1, k_most);
   archive.count("rungs", decision.rungs, 0, k_most);
   archive.count("phase", decision.phase, 0, k_most);
-  archive("error_budget", decision.error_budget);
+  archive("error_budget", decision.max_error);
   archive("error", decision.error);
   archive("cost", decision.cost);
 }

@@ -30,7 +30,7 @@ class PublishedPolicy final : public LayerPolicy {
   PublishedPolicy(const Plan& base, const SchedulerOptions& options)
       : strategy_(options.strategy), meter_interval_(options.tuning.meter_interval), base_(base) {
     if (strategy_ == Strategy::fixed) return;
-    base_.method = Method::hyperplane;
+    base_.method = Method::published;
     base_.cluster_reuse = false;
     base_.max_product_age = 0;
     base_.meter_interval = meter_interval_;
@@ -110,7 +110,7 @@ class PublishedPolicy final : public LayerPolicy {
     ladder_ = make_ladder(as_rungs(layer.measurements(), layer.layer_shape(), CostModel()),
                           Competitor::none);
     for (Rung& rung : ladder_) {
-      if (rung.config.method != Method::dense) {
+      if (rung.config.method != Method::exact) {
         rung.config.meter_interval = meter_interval_;
         continue;
       }

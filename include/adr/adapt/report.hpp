@@ -62,7 +62,7 @@ struct PassSeconds {
 /// Source: Ning et al., ICDE 2019, for the ratios; this library.
 struct Report {
   /// What multiplied in the forward pass.
-  Method method = Method::dense;
+  Method method = Method::exact;
   /// What runs: the method and the forms of the gradients.
   Plan plan;
   index_t passes_of_plan = 0;  ///< forward passes since it has

@@ -42,7 +42,7 @@ class SmoothedError {
 
 /// Whether the last rung of a ladder is dense, and without an error.
 inline bool ends_dense(const Ladder& ladder) noexcept {
-  return !ladder.empty() && ladder.back().config.method == Method::dense &&
+  return !ladder.empty() && ladder.back().config.method == Method::exact &&
          !(ladder.back().error > 0);
 }
 

@@ -71,7 +71,7 @@ class ReuseScheduler {
     } else {
       Plan base = layer.plan();
       // Under another method nothing has asked whether the sub-vectors fit the layer.
-      base.sub_vector_length = std::min(base.sub_vector_length, layer.layer_shape().columns);
+      base.vector_length = std::min(base.vector_length, layer.layer_shape().columns);
       policy = std::make_unique<PublishedPolicy>(base, *options_);
     }
     layer.hand_over(true);
@@ -211,7 +211,7 @@ class ReuseScheduler {
     std::string line = detail::message("step ", steps_, ", ", a.name, ": ", a.logged_config);
     if (now.rung >= 0) line += detail::message(", rung ", now.rung + 1, " of ", now.rungs);
     line += detail::message(", phase ", now.phase + 1);
-    if (now.error_budget > 0) line += detail::message(", budget ", rounded(now.error_budget));
+    if (now.max_error > 0) line += detail::message(", budget ", rounded(now.max_error));
     line += detail::message(", error ", rounded(now.error), ", cost ", rounded(now.cost), ": ",
                             to_string(now.reason));
     log_(line);
@@ -222,8 +222,8 @@ class ReuseScheduler {
     archive.agree("strategy", to_string(options_->strategy));
     archive.agree("phases", static_cast<index_t>(options_->phases.size()));
     for (const Phase& phase : options_->phases) {
-      archive.agree("error budget of a phase", detail::exact_text(phase.error_budget));
-      archive.agree("rounding step of a phase", detail::exact_text(phase.rounding_step));
+      archive.agree("error budget of a phase", detail::exact_text(phase.max_error));
+      archive.agree("rounding step of a phase", detail::exact_text(phase.gradient_rounding));
       archive.agree("end of a phase", detail::exact_text(phase.end));
     }
     archive.agree("planned steps", options_->planned_steps);

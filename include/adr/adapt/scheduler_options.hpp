@@ -31,10 +31,10 @@ inline const char* to_string(Strategy strategy) noexcept {
 /// What a phase of Strategy::error_budget allows.
 struct Phase {
   /// The relative error of a layer's output that its setting may have; 0: dense forward passes.
-  double error_budget = 0.1;
-  /// Plan::rounding_step of sparsified gradients; 0: gradients are exact, over the non-zeros
+  double max_error = 0.1;
+  /// Plan::gradient_rounding of rounded gradients; 0: gradients are exact, over the non-zeros
   /// where that is faster.
-  double rounding_step = 0;
+  double gradient_rounding = 0;
   /// The share of planned_steps at which the phase ends; not read without planned_steps, nor in
   /// the last phase.
   double end = 1;
@@ -53,7 +53,7 @@ struct SchedulerOptions {
   index_t planned_steps = 0;
   /// When the loss counts as falling.
   LossTrendOptions loss;
-  /// Whether rounding_step is for both gradients or for that of the weights alone: its noise is
+  /// Whether gradient_rounding is for both gradients or for that of the weights alone: its noise is
   /// averaged over a batch and stays in the layer, that of the input gradient is handed on to all
   /// layers before, and adds up in deep networks.
   bool round_input_gradients = true;
@@ -73,18 +73,19 @@ struct SchedulerOptions {
     if (phases.empty()) return "phases must hold at least 1 phase, got none";
     for (std::size_t i = 0; i < phases.size(); ++i) {
       const Phase& phase = phases[i];
-      if (!(phase.error_budget >= 0 && phase.error_budget < 1)) {
-        return message("error_budget must be at least 0 and below 1, got ", phase.error_budget);
+      if (!(phase.max_error >= 0 && phase.max_error < 1)) {
+        return message("error_budget must be at least 0 and below 1, got ", phase.max_error);
       }
-      if (!(phase.rounding_step >= 0 && phase.rounding_step <= 1e6)) {
-        return message("rounding_step must be between 0 and 1e6, got ", phase.rounding_step);
+      if (!(phase.gradient_rounding >= 0 && phase.gradient_rounding <= 1e6)) {
+        return message("gradient_rounding must be between 0 and 1e6, got ",
+                       phase.gradient_rounding);
       }
       if (!(phase.end > 0 && phase.end <= 1)) {
         return message("end must be above 0 and at most 1 of the planned steps, got ", phase.end);
       }
-      if (i > 0 && phase.error_budget > phases[i - 1].error_budget) {
+      if (i > 0 && phase.max_error > phases[i - 1].max_error) {
         return message("error_budget must not grow from phase to phase, got ",
-                       phases[i - 1].error_budget, " before ", phase.error_budget);
+                       phases[i - 1].max_error, " before ", phase.max_error);
       }
       if (i > 0 && phase.end < phases[i - 1].end) {
         return message("end must not fall from phase to phase, got ", phases[i - 1].end, " before ",

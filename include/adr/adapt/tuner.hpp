@@ -60,7 +60,7 @@ class Tuner final : public LayerPolicy {
         break;
     }
     if (stage_ != Stage::timing) {
-      gradients_.step(layer, stats, dense_, allowed.rounding_step);
+      gradients_.step(layer, stats, dense_, allowed.gradient_rounding);
     }
     publish(layer, phase, allowed);
   }
@@ -124,7 +124,7 @@ class Tuner final : public LayerPolicy {
   }
   void use_dense(Tunable& layer, Reason reason) {
     Plan config = base_;
-    config.method = Method::dense;
+    config.method = Method::exact;
     apply(layer, config, reason);
   }
   void move_to(Tunable& layer, int rung, Reason reason) {
@@ -134,7 +134,7 @@ class Tuner final : public LayerPolicy {
   }
 
   void note_timings(const Report& stats) {
-    if (stats.method != Method::dense) {
+    if (stats.method != Method::exact) {
       rung_timings_.note(stats);
     } else if (stage_ == Stage::timing && !gradients_.has_started()) {
       dense_.note(stats);
@@ -156,7 +156,7 @@ class Tuner final : public LayerPolicy {
   /// Asks for measurements of what is predicted to pay, as far as they are worth their time.
   void plan_measurement(Tunable& layer, const Phase& allowed) {
     stage_ = Stage::running;
-    if (!(allowed.error_budget > 0)) return stay_dense(layer, Reason::no_rung_in_budget);
+    if (!(allowed.max_error > 0)) return stay_dense(layer, Reason::no_rung_in_budget);
     measurements_.plan_next(steps_);
     const LayerShape shape = layer.layer_shape();
     auto candidates = promising_candidates(shape, base_, costs_, options_->tuning.max_cost);
@@ -173,7 +173,7 @@ class Tuner final : public LayerPolicy {
 
   /// Moves to the rung that the ladder has for the budget.
   void follow_budget(Tunable& layer, const Phase& allowed, Reason reason) {
-    const int rung = rung_within(ladder_, allowed.error_budget);
+    const int rung = rung_within(ladder_, allowed.max_error);
     if (rung != rung_) move_to(layer, rung, reason);
   }
 
@@ -198,7 +198,7 @@ class Tuner final : public LayerPolicy {
     const auto competitor = options_->tuning.max_cost >= 1 ? Competitor::none : Competitor::dense;
     Ladder ladder = make_ladder(as_rungs(layer.measurements(), shape, costs_), competitor);
     if (is_dense(rung_) && requested_.size() == 1 && ladder.size() > 1 &&
-        ladder.front().error <= allowed.error_budget) {
+        ladder.front().error <= allowed.max_error) {
       auto candidates = promising_candidates(shape, base_, costs_, options_->tuning.max_cost);
       if (!make_affordable(candidates, shape)) candidates.clear();
       if (candidates.size() > 1) return measure(layer, std::move(candidates));
@@ -206,9 +206,9 @@ class Tuner final : public LayerPolicy {
     }
     ladder_ = std::move(ladder);
     // The rung that has run while measuring goes on if it is the one that the budget asks for.
-    rung_ = rung_within(ladder_, allowed.error_budget);
+    rung_ = rung_within(ladder_, allowed.max_error);
     if (is_dense(rung_)) {
-      if (running.method != Method::dense) use_dense(layer, Reason::no_rung_in_budget);
+      if (running.method != Method::exact) use_dense(layer, Reason::no_rung_in_budget);
       decision_.reason = Reason::no_rung_in_budget;
     } else if (running.clusters_as(current().config)) {
       const double seconds = rung_timings_.forward(base_.refit_interval);
@@ -219,7 +219,7 @@ class Tuner final : public LayerPolicy {
   }
 
   void run(Tunable& layer, const Report& stats, int phase, const Phase& allowed) {
-    if (measurements_.is_due(steps_) && allowed.error_budget > 0) {
+    if (measurements_.is_due(steps_) && allowed.max_error > 0) {
       return check_again(layer, allowed);
     }
     const bool has_new_budget = phase != phase_;
@@ -229,7 +229,7 @@ class Tuner final : public LayerPolicy {
       // Errors as of now, if they can be had; else as they were measured, and metered since.
       if (!is_dense(rung_)) rescale_errors(ladder_, rung_, smoothed_.value());
       follow_budget(layer, allowed, Reason::new_budget);
-      if (!(allowed.error_budget > 0)) return;
+      if (!(allowed.max_error > 0)) return;
       return plan_measurement(layer, allowed);
     }
     if (is_dense(rung_)) return;
@@ -289,7 +289,7 @@ class Tuner final : public LayerPolicy {
   }
 
   void check_error(Tunable& layer, const Report& stats, const Phase& allowed) {
-    const double budget = allowed.error_budget;
+    const double budget = allowed.max_error;
     smoothed_.note(stats.output_error_energy, stats.sampled_output_energy);
     const double error = smoothed_.value();
     passes_above_ = error > TunerOptions::k_tolerance * budget ? passes_above_ + 1 : 0;
@@ -311,7 +311,7 @@ class Tuner final : public LayerPolicy {
     decision_.rung = rung_;
     decision_.rungs = static_cast<int>(ladder_.size());
     decision_.phase = phase;
-    decision_.error_budget = allowed.error_budget;
+    decision_.max_error = allowed.max_error;
     decision_.error = 0;
     decision_.cost = 1;
     if (!is_dense(rung_)) {

@@ -17,15 +17,15 @@ struct GradientForms {
   [[nodiscard]] bool with_weights() const noexcept { return weights != WeightGradient::automatic; }
   [[nodiscard]] bool with_input() const noexcept { return input != InputGradient::automatic; }
   [[nodiscard]] bool sparse_weights() const noexcept {
-    return weights == WeightGradient::sparse || weights == WeightGradient::sparsified;
+    return weights == WeightGradient::over_non_zeros || weights == WeightGradient::rounded;
   }
   [[nodiscard]] bool sparse_input() const noexcept {
-    return input == InputGradient::sparse || input == InputGradient::sparsified;
+    return input == InputGradient::over_non_zeros || input == InputGradient::rounded;
   }
   /// Whether both gradients go over the same non-zeros.
   [[nodiscard]] bool one_list() const noexcept {
-    return (weights == WeightGradient::sparse && input == InputGradient::sparse) ||
-           (weights == WeightGradient::sparsified && input == InputGradient::sparsified);
+    return (weights == WeightGradient::over_non_zeros && input == InputGradient::over_non_zeros) ||
+           (weights == WeightGradient::rounded && input == InputGradient::rounded);
   }
 };
 
@@ -43,20 +43,18 @@ inline bool depends_on_density(const Plan& config, bool with_weights, bool with_
   const bool learned = config.method == Method::subspace;
   const WeightGradient w = config.weight_gradient;
   const InputGradient x = config.input_gradient;
-  const bool weights = w == WeightGradient::sparse || w == WeightGradient::sparsified ||
-                       w == WeightGradient::cheapest_exact ||
-                       (w == WeightGradient::automatic && learned);
-  const bool input = x == InputGradient::sparse || x == InputGradient::sparsified ||
-                     x == InputGradient::cheapest_exact ||
-                     (x == InputGradient::automatic && learned);
+  const bool weights = w == WeightGradient::over_non_zeros || w == WeightGradient::rounded ||
+                       w == WeightGradient::exact || (w == WeightGradient::automatic && learned);
+  const bool input = x == InputGradient::over_non_zeros || x == InputGradient::rounded ||
+                     x == InputGradient::exact || (x == InputGradient::automatic && learned);
   return (with_weights && weights) || (with_input && input);
 }
 
 /// Whether a look at a few rows is enough to leave the non-zeros uncounted: dense gradients are
 /// exact as well, and counting costs a part of them that is large where columns are few.
 inline bool asks_sample_first(const Plan& config, bool with_weights, bool with_input) noexcept {
-  return (!with_weights || config.weight_gradient == WeightGradient::cheapest_exact) &&
-         (!with_input || config.input_gradient == InputGradient::cheapest_exact);
+  return (!with_weights || config.weight_gradient == WeightGradient::exact) &&
+         (!with_input || config.input_gradient == InputGradient::exact);
 }
 
 /// Whether a gradient over non-zeros is expected to be faster than the dense one, if they have to
@@ -71,24 +69,24 @@ inline bool sparse_pays(double cost_per_non_zero, double density, index_t column
 inline WeightGradient choose_weight_gradient(const Plan& config, const GradientCosts& costs,
                                              const GradientCase& c) noexcept {
   WeightGradient form = config.weight_gradient;
-  if (form == WeightGradient::cheapest_exact) {
+  if (form == WeightGradient::exact) {
     const bool sparse = sparse_pays(costs.sparse_weights, c.density, c.columns, costs);
-    return sparse ? WeightGradient::sparse : WeightGradient::exact;
+    return sparse ? WeightGradient::over_non_zeros : WeightGradient::dense;
   }
-  const bool has_clusters = config.method != Method::dense;
-  if (form == WeightGradient::automatic && !has_clusters) return WeightGradient::exact;
-  if (form == WeightGradient::automatic && config.method == Method::hyperplane) {
+  const bool has_clusters = config.method != Method::exact;
+  if (form == WeightGradient::automatic && !has_clusters) return WeightGradient::dense;
+  if (form == WeightGradient::automatic && config.method == Method::published) {
     form = WeightGradient::clusters;
   }
   if (form == WeightGradient::automatic) {
     const double sparse = costs.sparse_weights * c.density * c.dense_work;
     const double clusters =
         c.clusters_usable ? costs.cluster_weights * c.cluster_work : c.dense_work;
-    form = sparse <= clusters ? WeightGradient::sparse : WeightGradient::clusters;
-    if (std::min(sparse, clusters) > c.dense_work) form = WeightGradient::exact;
+    form = sparse <= clusters ? WeightGradient::over_non_zeros : WeightGradient::clusters;
+    if (std::min(sparse, clusters) > c.dense_work) form = WeightGradient::dense;
   }
   const bool impossible = form == WeightGradient::clusters && (!c.clusters_usable || !has_clusters);
-  return impossible ? WeightGradient::exact : form;
+  return impossible ? WeightGradient::dense : form;
 }
 
 /// The input gradient: exact over the non-zeros as long as there are few of them, which costs no
@@ -97,20 +95,20 @@ inline InputGradient choose_input_gradient(const Plan& config, const GradientCos
                                            const GradientCase& c) noexcept {
   constexpr double k_few = 0.25;
   const InputGradient form = config.input_gradient;
-  if (form == InputGradient::cheapest_exact) {
+  if (form == InputGradient::exact) {
     const bool sparse = sparse_pays(costs.sparse_input, c.density, c.columns, costs);
-    return sparse ? InputGradient::sparse : InputGradient::exact;
+    return sparse ? InputGradient::over_non_zeros : InputGradient::dense;
   }
-  if (config.method == Method::dense) {
+  if (config.method == Method::exact) {
     const bool needs_clusters =
         form == InputGradient::automatic || form == InputGradient::cluster_mean;
-    return needs_clusters ? InputGradient::exact : form;
+    return needs_clusters ? InputGradient::dense : form;
   }
   const bool means = form == InputGradient::cluster_mean ||
-                     (form == InputGradient::automatic && config.method == Method::hyperplane);
-  if (means) return c.clusters_usable ? InputGradient::cluster_mean : InputGradient::exact;
+                     (form == InputGradient::automatic && config.method == Method::published);
+  if (means) return c.clusters_usable ? InputGradient::cluster_mean : InputGradient::dense;
   if (form != InputGradient::automatic) return form;
-  return c.density <= k_few ? InputGradient::sparse : InputGradient::sparsified;
+  return c.density <= k_few ? InputGradient::over_non_zeros : InputGradient::rounded;
 }
 
 ADR_NAMESPACE_END

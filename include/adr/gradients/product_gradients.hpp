@@ -52,11 +52,10 @@ class ProductGradients {
     usual.density = 0;
     last_ = {choose_weight_gradient(config, costs_, usual),
              choose_input_gradient(config, costs_, usual)};
-    if (config.method == Method::dense) return;
+    if (config.method == Method::exact) return;
     detail::require(
-        config.input_gradient != InputGradient::cluster_mean || config.method == Method::hyperplane,
-        "Plan: input_gradient cluster_mean needs method hyperplane, got ",
-        to_string(config.method));
+        config.input_gradient != InputGradient::cluster_mean || config.method == Method::published,
+        "Plan: input_gradient cluster_mean needs method published, got ", to_string(config.method));
   }
 
   /// Changes the forms.
@@ -124,7 +123,7 @@ class ProductGradients {
   /// Lists of the two gradients are rounded with the same seed in a pass, so that one serves both.
   [[nodiscard]] typename SparseGradients<T>::Rounding rounding(bool rounded) const noexcept {
     constexpr std::uint64_t k_odd = 0x9e3779b97f4a7c15u;
-    return {rounded ? config_.rounding_step : 0.0, config_.seed + passes_ * k_odd};
+    return {rounded ? config_.gradient_rounding : 0.0, config_.seed + passes_ * k_odd};
   }
 
   GradientForms choose(const ForwardState<Domain>& forward, const PixelView<const T>& d_output,
@@ -166,7 +165,7 @@ class ProductGradients {
   /// Whether something reads the output gradient by rows.
   static bool reads_rows(const GradientForms& forms, const ForwardState<Domain>& forward) noexcept {
     const bool exactly =
-        forms.weights == WeightGradient::exact || forms.input == InputGradient::exact;
+        forms.weights == WeightGradient::dense || forms.input == InputGradient::dense;
     const bool from_clusters = clusters_weights(forms) || clusters_input(forms);
     return (exactly && !forward.exact.takes_images(forward.map.rows())) ||
            (from_clusters && forward.method->reads_gradient_rows());
@@ -177,10 +176,10 @@ class ProductGradients {
                       InputGradientOperand& d_input, int thread_count) {
     if constexpr (Domain::k_images) {
       if (!forward.exact.takes_images(forward.map.rows())) return false;  // the caller did it
-      if (forms.input == InputGradient::exact) return false;
+      if (forms.input == InputGradient::dense) return false;
       clear(d_input.images, thread_count);
     } else {
-      if (forms.input == InputGradient::exact) {
+      if (forms.input == InputGradient::dense) {
         d_input.update = Update::replace;
         return false;
       }
@@ -196,10 +195,10 @@ class ProductGradients {
     const index_t rows = forward.map.rows();
     std::size_t bytes = 0;
     const auto at_least = [&](std::size_t more) { bytes = std::max(bytes, more); };
-    if (forms.weights == WeightGradient::exact) {
+    if (forms.weights == WeightGradient::dense) {
       at_least(forward.exact.weight_gradient_workspace_bytes(rows, thread_count));
     }
-    if (forms.input == InputGradient::exact) {
+    if (forms.input == InputGradient::dense) {
       at_least(forward.exact.input_gradient_workspace_bytes(rows, thread_count));
     }
     if (clusters_weights(forms) || clusters_input(forms)) {
@@ -239,14 +238,14 @@ class ProductGradients {
     const double work = forward.shape.dense_work(forward.map.rows());
     Report& stats = tools.report;
     StageClock clock(tools.times);
-    if (forms.weights == WeightGradient::exact) {
+    if (forms.weights == WeightGradient::dense) {
       forward.exact.weight_gradient(operands.input, operands.d_output, operands.d_output_rows,
                                     operands.d_weights, tools.context);
       clock.finish(Stage::dense);
       stats.weight_gradient.multiply_adds_done = work;
       stats.seconds.weight_gradient += timer.lap();
     }
-    if (forms.input == InputGradient::exact) {
+    if (forms.input == InputGradient::dense) {
       forward.exact.input_gradient(operands.d_output, operands.d_output_rows, operands.weights,
                                    *operands.d_input, tools.context);
       clock.finish(Stage::dense);
@@ -277,7 +276,7 @@ class ProductGradients {
     const auto columns = static_cast<double>(forward.shape.columns);
     const bool one_list = forms.one_list();
     if (forms.sparse_weights()) {
-      sparse_.list(rounding(forms.weights == WeightGradient::sparsified),
+      sparse_.list(rounding(forms.weights == WeightGradient::rounded),
                    one_list ? SparseUse::both : SparseUse::weight_gradient, tools.context,
                    tools.times);
       stats.seconds.gradient_listing += timer.lap();
@@ -288,7 +287,7 @@ class ProductGradients {
     }
     if (!forms.sparse_input()) return;
     if (!one_list) {
-      sparse_.list(rounding(forms.input == InputGradient::sparsified), SparseUse::input_gradient,
+      sparse_.list(rounding(forms.input == InputGradient::rounded), SparseUse::input_gradient,
                    tools.context, tools.times);
       stats.seconds.gradient_listing += timer.lap();
     }

@@ -72,16 +72,16 @@ class SparseRows {
 
   /// Lists the non-zeros of the gradient that was measured last.
   ///
-  /// Math: with rounding_step > 0, unit = rounding_step times the root mean square, and v with |v|
-  /// < unit becomes sign(v) unit or 0 so that E[v] stays (simd::round_and_carry): in every channel
-  /// of a tile what a pixel loses is carried on to the next one, from a start by the seed, so that
-  /// the errors of a channel sum to less than a unit. What is zero then is not listed. Where the
-  /// unit is zero or not finite, values stay as they are; NaN and infinities always do, and are
-  /// listed. Requires: an unchanged gradient, rounding_step >= 0. Errors:
+  /// Math: with gradient_rounding > 0, unit = gradient_rounding times the root mean square, and v
+  /// with |v| < unit becomes sign(v) unit or 0 so that E[v] stays (simd::round_and_carry): in every
+  /// channel of a tile what a pixel loses is carried on to the next one, from a start by the seed,
+  /// so that the errors of a channel sum to less than a unit. What is zero then is not listed.
+  /// Where the unit is zero or not finite, values stay as they are; NaN and infinities always do,
+  /// and are listed. Requires: an unchanged gradient, gradient_rounding >= 0. Errors:
   /// std::bad_alloc. Cost: one pass, and about ten operations per non-zero.
-  void list(const PixelView<const T>& gradient, double rounding_step, std::uint64_t seed,
+  void list(const PixelView<const T>& gradient, double gradient_rounding, std::uint64_t seed,
             SparseUse use, Context& context) {
-    unit_ = detail::rounding_unit<T>(rounding_step * density_.root_mean_square());
+    unit_ = detail::rounding_unit<T>(gradient_rounding * density_.root_mean_square());
     first_entry_.resize(tiles_.count() + 1);
     first_entry_[0] = 0;
     for (index_t t = 0; t < tiles_.count(); ++t) {

@@ -40,8 +40,8 @@ void LayerProduct<Domain>::forward(const Input& input, const GemmFactor<T>& weig
   pass_.has_forward = true;
   stats_.seconds.forward = timer.lap();
   stats_.decision = decision_;
-  if (config_.method == Method::dense && requested_.empty()) return;
-  if (config_.method != Method::dense && state_->meter.is_due(config_.meter_interval)) {
+  if (config_.method == Method::exact && requested_.empty()) return;
+  if (config_.method != Method::exact && state_->meter.is_due(config_.meter_interval)) {
     context.workspace().reserve(
         OutputErrorMeter::workspace_bytes<T>(pass_.map.rows(), shape_.columns, shape_.outputs));
     state_->meter.measure(input.rows(), weights, bias, output.rows(), config_.seed, gemm_, context,
@@ -60,7 +60,7 @@ void LayerProduct<Domain>::backward(const Input& input, const GemmFactor<T>& wei
                                     const OutputGradient& d_output, const GemmResult<T>& d_weights,
                                     const InputGradientOperand& d_input, Context& context) {
   require_clusters_of(d_output.pixels().rows());
-  if (config_.method == Method::dense) {
+  if (config_.method == Method::exact) {
     pass_.map = last_map_ = input.vectors(shape_.input.kind).map();
   }
   state_->gradients.compute(forward_state(pass_.map), input, weights, d_output, d_weights, d_input,

@@ -200,7 +200,7 @@ class LayerProduct {
 
   /// Throws std::invalid_argument unless a gradient for that many rows can be formed now.
   void require_clusters_of(index_t rows) const {
-    if (config_.method == Method::dense) return;
+    if (config_.method == Method::exact) return;
     detail::require(pass_.has_forward,
                     "a gradient uses the clusters of the last forward pass; run forward first");
     detail::require(pass_.map.rows() == rows,
@@ -221,7 +221,7 @@ class LayerProduct {
     if (!state_->method || !pass_.clusters_usable) {
       bytes = std::max(bytes, exact_.forward_workspace_bytes(map.rows(), thread_count));
     }
-    if (config_.meter_interval > 0 && config_.method != Method::dense) {
+    if (config_.meter_interval > 0 && config_.method != Method::exact) {
       bytes = std::max(
           bytes, OutputErrorMeter::workspace_bytes<T>(map.rows(), shape_.columns, shape_.outputs));
     }
@@ -245,7 +245,7 @@ class LayerProduct {
     return state_ && config.clusters_as(config_) &&
            (config.winograd == config_.winograd || config.method != Method::subspace) &&
            (config.input_gradient != InputGradient::cluster_mean ||
-            config.method == Method::hyperplane);
+            config.method == Method::published);
   }
 
   void swap_clusters() noexcept {

@@ -33,7 +33,7 @@ std::string name_of(Enum value, const char* const (&names)[Count]) {
 /// Agrees on all that Plan::clusters_as compares; neuron_vectors is the product's.
 inline void agree_on_clusters(StateArchive& archive, const Plan& config, NeuronVectorKind kind) {
   archive.agree("method", to_string(config.method));
-  archive.agree("sub_vector_length", config.sub_vector_length);
+  archive.agree("vector_length", config.vector_length);
   archive.agree("hash_count", config.hash_count);
   archive.agree("hash_center", name_of(config.hash_center, {"origin", "mean"}));
   archive.agree("shared_hyperplanes", index_t{config.shared_hyperplanes});
@@ -79,7 +79,7 @@ void agree_on_layer(StateArchive& archive, const LayerProduct<Domain>& product, 
   archive.agree("columns", product.columns());
   archive.agree("outputs", product.outputs());
   agree_on_clusters(archive, product.plan(), product.vectors().kind);
-  archive.agree("vector_length", product.vectors().length);
+  archive.agree("elements of a vector", product.vectors().length);
   archive.agree("offsets", product.vectors().offsets);
 }
 

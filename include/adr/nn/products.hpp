@@ -17,7 +17,7 @@ namespace detail {
 /// What a setting alone needs compiled; settings without one need nothing but exact products.
 template <class Domain, class Chosen>
 struct ProductOf {
-  static constexpr Method k_method = Method::dense;
+  static constexpr Method k_method = Method::exact;
   static std::unique_ptr<ReusingProduct<Domain>> make(const ProductShape&, const Plan&) {
     return nullptr;
   }
@@ -31,7 +31,7 @@ struct ProductOf<Domain, Subspace> {
 };
 template <class Domain>
 struct ProductOf<Domain, Published> {
-  static constexpr Method k_method = Method::hyperplane;
+  static constexpr Method k_method = Method::published;
   static std::unique_ptr<ReusingProduct<Domain>> make(const ProductShape& shape, const Plan& plan) {
     return std::make_unique<PublishedProduct<Domain>>(shape, plan);
   }
@@ -48,7 +48,7 @@ std::unique_ptr<ReusingProduct<Domain>> make_product_of(const ProductShape& shap
     product = Of::make(shape, plan);
     return true;
   };
-  const bool known = plan.method == Method::dense || (fits(ProductOf<Domain, Chosen>{}) || ...);
+  const bool known = plan.method == Method::exact || (fits(ProductOf<Domain, Chosen>{}) || ...);
   require(known, "a layer made for one setting takes no other: make it with Options, got method ",
           to_string(plan.method));
   return product;

@@ -79,7 +79,7 @@ std::vector<RungMeasurement> measure_rungs(
     product.forward(x, weights, VectorView<const T>(), output_of(x, shape.outputs, y), context);
   };
   Plan dense;
-  dense.method = Method::dense;
+  dense.method = Method::exact;
   LayerProduct<Domain> reference(shape, dense, make);
   reference.set_dense_gemm(gemm);
   multiply(reference, judged, exact);

@@ -186,7 +186,7 @@ class TunedLayer : public Tunable {
   void end_forward(const Input& input, Saved* saved) {
     ++passes_;
     ++passes_of_plan_;
-    if (saved != nullptr || plan_.method != Method::dense) input_ = input();
+    if (saved != nullptr || plan_.method != Method::exact) input_ = input();
     collect();
     if (report_.has_output_error()) {
       measured_error_ = report_.relative_output_error();
@@ -224,7 +224,7 @@ class TunedLayer : public Tunable {
     if (saved != nullptr) {
       detail::require(saved_passes(*saved).input == input(),
                       "x is not what the saved forward pass had: its elements differ");
-    } else if (plan_.method != Method::dense) {
+    } else if (plan_.method != Method::exact) {
       detail::require(input_ == input(),
                       "x is not what the last forward pass had: its elements differ; keep a Saved "
                       "for every pass whose gradients come later");
@@ -248,7 +248,7 @@ class TunedLayer : public Tunable {
   /// With vectors no longer than a row, where a published setting says how long they are.
   static Plan fitted_plan(Plan plan, const Options& options, index_t columns) noexcept {
     if (std::holds_alternative<Published>(options.setting)) {
-      plan.sub_vector_length = std::min(plan.sub_vector_length, columns);
+      plan.vector_length = std::min(plan.vector_length, columns);
     }
     return plan;
   }
@@ -289,8 +289,8 @@ class TunedLayer : public Tunable {
   void fill_in() {
     report_.plan = plan_;
     report_.passes_of_plan = passes_of_plan_;
-    report_.max_error = is_handed_over_ ? decision_.error_budget : options_.max_error;
-    report_.measured_error = report_.method == Method::dense ? 0.0 : measured_error_;
+    report_.max_error = is_handed_over_ ? decision_.max_error : options_.max_error;
+    report_.measured_error = report_.method == Method::exact ? 0.0 : measured_error_;
     report_.exact_seconds = tuner_ ? tuner_->exact_seconds() : PassSeconds();
     report_.workspace_bytes = context_->workspace().peak_bytes();
   }

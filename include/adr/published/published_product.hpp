@@ -39,7 +39,7 @@ class PublishedProduct final : public ReusingProduct<Domain> {
       : columns_(shape.columns),
         outputs_(shape.outputs),
         plan_(plan),
-        hash_(shape.columns, plan.sub_vector_length, plan.hash_count, plan.shared_hyperplanes,
+        hash_(shape.columns, plan.vector_length, plan.hash_count, plan.shared_hyperplanes,
               plan.seed) {
     if (plan.cluster_reuse) {
       cache_.emplace(plan.hash_count, outputs_, plan.cluster_cache_limit, plan.max_product_age);

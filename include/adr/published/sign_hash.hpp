@@ -22,36 +22,35 @@ ADR_NAMESPACE_BEGIN
 /// Math: bit h of the signature of v is 1 when v . r_h > m . r_h, with r_h the h-th random normal
 /// vector and m the centre of the slice (0 unless set). A projection that is equal, or NaN, gives
 /// 0: the zero vector has signature 0 under planes through the origin. Shapes: slice s covers
-/// slice_length(s) columns from s * sub_vector_length; the last may be shorter and uses the first
+/// slice_length(s) columns from s * vector_length; the last may be shorter and uses the first
 /// components of its planes. Determinism: the planes depend on the seed alone and are the same on
 /// every platform. Thread-safety: `signatures` is reentrant. Source: Ning et al., ICDE 2019;
 /// centring: this library.
 template <class T>
 class SignHash {
  public:
-  /// Draws the hyperplanes. Errors: std::invalid_argument unless 1 <= sub_vector_length <= columns
+  /// Draws the hyperplanes. Errors: std::invalid_argument unless 1 <= vector_length <= columns
   /// and 1 <= hash_count <= 64. Memory: H * L elements, times the slices unless shared.
-  SignHash(index_t columns, index_t sub_vector_length, int hash_count, bool shared_hyperplanes,
+  SignHash(index_t columns, index_t vector_length, int hash_count, bool shared_hyperplanes,
            std::uint64_t seed)
       : columns_(columns),
-        sub_vector_length_(sub_vector_length),
+        sub_vector_length_(vector_length),
         hash_count_(hash_count),
         shared_(shared_hyperplanes),
         plane_stride_(simd::padded(hash_count)) {
-    detail::require(sub_vector_length >= 1 && sub_vector_length <= columns,
-                    "SignHash: sub_vector_length must be between 1 and the number of columns (",
-                    columns, "), got ", sub_vector_length);
+    detail::require(vector_length >= 1 && vector_length <= columns,
+                    "SignHash: vector_length must be between 1 and the number of columns (",
+                    columns, "), got ", vector_length);
     detail::require(hash_count >= 1 && hash_count <= 64,
                     "SignHash: hash_count must be between 1 and 64, got ", hash_count);
     const index_t sets = shared_ ? 1 : slice_count();
-    planes_.assign(checked_product("hyperplanes", sets, sub_vector_length, plane_stride_), T(0));
+    planes_.assign(checked_product("hyperplanes", sets, vector_length, plane_stride_), T(0));
     thresholds_.assign(checked_product("thresholds", slice_count(), plane_stride_), T(0));
     Random random(seed);
     for (index_t set = 0; set < sets; ++set) {
       for (int h = 0; h < hash_count; ++h) {
-        for (index_t l = 0; l < sub_vector_length; ++l) {
-          planes_[(set * sub_vector_length + l) * plane_stride_ + h] =
-              static_cast<T>(random.normal());
+        for (index_t l = 0; l < vector_length; ++l) {
+          planes_[(set * vector_length + l) * plane_stride_ + h] = static_cast<T>(random.normal());
         }
       }
     }
@@ -122,7 +121,7 @@ class SignHash {
   int hash_count_;
   bool shared_;
   index_t plane_stride_;
-  AlignedBuffer<T> planes_;  // per set: sub_vector_length x plane_stride, transposed hyperplanes
+  AlignedBuffer<T> planes_;      // per set: vector_length x plane_stride, transposed hyperplanes
   AlignedBuffer<T> thresholds_;  // per slice: plane_stride
 };
 

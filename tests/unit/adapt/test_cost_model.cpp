@@ -27,7 +27,7 @@ Plan subspace(index_t kept) {
 }
 Plan dense() {
   Plan config;
-  config.method = Method::dense;
+  config.method = Method::exact;
   return config;
 }
 Plan with_gradients(WeightGradient weights, InputGradient input) {
@@ -109,7 +109,7 @@ TEST_CASE("Predicted forward costs of other layers are within a factor of two") 
   narrow.kernel_width = 3;
   narrow.convolves_pixels = false;
   Plan hyperplanes;
-  hyperplanes.sub_vector_length = 32;
+  hyperplanes.vector_length = 32;
   hyperplanes.hash_count = 8;
   // One core with AVX-512, over the faster one of oneDNN (convolutions) and OpenBLAS.
   const std::vector<Measured> all = {
@@ -155,7 +155,7 @@ TEST_CASE("Finer settings are predicted to cost more") {
     }
   }
   Plan fine;
-  fine.sub_vector_length = 5;
+  fine.vector_length = 5;
   CHECK(forward_cost(convolution_shape(), fine) > forward_cost(convolution_shape(), Plan()));
 }
 
@@ -188,23 +188,22 @@ TEST_CASE("Gradients over non-zeros cost what their density says") {
   GradientCosts usual;
   for (const double density : {0.0, 0.1, 0.5}) {
     // Looking for them: 1/200 of the 1600 columns' products, and starting threads.
-    const PassCosts sparse =
-        predicted_costs(shape, with_gradients(Weights::sparse, Input::sparse), density);
+    const PassCosts sparse = predicted_costs(
+        shape, with_gradients(Weights::over_non_zeros, Input::over_non_zeros), density);
     CHECK_THAT(sparse.weight_gradient,
                WithinRel(usual.sparse_weights * density + usual.listing / 1600.0, 0.02));
     CHECK_THAT(sparse.input_gradient,
                WithinRel(usual.sparse_input * density + usual.listing / 1600.0, 0.02));
-    const PassCosts sparsified =
-        predicted_costs(shape, with_gradients(Weights::sparsified, Input::sparsified), density);
-    CHECK(sparsified.weight_gradient == sparse.weight_gradient);
-    CHECK(sparsified.input_gradient == sparse.input_gradient);
+    const PassCosts rounded =
+        predicted_costs(shape, with_gradients(Weights::rounded, Input::rounded), density);
+    CHECK(rounded.weight_gradient == sparse.weight_gradient);
+    CHECK(rounded.input_gradient == sparse.input_gradient);
   }
 }
 
 TEST_CASE("The cheapest exact gradient is never predicted above the dense one") {
-  const Plan cheapest =
-      with_gradients(WeightGradient::cheapest_exact, InputGradient::cheapest_exact);
-  const Plan sparse = with_gradients(WeightGradient::sparse, InputGradient::sparse);
+  const Plan cheapest = with_gradients(WeightGradient::exact, InputGradient::exact);
+  const Plan sparse = with_gradients(WeightGradient::over_non_zeros, InputGradient::over_non_zeros);
   const LayerShape shape = convolution_shape();
   const PassCosts few = predicted_costs(shape, cheapest, 0.1);
   CHECK(few.weight_gradient == predicted_costs(shape, sparse, 0.1).weight_gradient);
@@ -220,7 +219,7 @@ TEST_CASE("The cheapest exact gradient is never predicted above the dense one") 
 
 TEST_CASE("Exact gradients cost as much as dense ones") {
   const PassCosts costs = predicted_costs(
-      convolution_shape(), with_gradients(WeightGradient::exact, InputGradient::exact), 0.1);
+      convolution_shape(), with_gradients(WeightGradient::dense, InputGradient::dense), 0.1);
   CHECK(costs.weight_gradient == 1);
   CHECK(costs.input_gradient == 1);
 }
@@ -228,20 +227,20 @@ TEST_CASE("Exact gradients cost as much as dense ones") {
 TEST_CASE(
     "Predictions of forward passes are corrected by the median of what was timed, by method") {
   CostModel model;
-  CHECK(model.factor(Method::hyperplane) == 1);
-  model.note(Method::hyperplane, 0.1, 0.2);
-  CHECK(model.factor(Method::hyperplane) == 2);
-  model.note(Method::hyperplane, 0.25, 0.75);
-  model.note(Method::hyperplane, 0.25, 2.5);
-  CHECK(model.factor(Method::hyperplane) == 3);
+  CHECK(model.factor(Method::published) == 1);
+  model.note(Method::published, 0.1, 0.2);
+  CHECK(model.factor(Method::published) == 2);
+  model.note(Method::published, 0.25, 0.75);
+  model.note(Method::published, 0.25, 2.5);
+  CHECK(model.factor(Method::published) == 3);
   model.note(Method::subspace, 0.5, 4);
   CHECK(model.factor(Method::subspace) == 8);
-  CHECK(model.factor(Method::hyperplane) == 3);
-  CHECK(model.factor(Method::dense) == 1);
+  CHECK(model.factor(Method::published) == 3);
+  CHECK(model.factor(Method::exact) == 1);
 
   const LayerShape shape = convolution_shape();
-  Plan config = with_gradients(WeightGradient::sparse, InputGradient::sparse);
-  config.method = Method::hyperplane;
+  Plan config = with_gradients(WeightGradient::over_non_zeros, InputGradient::over_non_zeros);
+  config.method = Method::published;
   CHECK(model.predict_forward(shape, config) == 3 * predicted_costs(shape, config, 0.1).forward);
   config.method = Method::subspace;
   config.kept_coordinates = 16;
@@ -250,34 +249,34 @@ TEST_CASE(
 
 TEST_CASE("A correction forgets: the median is of the last nine") {
   CostModel model;
-  for (int i = 0; i < 9; ++i) model.note(Method::hyperplane, 1, 4);
-  for (int i = 0; i < 4; ++i) model.note(Method::hyperplane, 1, 2);
-  CHECK(model.factor(Method::hyperplane) == 4);
-  model.note(Method::hyperplane, 1, 2);
-  CHECK(model.factor(Method::hyperplane) == 2);
+  for (int i = 0; i < 9; ++i) model.note(Method::published, 1, 4);
+  for (int i = 0; i < 4; ++i) model.note(Method::published, 1, 2);
+  CHECK(model.factor(Method::published) == 4);
+  model.note(Method::published, 1, 2);
+  CHECK(model.factor(Method::published) == 2);
 }
 
 TEST_CASE("Corrections stay between 1/16 and 16, and what is no timing is left out") {
   CostModel model;
-  model.note(Method::hyperplane, 1e-6, 1);
-  CHECK(model.factor(Method::hyperplane) == 16);
+  model.note(Method::published, 1e-6, 1);
+  CHECK(model.factor(Method::published) == 16);
   model.note(Method::subspace, 1, 1e-6);
   CHECK(model.factor(Method::subspace) == 1 / 16.0);
   const double nan = std::numeric_limits<double>::quiet_NaN();
-  model.note(Method::dense, 0, 1);
-  model.note(Method::dense, -1, 1);
-  model.note(Method::dense, 1, 0);
-  model.note(Method::dense, 1, -1);
-  model.note(Method::dense, nan, 1);
-  model.note(Method::dense, 1, nan);
-  CHECK(model.factor(Method::dense) == 1);
+  model.note(Method::exact, 0, 1);
+  model.note(Method::exact, -1, 1);
+  model.note(Method::exact, 1, 0);
+  model.note(Method::exact, 1, -1);
+  model.note(Method::exact, nan, 1);
+  model.note(Method::exact, 1, nan);
+  CHECK(model.factor(Method::exact) == 1);
 }
 
 TEST_CASE("A saved cost model has the same corrections") {
   CostModel saved;
-  saved.note(Method::hyperplane, 1, 2);
-  saved.note(Method::hyperplane, 1, 3);
-  saved.note(Method::hyperplane, 1, 5);
+  saved.note(Method::published, 1, 2);
+  saved.note(Method::published, 1, 3);
+  saved.note(Method::published, 1, 5);
   saved.note(Method::subspace, 1, 0.5);
   const adr_test::TemporaryFolder folder;
   const std::string path = folder.file("costs.state");
@@ -288,16 +287,16 @@ TEST_CASE("A saved cost model has the same corrections") {
     writer.save(path);
   }
   CostModel restored;
-  restored.note(Method::dense, 1, 7);
+  restored.note(Method::exact, 1, 7);
   StateReader reader(path);
   StateArchive archive(reader);
   restored.exchange(archive);
   reader.require_end();
-  CHECK(restored.factor(Method::hyperplane) == 3);
+  CHECK(restored.factor(Method::published) == 3);
   CHECK(restored.factor(Method::subspace) == 0.5);
-  CHECK(restored.factor(Method::dense) == 1);
-  saved.note(Method::hyperplane, 1, 1);
-  restored.note(Method::hyperplane, 1, 1);
-  CHECK(restored.factor(Method::hyperplane) == 2);
-  CHECK(saved.factor(Method::hyperplane) == 2);
+  CHECK(restored.factor(Method::exact) == 1);
+  saved.note(Method::published, 1, 1);
+  restored.note(Method::published, 1, 1);
+  CHECK(restored.factor(Method::published) == 2);
+  CHECK(saved.factor(Method::published) == 2);
 }

@@ -65,9 +65,9 @@ std::vector<LayerShape> all_shapes() {
 
 /// Short, so that lists of them are read at a glance.
 std::string short_name(const Plan& plan) {
-  if (plan.method == Method::dense) return "dense";
+  if (plan.method == Method::exact) return "dense";
   if (plan.method == Method::subspace) return "subspace" + std::to_string(plan.kept_coordinates);
-  return "L" + std::to_string(plan.sub_vector_length) + "H" + std::to_string(plan.hash_count);
+  return "L" + std::to_string(plan.vector_length) + "H" + std::to_string(plan.hash_count);
 }
 std::vector<std::string> short_names(const std::vector<Plan>& configs) {
   std::vector<std::string> all;
@@ -138,12 +138,12 @@ TEST_CASE("Published candidates stay within their bounds and are different") {
     for (std::size_t i = 0; i < candidates.size(); ++i) {
       const Plan& config = candidates[i];
       CAPTURE(label(config));
-      CHECK(config.method == Method::hyperplane);
+      CHECK(config.method == Method::published);
       CHECK(config.hash_count >= 6);
       CHECK(config.hash_count <= 18);
       for (std::size_t j = 0; j < i; ++j) {
         CHECK(label(candidates[j]) != label(config));
-        CHECK(candidates[j].sub_vector_length >= config.sub_vector_length);
+        CHECK(candidates[j].vector_length >= config.vector_length);
       }
       if (shape.rows < 1024) continue;
       CHECK(std::exp2(config.hash_count) <= static_cast<double>(shape.rows) / 8);
@@ -157,9 +157,9 @@ TEST_CASE("Candidates fit every layer and keep what the base says") {
   base.meter_interval = 5;
   base.seed = 99;
   base.hash_center = HashCenter::mean;
-  base.input_gradient = InputGradient::sparse;
-  base.weight_gradient = WeightGradient::sparsified;
-  base.rounding_step = 3;
+  base.input_gradient = InputGradient::over_non_zeros;
+  base.weight_gradient = WeightGradient::rounded;
+  base.gradient_rounding = 3;
   base.kept_coordinates = 1000;
   for (const LayerShape& shape : all_shapes()) {
     auto candidates = shared_candidates(shape, base);
@@ -178,9 +178,9 @@ TEST_CASE("Candidates fit every layer and keep what the base says") {
       CHECK(config.meter_interval == 5);
       CHECK(config.seed == 99);
       CHECK(config.hash_center == HashCenter::mean);
-      CHECK(config.input_gradient == InputGradient::sparse);
-      CHECK(config.weight_gradient == WeightGradient::sparsified);
-      CHECK(config.rounding_step == 3);
+      CHECK(config.input_gradient == InputGradient::over_non_zeros);
+      CHECK(config.weight_gradient == WeightGradient::rounded);
+      CHECK(config.gradient_rounding == 3);
     }
   }
 }
@@ -188,7 +188,7 @@ TEST_CASE("Candidates fit every layer and keep what the base says") {
 TEST_CASE("A ladder of nothing is dense") {
   const Ladder ladder = make_ladder({});
   REQUIRE(ladder.size() == 1);
-  CHECK(ladder[0].config.method == Method::dense);
+  CHECK(ladder[0].config.method == Method::exact);
   CHECK(ladder[0].cost == 1);
   CHECK(ladder[0].error == 0);
 }
@@ -254,7 +254,7 @@ TEST_CASE("Ladders of random rungs fall in error and rise in cost, and leave out
     }
     const Ladder ladder = make_ladder(measured);
     REQUIRE(!ladder.empty());
-    CHECK(ladder.back().config.method == Method::dense);
+    CHECK(ladder.back().config.method == Method::exact);
     CHECK(ladder.back().cost == 1);
     CHECK(ladder.back().error == 0);
     for (std::size_t i = 1; i < ladder.size(); ++i) {
@@ -275,24 +275,24 @@ TEST_CASE("Plans have a label of words, without commas") {
   Plan plan;
   CHECK(label(plan) == "published L 25 H 10");
   plan.hash_center = HashCenter::mean;
-  plan.input_gradient = InputGradient::exact;
+  plan.input_gradient = InputGradient::dense;
   plan.cluster_reuse = true;
   plan.max_product_age = 2;
   CHECK(label(plan) == "published L 25 H 10 centred with cluster reuse to age 2 and exact dX");
   plan.method = Method::subspace;
   plan.kept_coordinates = 16;
   plan.cluster_reuse = false;
-  plan.weight_gradient = WeightGradient::sparsified;
+  plan.weight_gradient = WeightGradient::rounded;
   CHECK(label(plan) == "subspace of 16 coordinates with rounded dW");
   plan.kept_coordinates = 0;
-  plan.input_gradient = InputGradient::sparsified;
+  plan.input_gradient = InputGradient::rounded;
   CHECK(label(plan) == "subspace of error 0.05 with rounded gradients");
-  plan.method = Method::dense;
-  plan.weight_gradient = WeightGradient::cheapest_exact;
-  plan.input_gradient = InputGradient::cheapest_exact;
-  CHECK(label(plan) == "exact with gradients over non-zeros");
+  plan.method = Method::exact;
   plan.weight_gradient = WeightGradient::exact;
   plan.input_gradient = InputGradient::exact;
+  CHECK(label(plan) == "exact with gradients over non-zeros");
+  plan.weight_gradient = WeightGradient::dense;
+  plan.input_gradient = InputGradient::dense;
   CHECK(label(plan) == "exact");
 }
 
@@ -326,11 +326,11 @@ TEST_CASE("Settings have the rungs of a ladder if they cluster as all but the de
   settings[0].kept_coordinates = 2;
   settings[1].kept_coordinates = 4;
   Plan dense;
-  dense.method = Method::dense;
+  dense.method = Method::exact;
   CHECK(adr::has_rungs_of(settings, {}));
   CHECK(adr::has_rungs_of({}, {{dense, 1, 0}}));
   CHECK(adr::has_rungs_of(settings, {{settings[1], 0.5, 0.1}, {dense, 1, 0}}));
-  settings[1].rounding_step = 2;  // gradients do not matter
+  settings[1].gradient_rounding = 2;  // gradients do not matter
   CHECK(adr::has_rungs_of(settings, {{settings[1], 0.5, 0.1}, {dense, 1, 0}}));
   const adr::Ladder ladder = {{settings[0], 0.4, 0.2}, {settings[1], 0.5, 0.1}, {dense, 1, 0}};
   CHECK(adr::has_rungs_of(settings, ladder));

@@ -23,8 +23,8 @@ std::string after(const Change& change) {
 TEST_CASE("Plan defaults are the published setting") {
   const Plan config;
   CHECK(config.validate(k_columns) == "");
-  CHECK(config.method == adr::Method::hyperplane);
-  CHECK(config.sub_vector_length == 25);
+  CHECK(config.method == adr::Method::published);
+  CHECK(config.vector_length == 25);
   CHECK(config.hash_count == 10);
   CHECK(config.hash_center == adr::HashCenter::origin);
   CHECK_FALSE(config.cluster_reuse);
@@ -32,16 +32,16 @@ TEST_CASE("Plan defaults are the published setting") {
 }
 
 TEST_CASE("Plan refuses sub-vectors that do not fit the columns") {
-  const std::string least = "sub_vector_length must be at least 1, got ";
-  CHECK(after([](Plan& c) { c.sub_vector_length = 0; }) == least + "0");
-  CHECK(after([](Plan& c) { c.sub_vector_length = -5; }) == least + "-5");
-  CHECK(after([](Plan& c) { c.sub_vector_length = 101; }) ==
-        "sub_vector_length must be at most the number of unfolded columns (100), got 101");
-  CHECK(after([](Plan& c) { c.sub_vector_length = 1; }) == "");
-  CHECK(after([](Plan& c) { c.sub_vector_length = 100; }) == "");
-  CHECK(after([](Plan& c) { c.sub_vector_length = 33; }) == "");
+  const std::string least = "vector_length must be at least 1, got ";
+  CHECK(after([](Plan& c) { c.vector_length = 0; }) == least + "0");
+  CHECK(after([](Plan& c) { c.vector_length = -5; }) == least + "-5");
+  CHECK(after([](Plan& c) { c.vector_length = 101; }) ==
+        "vector_length must be at most the number of unfolded columns (100), got 101");
+  CHECK(after([](Plan& c) { c.vector_length = 1; }) == "");
+  CHECK(after([](Plan& c) { c.vector_length = 100; }) == "");
+  CHECK(after([](Plan& c) { c.vector_length = 33; }) == "");
   CHECK(Plan().validate(24) ==
-        "sub_vector_length must be at most the number of unfolded columns (24), got 25");
+        "vector_length must be at most the number of unfolded columns (24), got 25");
 }
 
 TEST_CASE("Plan refuses hash counts outside 1 to 64") {
@@ -81,8 +81,8 @@ TEST_CASE("Plan refuses an empty cache and a centre that is never fitted") {
 
 TEST_CASE("Plan asks nothing of the hash when the product is dense") {
   CHECK(after([](Plan& c) {
-          c.method = adr::Method::dense;
-          c.sub_vector_length = 0;
+          c.method = adr::Method::exact;
+          c.vector_length = 0;
           c.hash_count = 0;
         }) == "");
 }
@@ -91,7 +91,7 @@ TEST_CASE("Plan takes sub-vectors for what they are to the published method alon
   for (const adr::index_t length : {-5, 0, 101}) {
     CHECK(after([&](Plan& c) {
             c.method = adr::Method::subspace;
-            c.sub_vector_length = length;
+            c.vector_length = length;
           }) == "");
   }
 }
@@ -111,8 +111,10 @@ TEST_CASE("Plan refuses subspaces that mean nothing") {
 }
 
 TEST_CASE("Plan refuses steps of rounding that mean nothing") {
-  const auto step = [](double value) { return after([&](Plan& c) { c.rounding_step = value; }); };
-  const std::string rule = "rounding_step must be above 0 and at most 1e6, got ";
+  const auto step = [](double value) {
+    return after([&](Plan& c) { c.gradient_rounding = value; });
+  };
+  const std::string rule = "gradient_rounding must be above 0 and at most 1e6, got ";
   CHECK(step(0) == rule + "0");
   CHECK(step(-2) == rule + "-2");
   CHECK(step(std::numeric_limits<double>::infinity()) == rule + "inf");
@@ -128,7 +130,7 @@ TEST_CASE("Plan refuses numbers that no state file could hold") {
         "refit_interval must be at most 1152921504606846976, got 1152921504606846977");
   CHECK(after([=](Plan& c) { c.cluster_cache_limit = most + 1; }) != "");
   CHECK(after([=](Plan& c) {
-          c.method = adr::Method::dense;
+          c.method = adr::Method::exact;
           c.meter_interval = most + 1;
         }) != "");
 }
@@ -140,7 +142,7 @@ TEST_CASE("ReuseConfigs are equal when everything agrees") {
   CHECK(other != Plan());
   CHECK(other.clusters_as(Plan()));
   other = Plan();
-  other.rounding_step = 1;
+  other.gradient_rounding = 1;
   CHECK(other != Plan());
   other = Plan();
   other.seed = 2;
@@ -148,7 +150,7 @@ TEST_CASE("ReuseConfigs are equal when everything agrees") {
 }
 
 TEST_CASE("methods have names") {
-  CHECK(std::string(to_string(adr::Method::dense)) == "dense");
-  CHECK(std::string(to_string(adr::Method::hyperplane)) == "hyperplane");
+  CHECK(std::string(to_string(adr::Method::exact)) == "exact");
+  CHECK(std::string(to_string(adr::Method::published)) == "published");
   CHECK(std::string(to_string(adr::Method::subspace)) == "subspace");
 }

@@ -9,7 +9,7 @@ using adr::Stage;
 
 Report sample() {
   Report stats;
-  stats.method = adr::Method::hyperplane;
+  stats.method = adr::Method::published;
   stats.neuron_vectors = 200;
   stats.clusters = 50;
   stats.known_vectors = 80;
@@ -30,7 +30,7 @@ Report sample() {
 
 TEST_CASE("Report of nothing are those of a dense pass") {
   const Report stats;
-  CHECK(stats.method == adr::Method::dense);
+  CHECK(stats.method == adr::Method::exact);
   CHECK(stats.remaining_ratio() == 1);
   CHECK(stats.relative_input_error() == 0);
   CHECK(stats.cluster_reuse_rate() == 0);
@@ -69,7 +69,7 @@ TEST_CASE("Report add merges counts and sums and takes the method of the other")
   other.backward_times.add(Stage::dense, 7);
   total.add(other);
 
-  CHECK(total.method == adr::Method::dense);
+  CHECK(total.method == adr::Method::exact);
   CHECK(total.neuron_vectors == 300);
   CHECK(total.clusters == 150);
   CHECK(total.known_vectors == 90);

@@ -42,8 +42,8 @@ struct Run {
   void note() {
     const Decision& d = scheduler.decision(0);
     Plan forward = layer.plan();
-    forward.input_gradient = InputGradient::exact;
-    forward.weight_gradient = WeightGradient::exact;
+    forward.input_gradient = InputGradient::dense;
+    forward.weight_gradient = WeightGradient::dense;
     const std::string now = label(forward) + ": " + to_string(d.reason);
     if (!trace.empty() && trace.back().substr(trace.back().find(' ') + 1) == now) return;
     trace.push_back(std::to_string(scheduler.steps()) + " " + now);
@@ -88,7 +88,7 @@ TEST_CASE("A budget is kept by the coarsest rung within it") {
                                               "6 subspace of 32 coordinates: coarsest rung"});
   const Decision& decision = run.scheduler.decision(0);
   CHECK_THAT(decision.error, Catch::Matchers::WithinRel(0.1, 1e-9));
-  CHECK(decision.error_budget == 0.11);
+  CHECK(decision.max_error == 0.11);
   CHECK(decision.cost < 0.8);
   CHECK(run.layer.measured() == 2);  // the finest candidate, then all
 }
@@ -97,7 +97,7 @@ TEST_CASE("Where the finest candidate is not within the budget, no other is meas
   SchedulerOptions options = one_budget(0.11);
   options.tuning.first_measure_interval = options.tuning.measure_interval = 50;
   Run run(options);
-  run.layer.error = [](const Plan& c) { return c.method == Method::dense ? 0.0 : 0.12; };
+  run.layer.error = [](const Plan& c) { return c.method == Method::exact ? 0.0 : 0.12; };
   run.attach();
   run.steps(50);
   CHECK(run.layer.settings_measured() == 1);
@@ -148,7 +148,7 @@ TEST_CASE("An error within the tolerance of the budget moves nothing") {
 
 TEST_CASE("Rungs that the clock finds slower than dense are dropped") {
   Run run(one_budget(0.11));
-  run.layer.seconds = [](const Plan& c) { return c.method == Method::dense ? 0.05 : 0.06; };
+  run.layer.seconds = [](const Plan& c) { return c.method == Method::exact ? 0.05 : 0.06; };
   run.attach();
   run.steps(200);
   CHECK(run.setting().substr(0, 5) == "exact");
@@ -189,11 +189,11 @@ TEST_CASE("Of a fast layer as many settings are measured as are affordable") {
   const auto settings_measured = [](double dense_seconds) {
     Run run(one_budget(0.3));
     run.layer.seconds = [=](const Plan& c) {
-      return c.method == Method::dense ? dense_seconds : dense_seconds / 10;
+      return c.method == Method::exact ? dense_seconds : dense_seconds / 10;
     };
     run.attach();
     run.steps(20);
-    CHECK((run.layer.plan().method != Method::dense) == (run.layer.measured() > 0));
+    CHECK((run.layer.plan().method != Method::exact) == (run.layer.measured() > 0));
     return run.layer.settings_measured();
   };
   const int all = settings_measured(0.05);
@@ -227,7 +227,7 @@ TEST_CASE("No rung is lost because not all settings can be afforded again") {
 
 TEST_CASE("Data without similarity leave a layer dense") {
   Run run(one_budget(0.1));
-  run.layer.error = [](const Plan& c) { return c.method == Method::dense ? 0.0 : 0.8; };
+  run.layer.error = [](const Plan& c) { return c.method == Method::exact ? 0.0 : 0.8; };
   run.attach();
   run.steps(300);
   CHECK(run.trace == std::vector<std::string>{"1 exact: timing the dense passes",
@@ -257,7 +257,7 @@ TEST_CASE("A rung goes on after the dense pass was timed once more, measured aga
   }
   SECTION("not affordable any more") {
     // The same layer a hundred times as fast: measuring would take too much of its time.
-    run.layer.seconds = [](const Plan& c) { return c.method == Method::dense ? 1e-5 : 1e-6; };
+    run.layer.seconds = [](const Plan& c) { return c.method == Method::exact ? 1e-5 : 1e-6; };
     run.steps(60);
   }
   CHECK(run.layer.plan().kept_coordinates == 32);
@@ -277,7 +277,7 @@ TEST_CASE("A schedule waits for the measurements of a frozen layer") {
   run.steps(10);
   CHECK(run.layer.measured() > 0);
   CHECK(run.scheduler.decision(0).rungs > 1);
-  CHECK(run.layer.plan().method != Method::dense);
+  CHECK(run.layer.plan().method != Method::exact);
 }
 
 TEST_CASE("A rung's cost is known before enough of its passes are timed") {
@@ -296,7 +296,7 @@ TEST_CASE("A rung's cost is known before enough of its passes are timed") {
 TEST_CASE("Rounding is for both gradients, or for that of the weights alone") {
   for (const bool both : {true, false}) {
     SchedulerOptions options = one_budget(0.11);
-    options.phases.front().rounding_step = 3;
+    options.phases.front().gradient_rounding = 3;
     options.round_input_gradients = both;
     Run run(options);
     run.layer.seconds = nullptr;
@@ -304,17 +304,16 @@ TEST_CASE("Rounding is for both gradients, or for that of the weights alone") {
     run.attach();
     run.steps(60);
     const Plan config = run.layer.plan();
-    CHECK(config.weight_gradient == WeightGradient::sparsified);
-    CHECK(config.input_gradient ==
-          (both ? InputGradient::sparsified : InputGradient::cheapest_exact));
-    CHECK(config.rounding_step == 3);
+    CHECK(config.weight_gradient == WeightGradient::rounded);
+    CHECK(config.input_gradient == (both ? InputGradient::rounded : InputGradient::exact));
+    CHECK(config.gradient_rounding == 3);
   }
 }
 
 TEST_CASE(
     "Rounding outlives a slow spell of the machine, but not gradients that are faster without") {
   SchedulerOptions options = one_budget(0.11);
-  options.phases.front().rounding_step = 3;
+  options.phases.front().gradient_rounding = 3;
   options.tuning.first_measure_interval = 25;
   options.tuning.measure_interval = 400;
   Run run(options);
@@ -322,56 +321,56 @@ TEST_CASE(
   double rounded = 0.01;
   run.layer.density = 0.3;
   run.layer.gradient_seconds = [&](const Plan& config) {
-    if (config.weight_gradient == WeightGradient::sparsified) return slowness * rounded;
-    return slowness * (config.weight_gradient == WeightGradient::exact ? 0.05 : 0.03);
+    if (config.weight_gradient == WeightGradient::rounded) return slowness * rounded;
+    return slowness * (config.weight_gradient == WeightGradient::dense ? 0.05 : 0.03);
   };
   run.attach();
   run.steps(60);
-  REQUIRE(run.layer.plan().weight_gradient == WeightGradient::sparsified);
+  REQUIRE(run.layer.plan().weight_gradient == WeightGradient::rounded);
 
   slowness = 4;
   run.steps(20);  // as long as it lasts
-  CHECK(run.layer.plan().weight_gradient == WeightGradient::sparsified);
+  CHECK(run.layer.plan().weight_gradient == WeightGradient::rounded);
   slowness = 1;
   run.steps(20);
-  CHECK(run.layer.plan().weight_gradient == WeightGradient::sparsified);
+  CHECK(run.layer.plan().weight_gradient == WeightGradient::rounded);
   slowness = 20;
-  while (run.layer.plan().weight_gradient == WeightGradient::sparsified) run.steps(1);
+  while (run.layer.plan().weight_gradient == WeightGradient::rounded) run.steps(1);
   slowness = 1;  // before the other form is timed
   run.steps(40);
-  CHECK(run.layer.plan().weight_gradient == WeightGradient::sparsified);
+  CHECK(run.layer.plan().weight_gradient == WeightGradient::rounded);
 
   rounded = 0.04;
   run.steps(400);  // until the next comparison
   int rounding = 0;
   for (int i = 0; i < 400; ++i) {
     run.steps(1);
-    rounding += run.layer.plan().weight_gradient == WeightGradient::sparsified ? 1 : 0;
+    rounding += run.layer.plan().weight_gradient == WeightGradient::rounded ? 1 : 0;
   }
   CHECK(rounding < 40);
 }
 
 TEST_CASE("Rounding is tried where looking for exact zeros does not pay") {
   SchedulerOptions options = one_budget(0.11);
-  options.phases.front().rounding_step = 3;
+  options.phases.front().gradient_rounding = 3;
   Run run(options);
   double rounded = 0.02;
   run.layer.density = 0.5;
   run.layer.gradient_seconds = [&](const Plan& config) {
-    if (config.weight_gradient == WeightGradient::sparsified) return rounded;
-    return config.weight_gradient == WeightGradient::exact ? 0.05 : 0.06;
+    if (config.weight_gradient == WeightGradient::rounded) return rounded;
+    return config.weight_gradient == WeightGradient::dense ? 0.05 : 0.06;
   };
   SECTION("and kept where it pays") {
     run.attach();
     run.steps(60);
-    CHECK(run.layer.plan().weight_gradient == WeightGradient::sparsified);
+    CHECK(run.layer.plan().weight_gradient == WeightGradient::rounded);
   }
   SECTION("and given up for dense gradients where it does not") {
     rounded = 0.1;
     run.attach();
     run.steps(60);
-    CHECK(run.layer.plan().weight_gradient == WeightGradient::exact);
-    CHECK(run.layer.plan().input_gradient == InputGradient::exact);
+    CHECK(run.layer.plan().weight_gradient == WeightGradient::dense);
+    CHECK(run.layer.plan().input_gradient == InputGradient::dense);
   }
 }
 
@@ -431,14 +430,14 @@ TEST_CASE("A loss that is no number, or diverges, makes forward passes dense") {
     run.steps(400, 1.0);
     run.steps(110, 5.0);
   }
-  CHECK(run.layer.plan().method == Method::dense);
+  CHECK(run.layer.plan().method == Method::exact);
   CHECK(run.scheduler.decision(0).reason == Reason::loss_diverged);
 }
 
 TEST_CASE("The plateau ladder follows the loss, one rung at a time") {
   Run run(with_strategy(Strategy::plateau_ladder));
   run.attach();
-  CHECK(run.layer.plan().method == Method::hyperplane);
+  CHECK(run.layer.plan().method == Method::published);
   run.steps(2, 2.0);
   CHECK(run.scheduler.decision(0).rung == 0);
   const int rungs = run.scheduler.decision(0).rungs;
@@ -461,9 +460,9 @@ TEST_CASE("The plateau ladder follows the loss, one rung at a time") {
       CHECK(run.scheduler.decision(0).rung == rung);
       CHECK(run.scheduler.decision(0).reason == Reason::loss_plateau);
     }
-    CHECK(run.layer.plan().method == Method::dense);
+    CHECK(run.layer.plan().method == Method::exact);
     run.steps(100, 1.0);
-    CHECK(run.layer.plan().method == Method::dense);
+    CHECK(run.layer.plan().method == Method::exact);
   }
   SECTION("no number: finer at once") {
     run.steps(1, std::numeric_limits<double>::quiet_NaN());
@@ -474,24 +473,24 @@ TEST_CASE("The plateau ladder follows the loss, one rung at a time") {
 
 TEST_CASE("A loss that is no number ends rounding for a while, of dense layers as well") {
   SchedulerOptions options = one_budget(0.0);
-  options.phases.front().rounding_step = 3;
+  options.phases.front().gradient_rounding = 3;
   options.tuning.measure_interval = 200;
   options.tuning.first_measure_interval = 25;
   Run run(options);
   run.layer.density = 0.5;
   run.layer.gradient_seconds = [](const Plan& c) {
-    return c.weight_gradient == WeightGradient::sparsified ? 0.01 : 0.05;
+    return c.weight_gradient == WeightGradient::rounded ? 0.01 : 0.05;
   };
   run.attach();
   run.steps(40);
-  REQUIRE(run.layer.plan().weight_gradient == WeightGradient::sparsified);
+  REQUIRE(run.layer.plan().weight_gradient == WeightGradient::rounded);
   run.steps(1, std::numeric_limits<double>::quiet_NaN());
-  CHECK(run.layer.plan().weight_gradient == WeightGradient::cheapest_exact);
-  CHECK(run.layer.plan().input_gradient == InputGradient::cheapest_exact);
+  CHECK(run.layer.plan().weight_gradient == WeightGradient::exact);
+  CHECK(run.layer.plan().input_gradient == InputGradient::exact);
   run.steps(150);
-  CHECK(run.layer.plan().weight_gradient == WeightGradient::cheapest_exact);
+  CHECK(run.layer.plan().weight_gradient == WeightGradient::exact);
   run.steps(100);
-  CHECK(run.layer.plan().weight_gradient == WeightGradient::sparsified);
+  CHECK(run.layer.plan().weight_gradient == WeightGradient::rounded);
 }
 
 TEST_CASE("The dense rung of a published ladder has the layer's seed and checks") {
@@ -503,7 +502,7 @@ TEST_CASE("The dense rung of a published ladder has the layer's seed and checks"
   run.layer.set_plan(config);
   run.attach();
   run.steps(1000, 1.0);
-  REQUIRE(run.layer.plan().method == Method::dense);
+  REQUIRE(run.layer.plan().method == Method::exact);
   CHECK(run.layer.plan().seed == 77);
   CHECK(run.layer.plan().check_finite);
   CHECK(run.layer.plan().time_stages);
@@ -518,9 +517,9 @@ TEST_CASE("Cluster reuse first ends at the first plateau") {
   CHECK(run.layer.plan().cluster_reuse);
   run.steps(20, 1.0);
   CHECK(!run.layer.plan().cluster_reuse);
-  CHECK(run.layer.plan().method == Method::hyperplane);
+  CHECK(run.layer.plan().method == Method::published);
   run.steps(200, 1.0);
-  CHECK(run.layer.plan().method == Method::hyperplane);
+  CHECK(run.layer.plan().method == Method::published);
 }
 
 TEST_CASE("A fixed schedule changes nothing") {
@@ -609,10 +608,10 @@ TEST_CASE("A published ladder starts on layers that are narrower than its usual 
   for (const Strategy strategy : {Strategy::plateau_ladder, Strategy::cluster_reuse_first}) {
     Run run(with_strategy(strategy), tiny_shape());
     Plan config;
-    config.method = Method::dense;
+    config.method = Method::exact;
     run.layer.set_plan(config);
     run.attach();
-    CHECK(run.layer.plan().sub_vector_length == 8);
+    CHECK(run.layer.plan().vector_length == 8);
   }
 }
 
@@ -690,8 +689,8 @@ TEST_CASE("The scheduler refuses what cannot be") {
     return refusal([&] { ReuseScheduler made(options); });
   };
   CHECK_THAT(problem([](auto& o) { o.phases.clear(); }), contains("at least 1 phase"));
-  CHECK_THAT(problem([](auto& o) { o.phases[0].error_budget = 1; }), contains("below 1, got 1"));
-  CHECK_THAT(problem([](auto& o) { o.phases[1].error_budget = 0.9; }), contains("must not grow"));
+  CHECK_THAT(problem([](auto& o) { o.phases[0].max_error = 1; }), contains("below 1, got 1"));
+  CHECK_THAT(problem([](auto& o) { o.phases[1].max_error = 0.9; }), contains("must not grow"));
   CHECK_THAT(problem([](auto& o) { o.phases[1].end = 0.1; }), contains("end must not fall"));
   CHECK_THAT(problem([](auto& o) { o.tuning.min_stay = -1; }), contains("got -1"));
   CHECK_THAT(problem([](auto& o) { o.loss.window = 0; }), contains("window"));

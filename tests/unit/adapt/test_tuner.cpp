@@ -120,7 +120,7 @@ double output_error(const std::vector<float>& a, const std::vector<float>& b, fl
 }  // namespace
 
 TEST_CASE("Measurements of a frozen layer wait: test images are no part of a training") {
-  const Method method = GENERATE(Method::dense, Method::subspace);
+  const Method method = GENERATE(Method::exact, Method::subspace);
   Layer layer(with(method));
   layer.forward();
   layer.conv.freeze();
@@ -133,9 +133,9 @@ TEST_CASE("Measurements of a frozen layer wait: test images are no part of a tra
 }
 
 TEST_CASE("The meter finds the true error of the output") {
-  const auto method = GENERATE(Method::hyperplane, Method::subspace);
+  const auto method = GENERATE(Method::published, Method::subspace);
   const auto layout = GENERATE(Layout::nchw, Layout::nhwc);
-  Layer exact(with(Method::dense), layout);
+  Layer exact(with(Method::exact), layout);
   exact.patterned_input(0.3);
   exact.forward();
   Plan config = with(method);
@@ -172,10 +172,10 @@ TEST_CASE("The meter looks as often as it is told, and changes no bit") {
 }
 
 TEST_CASE("Measurements judge settings by images that they did not learn from") {
-  Layer layer(with(Method::dense));
+  Layer layer(with(Method::exact));
   layer.forward();
   const std::vector<float> before = layer.y;
-  const std::vector<Plan> settings = {with(Method::subspace), with(Method::hyperplane)};
+  const std::vector<Plan> settings = {with(Method::subspace), with(Method::published)};
   layer.conv.request_measurements(settings);
   CHECK(layer.conv.measurements().empty());
   layer.forward();
@@ -208,9 +208,9 @@ TEST_CASE("Measurements judge settings by images that they did not learn from") 
 }
 
 TEST_CASE("Measurements leave out what does not fit the layer") {
-  Layer layer(with(Method::dense));
-  Plan wide = with(Method::hyperplane);
-  wide.sub_vector_length = layer.geometry.columns() + 1;
+  Layer layer(with(Method::exact));
+  Plan wide = with(Method::published);
+  wide.vector_length = layer.geometry.columns() + 1;
   layer.conv.request_measurements({wide, with(Method::subspace)});
   layer.forward();
   REQUIRE(layer.conv.measurements().size() == 1);
@@ -218,10 +218,10 @@ TEST_CASE("Measurements leave out what does not fit the layer") {
 }
 
 TEST_CASE("Layers say whether their coordinates are images for the exact engine") {
-  const ConvGeometry g = Layer(with(Method::dense)).geometry;
+  const ConvGeometry g = Layer(with(Method::exact)).geometry;
   Plan config = with(Method::subspace);
   CHECK(ReuseConv2d<float>(g, config).layer_shape().convolves_pixels);
-  CHECK(ReuseConv2d<float>(g, with(Method::dense)).layer_shape().convolves_pixels);
+  CHECK(ReuseConv2d<float>(g, with(Method::exact)).layer_shape().convolves_pixels);
   CHECK_FALSE(ReuseConv2d<double>(g, config).layer_shape().convolves_pixels);
   config.neuron_vectors = NeuronVectorKind::patch;
   CHECK_FALSE(ReuseConv2d<float>(g, config).layer_shape().convolves_pixels);
@@ -252,15 +252,15 @@ TEST_CASE("Other gradients leave the clusters as they are") {
   Layer layer(config);
   layer.forward();
   REQUIRE(layer.conv.report().fits == 1);
-  config.weight_gradient = WeightGradient::cheapest_exact;
-  config.input_gradient = InputGradient::sparsified;
-  config.rounding_step = 1;
+  config.weight_gradient = WeightGradient::exact;
+  config.input_gradient = InputGradient::rounded;
+  config.gradient_rounding = 1;
   config.meter_interval = 5;
   layer.conv.set_plan(config);
   layer.forward();
   CHECK(layer.conv.report().fits == 0);
   layer.backward();
-  CHECK(layer.conv.report().input_gradient_form == InputGradient::sparsified);
+  CHECK(layer.conv.report().input_gradient_form == InputGradient::rounded);
   config.kept_coordinates = 3;
   layer.conv.set_plan(config);
   layer.forward();
@@ -268,14 +268,14 @@ TEST_CASE("Other gradients leave the clusters as they are") {
 }
 
 TEST_CASE("The cheapest exact gradients are exact, over non-zeros where there are few") {
-  const auto method = GENERATE(Method::dense, Method::subspace);
+  const auto method = GENERATE(Method::exact, Method::subspace);
   const double density = GENERATE(0.02, 1.0);
   Plan config = with(method);
+  config.weight_gradient = WeightGradient::dense;
+  config.input_gradient = InputGradient::dense;
+  Layer exact(config);
   config.weight_gradient = WeightGradient::exact;
   config.input_gradient = InputGradient::exact;
-  Layer exact(config);
-  config.weight_gradient = WeightGradient::cheapest_exact;
-  config.input_gradient = InputGradient::cheapest_exact;
   Layer cheapest(config);
   for (Layer* layer : {&exact, &cheapest}) {
     layer->gradient_of_density(density);
@@ -284,9 +284,9 @@ TEST_CASE("The cheapest exact gradients are exact, over non-zeros where there ar
   }
   const bool sparse = density < 0.5;
   CHECK(cheapest.conv.report().weight_gradient_form ==
-        (sparse ? WeightGradient::sparse : WeightGradient::exact));
+        (sparse ? WeightGradient::over_non_zeros : WeightGradient::dense));
   CHECK(cheapest.conv.report().input_gradient_form ==
-        (sparse ? InputGradient::sparse : InputGradient::exact));
+        (sparse ? InputGradient::over_non_zeros : InputGradient::dense));
   CHECK(output_error(cheapest.d_w, exact.d_w, 0) < 1e-5);
   CHECK(output_error(cheapest.d_x, exact.d_x, 0) < 1e-5);
 
@@ -295,12 +295,12 @@ TEST_CASE("The cheapest exact gradients are exact, over non-zeros where there ar
   cheapest.conv.set_gradient_costs(dear);
   cheapest.forward();
   cheapest.backward();
-  CHECK(cheapest.conv.report().weight_gradient_form == WeightGradient::exact);
-  CHECK(cheapest.conv.report().input_gradient_form == InputGradient::exact);
+  CHECK(cheapest.conv.report().weight_gradient_form == WeightGradient::dense);
+  CHECK(cheapest.conv.report().input_gradient_form == InputGradient::dense);
 }
 
 TEST_CASE("A schedule reuses where it may, and leaves the layer whose data change") {
-  Layer layer(with(Method::dense));
+  Layer layer(with(Method::exact));
   layer.context.set_clock(nullptr);
   SchedulerOptions options;
   options.phases = {{0.2, 0.0, 1.0}};
@@ -319,7 +319,7 @@ TEST_CASE("A schedule reuses where it may, and leaves the layer whose data chang
     }
   };
   steps(20, 0.05);
-  CHECK(layer.conv.plan().method != Method::dense);
+  CHECK(layer.conv.plan().method != Method::exact);
   CHECK(layer.conv.report().relative_input_error() < 0.2);
   const Decision before = scheduler.decision(0);
   CHECK(before.error < 0.2);
@@ -333,7 +333,7 @@ TEST_CASE("A schedule reuses where it may, and leaves the layer whose data chang
 TEST_CASE("A linear layer can be scheduled, too") {
   Context context;
   context.set_clock(nullptr);
-  ReuseLinear<float> linear(64, 32, with(Method::dense), context);
+  ReuseLinear<float> linear(64, 32, with(Method::exact), context);
   std::vector<float> x(256 * 64), w(32 * 64), y(256 * 32), d_w(w.size());
   Random random(3);
   for (float& v : w) v = static_cast<float>(random.normal());
@@ -355,6 +355,6 @@ TEST_CASE("A linear layer can be scheduled, too") {
     linear.backward(input, {w.data(), 32, 64}, {y.data(), 256, 32}, {{}, {d_w.data(), 32, 64}, {}});
     scheduler.observe(1.0);
   }
-  CHECK(linear.plan().method != Method::dense);
+  CHECK(linear.plan().method != Method::exact);
   CHECK(linear.report().decision.rung >= 0);
 }

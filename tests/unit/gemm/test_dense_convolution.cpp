@@ -54,7 +54,7 @@ struct Calls {
 
 Plan dense() {
   Plan config;
-  config.method = Method::dense;
+  config.method = Method::exact;
   return config;
 }
 
@@ -107,7 +107,7 @@ Plan config_of(Method method, WeightGradient weights = WeightGradient::automatic
   Plan config;
   config.method = method;
   config.kept_coordinates = 2;
-  config.sub_vector_length = 4;
+  config.vector_length = 4;
   config.hash_count = 6;
   config.weight_gradient = weights;
   config.input_gradient = input;
@@ -123,20 +123,20 @@ std::vector<Setting> settings() {
   using W = WeightGradient;
   using I = InputGradient;
   return {
-      {config_of(Method::dense), {1, 1, 1}},
-      {config_of(Method::dense, W::cheapest_exact, I::cheapest_exact), {1, 1, 1}},
-      {config_of(Method::dense, W::sparse, I::exact), {1, 0, 1}},
-      {config_of(Method::dense, W::exact, I::sparse), {1, 1, 0}},
-      {config_of(Method::dense, W::sparse, I::sparsified), {1, 0, 0}},
-      {config_of(Method::hyperplane), {0, 0, 0}},
-      {config_of(Method::hyperplane, W::clusters, I::exact), {0, 0, 1}},
-      {config_of(Method::hyperplane, W::exact, I::cluster_mean), {0, 1, 0}},
-      {config_of(Method::hyperplane, W::exact, I::exact), {0, 1, 1}},
-      {config_of(Method::subspace, W::clusters, I::sparse), {0, 0, 0}},
-      {config_of(Method::subspace, W::sparsified, I::sparsified), {0, 0, 0}},
-      {config_of(Method::subspace, W::exact, I::sparse), {0, 1, 0}},
-      {config_of(Method::subspace, W::clusters, I::exact), {0, 0, 1}},
-      {config_of(Method::subspace, W::exact, I::exact), {0, 1, 1}},
+      {config_of(Method::exact), {1, 1, 1}},
+      {config_of(Method::exact, W::exact, I::exact), {1, 1, 1}},
+      {config_of(Method::exact, W::over_non_zeros, I::dense), {1, 0, 1}},
+      {config_of(Method::exact, W::dense, I::over_non_zeros), {1, 1, 0}},
+      {config_of(Method::exact, W::over_non_zeros, I::rounded), {1, 0, 0}},
+      {config_of(Method::published), {0, 0, 0}},
+      {config_of(Method::published, W::clusters, I::dense), {0, 0, 1}},
+      {config_of(Method::published, W::dense, I::cluster_mean), {0, 1, 0}},
+      {config_of(Method::published, W::dense, I::dense), {0, 1, 1}},
+      {config_of(Method::subspace, W::clusters, I::over_non_zeros), {0, 0, 0}},
+      {config_of(Method::subspace, W::rounded, I::rounded), {0, 0, 0}},
+      {config_of(Method::subspace, W::dense, I::over_non_zeros), {0, 1, 0}},
+      {config_of(Method::subspace, W::clusters, I::dense), {0, 0, 1}},
+      {config_of(Method::subspace, W::dense, I::dense), {0, 1, 1}},
   };
 }
 
@@ -206,7 +206,7 @@ TEST_CASE("A dense convolution computes only the gradients that are asked for") 
   const ConvGeometry g = geometry(Layout::nhwc);
   ConvCase<float> c(g, 2, data);
   const auto convolution = std::make_shared<CountingConvolution>(g);
-  ReuseConv2d<float> layer(g, config_of(Method::dense));
+  ReuseConv2d<float> layer(g, config_of(Method::exact));
   layer.set_dense_convolution(convolution);
   run(layer, c);
   for (const bool weights : {true, false}) {
@@ -229,7 +229,7 @@ TEST_CASE("A dense convolution stays through changes of the setting, until it is
   const auto convolution = std::make_shared<CountingConvolution>(g);
   ReuseConv2d<float> layer(g, config_of(Method::subspace, WeightGradient::clusters));
   layer.set_dense_convolution(convolution);
-  layer.set_plan(config_of(Method::dense));
+  layer.set_plan(config_of(Method::exact));
   run(layer, c);
   CHECK(convolution->calls == Calls{1, 1, 1});
   layer.set_dense_convolution(nullptr);
@@ -241,9 +241,9 @@ TEST_CASE(
     "A dense convolution gets no empty batch and no group of several, but what falls back to it") {
   Data data;
   INFO(data);
-  for (const Method method : {Method::dense, Method::subspace}) {
+  for (const Method method : {Method::exact, Method::subspace}) {
     const ConvGeometry g = geometry(Layout::nhwc);
-    const Plan config = config_of(method, WeightGradient::exact, InputGradient::exact);
+    const Plan config = config_of(method, WeightGradient::dense, InputGradient::dense);
     const auto convolution = std::make_shared<CountingConvolution>(g);
     ReuseConv2d<float> layer(g, config);
     layer.set_dense_convolution(convolution);
@@ -269,7 +269,7 @@ TEST_CASE(
   const ConvGeometry g = geometry(Layout::nhwc);
   const auto convolution = std::make_shared<CountingConvolution>(g);
   ReuseConv2d<float> layer(
-      g, config_of(Method::subspace, WeightGradient::clusters, InputGradient::sparse));
+      g, config_of(Method::subspace, WeightGradient::clusters, InputGradient::over_non_zeros));
   layer.set_dense_convolution(convolution);
   ConvCase<float> c(g, 2, data);
   c.x(0, 3) = std::numeric_limits<float>::quiet_NaN();
@@ -285,7 +285,7 @@ TEST_CASE("A layer whose passes are all computed elsewhere needs no scratch") {
   const ConvGeometry g = geometry(Layout::nchw);
   ConvCase<float> c(g, 3, data);
   Context context;
-  ReuseConv2d<float> layer(g, config_of(Method::dense), context);
+  ReuseConv2d<float> layer(g, config_of(Method::exact), context);
   const std::size_t before = layer.workspace_bytes(3);
   CHECK(before > 0);
   layer.set_dense_convolution(std::make_shared<CountingConvolution>(g));

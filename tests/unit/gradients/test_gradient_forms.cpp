@@ -50,7 +50,7 @@ using adr_test::passes::forward;
 
 namespace {
 
-constexpr Method k_reusing[] = {Method::hyperplane, Method::subspace};
+constexpr Method k_reusing[] = {Method::published, Method::subspace};
 
 Plan with_forms(Method method, WeightGradient weights, InputGradient input) {
   Plan config = with_method(method);
@@ -128,10 +128,10 @@ TEMPLATE_TEST_CASE("Gradients over non-zeros and dense ones are exact for every 
     for (const Method method : k_reusing) {
       for (const double share : {0.1, 1.0}) {
         for (const auto& [weights, input] :
-             {std::pair{WeightGradient::exact, InputGradient::exact},
-              std::pair{WeightGradient::sparse, InputGradient::sparse},
-              std::pair{WeightGradient::exact, InputGradient::sparse},
-              std::pair{WeightGradient::sparse, InputGradient::exact}}) {
+             {std::pair{WeightGradient::dense, InputGradient::dense},
+              std::pair{WeightGradient::over_non_zeros, InputGradient::over_non_zeros},
+              std::pair{WeightGradient::dense, InputGradient::over_non_zeros},
+              std::pair{WeightGradient::over_non_zeros, InputGradient::dense}}) {
           INFO(named.name << ", " << to_string(method) << ", share " << share << ", forms "
                           << static_cast<int>(weights) << ", " << static_cast<int>(input));
           adr::Context context(2);
@@ -161,7 +161,8 @@ TEST_CASE("Gradients over non-zeros take every kind of neuron vectors") {
     for (const NeuronVectorKind kind :
          {NeuronVectorKind::patch, NeuronVectorKind::pixel, NeuronVectorKind::strip}) {
       INFO(named.name << ", kind " << static_cast<int>(kind));
-      Plan config = with_forms(Method::subspace, WeightGradient::sparse, InputGradient::sparse);
+      Plan config = with_forms(Method::subspace, WeightGradient::over_non_zeros,
+                               InputGradient::over_non_zeros);
       config.neuron_vectors = kind;
       ReuseConv2d<float> layer(named.geometry, config);
       ConvCase<float> c(named.geometry, 3, data, Placement{2, Start::misaligned});
@@ -183,7 +184,7 @@ TEMPLATE_TEST_CASE("The weight gradient from all coordinates is the dense one", 
     for (const NeuronVectorKind kind :
          {NeuronVectorKind::patch, NeuronVectorKind::pixel, NeuronVectorKind::strip}) {
       // All coordinates stand for the vectors themselves, up to rounding in float.
-      Plan config = with_forms(Method::subspace, WeightGradient::clusters, InputGradient::exact);
+      Plan config = with_forms(Method::subspace, WeightGradient::clusters, InputGradient::dense);
       config.neuron_vectors = kind;
       config.kept_coordinates = adr::vector_length(named.geometry, kind);
       adr::Context context(2);
@@ -210,9 +211,9 @@ TEST_CASE("Gradients of a linear layer have every form, too") {
   INFO(data);
   for (const Method method : k_reusing) {
     for (const auto& [weights, input] :
-         {std::pair{WeightGradient::exact, InputGradient::exact},
-          std::pair{WeightGradient::sparse, InputGradient::sparse},
-          std::pair{WeightGradient::clusters, InputGradient::exact}}) {
+         {std::pair{WeightGradient::dense, InputGradient::dense},
+          std::pair{WeightGradient::over_non_zeros, InputGradient::over_non_zeros},
+          std::pair{WeightGradient::clusters, InputGradient::dense}}) {
       INFO(to_string(method) << ", forms " << static_cast<int>(weights) << ", "
                              << static_cast<int>(input));
       Plan config = with_forms(method, weights, input);
@@ -245,9 +246,9 @@ TEST_CASE("Stochastic rounding leaves large values, the same ones in both gradie
   constexpr index_t k_rows = 40;
   constexpr index_t k_outputs = 23;
   // The gradients of a product with unit matrices are the output gradient as it was rounded.
-  Plan config = with_forms(Method::subspace, WeightGradient::sparsified, InputGradient::sparsified);
+  Plan config = with_forms(Method::subspace, WeightGradient::rounded, InputGradient::rounded);
   for (const double step : {2.0, 0.7}) {
-    config.rounding_step = step;
+    config.gradient_rounding = step;
     ReuseLinear<double> weights_layer(k_rows, k_outputs, config);
     ReuseLinear<double> input_layer(k_outputs, k_outputs, config);
     LinearCase<double> w(k_rows, k_rows, k_outputs, data);
@@ -300,9 +301,9 @@ TEST_CASE("Stochastic rounding is right on average") {
     const ConvGeometry& g = named.geometry;
     // What has one group of outputs has one unit.
     if (g.groups != 1) continue;
-    for (const Method method : {Method::hyperplane, Method::subspace}) {
+    for (const Method method : {Method::published, Method::subspace}) {
       INFO(named.name << ", " << to_string(method));
-      const Plan config = with_forms(method, WeightGradient::sparsified, InputGradient::sparsified);
+      const Plan config = with_forms(method, WeightGradient::rounded, InputGradient::rounded);
       ReuseConv2d<double> layer(g, config);
       ConvCase<double> c(g, 2, data);
       forward(layer, c);
@@ -317,13 +318,13 @@ TEST_CASE("Stochastic rounding is right on average") {
           for (index_t j = 0; j < d_x.cols; ++j) d_x(i, j) += c.d_x(i, j) / k_passes;
         }
       }
-      CHECK(layer.report().weight_gradient_form == WeightGradient::sparsified);
-      CHECK(layer.report().input_gradient_form == InputGradient::sparsified);
+      CHECK(layer.report().weight_gradient_form == WeightGradient::rounded);
+      CHECK(layer.report().input_gradient_form == InputGradient::rounded);
       // Elements of d_y are rounded independently: variances add up, weighted by squares.
       adr_test::Operands o = c.operands(0);
       const Matrix exact_w = adr_test::dense_weight_gradient(o).value;
       const Matrix exact_x = exact_input(c).value;
-      const double unit = unit_of<double>(o.d_y, config.rounding_step);
+      const double unit = unit_of<double>(o.d_y, config.gradient_rounding);
       for (double& element : o.d_y.elements) element = rounding_variance(element, unit);
       for (double& element : o.x.elements) element *= element;
       for (double& element : o.w.elements) element *= element;
@@ -361,16 +362,16 @@ TEST_CASE("One exact and one rounded gradient do not disturb each other") {
     INFO(named.name);
     ConvCase<float> c(named.geometry, 3, data);
     thin_out(c.d_y.view(), 0.5, data);
-    ReuseConv2d<float> first(named.geometry, with_forms(Method::subspace, WeightGradient::sparse,
-                                                        InputGradient::sparsified));
+    ReuseConv2d<float> first(
+        named.geometry,
+        with_forms(Method::subspace, WeightGradient::over_non_zeros, InputGradient::rounded));
     forward(first, c);
     backward(first, c);
     check_exact_weights(c);
     const Matrix exact = exact_input(c).value;
     CHECK(adr_test::relative_distance(Matrix(c.d_x.view()), exact) > 0.05);
-    ReuseConv2d<float> second(
-        named.geometry,
-        with_forms(Method::subspace, WeightGradient::sparsified, InputGradient::sparse));
+    ReuseConv2d<float> second(named.geometry, with_forms(Method::subspace, WeightGradient::rounded,
+                                                         InputGradient::over_non_zeros));
     forward(second, c);
     backward(second, c);
     CHECK(fault(c.d_x.view(), exact_input(c)) == "");
@@ -387,25 +388,25 @@ TEST_CASE("Forms that a method does not have are refused") {
     });
   };
   CHECK_THAT(refused(Method::subspace, InputGradient::cluster_mean),
-             contains("Plan: input_gradient cluster_mean needs method hyperplane, got "
+             contains("Plan: input_gradient cluster_mean needs method published, got "
                       "subspace"));
   CHECK_THAT(refusal([&] {
                ReuseLinear<float> layer(4, 3,
                                         with_forms(Method::subspace, WeightGradient::automatic,
                                                    InputGradient::cluster_mean));
              }),
-             contains("cluster_mean needs method hyperplane"));
-  CHECK(refused(Method::hyperplane, InputGradient::cluster_mean) == "(no error)");
+             contains("cluster_mean needs method published"));
+  CHECK(refused(Method::published, InputGradient::cluster_mean) == "(no error)");
   // A dense layer has one form and takes no notice.
-  CHECK(refused(Method::dense, InputGradient::cluster_mean) == "(no error)");
+  CHECK(refused(Method::exact, InputGradient::cluster_mean) == "(no error)");
   // A setting that is refused changes nothing.
-  ReuseConv2d<float> layer(plain, with_method(Method::hyperplane));
+  ReuseConv2d<float> layer(plain, with_method(Method::published));
   CHECK_THAT(refusal([&] {
                layer.set_plan(with_forms(Method::subspace, WeightGradient::automatic,
                                          InputGradient::cluster_mean));
              }),
              contains("got subspace"));
-  CHECK(layer.plan().method == Method::hyperplane);
+  CHECK(layer.plan().method == Method::published);
 }
 
 TEST_CASE("Automatic gradients go by the density of the output gradient") {
@@ -420,10 +421,11 @@ TEST_CASE("Automatic gradients go by the density of the output gradient") {
     WeightGradient weights;
     InputGradient input;
   };
-  for (const Choice& choice : {Choice{0.005, WeightGradient::sparse, InputGradient::sparse},
-                               Choice{0.2, WeightGradient::clusters, InputGradient::sparse},
-                               Choice{0.5, WeightGradient::clusters, InputGradient::sparsified},
-                               Choice{1, WeightGradient::clusters, InputGradient::sparsified}}) {
+  for (const Choice& choice :
+       {Choice{0.005, WeightGradient::over_non_zeros, InputGradient::over_non_zeros},
+        Choice{0.2, WeightGradient::clusters, InputGradient::over_non_zeros},
+        Choice{0.5, WeightGradient::clusters, InputGradient::rounded},
+        Choice{1, WeightGradient::clusters, InputGradient::rounded}}) {
     INFO("share " << choice.share);
     LinearCase<float> c(600, 200, 9, data);
     thin_out(c.d_y.view(), choice.share, data);
@@ -433,12 +435,12 @@ TEST_CASE("Automatic gradients go by the density of the output gradient") {
     CHECK(layer.report().input_gradient_form == choice.input);
     CHECK(layer.report().gradient_density == density(Matrix(c.d_y.view())));
     CHECK(layer.report().weight_gradient.multiply_adds_dense == 600.0 * 200 * 9);
-    if (choice.weights == WeightGradient::sparse) {
+    if (choice.weights == WeightGradient::over_non_zeros) {
       CHECK(fault<float>(c.weight_gradient(), adr_test::dense_weight_gradient(c.operands())) == "");
       CHECK(layer.report().weight_gradient.multiply_adds_done ==
             std::nearbyint(layer.report().gradient_density * 600 * 9) * 200);
     }
-    if (choice.input == InputGradient::sparse) {
+    if (choice.input == InputGradient::over_non_zeros) {
       CHECK(fault<float>(c.input_gradient(), adr_test::dense_input_gradient(c.operands())) == "");
     }
     // Unusable clusters leave the dense product, which a thin gradient still beats.
@@ -446,7 +448,7 @@ TEST_CASE("Automatic gradients go by the density of the output gradient") {
     forward(layer, c);
     backward(layer, c);
     CHECK(layer.report().weight_gradient_form ==
-          (choice.share < 0.6 ? WeightGradient::sparse : WeightGradient::exact));
+          (choice.share < 0.6 ? WeightGradient::over_non_zeros : WeightGradient::dense));
   }
   // Where coordinates cost more than they save, a dense gradient is multiplied densely.
   config.kept_coordinates = 12;
@@ -454,20 +456,20 @@ TEST_CASE("Automatic gradients go by the density of the output gradient") {
   LinearCase<float> c(100, 12, 9, data);
   forward(small, c);
   backward(small, c);
-  CHECK(small.report().weight_gradient_form == WeightGradient::exact);
+  CHECK(small.report().weight_gradient_form == WeightGradient::dense);
   // The published method has its own forms and does not look.
-  ReuseLinear<float> published(12, 9, with_method(Method::hyperplane));
+  ReuseLinear<float> published(12, 9, with_method(Method::published));
   thin_out(c.d_y.view(), 0.1, data);
   forward(published, c);
   backward(published, c);
   CHECK(published.report().weight_gradient_form == WeightGradient::clusters);
   CHECK(published.report().input_gradient_form == InputGradient::cluster_mean);
   CHECK(published.report().gradient_density == 1);
-  ReuseLinear<float> dense(12, 9, with_method(Method::dense));
+  ReuseLinear<float> dense(12, 9, with_method(Method::exact));
   forward(dense, c);
   backward(dense, c);
-  CHECK(dense.report().weight_gradient_form == WeightGradient::exact);
-  CHECK(dense.report().input_gradient_form == InputGradient::exact);
+  CHECK(dense.report().weight_gradient_form == WeightGradient::dense);
+  CHECK(dense.report().input_gradient_form == InputGradient::dense);
   CHECK(dense.report().gradient_density == 1);
 }
 
@@ -475,10 +477,10 @@ TEST_CASE("Gradients of zeros are zeros in every form") {
   Data data;
   INFO(data);
   for (const NamedGeometry& named : shared_geometries()) {
-    for (const WeightGradient weights : {WeightGradient::sparse, WeightGradient::sparsified,
-                                         WeightGradient::clusters, WeightGradient::exact}) {
+    for (const WeightGradient weights : {WeightGradient::over_non_zeros, WeightGradient::rounded,
+                                         WeightGradient::clusters, WeightGradient::dense}) {
       for (const InputGradient input :
-           {InputGradient::sparse, InputGradient::sparsified, InputGradient::exact}) {
+           {InputGradient::over_non_zeros, InputGradient::rounded, InputGradient::dense}) {
         INFO(named.name << ", forms " << static_cast<int>(weights) << ", "
                         << static_cast<int>(input));
         ReuseConv2d<float> layer(named.geometry, with_forms(Method::subspace, weights, input));
@@ -504,11 +506,11 @@ TEST_CASE("Layers compute the gradients that are asked for in every form") {
   for (const NamedGeometry& named : shared_geometries()) {
     for (const Method method : k_reusing) {
       for (const auto& [weights, input] :
-           {std::pair{WeightGradient::clusters, InputGradient::exact},
-            std::pair{WeightGradient::sparse, InputGradient::sparse},
-            std::pair{WeightGradient::sparsified, InputGradient::sparsified},
-            std::pair{WeightGradient::sparse, InputGradient::sparsified},
-            std::pair{WeightGradient::exact, InputGradient::exact},
+           {std::pair{WeightGradient::clusters, InputGradient::dense},
+            std::pair{WeightGradient::over_non_zeros, InputGradient::over_non_zeros},
+            std::pair{WeightGradient::rounded, InputGradient::rounded},
+            std::pair{WeightGradient::over_non_zeros, InputGradient::rounded},
+            std::pair{WeightGradient::dense, InputGradient::dense},
             std::pair{WeightGradient::automatic, InputGradient::automatic}}) {
         INFO(named.name << ", " << to_string(method) << ", forms " << static_cast<int>(weights)
                         << ", " << static_cast<int>(input));
@@ -519,9 +521,8 @@ TEST_CASE("Layers compute the gradients that are asked for in every form") {
         forward(layer, all);
         backward(layer, all);
         const std::vector<float> bits = all.results();
-        const bool repeats = weights != WeightGradient::sparsified &&
-                             input != InputGradient::sparsified &&
-                             input != InputGradient::automatic;
+        const bool repeats = weights != WeightGradient::rounded &&
+                             input != InputGradient::rounded && input != InputGradient::automatic;
         backward(layer, all);
         if (repeats) CHECK(adr_test::same_bits(all.results(), bits));
         ReuseConv2d<float> fresh(named.geometry, config);
@@ -561,10 +562,10 @@ TEST_CASE("An output gradient that is not finite spoils what it meets and nothin
                           std::numeric_limits<float>::infinity()};
   for (const NamedGeometry& named : shared_geometries()) {
     const ConvGeometry& g = named.geometry;
-    for (const WeightGradient weights : {WeightGradient::sparse, WeightGradient::sparsified,
-                                         WeightGradient::clusters, WeightGradient::exact}) {
+    for (const WeightGradient weights : {WeightGradient::over_non_zeros, WeightGradient::rounded,
+                                         WeightGradient::clusters, WeightGradient::dense}) {
       for (const InputGradient input :
-           {InputGradient::sparse, InputGradient::sparsified, InputGradient::exact}) {
+           {InputGradient::over_non_zeros, InputGradient::rounded, InputGradient::dense}) {
         for (const float value : values) {
           INFO(named.name << ", forms " << static_cast<int>(weights) << ", "
                           << static_cast<int>(input) << ", value " << value);

@@ -72,7 +72,7 @@ TEST_CASE("Eigen matrices go into the library through views") {
   const RowMajor b = RowMajor::Random(12, 6);
   RowMajor c(20, 6);
   adr::Plan config;
-  config.method = adr::Method::dense;
+  config.method = adr::Method::exact;
   adr::ReuseGemm<float> reuse(config);
   adr::reuse_gemm<float>(adr::view(a), adr::view(b), adr::view(c), reuse);
   CHECK((c - a * b).cwiseAbs().maxCoeff() < 1e-5f);

@@ -1,4 +1,4 @@
-// What layers with Method::dense report about results that are copies.
+// What layers with Method::exact report about results that are copies.
 #include <algorithm>
 #include <vector>
 
@@ -20,7 +20,7 @@ namespace {
 
 Plan dense() {
   Plan config;
-  config.method = Method::dense;
+  config.method = Method::exact;
   return config;
 }
 

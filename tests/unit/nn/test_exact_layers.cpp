@@ -58,8 +58,8 @@ Plan config_of(Method method, bool winograd = true) {
   Plan config;
   config.method = method;
   config.winograd = winograd;
-  config.weight_gradient = WeightGradient::exact;
-  config.input_gradient = InputGradient::exact;
+  config.weight_gradient = WeightGradient::dense;
+  config.input_gradient = InputGradient::dense;
   return config;
 }
 
@@ -128,7 +128,7 @@ TEMPLATE_TEST_CASE("A dense layer computes what ExactConvolution does, to the bi
     ConvCase<T> c(g, k_batch, data, {3, adr_test::Start::misaligned});
     for (const int threads : {1, 2}) {
       Context context(threads);
-      ReuseConv2d<T> conv(g, config_of(Method::dense), context);
+      ReuseConv2d<T> conv(g, config_of(Method::exact), context);
       ExactConvolution<T> exact(g, threads);
       check_same(run(conv, c), run(exact, c));
       CHECK(conv.report().dense_fallbacks == 0);
@@ -144,7 +144,7 @@ TEMPLATE_TEST_CASE("Without Winograd layers keep to the direct forms, to the bit
   for (const ConvGeometry& g : geometries()) {
     INFO(Shown{g});
     ConvCase<T> c(g, k_batch, data);
-    ReuseConv2d<T> conv(g, config_of(Method::dense, false));
+    ReuseConv2d<T> conv(g, config_of(Method::exact, false));
     ExactConvolution<T> exact(g, 1, adr::exact::Winograd::never);
     const Results<T> expected = direct(c);
     check_same(run(conv, c), expected);
@@ -165,21 +165,21 @@ TEST_CASE("A layer whose winograd changes goes on as one that was made so", "") 
     ExactConvolution<float> without(g, 1, adr::exact::Winograd::never);
     const Results<float> tiles = run(with, c);
     const Results<float> products = run(without, c);
-    ReuseConv2d<float> conv(g, config_of(Method::dense));
+    ReuseConv2d<float> conv(g, config_of(Method::exact));
     for (const bool winograd : {true, false, false, true}) {
-      conv.set_plan(config_of(Method::dense, winograd));
+      conv.set_plan(config_of(Method::exact, winograd));
       CHECK(conv.plan().winograd == winograd);
       check_same(run(conv, c), winograd ? tiles : products);
     }
     // What is refused leaves the layer as it was.
-    Plan wrong = config_of(Method::dense, false);
+    Plan wrong = config_of(Method::exact, false);
     wrong.hash_count = -1;
-    wrong.method = Method::hyperplane;
+    wrong.method = Method::published;
     CHECK(adr_test::refusal([&] { conv.set_plan(wrong); }) != "(no error)");
     check_same(run(conv, c), tiles);
     // Between a forward pass and the backward pass.
     conv.forward(c.x_view(), c.w_view(), c.bias.vector(), c.y_view());
-    conv.set_plan(config_of(Method::dense, false));
+    conv.set_plan(config_of(Method::exact, false));
     conv.backward(c.x_view(), c.w_view(), c.d_y_view(), {c.d_x_view(), c.d_w.view(), {}});
     CHECK(adr_test::same_bits(adr_test::elements_of(c.d_x), products.d_x));
     CHECK(adr_test::same_bits(adr_test::elements_of(c.d_w), products.d_w));
@@ -192,7 +192,7 @@ TEST_CASE("A layer that loads a state keeps to its own winograd", "") {
   const TemporaryFolder folder;
   const std::string path = folder.file("state");
   for (const ConvGeometry& g : geometries()) {
-    for (const Method method : {Method::dense, Method::hyperplane}) {
+    for (const Method method : {Method::exact, Method::published}) {
       for (const bool winograd : {true, false}) {
         INFO(Shown{g} << ", " << to_string(method) << ", winograd " << winograd);
         ConvCase<float> c(g, k_batch, data);
@@ -221,7 +221,7 @@ TEST_CASE("Exact gradients of every method come from the exact convolution", "")
       ConvCase<float> c(g, k_batch, data);
       ExactConvolution<float> exact(g, 1, adr::exact::winograd_of(winograd));
       const Results<float> expected = run(exact, c);
-      for (const Method method : {Method::hyperplane, Method::subspace}) {
+      for (const Method method : {Method::published, Method::subspace}) {
         INFO(Shown{g} << ", " << to_string(method) << ", winograd " << winograd);
         ReuseConv2d<float> conv(g, config_of(method, winograd));
         const Results<float> actual = run(conv, c);

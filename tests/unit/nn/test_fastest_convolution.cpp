@@ -94,7 +94,7 @@ TEST_CASE("Unfolding and a product is what a layer does with a product of its ow
     const VectorView<const float> bias_view(bias.data(), 70);
 
     adr::Plan dense;
-    dense.method = adr::Method::dense;
+    dense.method = adr::Method::exact;
     adr::ReuseConv2d<float> layer(g, dense);
     // Products of the user's own, for which a layer unfolds its images.
     const adr::DenseGemm<float> product(

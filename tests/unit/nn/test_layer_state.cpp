@@ -48,7 +48,7 @@ using adr_test::TemporaryFolder;
 using adr_test::with_method;
 using adr_test::write_bytes;
 
-constexpr Method k_methods[] = {Method::dense, Method::hyperplane, Method::subspace};
+constexpr Method k_methods[] = {Method::exact, Method::published, Method::subspace};
 /// Passes before a layer is saved; as many follow.
 constexpr int k_half = 7;
 
@@ -78,9 +78,9 @@ NamedConfig named(
   return {name, config};
 }
 
-void sparsify(Plan& config) {
-  config.weight_gradient = WeightGradient::sparsified;
-  config.input_gradient = InputGradient::sparsified;
+void round_gradients(Plan& config) {
+  config.weight_gradient = WeightGradient::rounded;
+  config.input_gradient = InputGradient::rounded;
 }
 
 /// Every method with everything that it may learn or count.
@@ -90,29 +90,29 @@ std::vector<NamedConfig> all_configs() {
     c.max_product_age = 2;
   };
   return {
-      named("dense", Method::dense),
-      named("dense, sparsified", Method::dense, sparsify),
-      named("planes", Method::hyperplane),
-      named("planes through the mean", Method::hyperplane,
+      named("exact", Method::exact),
+      named("exact, rounded", Method::exact, round_gradients),
+      named("planes", Method::published),
+      named("planes through the mean", Method::published,
             [](Plan& c) {
               c.hash_center = HashCenter::mean;
               c.refit_interval = 10;
             }),
-      named("cluster reuse", Method::hyperplane, reuse),
-      named("cluster reuse, exact", Method::hyperplane,
+      named("cluster reuse", Method::published, reuse),
+      named("cluster reuse, exact", Method::published,
             [&](Plan& c) {
               c.cluster_reuse = true;
-              c.input_gradient = InputGradient::exact;
+              c.input_gradient = InputGradient::dense;
             }),
-      named("cluster reuse, long signatures, few slots, own planes", Method::hyperplane,
+      named("cluster reuse, long signatures, few slots, own planes", Method::published,
             [&](Plan& c) {
               reuse(c);
               c.hash_count = 20;
-              c.sub_vector_length = 5;
+              c.vector_length = 5;
               c.cluster_cache_limit = 40;
               c.shared_hyperplanes = false;
             }),
-      named("cluster reuse, centred", Method::hyperplane,
+      named("cluster reuse, centred", Method::published,
             [&](Plan& c) {
               reuse(c);
               c.hash_center = HashCenter::mean;
@@ -124,15 +124,15 @@ std::vector<NamedConfig> all_configs() {
               c.kept_coordinates = 3;
               c.refit_interval = 10;
             }),
-      named("subspace of pixels, refitted, sparsified", Method::subspace,
+      named("subspace of pixels, refitted, rounded", Method::subspace,
             [](Plan& c) {
-              sparsify(c);
+              round_gradients(c);
               c.neuron_vectors = NeuronVectorKind::pixel;
               c.refit_interval = 10;
             }),
       named("subspace, exact, from clusters", Method::subspace,
             [](Plan& c) {
-              c.input_gradient = InputGradient::exact;
+              c.input_gradient = InputGradient::dense;
               c.weight_gradient = WeightGradient::clusters;
             }),
   };
@@ -341,24 +341,24 @@ TEST_CASE("The costs of gradients are loaded, and with them the forms that they 
   };
   using Costs = GradientCosts;
   const Costly changes[] = {
-      {"sparse weights", Method::dense, &Costs::sparse_weights, 100, WeightGradient::exact,
-       InputGradient::sparse},
-      {"sparse input", Method::dense, &Costs::sparse_input, 100, WeightGradient::sparse,
-       InputGradient::exact},
-      {"listing", Method::dense, &Costs::listing, 100, WeightGradient::exact, InputGradient::exact},
+      {"sparse weights", Method::exact, &Costs::sparse_weights, 100, WeightGradient::dense,
+       InputGradient::over_non_zeros},
+      {"sparse input", Method::exact, &Costs::sparse_input, 100, WeightGradient::over_non_zeros,
+       InputGradient::dense},
+      {"listing", Method::exact, &Costs::listing, 100, WeightGradient::dense, InputGradient::dense},
       {"clusters", Method::subspace, &Costs::cluster_weights, 1e-6, WeightGradient::clusters,
-       InputGradient::sparse},
+       InputGradient::over_non_zeros},
   };
   for (const Costly& change : changes) {
     INFO(change.name);
     Plan config = with_method(change.method);
-    const bool dense = change.method == Method::dense;
-    config.input_gradient = InputGradient::cheapest_exact;
-    config.weight_gradient = dense ? WeightGradient::cheapest_exact : WeightGradient::automatic;
+    const bool dense = change.method == Method::exact;
+    config.input_gradient = InputGradient::exact;
+    config.weight_gradient = dense ? WeightGradient::exact : WeightGradient::automatic;
     ReuseConv2d<float> unaware(geometry(), config);
     run(unaware, cases.back());
-    CHECK(unaware.report().weight_gradient_form == WeightGradient::sparse);
-    CHECK(unaware.report().input_gradient_form == InputGradient::sparse);
+    CHECK(unaware.report().weight_gradient_form == WeightGradient::over_non_zeros);
+    CHECK(unaware.report().input_gradient_form == InputGradient::over_non_zeros);
     ReuseConv2d<float> first(geometry(), config);
     GradientCosts costs;
     costs.*change.cost = change.value;
@@ -405,7 +405,7 @@ TEST_CASE("A gradient after loading needs a forward pass first") {
       layer.backward(c.x_view(), c.w_view(), c.d_y_view(),
                      {c.input_like(c.d_x), c.d_w.view(), c.d_bias.vector()});
     });
-    CHECK_THAT(message, contains(method == Method::dense ? "(no error)" : "run forward first"));
+    CHECK_THAT(message, contains(method == Method::exact ? "(no error)" : "run forward first"));
   }
 }
 
@@ -504,8 +504,8 @@ TEST_CASE("A state file of another setting is refused by what differs") {
     std::function<void(Plan&)> change;
   };
   const std::vector<Difference> differences = {
-      {"method hyperplane, this layer has dense", [](Plan& c) { c.method = Method::dense; }},
-      {"sub_vector_length 4, this layer has 9", [](Plan& c) { c.sub_vector_length = 9; }},
+      {"method published, this layer has exact", [](Plan& c) { c.method = Method::exact; }},
+      {"vector_length 4, this layer has 9", [](Plan& c) { c.vector_length = 9; }},
       {"hash_count 5, this layer has 6", [](Plan& c) { c.hash_count = 6; }},
       {"hash_center origin, this layer has mean",
        [](Plan& c) { c.hash_center = HashCenter::mean; }},
@@ -524,7 +524,7 @@ TEST_CASE("A state file of another setting is refused by what differs") {
   INFO(data);
   const TemporaryFolder folder;
   const std::string path = folder.file("state");
-  Plan config = with_method(Method::hyperplane);
+  Plan config = with_method(Method::published);
   config.cluster_reuse = true;
   config.subspace_error = 0.5;
   ConvCase<float> c(geometry(), 3, data);
@@ -548,9 +548,9 @@ TEST_CASE("A state file of another setting is refused by what differs") {
   }
   // What clusters do not depend on may differ.
   Plan other = config;
-  other.input_gradient = InputGradient::exact;
-  other.weight_gradient = WeightGradient::sparsified;
-  other.rounding_step = 1;
+  other.input_gradient = InputGradient::dense;
+  other.weight_gradient = WeightGradient::rounded;
+  other.gradient_rounding = 1;
   other.meter_interval = 5;
   other.check_finite = true;
   ReuseConv2d<float> layer(geometry(), other);
@@ -660,7 +660,7 @@ TEST_CASE("A layer that holds what is not finite is not saved, and the old file 
   const TemporaryFolder folder;
   const std::string path = folder.file("state");
   write_bytes(path, {'o', 'l', 'd'});
-  Plan config = with_method(Method::hyperplane);
+  Plan config = with_method(Method::published);
   config.cluster_reuse = true;
   LinearCase<float> c(40, 5, 3, data);
   c.w(1, 1) = std::numeric_limits<float>::infinity();

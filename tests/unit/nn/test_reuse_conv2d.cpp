@@ -45,13 +45,13 @@ namespace {
 
 Plan dense() {
   Plan config;
-  config.method = Method::dense;
+  config.method = Method::exact;
   return config;
 }
 
 Plan hyperplane(index_t length, int bits) {
   Plan config;
-  config.sub_vector_length = length;
+  config.vector_length = length;
   config.hash_count = bits;
   config.seed = 5;
   return config;
@@ -128,16 +128,15 @@ void backward(ReuseConv2d<T>& layer, ConvCase<T>& c) {
 /// Checks all results of a forward and a backward pass against the products of the unfolded input.
 template <class T>
 void check_results(const ReuseConv2d<T>& layer, ConvCase<T>& c, bool with_bias) {
-  const bool clustered = layer.plan().method == Method::hyperplane;
-  const bool means = clustered && layer.plan().input_gradient != InputGradient::exact;
+  const bool clustered = layer.plan().method == Method::published;
+  const bool means = clustered && layer.plan().input_gradient != InputGradient::dense;
   std::vector<Expected> d_x;
   for (index_t group = 0; group < c.geometry.groups; ++group) {
     INFO("group " << group);
     const adr_test::Operands operands = c.operands(group, with_bias);
     const GivenIds given(layer.clustering(group));
     if (clustered) {
-      const auto slices =
-          adr::reference::slices(c.geometry.columns(), layer.plan().sub_vector_length);
+      const auto slices = adr::reference::slices(c.geometry.columns(), layer.plan().vector_length);
       REQUIRE(given.slices.size() == slices.size());
       CHECK(given.slices.back().length == slices.back().length);
       CHECK(layer.clustering(group).rows == operands.x.rows);
@@ -245,13 +244,13 @@ TEMPLATE_TEST_CASE("ReuseConv2d with clusters agrees with the reference", "", AD
     configs.back().hash_center = HashCenter::mean;
     configs.back().shared_hyperplanes = false;
     configs.push_back(hyperplane(std::min<index_t>(5, columns), 15));
-    configs.back().input_gradient = InputGradient::exact;
+    configs.back().input_gradient = InputGradient::dense;
     for (const Plan& config : configs) {
       Context context(2);
       ReuseConv2d<T> layer(named.geometry, config, context);
       for (const index_t batch : {3, 0, 1, 4}) {
         const bool with_bias = config.hash_count % 2 == 1;
-        INFO(named.name << ", " << word(named.geometry.layout) << ", L " << config.sub_vector_length
+        INFO(named.name << ", " << word(named.geometry.layout) << ", L " << config.vector_length
                         << ", H " << config.hash_count << ", batch " << batch);
         ConvCase<T> c(named.geometry, batch, data,
                       batch == 4 ? Placement{} : Placement{5, Start::misaligned});
@@ -400,7 +399,7 @@ TEMPLATE_TEST_CASE("ReuseConv2d adds up the statistics of its groups", "", ADR_T
         within += adr::reference::within_cluster_energy(x, slices[s], given.ids[s], centroids[s]);
       }
     }
-    CHECK(stats.method == Method::hyperplane);
+    CHECK(stats.method == Method::published);
     CHECK(stats.neuron_vectors == groups * n * slice_count);
     CHECK(stats.clusters == clusters);
     CHECK(stats.remaining_ratio_per_slice == ratios);
@@ -452,7 +451,7 @@ TEMPLATE_TEST_CASE("ReuseConv2d takes the scratch that it says", "", ADR_TEST_EL
   for (const NamedGeometry& named : geometries()) {
     const index_t length = std::min<index_t>(4, named.geometry.columns());
     Plan exact = hyperplane(length, 4);
-    exact.input_gradient = InputGradient::exact;
+    exact.input_gradient = InputGradient::dense;
     for (const Plan& config : {dense(), hyperplane(length, 4), exact}) {
       for (const int threads : {1, 3}) {
         INFO(named.name << ", " << word(named.geometry.layout) << ", " << to_string(config.method)
@@ -623,13 +622,13 @@ TEST_CASE("ReuseConv2d refuses gradients that do not fit and writes nothing") {
     const auto bad_d_y = [&](const std::function<void(Input&)>& change) {
       return run(x, w, with(d_y, change), d_x, d_w, d_bias);
     };
-    if (config.method == Method::hyperplane) {
+    if (config.method == Method::published) {
       check_refusals(c,
                      {{"a gradient uses the clusters of the last forward pass; run forward first",
                        run(x, w, d_y, d_x, d_w, d_bias)}});
     }
     forward(layer, c);
-    if (config.method == Method::hyperplane) {
+    if (config.method == Method::published) {
       const auto two = [](auto& v) { v.batch = 2; };
       check_refusals(c, {{"the last forward pass, which had 18 rows; the output gradient has 12",
                           run(with(x, two), w, with(d_y, two), with(d_x, two), d_w, d_bias)}});
@@ -729,10 +728,9 @@ TEST_CASE("ReuseConv2d refuses an impossible geometry or setting") {
   CHECK_THAT(refused([](ConvGeometry& g, Plan&) { g.kernel_height = 9; }),
              contains("ConvGeometry: the kernel must fit the padded input, got a kernel of 17 x 4 "
                       "on an input of 8 x 11"));
-  CHECK_THAT(
-      refused([](ConvGeometry&, Plan& c) { c.sub_vector_length = 13; }),
-      contains("Plan: sub_vector_length must be at most the number of unfolded columns (12), "
-               "got 13"));
+  CHECK_THAT(refused([](ConvGeometry&, Plan& c) { c.vector_length = 13; }),
+             contains("Plan: vector_length must be at most the number of unfolded columns (12), "
+                      "got 13"));
   CHECK_THAT(refused([](ConvGeometry&, Plan& c) { c.hash_count = -3; }),
              contains("Plan: hash_count must be between 1 and 64, got -3"));
 }

@@ -36,13 +36,13 @@ namespace {
 
 Plan dense() {
   Plan config;
-  config.method = Method::dense;
+  config.method = Method::exact;
   return config;
 }
 
 Plan hyperplane(index_t length, int bits) {
   Plan config;
-  config.sub_vector_length = length;
+  config.vector_length = length;
   config.hash_count = bits;
   return config;
 }
@@ -85,8 +85,8 @@ struct GemmCase {
     o.x = Matrix(a.view());
     o.w = Matrix(b.view());
     o.d_y = Matrix(d_c.view());
-    const bool clustered = reuse.plan().method == Method::hyperplane;
-    const bool means = clustered && reuse.plan().input_gradient != InputGradient::exact;
+    const bool clustered = reuse.plan().method == Method::published;
+    const bool means = clustered && reuse.plan().input_gradient != InputGradient::dense;
     const GivenIds given(reuse.clustering());
     CHECK(fault(c.view(), clustered ? adr_test::clustered_output(o, given)
                                     : adr_test::dense_output(o)) == "");
@@ -125,10 +125,10 @@ TEMPLATE_TEST_CASE("reuse_gemm and its gradients agree with the reference", "", 
     configs.push_back(hyperplane((s.columns + 1) / 2, 6));
     configs.back().hash_center = HashCenter::mean;
     configs.push_back(hyperplane((s.columns + 2) / 3, 4));
-    configs.back().input_gradient = InputGradient::exact;
+    configs.back().input_gradient = InputGradient::dense;
     for (const Plan& config : configs) {
       INFO(s.rows << " x " << s.columns << " x " << s.outputs << ", " << to_string(config.method)
-                  << ", L " << config.sub_vector_length << ", H " << config.hash_count);
+                  << ", L " << config.vector_length << ", H " << config.hash_count);
       GemmCase<T> c(s.rows, s.columns, s.outputs, data, config.hash_count % 2 * 3,
                     config.hash_count % 2 == 0 ? Start::aligned : Start::misaligned);
       Context context(2);
@@ -397,7 +397,7 @@ TEST_CASE("reuse_gemm's gradients refuse operands that do not fit and write noth
          {"d_a must not overlap b", input(d_c, {c.d_a.data(), 9, 5}, d_a)},
          {"this one has 9 x 5, the call has 8 x 5",
           input(d_c, b.middle_rows(0, 8), d_a.block(0, 0, 8, 8))}});
-    if (config.method == Method::hyperplane) {
+    if (config.method == Method::published) {
       const std::string text = "the last forward pass, which had 8 rows; the output gradient has 6";
       check_refusals(c, {{text, weights(a.middle_rows(0, 6), d_c.middle_rows(0, 6), d_b)},
                          {text, input(d_c.middle_rows(0, 6), b, d_a.middle_rows(0, 6))}});
@@ -439,12 +439,12 @@ TEST_CASE("reuse_gemm refuses a setting that does not fit") {
   CHECK_THAT(refusal([] { ReuseGemm<float> reuse(hyperplane(4, 65)); }),
              contains("Plan: hash_count must be between 1 and 64, got 65"));
   CHECK_THAT(refusal([] { ReuseGemm<float> reuse(hyperplane(0, 4)); }),
-             contains("sub_vector_length must be at least 1, got 0"));
+             contains("vector_length must be at least 1, got 0"));
   // Only the first product shows that L exceeds K; nothing is written, and a wider one works.
   GemmCase<float> narrow(8, 9, 5, data);
   GemmCase<float> wide(8, 10, 5, data);
   ReuseGemm<float> reuse(hyperplane(10, 4));
-  check_refusals(narrow, {{"Plan: sub_vector_length must be at most the number of unfolded "
+  check_refusals(narrow, {{"Plan: vector_length must be at most the number of unfolded "
                            "columns (9), got 10",
                            [&] { narrow.product(reuse); }}});
   wide.all(reuse);

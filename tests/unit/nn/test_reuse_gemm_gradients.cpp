@@ -66,12 +66,12 @@ std::vector<Forms> forms_of(Method method, index_t columns) {
     return {{WeightGradient::automatic, InputGradient::automatic}};
   }
   std::vector<Forms> forms = {{WeightGradient::automatic, InputGradient::automatic},
+                              {WeightGradient::dense, InputGradient::dense},
+                              {WeightGradient::over_non_zeros, InputGradient::over_non_zeros},
+                              {WeightGradient::rounded, InputGradient::rounded},
                               {WeightGradient::exact, InputGradient::exact},
-                              {WeightGradient::sparse, InputGradient::sparse},
-                              {WeightGradient::sparsified, InputGradient::sparsified},
-                              {WeightGradient::cheapest_exact, InputGradient::cheapest_exact},
-                              {WeightGradient::clusters, InputGradient::exact}};
-  if (method == Method::dense || method == Method::hyperplane) {
+                              {WeightGradient::clusters, InputGradient::dense}};
+  if (method == Method::exact || method == Method::published) {
     forms.push_back({WeightGradient::clusters, InputGradient::cluster_mean});
   }
   return forms;
@@ -82,8 +82,8 @@ Plan config_of(Method method, const Forms& forms, index_t columns) {
   config.method = method;
   config.weight_gradient = forms.weights;
   config.input_gradient = forms.input;
-  config.rounding_step = k_step;
-  config.sub_vector_length = std::min<index_t>(25, columns);
+  config.gradient_rounding = k_step;
+  config.vector_length = std::min<index_t>(25, columns);
   config.hash_count = 4;
   // Then the subspace is the whole space, and its gradient the dense one but for rounding.
   if (method == Method::subspace) config.kept_coordinates = columns;
@@ -139,9 +139,9 @@ struct OutputGradient {
   }
 
   /// Needs the operands of the product.
-  void expect(const Matrix& a, const Matrix& b, double rounding_step) {
+  void expect(const Matrix& a, const Matrix& b, double gradient_rounding) {
     const adr_test::Operands o{a, b, {}, Matrix(d_c.view())};
-    const Matrix units = moved_by_rounding(o.d_y, rounding_step);
+    const Matrix units = moved_by_rounding(o.d_y, gradient_rounding);
     const Matrix a_sizes = adr::reference::transpose(adr_test::absolute(a));
     const Matrix b_sizes = adr::reference::transpose(adr_test::absolute(b));
     weights = {adr_test::dense_weight_gradient(o), adr::reference::multiply(a_sizes, units)};
@@ -220,15 +220,15 @@ void check_weight_gradient(Product<T>& p, const OutputGradient<T>& of, ReuseGemm
   const Plan& config = reuse.plan();
   const WeightGradient asked = config.weight_gradient;
   INFO("weight gradient " << static_cast<int>(asked) << " as " << static_cast<int>(form));
-  if (asked == WeightGradient::exact || asked == WeightGradient::sparse ||
-      asked == WeightGradient::sparsified) {
+  if (asked == WeightGradient::dense || asked == WeightGradient::over_non_zeros ||
+      asked == WeightGradient::rounded) {
     CHECK(form == asked);
   }
-  if (asked == WeightGradient::cheapest_exact) {
-    CHECK((form == WeightGradient::exact || form == WeightGradient::sparse));
+  if (asked == WeightGradient::exact) {
+    CHECK((form == WeightGradient::dense || form == WeightGradient::over_non_zeros));
   }
   if (form != WeightGradient::clusters) {
-    CHECK(fault(p.d_b, of.weights, form == WeightGradient::sparsified) == "");
+    CHECK(fault(p.d_b, of.weights, form == WeightGradient::rounded) == "");
   } else if (config.method == Method::subspace) {
     // Of the whole space, in floats.
     const Matrix& exact = of.weights.exact.value;
@@ -245,19 +245,19 @@ void check_input_gradient(Product<T>& p, const OutputGradient<T>& of, ReuseGemm<
   const InputGradient form = reuse.report().input_gradient_form;
   const InputGradient asked = reuse.plan().input_gradient;
   INFO("input gradient " << static_cast<int>(asked) << " as " << static_cast<int>(form));
-  if (asked == InputGradient::exact || asked == InputGradient::sparse ||
-      asked == InputGradient::sparsified) {
+  if (asked == InputGradient::dense || asked == InputGradient::over_non_zeros ||
+      asked == InputGradient::rounded) {
     CHECK(form == asked);
   }
-  if (asked == InputGradient::cheapest_exact) {
-    CHECK((form == InputGradient::exact || form == InputGradient::sparse));
+  if (asked == InputGradient::exact) {
+    CHECK((form == InputGradient::dense || form == InputGradient::over_non_zeros));
   }
   if (form == InputGradient::cluster_mean) {
     const adr_test::Operands o{Matrix(p.a.view()), Matrix(p.b.view()), {}, Matrix(of.d_c.view())};
     const adr_test::GivenIds given(reuse.clustering());
     CHECK(fault(p.d_a, Gradient{adr_test::cluster_mean_input_gradient(o, given), {}}, false) == "");
   } else {
-    CHECK(fault(p.d_a, of.input, form == InputGradient::sparsified) == "");
+    CHECK(fault(p.d_a, of.input, form == InputGradient::rounded) == "");
   }
 }
 
@@ -277,7 +277,7 @@ TEMPLATE_TEST_CASE(
       gradients.emplace_back(s, density, data);
       gradients.back().expect(Matrix(p.a.view()), Matrix(p.b.view()), k_step);
     }
-    for (const Method method : {Method::dense, Method::hyperplane, Method::subspace}) {
+    for (const Method method : {Method::exact, Method::published, Method::subspace}) {
       for (const Forms& forms : forms_of(method, s.columns)) {
         Context context(s.threads);
         ReuseGemm<T> reuse(config_of(method, forms, s.columns), context);
@@ -303,15 +303,14 @@ TEMPLATE_TEST_CASE("rounded gradients of reuse_gemm are right in the mean", "", 
   const double part = std::sqrt(2 * std::log(2e12) / k_passes);
   Data data;
   INFO(data);
-  for (const Method method : {Method::dense, Method::hyperplane, Method::subspace}) {
+  for (const Method method : {Method::exact, Method::published, Method::subspace}) {
     const Shape s{5, 7, 6, 1, 2, Start::misaligned};
     INFO(to_string(method));
     Product<T> p(s, data);
     OutputGradient<T> of(s, 0.6, data);
     of.expect(Matrix(p.a.view()), Matrix(p.b.view()), k_large_step);
-    Plan config =
-        config_of(method, {WeightGradient::sparsified, InputGradient::sparsified}, s.columns);
-    config.rounding_step = k_large_step;
+    Plan config = config_of(method, {WeightGradient::rounded, InputGradient::rounded}, s.columns);
+    config.gradient_rounding = k_large_step;
     ReuseGemm<T> reuse(config);
     p.forward(reuse);
     Matrix d_b(s.columns, s.outputs);

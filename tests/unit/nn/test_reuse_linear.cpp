@@ -41,13 +41,13 @@ namespace {
 
 Plan dense() {
   Plan config;
-  config.method = Method::dense;
+  config.method = Method::exact;
   return config;
 }
 
 Plan hyperplane(index_t length, int bits) {
   Plan config;
-  config.sub_vector_length = length;
+  config.vector_length = length;
   config.hash_count = bits;
   config.seed = 11;
   return config;
@@ -68,14 +68,14 @@ void backward(ReuseLinear<T>& layer, LinearCase<T>& c) {
 template <class T>
 void check_results(const ReuseLinear<T>& layer, const LinearCase<T>& c, bool with_bias) {
   const adr_test::Operands operands = c.operands(with_bias);
-  const bool clustered = layer.plan().method == Method::hyperplane;
+  const bool clustered = layer.plan().method == Method::published;
   const GivenIds given(layer.clustering());
   CHECK(fault<T>(c.output(), clustered ? adr_test::clustered_output(operands, given)
                                        : adr_test::dense_output(operands)) == "");
   CHECK(fault<T>(c.weight_gradient(), clustered
                                           ? adr_test::clustered_weight_gradient(operands, given)
                                           : adr_test::dense_weight_gradient(operands)) == "");
-  const bool means = clustered && layer.plan().input_gradient != InputGradient::exact;
+  const bool means = clustered && layer.plan().input_gradient != InputGradient::dense;
   CHECK(fault<T>(c.input_gradient(), means ? adr_test::cluster_mean_input_gradient(operands, given)
                                            : adr_test::dense_input_gradient(operands)) == "");
   CHECK(fault(c.d_bias.view(), adr_test::bias_gradient(operands)) == "");
@@ -94,7 +94,7 @@ void check_stats(const ReuseLinear<T>& layer, const LinearCase<T>& c) {
   for (const auto* pass : {&stats.forward, &stats.weight_gradient, &stats.input_gradient}) {
     CHECK(pass->multiply_adds_dense == n * k * m);
   }
-  if (config.method == Method::dense) {
+  if (config.method == Method::exact) {
     CHECK(stats.forward.multiply_adds_done == n * k * m);
     CHECK(stats.weight_gradient.multiply_adds_done == n * k * m);
     CHECK(stats.input_gradient.multiply_adds_done == n * k * m);
@@ -105,7 +105,7 @@ void check_stats(const ReuseLinear<T>& layer, const LinearCase<T>& c) {
   }
   const GivenIds given(layer.clustering());
   const adr_test::Matrix x(c.x.view());
-  const auto slices = adr::reference::slices(c.columns, config.sub_vector_length);
+  const auto slices = adr::reference::slices(c.columns, config.vector_length);
   REQUIRE(slices.size() == given.slices.size());
   REQUIRE(stats.remaining_ratio_per_slice.size() == slices.size());
   const auto centroids = given.centroids(x);
@@ -140,7 +140,7 @@ void check_stats(const ReuseLinear<T>& layer, const LinearCase<T>& c) {
         n * k * config.hash_count + n * k + products + n * slice_count * m);
   CHECK(stats.weight_gradient.multiply_adds_done == n * slice_count * m + products);
   CHECK(stats.input_gradient.multiply_adds_done ==
-        (config.input_gradient == InputGradient::exact ? n * k * m : products));
+        (config.input_gradient == InputGradient::dense ? n * k * m : products));
 }
 
 struct Shape {
@@ -161,12 +161,12 @@ TEMPLATE_TEST_CASE("ReuseLinear agrees with the reference", "", ADR_TEST_ELEMENT
       configs.push_back(hyperplane(length, 5));
       configs.back().hash_center = HashCenter::mean;
       configs.back().shared_hyperplanes = false;
-      configs.back().input_gradient = InputGradient::exact;
+      configs.back().input_gradient = InputGradient::dense;
     }
     for (const Plan& config : configs) {
       const bool with_bias = config.hash_count % 2 == 0;
       INFO(s.rows << " x " << s.columns << " x " << s.outputs << ", " << to_string(config.method)
-                  << ", L " << config.sub_vector_length << ", H " << config.hash_count);
+                  << ", L " << config.vector_length << ", H " << config.hash_count);
       LinearCase<T> c(s.rows, s.columns, s.outputs, data,
                       with_bias ? Placement{3, Start::misaligned} : Placement{});
       Context context(2);
@@ -202,7 +202,7 @@ TEST_CASE("ReuseLinear computes the gradients that are asked for, as often as as
   Data data;
   INFO(data);
   for (const Plan& config : {dense(), hyperplane(4, 4)}) {
-    for (const auto gradient : {InputGradient::cluster_mean, InputGradient::exact}) {
+    for (const auto gradient : {InputGradient::cluster_mean, InputGradient::dense}) {
       Plan chosen = config;
       chosen.input_gradient = gradient;
       ReuseLinear<float> layer(10, 6, chosen);
@@ -293,10 +293,9 @@ TEST_CASE("ReuseLinear changes its setting between passes") {
   const std::vector<float> coarse = c.results();
 
   // A setting that is refused changes nothing.
-  CHECK_THAT(
-      refusal([&] { layer.set_plan(hyperplane(11, 4)); }),
-      contains("sub_vector_length must be at most the number of unfolded columns (10), got 11"));
-  CHECK(layer.plan().sub_vector_length == 5);
+  CHECK_THAT(refusal([&] { layer.set_plan(hyperplane(11, 4)); }),
+             contains("vector_length must be at most the number of unfolded columns (10), got 11"));
+  CHECK(layer.plan().vector_length == 5);
   backward(layer, c);
   CHECK(adr_test::same_bits(c.results(), coarse));
 
@@ -335,7 +334,7 @@ TEST_CASE("ReuseLinear multiplies with the user's product") {
         }));
     forward(layer, c);
     const int forward_calls = calls;
-    CHECK(forward_calls == (config.method == Method::dense ? 1 : 2));
+    CHECK(forward_calls == (config.method == Method::exact ? 1 : 2));
     backward(layer, c);
     CHECK(calls > forward_calls);
     check_results(layer, c, true);
@@ -424,13 +423,13 @@ TEST_CASE("ReuseLinear refuses gradients that do not fit and writes nothing") {
                          const MatrixView<float>& d_w_, const VectorView<float>& d_bias_) {
       return [=, &layer] { layer.backward(x_, w_, d_y_, {d_x_, d_w_, d_bias_}); };
     };
-    if (config.method == Method::hyperplane) {
+    if (config.method == Method::published) {
       check_refusals(c,
                      {{"a gradient uses the clusters of the last forward pass; run forward first",
                        run(x, w, d_y, d_x, d_w, d_bias)}});
     }
     forward(layer, c);
-    if (config.method == Method::hyperplane) {
+    if (config.method == Method::published) {
       check_refusals(c, {{"the last forward pass, which had 8 rows; the output gradient has 7",
                           run(x.middle_rows(0, 7), w, d_y.middle_rows(0, 7), d_x.middle_rows(0, 7),
                               d_w, d_bias)}});
@@ -513,7 +512,7 @@ TEST_CASE("ReuseLinear refuses elements that are not finite, when asked") {
       CHECK(std::isnan(c.y(7, m)));
       for (index_t n = 0; n < 7; ++n) CHECK(std::isfinite(c.y(n, m)));
     }
-    if (config.method == Method::hyperplane) CHECK(layer.report().non_finite_vectors == 1);
+    if (config.method == Method::published) CHECK(layer.report().non_finite_vectors == 1);
   }
 }
 
@@ -525,9 +524,9 @@ TEST_CASE("ReuseLinear refuses a setting out of range") {
       ReuseLinear<float> layer(10, 6, config);
     });
   };
-  CHECK(refused([](Plan& c) { c.sub_vector_length = 0; }) ==
-        "Plan: sub_vector_length must be at least 1, got 0");
-  CHECK_THAT(refused([](Plan& c) { c.sub_vector_length = 11; }), contains("(10), got 11"));
+  CHECK(refused([](Plan& c) { c.vector_length = 0; }) ==
+        "Plan: vector_length must be at least 1, got 0");
+  CHECK_THAT(refused([](Plan& c) { c.vector_length = 11; }), contains("(10), got 11"));
   CHECK_THAT(refused([](Plan& c) { c.hash_count = 0; }),
              contains("hash_count must be between 1 and 64, got 0"));
   CHECK_THAT(refused([](Plan& c) { c.hash_count = 65; }),

@@ -233,8 +233,8 @@ TEST_CASE("Freezing what has learned nothing is refused") {
   };
   CHECK_THAT(refused(Method::subspace),
              contains("freeze: no subspace has been fitted yet; run a forward pass first"));
-  CHECK(refused(Method::dense) == "(no error)");
-  CHECK(refused(Method::hyperplane) == "(no error)");
+  CHECK(refused(Method::exact) == "(no error)");
+  CHECK(refused(Method::published) == "(no error)");
   ReuseLinear<float> linear(4, 3, with_method(Method::subspace));
   CHECK_THAT(refusal([&] { linear.freeze(); }),
              contains("freeze: no subspace has been fitted yet"));
@@ -308,9 +308,9 @@ TEMPLATE_TEST_CASE("An input that is not finite is multiplied densely", "", ADR_
       if (sizeof(T) == sizeof(double)) values.push_back(static_cast<T>(1e200));
       Plan config = with_method(Method::subspace);
       config.weight_gradient = WeightGradient::clusters;
-      config.input_gradient = InputGradient::exact;
+      config.input_gradient = InputGradient::dense;
       ReuseConv2d<T> layer(named.geometry, config);
-      ReuseConv2d<T> dense(named.geometry, with_method(Method::dense));
+      ReuseConv2d<T> dense(named.geometry, with_method(Method::exact));
       ConvCase<T> c(named.geometry, 3, data);
       if (fitted) forward(layer, c);
       int fits = 0;
@@ -325,7 +325,7 @@ TEMPLATE_TEST_CASE("An input that is not finite is multiplied densely", "", ADR_
         CHECK(layer.report().dense_fallbacks == 1);
         fits += layer.report().fits;
         backward(layer, c);
-        CHECK(layer.report().weight_gradient_form == WeightGradient::exact);
+        CHECK(layer.report().weight_gradient_form == WeightGradient::dense);
         const Matrix d_w = c.weight_gradient(groups - 1);
         const Matrix y = c.output(groups - 1);
         forward(dense, c);
@@ -373,7 +373,7 @@ TEST_CASE("Learned layers take batches of any size, and none") {
     INFO(named.name);
     Plan config = with_method(Method::subspace);
     config.weight_gradient = WeightGradient::clusters;
-    config.input_gradient = InputGradient::sparse;
+    config.input_gradient = InputGradient::over_non_zeros;
     ReuseConv2d<float> layer(named.geometry, config);
     for (const index_t batch : {0, 2, 0, 1, 5, 3}) {
       INFO("batch " << batch);
@@ -395,10 +395,10 @@ TEST_CASE("Learned layers take the scratch that they say") {
   Data data;
   INFO(data);
   for (const NamedGeometry& named : shared_geometries()) {
-    for (const Method method : {Method::hyperplane, Method::subspace}) {
+    for (const Method method : {Method::published, Method::subspace}) {
       for (const WeightGradient weights :
-           {WeightGradient::clusters, WeightGradient::sparse, WeightGradient::exact}) {
-        for (const InputGradient input : {InputGradient::exact, InputGradient::sparsified}) {
+           {WeightGradient::clusters, WeightGradient::over_non_zeros, WeightGradient::dense}) {
+        for (const InputGradient input : {InputGradient::dense, InputGradient::rounded}) {
           for (const int threads : {1, 3}) {
             INFO(named.name << ", " << to_string(method) << ", forms " << static_cast<int>(weights)
                             << ", " << static_cast<int>(input) << ", " << threads << " threads");
@@ -423,7 +423,7 @@ TEST_CASE("Learned layers say what scratch falling back took") {
   INFO(data);
   const ConvGeometry g = pixels(6, 5);
   Plan config = with_method(Method::subspace);
-  config.input_gradient = InputGradient::exact;
+  config.input_gradient = InputGradient::dense;
   Context context(2);
   ReuseConv2d<float> layer(g, config, context);
   ConvCase<float> c(g, 2, data);
@@ -444,7 +444,7 @@ TEST_CASE("Learned layers change their setting and can be moved") {
   forward(layer, c);
   backward(layer, c);
   const std::vector<float> bits = c.results();
-  for (const Method method : {Method::hyperplane, Method::dense}) {
+  for (const Method method : {Method::published, Method::exact}) {
     layer.set_plan(with_method(method));
     forward(layer, c);
     CHECK(layer.report().method == method);
@@ -478,7 +478,7 @@ TEST_CASE("Learned layers measure their stages when asked") {
         CHECK((layer.report().forward_times.seconds(stage) > 0) == timed);
       }
     };
-    check(Method::hyperplane, {Stage::hash, Stage::cluster, Stage::gather});
+    check(Method::published, {Stage::hash, Stage::cluster, Stage::gather});
     check(Method::subspace, {Stage::fit, Stage::encode, Stage::measure, Stage::subspace_product});
   }
 }
@@ -488,7 +488,7 @@ TEST_CASE("reuse_gemm multiplies in a subspace") {
   INFO(data);
   Plan config = with_method(Method::subspace);
   config.weight_gradient = WeightGradient::clusters;
-  config.input_gradient = InputGradient::exact;
+  config.input_gradient = InputGradient::dense;
   config.kept_coordinates = 30;
   ReuseGemm<float> reuse(config);
   for (const index_t rows : {60, 17, 150}) {
@@ -503,7 +503,7 @@ TEST_CASE("reuse_gemm multiplies in a subspace") {
     adr::reuse_gemm_weight_gradient<float>(c.x.view(), c.d_y.view(), d_b.view(), reuse);
     adr::reuse_gemm_input_gradient<float>(c.d_y.view(), b.view(), c.d_x.view(), reuse);
     CHECK(reuse.report().weight_gradient_form == WeightGradient::clusters);
-    CHECK(reuse.report().input_gradient_form == InputGradient::exact);
+    CHECK(reuse.report().input_gradient_form == InputGradient::dense);
     adr_test::Operands o;
     o.x = Matrix(c.x.view());
     o.w = Matrix(b.view());

@@ -33,7 +33,7 @@ namespace {
 
 Plan hyperplane(adr::index_t length, int bits) {
   Plan config;
-  config.sub_vector_length = length;
+  config.vector_length = length;
   config.hash_count = bits;
   return config;
 }
@@ -73,9 +73,9 @@ void check_steady(ReuseConv2d<float>& layer, ConvCase<float>& c) {
 TEST_CASE("The steady state allocates nothing") {
   Data data;
   Plan dense;
-  dense.method = Method::dense;
+  dense.method = Method::exact;
   Plan exact = hyperplane(4, 5);
-  exact.input_gradient = InputGradient::exact;
+  exact.input_gradient = InputGradient::dense;
   Plan long_signatures = hyperplane(4, 40);
   Plan centred = hyperplane(4, 5);
   centred.hash_center = HashCenter::mean;
@@ -83,8 +83,8 @@ TEST_CASE("The steady state allocates nothing") {
   subspace.method = Method::subspace;
   subspace.kept_coordinates = 2;
   Plan rounded = subspace;
-  rounded.input_gradient = InputGradient::sparsified;
-  rounded.weight_gradient = WeightGradient::sparsified;
+  rounded.input_gradient = InputGradient::rounded;
+  rounded.weight_gradient = WeightGradient::rounded;
   subspace.weight_gradient = WeightGradient::clusters;
   const Plan configs[] = {dense,           hyperplane(4, 5), exact,   long_signatures, centred,
                           cluster_reuse(), cluster_reuse(1), rounded, subspace};

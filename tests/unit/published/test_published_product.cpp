@@ -37,7 +37,7 @@ using PublishedProduct = adr::PublishedProduct<adr::MatrixDomain<double>>;
 
 Plan hyperplane(index_t length, int bits) {
   Plan config;
-  config.sub_vector_length = length;
+  config.vector_length = length;
   config.hash_count = bits;
   return config;
 }

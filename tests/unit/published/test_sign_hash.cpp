@@ -312,7 +312,7 @@ TEST_CASE("SignHash refuses what makes no hash") {
     return adr_test::refusal([&] { SignHash<float>(columns, length, planes, true, 1); });
   };
   const std::string length_rule =
-      "SignHash: sub_vector_length must be between 1 and the number of columns (";
+      "SignHash: vector_length must be between 1 and the number of columns (";
   CHECK(refusal(10, 0, 4) == length_rule + "10), got 0");
   CHECK(refusal(10, -2, 4) == length_rule + "10), got -2");
   CHECK(refusal(10, 11, 4) == length_rule + "10), got 11");

@@ -16,23 +16,18 @@ inline adr::SchedulerOptions scheduler_options(const ReuseOptions& wanted, index
   adr::SchedulerOptions options;
   options.strategy = wanted.strategy;
   options.planned_steps = planned_steps;
-  const std::size_t count =
-      wanted.max_errors.empty() ? options.phases.size() : wanted.max_errors.size();
+  const std::size_t count = wanted.max_errors.size();
   const auto fits = [count](const std::vector<double>& list) {
     return list.empty() || list.size() == count;
   };
   require(fits(wanted.gradient_rounding) && fits(wanted.phase_ends),
-          "--gradient-rounding and --phase-ends need one value per phase (", count, "), got ",
-          wanted.gradient_rounding.size(), " and ", wanted.phase_ends.size());
-  if (!wanted.max_errors.empty()) {
-    options.phases.resize(count, options.phases.back());
-    for (std::size_t i = 0; i < count; ++i) {
-      options.phases[i].end = static_cast<double>(i + 1) / static_cast<double>(count);
-    }
-  }
+          "--gradient-rounding and --phase-ends need one value per value of --max-errors (", count,
+          "), got ", wanted.gradient_rounding.size(), " and ", wanted.phase_ends.size());
+  options.phases.resize(count);
   for (std::size_t i = 0; i < count; ++i) {
     adr::Phase& phase = options.phases[i];
-    if (!wanted.max_errors.empty()) phase.max_error = wanted.max_errors[i];
+    phase.max_error = wanted.max_errors[i];
+    phase.end = static_cast<double>(i + 1) / static_cast<double>(count);
     if (!wanted.gradient_rounding.empty()) phase.gradient_rounding = wanted.gradient_rounding[i];
     if (!wanted.phase_ends.empty()) phase.end = wanted.phase_ends[i];
   }

@@ -158,8 +158,10 @@ TEST_CASE("Every mode asks the convolutions for its setting") {
 TEST_CASE("Lists of a schedule describe its phases") {
   ReuseOptions options;
   options.mode = Mode::automatic;
-  const std::size_t usual = adr::SchedulerOptions().phases.size();
-  CHECK(scheduler_options(options, 100).phases.size() == usual);
+  CHECK(scheduler_options(options, 100).phases.empty());  // the library's own
+  options.gradient_rounding = {4, 2};
+  CHECK_THROWS_WITH(scheduler_options(options, 100),
+                    contains("one value per value of --max-errors (0), got 2 and 0"));
   options.max_errors = {0.1, 0.05, 0};
   options.gradient_rounding = {4, 2, 0};
   const adr::SchedulerOptions given = scheduler_options(options, 100);

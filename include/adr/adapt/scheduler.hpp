@@ -49,9 +49,12 @@ class ReuseScheduler {
 
   /// Begins before the first step. Errors: std::invalid_argument for options out of range.
   explicit ReuseScheduler(SchedulerOptions options = {})
-      : options_(std::make_unique<SchedulerOptions>(std::move(options))), trend_(options_->loss) {
+      : options_(std::make_unique<SchedulerOptions>(std::move(options))),
+        has_usual_phases_(options_->phases.empty()),
+        trend_(options_->loss) {
     const std::string problem = options_->validate();
     detail::require(problem.empty(), "SchedulerOptions: ", problem);
+    if (has_usual_phases_) options_->phases = usual_phases(0);
   }
   /// The default options with another strategy.
   explicit ReuseScheduler(Strategy strategy) : ReuseScheduler(with(strategy)) {}
@@ -64,6 +67,7 @@ class ReuseScheduler {
       detail::require(other.layer != &layer, "attach: this layer is attached already, as ",
                       other.name);
     }
+    if (has_usual_phases_ && steps_ == 0) options_->phases = usual_phases(layers_.size() + 1);
     if (name.empty()) name = "layer " + std::to_string(layers_.size() + 1);
     std::unique_ptr<LayerPolicy> policy;
     if (options_->strategy == Strategy::error_budget) {
@@ -246,6 +250,7 @@ class ReuseScheduler {
   }
 
   std::unique_ptr<SchedulerOptions> options_;  // policies point to it
+  bool has_usual_phases_;
   LossTrend trend_;
   std::vector<Attached> layers_;
   Log log_;

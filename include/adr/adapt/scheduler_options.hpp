@@ -40,6 +40,17 @@ struct Phase {
   double end = 1;
 };
 
+/// The phases of a training of that many layers, where nothing else is known.
+///
+/// A few wide layers bear large errors as long as the last steps are exact. In a deep network the
+/// errors of many layers add up, and what a layer hands on is rounded again by every layer before
+/// it: a small error, and finer rounding to the end (docs/decisions/0009). Source: this library.
+inline std::vector<Phase> usual_phases(std::size_t layers) {
+  constexpr std::size_t k_most_shallow = 4;
+  if (layers <= k_most_shallow) return {{0.12, 4.0, 0.85}, {0.0, 0.0, 1.0}};
+  return {{0.05, 1.5, 1.0}};
+}
+
 /// The parameters of a ReuseScheduler. The defaults are those of docs/adaptive.md, where the runs
 /// that they come from are. Units: steps, passes and shares, as the fields say.
 struct SchedulerOptions {
@@ -47,8 +58,8 @@ struct SchedulerOptions {
   Strategy strategy = Strategy::error_budget;
 
   /// From coarse to fine. A phase ends at its share of the planned steps, or when the loss stops
-  /// falling where no steps are planned.
-  std::vector<Phase> phases = {{0.12, 4.0, 0.85}, {0.0, 0.0, 1.0}};
+  /// falling where no steps are planned. Empty: usual_phases of the layers that are attached.
+  std::vector<Phase> phases;
   /// How many steps the training will have; 0: unknown.
   index_t planned_steps = 0;
   /// When the loss counts as falling.
@@ -70,7 +81,6 @@ struct SchedulerOptions {
   /// reentrant.
   [[nodiscard]] std::string validate() const {
     using checks::message;
-    if (phases.empty()) return "phases must hold at least 1 phase, got none";
     for (std::size_t i = 0; i < phases.size(); ++i) {
       const Phase& phase = phases[i];
       if (!(phase.max_error >= 0 && phase.max_error < 1)) {

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <limits>
 #include <locale>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -674,6 +675,22 @@ TEST_CASE("Statistics carry the decision") {
   CHECK(run.layer.report().decision.rung == 2);
 }
 
+TEST_CASE("Without phases, those of few layers or of many are taken, until the first step") {
+  std::vector<std::unique_ptr<FakeLayer>> layers;
+  ReuseScheduler scheduler;
+  const auto attach = [&] {
+    layers.push_back(std::make_unique<FakeLayer>(convolution_shape()));
+    scheduler.attach(*layers.back());
+  };
+  CHECK(scheduler.options().phases.size() == adr::usual_phases(1).size());
+  for (int i = 0; i < 4; ++i) attach();
+  REQUIRE(scheduler.options().phases.size() == 2);
+  CHECK(scheduler.options().phases.back().max_error == 0);
+  attach();
+  REQUIRE(scheduler.options().phases.size() == 1);
+  CHECK(scheduler.options().phases.front().max_error < adr::usual_phases(4).front().max_error);
+}
+
 TEST_CASE("The scheduler refuses what cannot be") {
   FakeLayer layer(convolution_shape());
   ReuseScheduler scheduler(Strategy::error_budget);
@@ -688,10 +705,15 @@ TEST_CASE("The scheduler refuses what cannot be") {
     change(options);
     return refusal([&] { ReuseScheduler made(options); });
   };
-  CHECK_THAT(problem([](auto& o) { o.phases.clear(); }), contains("at least 1 phase"));
-  CHECK_THAT(problem([](auto& o) { o.phases[0].max_error = 1; }), contains("below 1, got 1"));
-  CHECK_THAT(problem([](auto& o) { o.phases[1].max_error = 0.9; }), contains("must not grow"));
-  CHECK_THAT(problem([](auto& o) { o.phases[1].end = 0.1; }), contains("end must not fall"));
+  CHECK_THAT(problem([](auto& o) { o.phases = {{1.0, 0.0, 1.0}}; }), contains("below 1, got 1"));
+  CHECK_THAT(problem([](auto& o) {
+               o.phases = {{0.1, 0.0, 0.5}, {0.9, 0.0, 1.0}};
+             }),
+             contains("must not grow"));
+  CHECK_THAT(problem([](auto& o) {
+               o.phases = {{0.2, 0.0, 0.5}, {0.1, 0.0, 0.1}};
+             }),
+             contains("end must not fall"));
   CHECK_THAT(problem([](auto& o) { o.tuning.min_stay = -1; }), contains("got -1"));
   CHECK_THAT(problem([](auto& o) { o.loss.window = 0; }), contains("window"));
   CHECK_THAT(problem([](auto& o) { o.planned_steps = -5; }), contains("got -5"));

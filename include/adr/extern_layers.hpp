@@ -26,7 +26,6 @@
 #include "adr/product/product_shape.hpp"
 #include "adr/product/reusing_product.hpp"
 
-/// @cond
 #define ADR_DETAIL_LAYERS_OVER(prefix, Domain)                                                 \
   prefix void LayerProduct<Domain>::forward(                                                   \
       const Domain::Input&, const GemmFactor<Domain::Element>&,                                \
@@ -39,7 +38,6 @@
 #define ADR_DETAIL_LAYERS(prefix, T)              \
   ADR_DETAIL_LAYERS_OVER(prefix, ImageDomain<T>); \
   ADR_DETAIL_LAYERS_OVER(prefix, MatrixDomain<T>)
-/// @endcond
 
 ADR_NAMESPACE_BEGIN
 #if defined(ADR_DEFINE_LAYERS_FLOAT)

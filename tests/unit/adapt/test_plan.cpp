@@ -135,7 +135,7 @@ TEST_CASE("Plan refuses numbers that no state file could hold") {
         }) != "");
 }
 
-TEST_CASE("ReuseConfigs are equal when everything agrees") {
+TEST_CASE("Plans are equal when everything agrees") {
   CHECK(Plan() == Plan());
   Plan other;
   other.meter_interval = 10;

@@ -164,7 +164,8 @@ void window_product(const ConvGeometry& geometry, const TensorView<const T>& x,
 }  // namespace detail
 
 /// Bytes of scratch that direct_forward takes: at most 8 MB of floats of packed weights for all
-/// threads together (more where one panel of them is larger), and 0.1 MB of windows per thread.
+/// threads together (more where one panel of them is larger), and 0.1 MB of windows per thread; in
+/// layout nchw windows and the lines that they are copied from, and no weights.
 template <class T>
 std::size_t direct_forward_workspace_bytes(const ConvGeometry& geometry, index_t batch,
                                            int threads) {

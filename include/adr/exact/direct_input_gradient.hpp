@@ -111,7 +111,7 @@ bool is_carried_back(const ConvGeometry& g) noexcept {
 
 /// Bytes of scratch that direct_input_gradient takes: those of direct_forward, or 8 MB of floats of
 /// packed weights for all threads together (more where one panel of them is larger) and 0.2 MB per
-/// thread; in layout nchw with stride 1 the flipped weights.
+/// thread; in layout nchw the flipped weights, or about 1 MB per thread.
 template <class T>
 std::size_t direct_input_gradient_workspace_bytes(const ConvGeometry& geometry, index_t batch,
                                                   int threads) {

@@ -3,7 +3,6 @@
 #include <vector>
 
 #include "adr/extern_layers.hpp"
-#include "adr/nn/reuse_product.hpp"
 #include "adr/reuse_conv2d.hpp"
 #include "adr/reuse_gemm.hpp"
 #include "adr/reuse_linear.hpp"

@@ -16,7 +16,7 @@
 #include "adr/exact/linear_form.hpp"
 #include "adr/exact/padded_lines.hpp"
 #include "adr/exact/panels.hpp"
-#include "adr/exact/plane_windows.hpp"
+#include "adr/exact/plane_forward.hpp"
 #include "adr/exact/weight_use.hpp"
 #include "adr/unfold/conv_geometry.hpp"
 #include "adr/unfold/im2col.hpp"
@@ -128,118 +128,11 @@ void forward_pixels(const ConvGeometry& g, const TensorView<const T>& x,
   }
 }
 
-/// One block of pixels of layout nchw: panels of windows, with the filters as the left factor.
 template <class T>
-struct PlaneTask {
-  const ConvGeometry& geometry;
-  const TensorView<const T>& x;
-  const TensorView<T>& y;
-  exact::Finish<T> finish;
-
-  void run(index_t group, const MatrixView<const T>& filters, const IndexRange& pixels,
-           T* panels) const noexcept {
-    const ConvGeometry& g = geometry;
-    constexpr index_t k_width = k_panel_width<T>;
-    const index_t columns = g.columns();
-    const index_t most = depth_block(columns);
-    for (index_t k = 0; k < columns; k += most) {
-      const index_t depth = std::min(most, columns - k);
-      const index_t step = panel_stride(depth, k_width);
-      gather_plane_panels(g, x, group, pixels.first, pixels.size(), k, depth, panels, step);
-      for (index_t f = 0; f < filters.rows; f += k_most_left_rows) {
-        const index_t rows = std::min(k_most_left_rows, filters.rows - f);
-        const LeftRows<T> left{filters.row(f) + k, filters.row_stride};
-        const index_t channel = group * g.group_out_channels() + f;
-        for (index_t p = pixels.first; p < pixels.last; p += k_width) {
-          const T* panel = panels + (p - pixels.first) / k_width * step;
-          write(left, rows, panel, depth, channel, {p, std::min(p + k_width, pixels.last)},
-                k == 0 ? simd::Sums::start : simd::Sums::add, k + depth == columns);
-        }
-      }
-    }
-  }
-
- private:
-  void write(const LeftRows<T>& left, index_t rows, const T* panel, index_t depth, index_t channel,
-             const IndexRange& pixels, simd::Sums sums, bool last) const noexcept {
-    constexpr index_t k_width = k_panel_width<T>;
-    const index_t plane = geometry.out_pixels();
-    const index_t image = pixels.first / plane;
-    const index_t pixel = pixels.first - image * plane;
-    if (pixels.size() == k_width && pixel + k_width <= plane) {
-      T* to = y.image(image) + channel * plane + pixel;
-      multiply_by_panel(left, rows, panel, depth, to, plane, sums);
-      if (last) finish_rows(channel, to, plane, rows, k_width);
-      return;
-    }
-    // A panel that ends early or spans images.
-    ResultTile<T> tile;
-    multiply_by_panel(left, rows, panel, depth, tile.element, k_width, simd::Sums::start);
-    for (index_t p = pixels.first; p < pixels.last;) {
-      const index_t n = p / plane;
-      const index_t count = std::min(pixels.last, (n + 1) * plane) - p;
-      T* to = y.image(n) + channel * plane + (p - n * plane);
-      for (index_t i = 0; i < rows; ++i) {
-        const T* from = tile.element + i * k_width + (p - pixels.first);
-        for (index_t j = 0; j < count; ++j) {
-          T& place = to[i * plane + j];
-          place = sums == simd::Sums::start ? from[j] : place + from[j];
-        }
-      }
-      if (last) finish_rows(channel, to, plane, rows, count);
-      p += count;
-    }
-  }
-
-  void finish_rows(index_t channel, T* result, index_t stride, index_t rows,
-                   index_t cols) const noexcept {
-    using B = simd::Batch<T>;
-    if (finish.bias == nullptr && !finish.relu) return;
-    const B zero = B::broadcast(T(0));
-    for (index_t i = 0; i < rows; ++i, result += stride) {
-      const T bias = finish.bias != nullptr ? finish.bias[channel + i] : T(0);
-      const B many = B::broadcast(bias);
-      index_t j = 0;
-      for (; j + B::size <= cols; j += B::size) {
-        B value = B::load(result + j) + many;
-        if (finish.relu) value = select_less(value, zero, zero, value);
-        value.store(result + j);
-      }
-      for (; j < cols; ++j) result[j] = finished(result[j], bias, finish.relu);
-    }
-  }
-};
-
-template <class T>
-void forward_planes(const ConvGeometry& g, const TensorView<const T>& x,
-                    const MatrixView<const T>& w, exact::WeightUse use,
-                    const exact::Finish<T>& finish, const TensorView<T>& y, Context& context) {
-  const PlaneTask<T> planes{g, x, y, finish};
-  const index_t panel_size = k_most_left_rows * (depth_block(g.columns()) + 1);
-  const Workspace::Frame frame(context.workspace());
-  T* memory = context.workspace().template take<T>(filter_rows_size<T>(g, use));
-  T* panels = context.workspace().template take<T>(context.threads() * panel_size);
-  const RowBlocks blocks(x.batch, g.out_pixels(), true, k_most_left_rows);
-  for (index_t group = 0; group < g.groups; ++group) {
-    const auto filters = filter_rows(GroupFilters<T>::of(g, w, use, group), memory);
-    parallel_for(blocks.blocks, context.threads(), [&](index_t task, int thread) {
-      // Whole panels, so that only the last one of all is cut short.
-      const index_t first = task * k_most_left_rows;
-      planes.run(group, filters, {first, std::min(first + k_most_left_rows, blocks.rows)},
-                 panels + thread * panel_size);
-    });
-  }
-}
-
-template <class T>
-std::size_t window_product_workspace_bytes(const ConvGeometry& g, exact::WeightUse use,
-                                           int threads) {
+std::size_t window_product_workspace_bytes(const ConvGeometry& g, index_t batch,
+                                           exact::WeightUse use, int threads) {
   if (g.layout == Layout::nchw) {
-    return WorkspaceSize()
-        .template add<T>(filter_rows_size<T>(g, use))
-        .template add<T>(
-            checked_product("windows", threads, k_most_left_rows, depth_block(g.columns()) + 1))
-        .bytes();
+    return forward_planes_workspace_bytes<T>(g, batch, use, threads);
   }
   if (has_line_windows<T>(g)) return forward_lines_workspace_bytes<T>(g, threads);
   const WeightParts<T> parts(g.columns(), g.group_out_channels(), g.groups);
@@ -271,12 +164,14 @@ void window_product(const ConvGeometry& geometry, const TensorView<const T>& x,
 }  // namespace detail
 
 /// Bytes of scratch that direct_forward takes: at most 8 MB of floats of packed weights for all
-/// threads together (more where one panel of them is larger), and 0.1 MB of windows per thread.
+/// threads together (more where one panel of them is larger), and 0.1 MB of windows per thread; in
+/// layout nchw windows and the lines that they are copied from, and no weights.
 template <class T>
-std::size_t direct_forward_workspace_bytes(const ConvGeometry& geometry, index_t /*batch*/,
+std::size_t direct_forward_workspace_bytes(const ConvGeometry& geometry, index_t batch,
                                            int threads) {
   if (detail::is_linear(geometry)) return 0;
-  return detail::window_product_workspace_bytes<T>(geometry, exact::WeightUse::forward, threads);
+  return detail::window_product_workspace_bytes<T>(geometry, batch, exact::WeightUse::forward,
+                                                   threads);
 }
 
 /// Convolves without Winograd.

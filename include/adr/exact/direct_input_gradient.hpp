@@ -13,6 +13,7 @@
 #include "adr/exact/direct_forward.hpp"
 #include "adr/exact/linear_form.hpp"
 #include "adr/exact/panels.hpp"
+#include "adr/exact/plane_input_gradient.hpp"
 #include "adr/exact/weight_use.hpp"
 #include "adr/unfold/col2im.hpp"
 #include "adr/unfold/conv_geometry.hpp"
@@ -34,12 +35,7 @@ struct FoldTask {
 
   /// Elements of a block of results.
   static constexpr index_t k_block_size = k_most_left_rows * k_folded_columns;
-  /// Elements of a block of output gradients that are packed, in layout nchw.
-  [[nodiscard]] static index_t left_size(Layout layout, index_t depth) noexcept {
-    return layout == Layout::nchw ? k_most_left_rows * (depth + 1) : 0;
-  }
-
-  void run(index_t part, const T* packed, index_t image, T* block, T* memory) const noexcept {
+  void run(index_t part, const T* packed, index_t image, T* block) const noexcept {
     constexpr index_t k_width = k_panel_width<T>;
     constexpr index_t k_columns = k_folded_columns / k_width * k_width;
     const index_t pixels = geometry.out_pixels();
@@ -53,7 +49,9 @@ struct FoldTask {
         for (index_t b = 0; b < parts.blocks(); ++b) {
           const IndexRange terms = parts.block_terms(b);
           const index_t step = panel_stride(terms.size(), k_width);
-          multiply_by_panels(gradients(image, first, rows, group, terms, memory), rows,
+          const T* gradients = d_y.image(image) + first * geometry.out_channels +
+                               group * geometry.group_out_channels() + terms.first;
+          multiply_by_panels(LeftRows<T>{gradients, geometry.out_channels}, rows,
                              packed + parts.block_place(b) + c / k_width * step, step, terms.size(),
                              cols, result.data, result.row_stride,
                              b == 0 ? simd::Sums::start : simd::Sums::add);
@@ -61,20 +59,6 @@ struct FoldTask {
         col2im_add<T>(geometry, result, group, image * pixels + first, columns.first + c, d_x);
       }
     }
-  }
-
- private:
-  [[nodiscard]] LeftRows<T> gradients(index_t image, index_t first, index_t rows, index_t group,
-                                      const IndexRange& terms, T* memory) const noexcept {
-    const index_t channel = group * geometry.group_out_channels() + terms.first;
-    if (geometry.layout == Layout::nhwc) {
-      return {d_y.image(image) + first * geometry.out_channels + channel, geometry.out_channels};
-    }
-    const index_t plane = geometry.out_pixels();
-    const index_t stride = panel_stride(terms.size(), simd::k_chunk);
-    pack_rows<simd::k_chunk>(d_y.image(image) + channel * plane + first, plane, terms.size(), rows,
-                             memory, stride);
-    return {memory, stride, LeftForm::groups};
   }
 };
 
@@ -84,8 +68,6 @@ std::size_t folded_gradient_workspace_bytes(const ConvGeometry& g, int threads) 
   return WorkspaceSize()
       .template add<T>(checked_product("packed weights", parts.together, parts.part_size))
       .template add<T>(checked_product("gradients", threads, FoldTask<T>::k_block_size))
-      .template add<T>(
-          checked_product("gradients", threads, FoldTask<T>::left_size(g.layout, parts.depth)))
       .bytes();
 }
 
@@ -96,10 +78,8 @@ void folded_input_gradient(const ConvGeometry& g, const TensorView<const T>& d_y
   const WeightParts<T> parts(g.group_out_channels(), g.columns(), g.groups);
   const FoldTask<T> fold{g, d_y, d_x, parts};
   const Workspace::Frame frame(context.workspace());
-  const index_t left_size = FoldTask<T>::left_size(g.layout, parts.depth);
   T* packed = context.workspace().template take<T>(parts.together * parts.part_size);
   T* blocks = context.workspace().template take<T>(context.threads() * FoldTask<T>::k_block_size);
-  T* lefts = context.workspace().template take<T>(context.threads() * left_size);
   for (index_t first = 0; first < parts.count; first += parts.together) {
     const index_t count = std::min(parts.together, parts.count - first);
     parts.pack(first, count, packed, context.threads(),
@@ -113,34 +93,36 @@ void folded_input_gradient(const ConvGeometry& g, const TensorView<const T>& d_y
       if (first == 0) std::fill_n(d_x.image(image), d_x.image_size(), T(0));
       for (index_t part = 0; part < count; ++part) {
         fold.run(first + part, packed + part * parts.part_size, image,
-                 blocks + thread * FoldTask<T>::k_block_size, lefts + thread * left_size);
+                 blocks + thread * FoldTask<T>::k_block_size);
       }
     });
   }
 }
 
 /// Whether the input gradient is a convolution of d_y: not for a few channels, which would leave
-/// panels of weights half empty in layout nhwc.
+/// panels of weights half empty in layout nhwc and be multiplied with windows of many columns in
+/// layout nchw.
 template <class T>
 bool is_carried_back(const ConvGeometry& g) noexcept {
-  return has_flipped_convolution(g) &&
-         (g.layout == Layout::nchw || 2 * g.group_in_channels() > k_panel_width<T>);
+  return has_flipped_convolution(g) && 2 * g.group_in_channels() > k_panel_width<T>;
 }
 
 }  // namespace detail
 
 /// Bytes of scratch that direct_input_gradient takes: those of direct_forward, or 8 MB of floats of
 /// packed weights for all threads together (more where one panel of them is larger) and 0.2 MB per
-/// thread; in layout nchw with stride 1 the flipped weights.
+/// thread; in layout nchw the flipped weights, or about 1 MB per thread.
 template <class T>
-std::size_t direct_input_gradient_workspace_bytes(const ConvGeometry& geometry, index_t /*batch*/,
+std::size_t direct_input_gradient_workspace_bytes(const ConvGeometry& geometry, index_t batch,
                                                   int threads) {
-  if (detail::is_linear(geometry)) return 0;
+  if (detail::is_linear(geometry) || detail::is_short_planes(geometry, batch)) return 0;
   if (detail::is_carried_back<T>(geometry)) {
-    return detail::window_product_workspace_bytes<T>(flipped_convolution(geometry),
+    return detail::window_product_workspace_bytes<T>(flipped_convolution(geometry), batch,
                                                      exact::WeightUse::input_gradient, threads);
   }
-  return detail::folded_gradient_workspace_bytes<T>(geometry, threads);
+  return geometry.layout == Layout::nchw
+             ? detail::plane_input_gradient_workspace_bytes<T>(geometry, batch, threads)
+             : detail::folded_gradient_workspace_bytes<T>(geometry, threads);
 }
 
 /// Computes the gradient with respect to the input without Winograd.
@@ -161,9 +143,15 @@ void direct_input_gradient(const ConvGeometry& geometry, const TensorView<const 
   } else if (detail::is_short_pointwise<T>(geometry, d_y, d_x)) {
     detail::linear_input_gradient(detail::pixels_as_rows(d_y), w, detail::pixels_as_rows(d_x),
                                   context.threads());
+  } else if (detail::is_short_planes(geometry, d_y.batch)) {
+    // w^T d_y, in the form of a weight gradient.
+    detail::linear_weight_gradient(detail::planes_as_rows(d_y), w, detail::planes_as_rows(d_x),
+                                   context.threads());
   } else if (detail::is_carried_back<T>(geometry)) {
     detail::window_product(flipped_convolution(geometry), d_y, w, exact::WeightUse::input_gradient,
                            {}, d_x, context);
+  } else if (geometry.layout == Layout::nchw) {
+    detail::plane_input_gradient(geometry, d_y, w, d_x, context);
   } else {
     detail::folded_input_gradient(geometry, d_y, w, d_x, context);
   }

@@ -7,6 +7,7 @@
 #include "adr/core/types.hpp"
 #include "adr/exact/panels.hpp"
 #include "adr/exact/weight_use.hpp"
+#include "adr/simd/transpose.hpp"
 #include "adr/unfold/conv_geometry.hpp"
 
 ADR_NAMESPACE_BEGIN
@@ -73,12 +74,17 @@ MatrixView<const T> filter_rows(const GroupFilters<T>& filters, T* memory) noexc
   const index_t outputs = g.group_out_channels();
   const index_t columns = g.columns();
   const index_t kernel = g.kernel_height * g.kernel_width;
-  T* to = memory;
-  for (index_t c = 0; c < outputs; ++c) {
-    for (index_t m = 0; m < filters.weights.rows; ++m) {
+  const MatrixView<const T>& w = filters.weights;
+  if (kernel == 1) {
+    simd::transpose(w.data, w.row_stride, w.rows, outputs, memory, columns);
+    return {memory, outputs, columns};
+  }
+  for (index_t m = 0; m < w.rows; ++m) {
+    for (index_t c = 0; c < outputs; ++c) {
       // A whole kernel the other way round.
-      const T* from = filters.weights.row(m) + c * kernel + kernel - 1;
-      for (index_t place = 0; place < kernel; ++place) *to++ = from[-place];
+      const T* from = w.row(m) + c * kernel + kernel - 1;
+      T* to = memory + c * columns + m * kernel;
+      for (index_t place = 0; place < kernel; ++place) to[place] = from[-place];
     }
   }
   return {memory, outputs, columns};

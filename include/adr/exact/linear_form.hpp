@@ -62,19 +62,32 @@ MatrixView<T> image_rows(const TensorView<T>& images) noexcept {
   return {images.data, images.batch, images.image_size(), images.image_stride};
 }
 
+/// Pixels for which weights are not packed in advance.
+inline constexpr index_t k_short_pixels = 512;
+
 /// Whether pixels are the rows of plain matrices and so few of them that weights are better read
 /// where they lie than packed for all of them.
 template <class T>
 bool is_short_pointwise(const ConvGeometry& g, const TensorView<const T>& x,
                         const TensorView<const T>& y) noexcept {
-  constexpr index_t k_most_rows = 512;
   return g.groups == 1 && g.layout == Layout::nhwc && is_pointwise(g) && images_touch(x) &&
-         images_touch(y) && g.rows(x.batch) <= k_most_rows;
+         images_touch(y) && g.rows(x.batch) <= k_short_pixels;
 }
 /// Pixels as rows of a matrix; requires images that touch.
 template <class T>
 MatrixView<T> pixels_as_rows(const TensorView<T>& images) noexcept {
   return {images.data, images.batch * images.height * images.width, images.channels};
+}
+
+/// Whether the planes of one image in layout nchw are the rows of plain matrices and so short that
+/// weights are better read where they lie than flipped first.
+inline bool is_short_planes(const ConvGeometry& g, index_t batch) noexcept {
+  return g.groups == 1 && g.layout == Layout::nchw && is_pointwise(g) && batch == 1 &&
+         g.out_pixels() <= k_short_pixels;
+}
+template <class T>
+MatrixView<T> planes_as_rows(const TensorView<T>& images) noexcept {
+  return {images.data, images.channels, images.height * images.width};
 }
 
 /// Parts of the weights that different threads work on: few where rows are few, because then

@@ -139,7 +139,7 @@ template <class B, class T, index_t RowStride, index_t DepthStride, index_t Chun
 void multiply_block(LeftStrides<RowStride, DepthStride, Chunk, InPanels> /*known*/, const T* left,
                     const LeftLayout& layout, const T* panel, index_t depth, T* result,
                     index_t result_stride, Sums sums_mode, const T* first_row,
-                    std::index_sequence<Row...> /*rows*/) noexcept {
+                    const T* first_column, std::index_sequence<Row...> /*rows*/) noexcept {
   constexpr int k_registers = KernelShape<B>::registers;
   constexpr index_t k_width = KernelShape<B>::width;
   constexpr auto registers = std::make_index_sequence<k_registers>();
@@ -157,6 +157,8 @@ void multiply_block(LeftStrides<RowStride, DepthStride, Chunk, InPanels> /*known
   } else if (first_row != nullptr) {
     load_row<T, B>(first_row, sums[0], registers);
     ((sums[Row] = sums[0]), ...);
+  } else if (first_column != nullptr) {
+    (sums[Row].value.fill(B::broadcast(first_column[Row])), ...);
   } else {
     const B zero = B::broadcast(T(0));
     (sums[Row].value.fill(zero), ...);
@@ -190,13 +192,14 @@ void multiply_block(LeftStrides<RowStride, DepthStride, Chunk, InPanels> /*known
 
 template <class B, class T, class Strides>
 using BlockKernel = void (*)(const T*, const LeftLayout&, const T*, index_t, T*, index_t, Sums,
-                             const T*);
+                             const T*, const T*);
 
 template <class B, class T, class Strides, std::size_t Rows>
 void block_kernel(const T* left, const LeftLayout& layout, const T* panel, index_t depth, T* result,
-                  index_t result_stride, Sums sums, const T* first_row) noexcept {
+                  index_t result_stride, Sums sums, const T* first_row,
+                  const T* first_column) noexcept {
   multiply_block<B>(Strides(), left, layout, panel, depth, result, result_stride, sums, first_row,
-                    std::make_index_sequence<Rows>());
+                    first_column, std::make_index_sequence<Rows>());
 }
 
 /// The kernel of `rows` rows is at [rows - 1].
@@ -211,7 +214,7 @@ constexpr auto block_kernels(std::index_sequence<I...> /*rows - 1*/) noexcept {
 template <class B, class T, class Strides>
 void multiply_rows(const T* left, const LeftLayout& layout, index_t rows, const T* panel,
                    index_t depth, T* result, index_t result_stride, Sums sums,
-                   const T* first_row = nullptr) noexcept {
+                   const T* first_row = nullptr, const T* first_column = nullptr) noexcept {
   constexpr index_t k_most = KernelShape<B>::most_rows;
   static constexpr auto kernels =
       block_kernels<B, T, Strides>(std::make_index_sequence<static_cast<std::size_t>(k_most)>());
@@ -223,7 +226,8 @@ void multiply_rows(const T* left, const LeftLayout& layout, index_t rows, const 
   for (index_t i = 0; i < blocks; ++i) {
     const index_t count = small + (i < large_blocks ? 1 : 0);
     kernels[static_cast<std::size_t>(count - 1)](left, layout, panel, depth, result, result_stride,
-                                                 sums, first_row);
+                                                 sums, first_row, first_column);
+    if (first_column != nullptr) first_column += count;
     left += count * layout.row_stride;
     result += count * result_stride;
   }
@@ -253,13 +257,15 @@ void multiply_chunk_columns(const T* left, index_t rows, const T* panel, index_t
 }
 
 /// The same for a row-major matrix: left(r, k) is at r * row_stride + k. With Sums::start, sums may
-/// begin with a row that all of them share, a bias.
+/// begin with a row that all rows of them share, or with a column, one element for every row: a
+/// bias, in either layout.
 template <class T, class B = Batch<T>>
 void multiply_matrix_rows(const T* left, index_t row_stride, index_t rows, const T* panel,
                           index_t depth, T* result, index_t result_stride, Sums sums,
-                          const T* first_row = nullptr) noexcept {
+                          const T* first_row = nullptr, const T* first_column = nullptr) noexcept {
   detail::multiply_rows<B, T, detail::AnyRows>(left, {row_stride, 1, k_chunk}, rows, panel, depth,
-                                               result, result_stride, sums, first_row);
+                                               result, result_stride, sums, first_row,
+                                               first_column);
 }
 
 /// The same for the transpose of a row-major matrix: left(r, k) is at k * depth_stride + r.

@@ -42,14 +42,16 @@ ConvGeometry layer(index_t in_channels, index_t size, index_t out_channels, inde
 }
 
 /// What conv_cases leaves out: sums and filters of several blocks, panels that span images, layers
-/// that are plain products, many groups, enough pixels for partial sums.
+/// that are plain products, many groups, enough pixels for partial sums, lines of which only a part
+/// is copied at a time, images whose pixels are several blocks.
 std::vector<ConvGeometry> larger_geometries() {
   std::vector<ConvGeometry> shapes = {
       layer(3, 21, 33, 5, 2),     layer(3, 19, 17, 3, 1, 2),  layer(70, 4, 40, 3, 1),
       layer(37, 5, 50, 1, 0),     layer(300, 3, 35, 1, 0),    layer(35, 2, 20, 3, 1),
       layer(2, 45, 3, 3, 1),      layer(3, 3, 600, 1, 0),     layer(35, 6, 40, 1, 0, 2),
       layer(40, 7, 300, 3, 1, 2), layer(3, 40, 24, 11, 2, 4), layer(3, 29, 64, 3, 1),
-      layer(3, 70, 16, 5, 2, 2),  layer(1, 133, 32, 3, 0)};
+      layer(3, 70, 16, 5, 2, 2),  layer(1, 133, 32, 3, 0),    layer(20, 17, 33, 1, 0),
+      layer(9, 23, 20, 2, 0, 3)};
   ConvGeometry whole = layer(30, 3, 70, 3, 0);
   whole.kernel_width = whole.in_width;
   ConvGeometry pixel = layer(290, 1, 75, 1, 0);
@@ -70,8 +72,15 @@ std::vector<ConvGeometry> larger_geometries() {
   ConvGeometry tall_dilated = layer(4, 9, 16, 3, 1);
   tall_dilated.dilation_height = 2;
   tall_dilated.pad_top = 3;
-  for (const auto& g :
-       {whole, pixel, padded_whole, line, depthwise, grouped, dilated, tall_dilated}) {
+  ConvGeometry long_lines = layer(2, 3, 17, 3, 1);
+  long_lines.in_width = 1100;
+  ConvGeometry strided_dilated = layer(12, 15, 18, 3, 2, 2);
+  strided_dilated.set_dilation(3);
+  strided_dilated.groups = 2;
+  ConvGeometry grouped_pixels = layer(24, 5, 36, 1, 0);
+  grouped_pixels.groups = 2;
+  for (const auto& g : {whole, pixel, padded_whole, line, depthwise, grouped, dilated, tall_dilated,
+                        long_lines, strided_dilated, grouped_pixels}) {
     shapes.push_back(g);
   }
   std::vector<ConvGeometry> all;
@@ -199,13 +208,17 @@ TEST_CASE("Results that no cache holds go past all of them") {
   Data data;
   INFO(data);
   Context context;
-  for (const Start start : {Start::aligned, Start::misaligned}) {
-    ConvGeometry g = layer(2, 150, 32, 3, 1);
-    g.layout = Layout::nhwc;
-    ConvCase<float> c(g, 3, data, {0, start});
-    REQUIRE(c.y_view().batch * c.y_view().image_size() * index_t{sizeof(float)} > index_t{8} << 20);
-    run(c, true, context);
-    check(c, true);
+  for (const Layout layout : {Layout::nhwc, Layout::nchw}) {
+    for (const Start start : {Start::aligned, Start::misaligned}) {
+      // Planes of whole cache lines.
+      ConvGeometry g = layer(2, 160, 32, 3, 1);
+      g.layout = layout;
+      ConvCase<float> c(g, 3, data, {0, start});
+      REQUIRE(c.y_view().batch * c.y_view().image_size() * index_t{sizeof(float)} > index_t{8}
+                                                                                        << 20);
+      run(c, true, context);
+      check(c, true);
+    }
   }
 }
 

@@ -1,6 +1,7 @@
 // The micro-kernel against sums in double precision: every number of rows it has a kernel for and
 // more, common dimensions around its chunks, every way the left factor can lie, every mode of sums,
 // in registers and with one lane.
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -212,6 +213,32 @@ TEMPLATE_TEST_CASE("A row of the micro-kernel does not depend on its neighbours"
       INFO(name_of(kind) << ", " << factor.rows << " rows");
       REQUIRE(std::memcmp(some.data(), all.data(), some.size() * sizeof(T)) == 0);
     }
+  }
+}
+
+TEMPLATE_TEST_CASE("Sums that begin with a column go on from it", "", ADR_TEST_ELEMENTS) {
+  using T = TestType;
+  using B = Batch<T>;
+  Data data;
+  INFO(data);
+  constexpr index_t k_width = KernelShape<B>::width;
+  constexpr index_t k_depth = 19;
+  for (index_t rows = 1; rows <= 3 * KernelShape<B>::most_rows; ++rows) {
+    const LeftFactor<T> factor(Left::matrix, rows, k_depth, 0, data);
+    const std::vector<T> panel = data.normals<T>(k_depth * k_width);
+    const std::vector<T> column = data.normals<T>(rows);
+    std::vector<T> begun(static_cast<std::size_t>(rows * k_width));
+    std::vector<T> gone_on(begun.size());
+    for (index_t r = 0; r < rows; ++r) {
+      std::fill_n(gone_on.begin() + r * k_width, k_width, column[static_cast<std::size_t>(r)]);
+    }
+    multiply<T, B>(factor, factor.elements.data(), panel.data(), gone_on.data(), k_width,
+                   Sums::continue_);
+    adr::simd::multiply_matrix_rows<T, B>(factor.elements.data(), factor.stride, rows, panel.data(),
+                                          k_depth, begun.data(), k_width, Sums::start, nullptr,
+                                          column.data());
+    INFO(rows << " rows");
+    REQUIRE(std::memcmp(begun.data(), gone_on.data(), begun.size() * sizeof(T)) == 0);
   }
 }
 

@@ -25,10 +25,14 @@ struct SliceClusters {
   AlignedBuffer<std::int32_t> ids;          ///< [rows] cluster of each row
   AlignedBuffer<std::int32_t> counts;       ///< [cluster_count] members
   AlignedBuffer<std::uint64_t> signatures;  ///< [cluster_count] what the members have in common
-  AlignedBuffer<T> centroids;               ///< [cluster_count x centroid_stride], padding 0
-  index_t centroid_stride = 0;              ///< from centroid to centroid, in elements
+  /// [cluster_count] 1: the signature is not what made the cluster. Its vectors are not finite, or
+  /// it is one vector that is far from all others.
+  AlignedBuffer<std::uint8_t> is_apart;
+  AlignedBuffer<T> centroids;   ///< [cluster_count x centroid_stride], padding 0
+  index_t centroid_stride = 0;  ///< from centroid to centroid, in elements
 
-  /// Sum of ||v||^2 over the finite neuron vectors, and of ||v - centroid||^2 likewise.
+  /// Sum of ||v||^2 over the neuron vectors of clusters that are not apart, and of ||v -
+  /// centroid||^2 likewise.
   double total_energy = 0;
   double within_cluster_energy = 0;  ///< the second of the two sums
 
@@ -62,40 +66,6 @@ struct Clustering {
       if (slice.non_finite_cluster >= 0) total += slice.counts[slice.non_finite_cluster];
     }
     return total;
-  }
-};
-
-/// A subspace that neuron vectors are taken to lie in: vector v stands for
-///   sum over k of z_k(v) basis row k,
-/// where row 0 is the mean and z_0 = 1. Padding, whose vector is exactly zero, has z = 0.
-struct SubspaceBasis {
-  index_t length = 0;         ///< elements of a neuron vector
-  index_t coordinates = 0;    ///< per vector, z_0 included
-  index_t stride = 0;         ///< from row to row, in elements
-  AlignedBuffer<float> rows;  ///< [coordinates x stride], the columns from length on are 0
-
-  /// The rows, coordinates x length.
-  [[nodiscard]] MatrixView<const float> matrix() const noexcept {
-    return {rows.data(), coordinates, length, stride};
-  }
-};
-
-/// The coordinates of every vector of a batch in a subspace, z_0 = 1 included. Those of neighbours
-/// follow each other without a gap, so that what the offsets of a kernel row meet is one copy.
-struct SubspaceCoordinates {
-  index_t vectors = 0;          ///< of the batch
-  index_t coordinates = 0;      ///< per vector
-  AlignedBuffer<float> values;  ///< [vectors x coordinates]
-
-  /// Makes room; the coordinates themselves are uninitialised.
-  void resize(index_t vector_count, index_t coordinate_count) {
-    vectors = vector_count;
-    coordinates = coordinate_count;
-    values.resize(checked_product("coordinates", vectors, coordinates));
-  }
-  /// The coordinates, vectors x coordinates.
-  [[nodiscard]] MatrixView<const float> matrix() const noexcept {
-    return {values.data(), vectors, coordinates};
   }
 };
 

@@ -70,7 +70,7 @@ class ClusterCache {
     index_t known_members = 0;
     for (index_t c = 0; c < clusters.cluster_count; ++c) {
       slice.slots[c] = k_not_stored;
-      if (c == clusters.non_finite_cluster) continue;
+      if (clusters.is_apart[c] != 0) continue;
       T* centroid = clusters.centroids.data() + c * clusters.centroid_stride;
       const std::int32_t known = slice.map.find(clusters.signatures[c]);
       if (known != SignatureMap::k_absent) {

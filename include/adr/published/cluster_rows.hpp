@@ -44,7 +44,9 @@ class RowClusterer {
   /// Math: per slice, rows with equal signatures form a cluster; centroid = mean of the members;
   /// within_cluster_energy = sum ||v||^2 - sum count ||centroid||^2. Neuron vectors that hold a NaN
   /// or an infinity, or whose projection overflows, form a cluster of their own, so that they
-  /// cannot spoil others; its centroid is not finite. Shapes: input any rows x hash.columns(); at
+  /// cannot spoil others; its centroid is not finite. A vector of a norm some thousand times that
+  /// of the others of its slice is a cluster by itself, for the same reason: it would be all that
+  /// is left of a mean. Neither counts in the energies. Shapes: input any rows x hash.columns(); at
   /// most 2^31 - 1 rows. Errors: std::invalid_argument for other shapes; std::bad_alloc while
   /// buffers grow. Cost: that of the hash (SignHash: N K H multiply-adds) and 2 N K for sums and
   /// energies. Source: ICDE 2019.
@@ -83,6 +85,7 @@ class RowClusterer {
   /// What a thread needs while it works on a slice.
   struct ThreadState {
     SignatureMap map;
+    AlignedBuffer<std::int32_t> clusters;  // [signatures of the map]
     AlignedBuffer<T> carried;  // [clusters x centroid_stride], sums of k_carry_members rows each
   };
 
@@ -107,12 +110,15 @@ class RowClusterer {
     slice.ids.resize(rows);
     slice.counts.clear();
     slice.signatures.clear();
+    slice.is_apart.clear();
     slice.centroids.clear();
     state.map.reset(hash.hash_count());
+    state.clusters.clear();
     // load() writes the columns of the slice only; the padding stays zero from here on.
     std::fill(block_data, block_data + k_block_rows * stride, T(0));
 
     StageClock clock(times);
+    const double limit = largest_usual_energy(input, slice, block_data, stride);
     for (index_t first = 0; first < rows; first += k_block_rows) {
       const MatrixView<T> block(block_data, std::min(k_block_rows, rows - first), length, stride);
       input.load(first, slice.first_column, block);
@@ -120,12 +126,16 @@ class RowClusterer {
       const bool finite = hash.signatures(s, block, signatures);
       clock.finish(Stage::hash);
       std::int32_t* ids = slice.ids.data() + first;
-      for (index_t i = 0; i < block.rows; ++i) {
-        const bool usable = finite || row_is_finite(hash, s, block, i);
-        ids[i] = usable ? number(state.map, signatures[i], slice) : non_finite_number(slice);
+      const double energy = finite ? squared_norm(block.data, block.rows * stride) : 0;
+      if (finite && energy <= limit) {
+        for (index_t i = 0; i < block.rows; ++i) ids[i] = number(state, signatures[i], slice);
+        slice.total_energy += energy;
+      } else {
+        for (index_t i = 0; i < block.rows; ++i) {
+          ids[i] = number_carefully(hash, s, block, i, signatures[i], limit, state, slice);
+        }
       }
       add_members(block, ids, slice, state.carried);
-      slice.total_energy += energy(block, finite, ids, slice);
       clock.finish(Stage::cluster);
     }
     finish_centroids(slice, state.carried);
@@ -140,25 +150,57 @@ class RowClusterer {
     return hash.signatures(s, block.middle_rows(i, 1), &unused);
   }
 
-  static std::int32_t number(SignatureMap& map, std::uint64_t signature, SliceClusters<T>& slice) {
-    // The cluster of non-finite vectors takes a number without being in the map.
-    const std::int32_t known = map.size();
-    const std::int32_t place = map.find_or_insert(signature);
-    const bool shifted = slice.non_finite_cluster >= 0 && place >= slice.non_finite_cluster;
-    if (place == known) open_cluster(slice, signature);
-    return shifted ? place + 1 : place;
-  }
-
-  static std::int32_t non_finite_number(SliceClusters<T>& slice) {
-    if (slice.non_finite_cluster < 0) {
-      slice.non_finite_cluster = static_cast<std::int32_t>(slice.cluster_count);
-      open_cluster(slice, 0);
+  /// ||v||^2 that no usual vector of the slice exceeds: far above the median of a sample.
+  template <class Input>
+  static double largest_usual_energy(const Input& input, const SliceClusters<T>& slice, T* memory,
+                                     index_t stride) {
+    constexpr double k_far = 1e7;
+    constexpr index_t k_most_samples = 64;
+    const index_t samples = std::clamp<index_t>(input.rows() / 32, 1, k_most_samples);
+    if (input.rows() == 0) return 0;
+    double energies[k_most_samples];
+    index_t count = 0;
+    for (index_t i = 0; i < samples; ++i) {
+      input.load((2 * i + 1) * input.rows() / (2 * samples), slice.first_column,
+                 MatrixView<T>(memory, 1, slice.length, stride));
+      const double energy = squared_norm(memory, stride);
+      if (energy > 0 && std::isfinite(energy)) energies[count++] = energy;
     }
-    return slice.non_finite_cluster;
+    if (count == 0) return std::numeric_limits<double>::infinity();
+    std::nth_element(energies, energies + count / 2, energies + count);
+    return k_far * energies[count / 2];
   }
 
-  static void open_cluster(SliceClusters<T>& slice, std::uint64_t signature) {
+  static std::int32_t number(ThreadState& state, std::uint64_t signature, SliceClusters<T>& slice) {
+    const std::int32_t known = state.map.size();
+    const std::int32_t place = state.map.find_or_insert(signature);
+    if (place == known) {
+      state.clusters.resize(index_t{known} + 1);
+      state.clusters[place] = open_cluster(slice, signature, false);
+    }
+    return state.clusters[place];
+  }
+
+  /// The number of a row that may not be finite, or far from all others; adds its energy.
+  template <class Hash>
+  static std::int32_t number_carefully(const Hash& hash, index_t s, const MatrixView<T>& block,
+                                       index_t row, std::uint64_t signature, double limit,
+                                       ThreadState& state, SliceClusters<T>& slice) {
+    if (!row_is_finite(hash, s, block, row)) {
+      if (slice.non_finite_cluster < 0) slice.non_finite_cluster = open_cluster(slice, 0, true);
+      return slice.non_finite_cluster;
+    }
+    const double energy = squared_norm(block.row(row), block.row_stride);
+    if (energy > limit) return open_cluster(slice, signature, true);
+    slice.total_energy += energy;
+    return number(state, signature, slice);
+  }
+
+  static std::int32_t open_cluster(SliceClusters<T>& slice, std::uint64_t signature,
+                                   bool is_apart) {
     const index_t id = slice.cluster_count++;
+    slice.is_apart.resize(slice.cluster_count);
+    slice.is_apart[id] = is_apart ? 1 : 0;
     slice.counts.resize(slice.cluster_count);
     slice.counts[id] = 0;
     slice.signatures.resize(slice.cluster_count);
@@ -166,6 +208,7 @@ class RowClusterer {
     slice.centroids.resize(slice.cluster_count * slice.centroid_stride);
     T* centroid = slice.centroids.data() + id * slice.centroid_stride;
     std::fill(centroid, centroid + slice.centroid_stride, T(0));
+    return static_cast<std::int32_t>(id);
   }
 
   /// Adds the rows of a block to the sums of their clusters. A sum of very many rows would lose the
@@ -189,17 +232,6 @@ class RowClusterer {
     }
   }
 
-  /// Sum of ||v||^2 over the finite rows of a block; `finite` says that all of them are.
-  static double energy(const MatrixView<T>& block, bool finite, const std::int32_t* ids,
-                       const SliceClusters<T>& slice) noexcept {
-    if (finite) return squared_norm(block.data, block.rows * block.row_stride);
-    double total = 0;
-    for (index_t i = 0; i < block.rows; ++i) {
-      if (ids[i] != slice.non_finite_cluster) total += squared_norm(block.row(i), block.row_stride);
-    }
-    return total;
-  }
-
   /// ||v||^2 of finite elements, also where it is beyond the range of T.
   static double squared_norm(const T* v, index_t count) noexcept {
     const auto fast = static_cast<double>(simd::dot(v, v, count));
@@ -218,7 +250,7 @@ class RowClusterer {
       if (slice.counts[c] >= k_carry_members)
         simd::add(carried.data() + c * stride, centroid, stride);
       simd::scale(T(1) / static_cast<T>(slice.counts[c]), centroid, stride);
-      if (c == slice.non_finite_cluster) continue;
+      if (slice.is_apart[c] != 0) continue;
       explained += static_cast<double>(slice.counts[c]) * squared_norm(centroid, stride);
     }
     // Rounding can carry the difference of two nearly equal sums below zero.

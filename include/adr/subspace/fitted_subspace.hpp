@@ -17,11 +17,11 @@
 #include "adr/core/state_archive.hpp"
 #include "adr/core/types.hpp"
 #include "adr/exact/packed_gemm.hpp"
-#include "adr/product/clustering.hpp"
 #include "adr/simd/projection.hpp"
 #include "adr/simd/transpose.hpp"
 #include "adr/subspace/principal_axes.hpp"
 #include "adr/subspace/principal_axes_state.hpp"
+#include "adr/subspace/subspace_basis.hpp"
 #include "adr/subspace/vector_sample.hpp"
 
 ADR_NAMESPACE_BEGIN

@@ -20,9 +20,9 @@
 #include "adr/core/workspace.hpp"
 #include "adr/gemm/dense_gemm.hpp"
 #include "adr/gemm/dense_product.hpp"
-#include "adr/product/clustering.hpp"
 #include "adr/simd/kernels.hpp"
 #include "adr/simd/transpose.hpp"
+#include "adr/subspace/subspace_basis.hpp"
 
 ADR_NAMESPACE_BEGIN
 namespace detail {

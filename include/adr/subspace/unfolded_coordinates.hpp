@@ -19,6 +19,7 @@
 #include "adr/product/product_shape.hpp"
 #include "adr/product/reusing_product.hpp"
 #include "adr/subspace/fitted_subspace.hpp"
+#include "adr/subspace/subspace_basis.hpp"
 #include "adr/subspace/subspace_gemm.hpp"
 #include "adr/subspace/weight_metric.hpp"
 

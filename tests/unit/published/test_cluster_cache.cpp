@@ -44,6 +44,7 @@ SliceClusters<float> batch_of(const std::vector<Cluster>& clusters, double withi
   slice.cluster_count = static_cast<index_t>(clusters.size());
   slice.counts.resize(slice.cluster_count);
   slice.signatures.resize(slice.cluster_count);
+  slice.is_apart.assign(slice.cluster_count, 0);
   slice.centroids.assign(slice.cluster_count * slice.centroid_stride, 0.0f);
   slice.within_cluster_energy = within_energy;
   for (index_t c = 0; c < slice.cluster_count; ++c) {
@@ -302,6 +303,7 @@ TEST_CASE("rule 4: clusters of vectors that are not finite are never stored") {
   // Its signature is 0, as that of the zero vector, which is another cluster.
   auto batch = batch_of({{0, 2, {nan, nan}}, {7, 1, {1, 1}}}, 1.5);
   batch.non_finite_cluster = 0;
+  batch.is_apart[0] = 1;
   CHECK(cache.recall(0, batch) == 0);
   CHECK(cache.stored_clusters() == 1);
   CHECK(batch.within_cluster_energy == 1.5);
@@ -315,6 +317,7 @@ TEST_CASE("rule 4: clusters of vectors that are not finite are never stored") {
 
   auto both = batch_of({{0, 4, {1, 0}}, {0, 2, {nan, 3}}}, 0);
   both.non_finite_cluster = 1;
+  both.is_apart[1] = 1;
   CHECK(cache.recall(0, both) == 4);
   CHECK(both.within_cluster_energy == 4);
   CHECK(centroid_of(both, 0) == std::vector<float>{0, 0});

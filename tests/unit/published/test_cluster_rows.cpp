@@ -73,6 +73,7 @@ std::string difference(const Clustering<T>& a, const Clustering<T>& b) {
     if (!equal(p.ids, q.ids)) return "ids" + where;
     if (!equal(p.counts, q.counts)) return "counts" + where;
     if (!equal(p.signatures, q.signatures)) return "signatures" + where;
+    if (!equal(p.is_apart, q.is_apart)) return "is_apart" + where;
     if (!equal(p.centroids, q.centroids)) return "centroids" + where;
     if (p.non_finite_cluster != q.non_finite_cluster) return "non_finite_cluster" + where;
     if (p.total_energy != q.total_energy) return "total_energy" + where;
@@ -617,4 +618,51 @@ TEST_CASE("RowClusterer measures energies beyond the range of float") {
   CHECK(slice.non_finite_cluster == -1);
   CHECK_THAT(slice.total_energy, Catch::Matchers::WithinRel(1.4e51, 1e-5));
   CHECK(std::isfinite(slice.within_cluster_energy));
+}
+
+TEST_CASE("RowClusterer keeps a vector that is far from all others to itself") {
+  Data data;
+  INFO(data);
+  constexpr index_t k_rows = 300;
+  const SignHash<float> hash(8, 4, 3, true, 5);
+  GuardedBuffer<float> x(k_rows, 8, 8);
+  data.fill_normal(x.view());
+  const Clustering<float> clean = cluster(x, hash);
+  for (const float scale : {1e5F, 1e13F, 1e30F}) {
+    INFO("times " << scale);
+    GuardedBuffer<float> spoiled(k_rows, 8, 8);
+    for (index_t i = 0; i < k_rows; ++i) std::copy_n(x.view().row(i), 8, spoiled.view().row(i));
+    for (const index_t row : {0, 7, 299}) {
+      for (index_t k = 0; k < 4; ++k) spoiled(row, k) *= scale;
+    }
+    const Clustering<float> found = cluster(spoiled, hash);
+    CHECK(equal(found.slices[1].ids, clean.slices[1].ids));
+    CHECK(equal(found.slices[1].centroids, clean.slices[1].centroids));
+    const SliceClusters<float>& slice = found.slices[0];
+    CHECK(slice.non_finite_cluster == -1);
+    index_t apart = 0;
+    for (index_t c = 0; c < slice.cluster_count; ++c) apart += slice.is_apart[c];
+    CHECK(apart == 3);
+    for (const index_t row : {0, 7, 299}) {
+      const std::int32_t own = slice.ids[row];
+      CHECK(slice.is_apart[own] == 1);
+      CHECK(slice.counts[own] == 1);
+      CHECK(slice.centroid_matrix()(own, 1) == spoiled(row, 1));
+    }
+    // Nothing of them is in the other means, or in what the clusters say of themselves.
+    for (index_t c = 0; c < slice.cluster_count; ++c) {
+      if (slice.is_apart[c] != 0) continue;
+      for (index_t k = 0; k < 4; ++k) CHECK(std::abs(slice.centroid_matrix()(c, k)) < 10);
+    }
+    CHECK(slice.total_energy < 4 * 10 * k_rows);
+    CHECK(slice.within_cluster_energy > 0.05 * slice.total_energy);
+  }
+  // Among vectors of zeros, those that are not zero are what is usual.
+  GuardedBuffer<float> rare(k_rows, 8, 8);
+  for (index_t i = 0; i < k_rows; ++i) std::fill_n(rare.view().row(i), 8, 0.0F);
+  for (index_t k = 0; k < 8; ++k) rare(41, k) = 3;
+  const Clustering<float> found = cluster(rare, hash);
+  for (const auto& slice : found.slices) {
+    for (index_t c = 0; c < slice.cluster_count; ++c) CHECK(slice.is_apart[c] == 0);
+  }
 }

@@ -10,10 +10,10 @@
 #include <utility>
 #include <vector>
 
-#include "adr/adapt/plan_label.hpp"
 #include "adr/adapt/ladder.hpp"
 #include "adr/adapt/layer_policy.hpp"
 #include "adr/adapt/loss_trend.hpp"
+#include "adr/adapt/plan_label.hpp"
 #include "adr/adapt/published_policy.hpp"
 #include "adr/adapt/scheduler_options.hpp"
 #include "adr/adapt/state_archive.hpp"

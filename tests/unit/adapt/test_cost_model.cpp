@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "adr/adapt/plan_label.hpp"
 #include "adr/adapt/cost_model.hpp"
 #include "adr/adapt/ladder.hpp"
+#include "adr/adapt/plan_label.hpp"
 #include "support/catch.hpp"
 #include "support/fake_layer.hpp"
 #include "training/temporary_folder.hpp"

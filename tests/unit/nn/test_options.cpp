@@ -258,6 +258,8 @@ TEST_CASE("options that cannot be are named with the rule and the value") {
   adr::Subspace subspace;
   subspace.error = 0;
   CHECK(problem(with(subspace)) == "subspace_error must be between 0 and 1, both excluded, got 0");
+  subspace.coordinates = -1;
+  CHECK(problem(with(subspace)) == "coordinates must be at least 0, got -1");
   // A layer says so before anything is made, and keeps what it had.
   options = {};
   options.max_error = 2;

@@ -133,7 +133,7 @@ struct Options {
     }
     if (const auto* subspace = std::get_if<Subspace>(&setting)) {
       if (subspace->coordinates < 0) {
-        return detail::message("coordinates must be at least 0, got ", subspace->coordinates);
+        return checks::message("coordinates must be at least 0, got ", subspace->coordinates);
       }
     }
     return plan.validate(Plan::k_most);

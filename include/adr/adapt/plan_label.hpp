@@ -26,10 +26,9 @@ inline std::string gradient_words(int form, const char* gradient) {
 
 }  // namespace detail
 
-/// "exact", "subspace of 16 coordinates" or "published L 25 H 10", with what differs from the usual
-/// of the method, as in "published L 25 H 10 centred with exact gradients". Without commas, so that
-/// it is one field of a table.
-inline std::string label(const Plan& plan) {
+/// Of forward passes: "exact", "subspace of 16 coordinates", "published L 25 H 10 centred with
+/// cluster reuse to age 2". Without commas, so that it is one field of a table.
+inline std::string forward_label(const Plan& plan) {
   using detail::message;
   std::string text;
   switch (plan.method) {
@@ -46,12 +45,19 @@ inline std::string label(const Plan& plan) {
       if (plan.hash_center == HashCenter::mean) text += " centred";
       break;
   }
-  const char* joint = " with ";
+  if (plan.cluster_reuse) text += message(" with cluster reuse to age ", plan.max_product_age);
+  return text;
+}
+
+/// Of all passes: forward_label, and gradients that are not the usual ones of the method, as in
+/// "subspace of 16 coordinates with rounded gradients".
+inline std::string label(const Plan& plan) {
+  std::string text = forward_label(plan);
+  const char* joint = plan.cluster_reuse ? " and " : " with ";
   const auto add = [&](const std::string& words) {
     text += joint + words;
     joint = " and ";
   };
-  if (plan.cluster_reuse) add(message("cluster reuse to age ", plan.max_product_age));
   const auto is_usual = [&](int form) {
     const bool automatic = form == static_cast<int>(WeightGradient::automatic);
     const bool exact = form == static_cast<int>(WeightGradient::dense);

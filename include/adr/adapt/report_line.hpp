@@ -22,7 +22,10 @@ inline std::string to_string(const Report& report) {
     std::snprintf(text, sizeof text, format, value);
     return std::string(text);
   };
-  std::string line = label(report.plan) + ", " + std::to_string(report.passes_of_plan) + " passes";
+  const bool has_gradients =
+      report.seconds.weight_gradient > 0 || report.seconds.input_gradient > 0;
+  std::string line = has_gradients ? label(report.plan) : forward_label(report.plan);
+  line += ", " + std::to_string(report.passes_of_plan) + " passes";
   if (report.decision.reason != Reason::none) {
     line += std::string(" (") + to_string(report.decision.reason) + ")";
   }

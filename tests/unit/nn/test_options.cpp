@@ -253,6 +253,8 @@ TEST_CASE("options that cannot be are named with the rule and the value") {
   subspace.error = 0;
   CHECK(problem(Options::with(subspace)) ==
         "subspace_error must be between 0 and 1, both excluded, got 0");
+  subspace.coordinates = -1;
+  CHECK(problem(Options::with(subspace)) == "coordinates must be at least 0, got -1");
   // A layer says so before anything is made, and keeps what it had.
   options = {};
   options.max_error = 2;

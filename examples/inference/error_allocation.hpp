@@ -47,8 +47,7 @@ inline std::vector<adr::Rung> rungs_within(const std::vector<LayerChoices>& laye
   double log_high = 30;
   for (int i = 0; i < k_bisections; ++i) {
     const double middle = (log_low + log_high) / 2;
-    const bool fits =
-        expected_error(layers, rungs_at_price(layers, std::exp(middle))) <= error_budget;
+    const bool fits = expected_error(layers, rungs_at_price(layers, std::exp(middle))) <= max_error;
     (fits ? log_high : log_low) = middle;
   }
   return rungs_at_price(layers, std::exp(log_high));

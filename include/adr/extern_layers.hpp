@@ -15,7 +15,6 @@
 #include "adr/adapt/layer_policy.hpp"
 #include "adr/adapt/plan.hpp"
 #include "adr/adapt/scheduler_options.hpp"
-#include "adr/adapt/tuner.hpp"
 #include "adr/core/context.hpp"
 #include "adr/core/types.hpp"
 #include "adr/nn/layer_parts.hpp"
@@ -34,7 +33,8 @@
       const Domain::Input&, const GemmFactor<Domain::Element>&, const Domain::OutputGradient&, \
       const GemmResult<Domain::Element>&, const Domain::InputGradient&, Context&);             \
   prefix std::unique_ptr<ReusingProduct<Domain>> make_product<Domain>(const ProductShape&,     \
-                                                                      const Plan&)
+                                                                      const Plan&);            \
+  prefix std::unique_ptr<LayerPolicy> make_tuner<Domain>(const Plan&, const SchedulerOptions&)
 #define ADR_DETAIL_LAYERS(prefix, T)              \
   ADR_DETAIL_LAYERS_OVER(prefix, ImageDomain<T>); \
   ADR_DETAIL_LAYERS_OVER(prefix, MatrixDomain<T>)
@@ -42,11 +42,8 @@
 ADR_NAMESPACE_BEGIN
 #if defined(ADR_DEFINE_LAYERS_FLOAT)
 ADR_DETAIL_LAYERS(template, float);
-template std::unique_ptr<LayerPolicy> make_tuner<Tuner>(const Plan&, const SchedulerOptions&);
 #else
 ADR_DETAIL_LAYERS(extern template, float);
-extern template std::unique_ptr<LayerPolicy> make_tuner<Tuner>(const Plan&,
-                                                               const SchedulerOptions&);
 #endif
 #if defined(ADR_DEFINE_LAYERS_DOUBLE)
 ADR_DETAIL_LAYERS(template, double);

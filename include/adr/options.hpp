@@ -135,6 +135,14 @@ struct Options {
       if (subspace->coordinates < 0) {
         return checks::message("coordinates must be at least 0, got ", subspace->coordinates);
       }
+      if (subspace->coordinates > Plan::k_most) {
+        return checks::message("coordinates must be at most ", Plan::k_most, ", got ",
+                               subspace->coordinates);
+      }
+      if (!(subspace->error > 0 && subspace->error < 1)) {
+        return checks::message("error must be between 0 and 1, both excluded, got ",
+                               subspace->error);
+      }
     }
     return plan.validate(Plan::k_most);
   }

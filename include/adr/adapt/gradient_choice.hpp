@@ -82,7 +82,7 @@ class GradientChoice {
 
   void exchange(StateArchive& archive) {
     archive.choice("gradient form", form_, Form::rounded);
-    archive("rounding step", rounding_step_);
+    archive("gradient_rounding", rounding_step_);
     archive("gradient steps", steps_);
     archive("steps with the form", seen_);
     archive("gradient retry", retry_);

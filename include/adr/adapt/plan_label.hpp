@@ -24,6 +24,10 @@ inline std::string gradient_words(int form, const char* gradient) {
   return message(around.before, gradient, around.after);
 }
 
+inline bool reuses_clusters(const Plan& plan) noexcept {
+  return plan.method == Method::published && plan.cluster_reuse;
+}
+
 }  // namespace detail
 
 /// Of forward passes: "exact", "subspace of 16 coordinates", "published L 25 H 10 centred with
@@ -45,7 +49,8 @@ inline std::string forward_label(const Plan& plan) {
       if (plan.hash_center == HashCenter::mean) text += " centred";
       break;
   }
-  if (plan.cluster_reuse) text += message(" with cluster reuse to age ", plan.max_product_age);
+  if (detail::reuses_clusters(plan))
+    text += message(" with cluster reuse to age ", plan.max_product_age);
   return text;
 }
 
@@ -53,7 +58,7 @@ inline std::string forward_label(const Plan& plan) {
 /// "subspace of 16 coordinates with rounded gradients".
 inline std::string label(const Plan& plan) {
   std::string text = forward_label(plan);
-  const char* joint = plan.cluster_reuse ? " and " : " with ";
+  const char* joint = detail::reuses_clusters(plan) ? " and " : " with ";
   const auto add = [&](const std::string& words) {
     text += joint + words;
     joint = " and ";

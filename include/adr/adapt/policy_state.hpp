@@ -67,7 +67,7 @@ inline void exchange(StateArchive& archive, Decision& decision) {
   archive.count("rung", decision.rung, -1, k_most);
   archive.count("rungs", decision.rungs, 0, k_most);
   archive.count("phase", decision.phase, 0, k_most);
-  archive("error_budget", decision.max_error);
+  archive("max_error", decision.max_error);
   archive("error", decision.error);
   archive("cost", decision.cost);
 }

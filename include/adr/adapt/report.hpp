@@ -82,7 +82,8 @@ struct Report {
   double reused_products = 0;
   /// Neuron vectors that hold a NaN or an infinity, or whose projections overflow.
   double non_finite_vectors = 0;
-  /// Sums of ||v||^2 and of ||v - centroid||^2 over the finite neuron vectors.
+  /// Sums of ||v||^2 and of ||v - centroid||^2 over the neuron vectors that are finite and not far
+  /// from all others.
   double total_energy = 0;
   double within_cluster_energy = 0;  ///< the second of the two sums
 

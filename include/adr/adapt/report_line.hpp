@@ -22,8 +22,8 @@ inline std::string to_string(const Report& report) {
     std::snprintf(text, sizeof text, format, value);
     return std::string(text);
   };
-  const bool has_gradients =
-      report.seconds.weight_gradient > 0 || report.seconds.input_gradient > 0;
+  const bool has_gradients = report.weight_gradient.multiply_adds_dense > 0 ||
+                             report.input_gradient.multiply_adds_dense > 0;
   std::string line = has_gradients ? label(report.plan) : forward_label(report.plan);
   line += ", " + std::to_string(report.passes_of_plan) + " passes";
   if (report.decision.reason != Reason::none) {

@@ -67,19 +67,22 @@ class ReuseScheduler {
       detail::require(other.layer != &layer, "attach: this layer is attached already, as ",
                       other.name);
     }
-    if (has_usual_phases_ && steps_ == 0) options_->phases = usual_phases(layers_.size() + 1);
+    if (has_usual_phases_ && steps_ == 0) {
+      options_->phases = usual_phases(layers_.size() + 1);
+      phase_ = std::min(phase_, last_phase());
+    }
     if (name.empty()) name = "layer " + std::to_string(layers_.size() + 1);
     std::unique_ptr<LayerPolicy> policy;
     if (options_->strategy == Strategy::error_budget) {
       policy = std::make_unique<Tuner>(layer.plan(), *options_);
     } else {
       Plan base = layer.plan();
-      // Under another method nothing has asked whether the sub-vectors fit the layer.
+      // Under another method nothing has asked whether the vectors fit the layer.
       base.vector_length = std::min(base.vector_length, layer.layer_shape().columns);
       policy = std::make_unique<PublishedPolicy>(base, *options_);
     }
-    layer.hand_over(true);
     policy->start(layer);
+    layer.hand_over(true);
     layers_.push_back({&layer, std::move(name), std::move(policy), {}, {}});
     log_changes(layers_.back());
   }
@@ -226,8 +229,8 @@ class ReuseScheduler {
     archive.agree("strategy", to_string(options_->strategy));
     archive.agree("phases", static_cast<index_t>(options_->phases.size()));
     for (const Phase& phase : options_->phases) {
-      archive.agree("error budget of a phase", detail::exact_text(phase.max_error));
-      archive.agree("rounding step of a phase", detail::exact_text(phase.gradient_rounding));
+      archive.agree("max_error of a phase", detail::exact_text(phase.max_error));
+      archive.agree("gradient_rounding of a phase", detail::exact_text(phase.gradient_rounding));
       archive.agree("end of a phase", detail::exact_text(phase.end));
     }
     archive.agree("planned steps", options_->planned_steps);

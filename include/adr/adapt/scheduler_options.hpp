@@ -84,7 +84,7 @@ struct SchedulerOptions {
     for (std::size_t i = 0; i < phases.size(); ++i) {
       const Phase& phase = phases[i];
       if (!(phase.max_error >= 0 && phase.max_error < 1)) {
-        return message("error_budget must be at least 0 and below 1, got ", phase.max_error);
+        return message("max_error must be at least 0 and below 1, got ", phase.max_error);
       }
       if (!(phase.gradient_rounding >= 0 && phase.gradient_rounding <= 1e6)) {
         return message("gradient_rounding must be between 0 and 1e6, got ",
@@ -94,8 +94,8 @@ struct SchedulerOptions {
         return message("end must be above 0 and at most 1 of the planned steps, got ", phase.end);
       }
       if (i > 0 && phase.max_error > phases[i - 1].max_error) {
-        return message("error_budget must not grow from phase to phase, got ",
-                       phases[i - 1].max_error, " before ", phase.max_error);
+        return message("max_error must not grow from phase to phase, got ", phases[i - 1].max_error,
+                       " before ", phase.max_error);
       }
       if (i > 0 && phase.end < phases[i - 1].end) {
         return message("end must not fall from phase to phase, got ", phases[i - 1].end, " before ",

@@ -6,8 +6,8 @@
 // that the other half of the program's processor cannot run. With the instruction set in the
 // (inline, hence invisible) namespace the two copies are different symbols, and passing an `adr`
 // type across such a boundary fails at link time instead of crashing at run time. The same holds
-// for ADR_OPENMP, NDEBUG and exceptions. Plain data that cross boundaries (views, index_t) are
-// outside of it.
+// for ADR_OPENMP, NDEBUG and exceptions. Plain data that cross boundaries (views, options,
+// reports, geometries) are outside of it.
 #pragma once
 
 #include "adr/version.hpp"

@@ -70,14 +70,6 @@ class StageTimes {
   void add(const StageTimes& other) noexcept {
     for (std::size_t i = 0; i < seconds_.size(); ++i) seconds_[i] += other.seconds_[i];
   }
-  /// What was added after `earlier` was copied from this.
-  [[nodiscard]] StageTimes since(const StageTimes& earlier) const noexcept {
-    StageTimes difference;
-    for (std::size_t i = 0; i < seconds_.size(); ++i) {
-      difference.seconds_[i] = seconds_[i] - earlier.seconds_[i];
-    }
-    return difference;
-  }
 
  private:
   std::array<double, k_stage_count> seconds_{};

@@ -13,25 +13,34 @@
 
 ADR_NAMESPACE_BEGIN
 
-/// Makes what chooses the settings of a layer. A template, so that a program can compile it once.
-template <class Policy>
+/// Makes what chooses the settings of a layer. A template of the domain, so that a program can
+/// compile it once.
+template <class Domain>
 std::unique_ptr<LayerPolicy> make_tuner(const Plan& base, const SchedulerOptions& options) {
-  return std::make_unique<Policy>(base, options);
+  return std::make_unique<Tuner>(base, options);
 }
 
 /// The products and the tuner that a layer may need.
 template <class Domain>
 struct LayerParts {
   MakeProduct<Domain> product;
+  bool (*takes)(Method method);  ///< whether `product` makes that method
   /// Null: settings are given by hand.
   std::unique_ptr<LayerPolicy> (*tuner)(const Plan& base, const SchedulerOptions& options);
 
   /// Of a layer that takes any Options.
-  static LayerParts all() noexcept { return {&make_product<Domain>, &make_tuner<Tuner>}; }
+  static LayerParts all() noexcept {
+    return {&make_product<Domain>, [](Method) { return true; }, &make_tuner<Domain>};
+  }
   /// Of a layer with a setting of that type alone.
   template <class Chosen>
   static LayerParts of() noexcept {
-    return {&detail::make_product_of<Domain, Chosen>, nullptr};
+    return {&detail::make_product_of<Domain, Chosen>,
+            [](Method method) {
+              return method == Method::exact ||
+                     method == detail::ProductOf<Domain, Chosen>::k_method;
+            },
+            nullptr};
   }
 };
 

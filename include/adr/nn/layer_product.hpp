@@ -108,6 +108,7 @@ class LayerProduct {
     if (same && state_->method) state_->method->resize(shape_);
     exact_.set_shape(shape_, config_.winograd);
     pass_ = PassState<T>();
+    ++plan_count_;
   }
 
   /// Changes the setting, for operands of the same columns and outputs. Clusters, cache and

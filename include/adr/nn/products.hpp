@@ -49,8 +49,7 @@ std::unique_ptr<ReusingProduct<Domain>> make_product_of(const ProductShape& shap
     return true;
   };
   const bool known = plan.method == Method::exact || (fits(ProductOf<Domain, Chosen>{}) || ...);
-  require(known, "a layer made for one setting takes no other: make it with Options, got method ",
-          to_string(plan.method));
+  require(known, "this layer is made for one setting, got method ", to_string(plan.method));
   return product;
 }
 

@@ -50,7 +50,8 @@ class PublishedProduct final : public ReusingProduct<Domain> {
 
   bool forward(const Input& input, const GemmFactor<T>& weights, const VectorView<const T>& bias,
                const Output& output, const PassTools<T>& tools) override {
-    if (plan_.hash_center == HashCenter::mean && !learns_ && forward_count_ == 0) return false;
+    has_clusters_ = false;
+    if (!learns_ && !can_freeze()) return false;
     const auto rows = input.rows();
     cluster(rows, weights, tools);
     tools.context.workspace().reserve(
@@ -110,11 +111,19 @@ class PublishedProduct final : public ReusingProduct<Domain> {
     return centroid_backward_workspace_bytes(clustering_, outputs_, with_input, thread_count);
   }
 
+  [[nodiscard]] bool can_freeze() const noexcept override {
+    return plan_.hash_center == HashCenter::origin || forward_count_ > 0;
+  }
+  void freeze() override {
+    detail::require(can_freeze(),
+                    "freeze: no mean has been estimated yet; run a forward pass first");
+    learns_ = false;
+  }
   void set_learning(bool learns) override { learns_ = learns; }
-  /// The cluster cache and the estimated mean.
+  /// The cluster cache, and the estimated mean unless learning has ended.
   void clear() noexcept override {
     if (cache_) cache_->clear();
-    forward_count_ = 0;
+    if (learns_) forward_count_ = 0;
   }
   void resize(const ProductShape& /*shape*/) override {}
 
@@ -167,8 +176,7 @@ class PublishedProduct final : public ReusingProduct<Domain> {
       hash_.set_center(VectorView<const T>(mean_.data(), mean_.size()));
       if (cache_) cache_->clear();
     }
-    if (has_rows) ++forward_count_;
-    has_clusters_ = false;
+    if (has_rows && learns_) ++forward_count_;
     clusterer_.cluster(rows, hash_, tools.context, clustering_, tools.times);
     has_clusters_ = true;
     if (cache_) recall_clusters(weights, tools);

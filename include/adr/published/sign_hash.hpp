@@ -34,7 +34,7 @@ class SignHash {
   SignHash(index_t columns, index_t vector_length, int hash_count, bool shared_hyperplanes,
            std::uint64_t seed)
       : columns_(columns),
-        sub_vector_length_(vector_length),
+        vector_length_(vector_length),
         hash_count_(hash_count),
         shared_(shared_hyperplanes),
         plane_stride_(simd::padded(hash_count)) {
@@ -62,15 +62,15 @@ class SignHash {
   [[nodiscard]] index_t columns() const noexcept { return columns_; }
   /// How many slices there are.
   [[nodiscard]] index_t slice_count() const noexcept {
-    return columns_ / sub_vector_length_ + (columns_ % sub_vector_length_ != 0 ? 1 : 0);
+    return columns_ / vector_length_ + (columns_ % vector_length_ != 0 ? 1 : 0);
   }
   /// The first column of a slice.
   [[nodiscard]] index_t first_column(index_t slice) const noexcept {
-    return slice * sub_vector_length_;
+    return slice * vector_length_;
   }
   /// The columns of a slice.
   [[nodiscard]] index_t slice_length(index_t slice) const noexcept {
-    return slice + 1 < slice_count() ? sub_vector_length_ : columns_ - first_column(slice);
+    return slice + 1 < slice_count() ? vector_length_ : columns_ - first_column(slice);
   }
 
   /// Component l of hyperplane h of a slice.
@@ -113,11 +113,11 @@ class SignHash {
 
  private:
   [[nodiscard]] const T* plane_set(index_t slice) const noexcept {
-    return planes_.data() + (shared_ ? 0 : slice * sub_vector_length_ * plane_stride_);
+    return planes_.data() + (shared_ ? 0 : slice * vector_length_ * plane_stride_);
   }
 
   index_t columns_;
-  index_t sub_vector_length_;
+  index_t vector_length_;
   int hash_count_;
   bool shared_;
   index_t plane_stride_;

@@ -16,13 +16,11 @@ class RefitPolicy {
 
   /// Starts a pass; returns whether it has to fit first.
   [[nodiscard]] bool begin_pass(bool fitted, bool frozen) noexcept {
-    fits_ = 0;
     if (frozen) return false;
     ++passes_since_fit_;
     return !fitted || demanded_ || passes_since_fit_ > interval_;
   }
   void note_fit() noexcept {
-    ++fits_;
     demanded_ = false;
     passes_since_fit_ = 1;
     usual_error_ = 0;
@@ -52,7 +50,6 @@ class RefitPolicy {
     const double limit = std::min(k_times_usual * usual + k_above_usual, 0.5 * (1 + usual));
     return passes_since_fit_ > rest && error > limit;
   }
-  [[nodiscard]] int fits_of_pass() const noexcept { return fits_; }
 
   void exchange(StateArchive& archive) {
     archive("passes since the fit", passes_since_fit_);
@@ -65,7 +62,6 @@ class RefitPolicy {
   index_t passes_since_fit_ = 0;
   bool demanded_ = false;
   double usual_error_ = 0;
-  int fits_ = 0;
 };
 
 ADR_NAMESPACE_END

@@ -251,8 +251,7 @@ TEST_CASE("options that cannot be are named with the rule and the value") {
   CHECK(problem(Options::with(published)) == "hash_count must be between 1 and 64, got 65");
   adr::Subspace subspace;
   subspace.error = 0;
-  CHECK(problem(Options::with(subspace)) ==
-        "subspace_error must be between 0 and 1, both excluded, got 0");
+  CHECK(problem(Options::with(subspace)) == "error must be between 0 and 1, both excluded, got 0");
   subspace.coordinates = -1;
   CHECK(problem(Options::with(subspace)) == "coordinates must be at least 0, got -1");
   // A layer says so before anything is made, and keeps what it had.
@@ -639,7 +638,29 @@ TEST_CASE(
   CHECK_THAT(refusal([&] { conv.set_options(Options::with(adr::Subspace{8})); }),
              contains("takes no other"));
   ReuseGemm<float> product(adr::Subspace{4}, context);
+  CHECK_THAT(refusal([&] { product.set_options(Options::with(adr::Published{})); }),
+             contains("takes no other"));
   CHECK(std::holds_alternative<adr::Subspace>(product.options().setting));
+
+  // A schedule leaves it exact, or what it is; one that needs another method is refused.
+  ReuseLinear<float> scheduled(k_in, k_out, adr::Exact{});
+  adr::SchedulerOptions schedule;
+  schedule.tuning.max_cost = 100;
+  schedule.tuning.measure_share = 1;
+  adr::ReuseScheduler scheduler(schedule);
+  scheduler.attach(scheduled);
+  std::vector<float> x = similar_rows(k_rows, k_in, 6, 0.01F, data);
+  std::vector<float> w = random_elements(k_out * k_in, data);
+  std::vector<float> y(static_cast<std::size_t>(k_rows * k_out));
+  for (int step = 0; step < 8; ++step) {
+    scheduled.forward(view(x, k_rows, k_in), view(w, k_out, k_in), {}, view(y, k_rows, k_out));
+    scheduler.observe(1.0);
+    CHECK(scheduled.report().method == adr::Method::exact);
+  }
+  adr::ReuseScheduler published(adr::Strategy::plateau_ladder);
+  ReuseLinear<float> exact_alone(k_in, k_out, adr::Exact{});
+  CHECK_THAT(refusal([&] { published.attach(exact_alone); }), contains("takes no other"));
+  CHECK(published.layer_count() == 0);
 }
 
 TEST_CASE("in inference weights are kept, to the same bits, until others take their place") {
@@ -672,6 +693,34 @@ TEST_CASE("in inference weights are kept, to the same bits, until others take th
       CHECK(c.y != before);
     }
   }
+}
+
+TEST_CASE("a centred hash is frozen once it has a mean, and keeps it when caches are cleared") {
+  Data data;
+  INFO(data);
+  adr::Published setting{6, 8};
+  setting.hash_center = adr::HashCenter::mean;
+  ReuseLinear<float> layer(24, 10, Options::with(setting));
+  std::vector<float> x = similar_rows(90, 24, 6, 0.01F, data);
+  std::vector<float> w = random_elements(10 * 24, data);
+  std::vector<float> y(900);
+  const auto forward = [&] {
+    layer.forward(view(x, 90, 24), view(w, 10, 24), {}, view(y, 90, 10));
+  };
+  CHECK_FALSE(layer.can_freeze());
+  CHECK_THAT(refusal([&] { layer.freeze(); }), contains("no mean has been estimated yet"));
+  layer.set_mode(Mode::inference);
+  forward();
+  CHECK(layer.report().dense_fallbacks == 1);
+  CHECK(layer.clustering().slices.empty());
+  layer.set_mode(Mode::training);
+  forward();
+  const std::vector<float> learned = y;
+  layer.freeze();
+  layer.clear_cache();
+  forward();
+  CHECK(layer.report().dense_fallbacks == 0);
+  CHECK(y == learned);
 }
 
 TEST_CASE("images of another size are taken without forgetting") {

@@ -2,11 +2,13 @@
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "adr/adapt/layer_policy.hpp"
 #include "adr/adapt/plan.hpp"
 #include "adr/adapt/scheduler_options.hpp"
 #include "adr/adapt/tuner.hpp"
+#include "adr/core/errors.hpp"
 #include "adr/core/types.hpp"
 #include "adr/nn/products.hpp"
 #include "adr/product/reusing_product.hpp"
@@ -27,6 +29,22 @@ struct LayerParts {
   bool (*takes)(Method method);  ///< whether `product` makes that method
   /// Null: settings are given by hand.
   std::unique_ptr<LayerPolicy> (*tuner)(const Plan& base, const SchedulerOptions& options);
+
+  /// Throws std::invalid_argument for a plan of another method.
+  void require_taken(const Plan& plan) const {
+    detail::require(
+        takes(plan.method),
+        "a layer made for one setting takes no other: make it with Options, got method ",
+        to_string(plan.method));
+  }
+  /// Those of the plans whose products can be made.
+  [[nodiscard]] std::vector<Plan> taken(const std::vector<Plan>& plans) const {
+    std::vector<Plan> some;
+    for (const Plan& plan : plans) {
+      if (takes(plan.method)) some.push_back(plan);
+    }
+    return some;
+  }
 
   /// Of a layer that takes any Options.
   static LayerParts all() noexcept {

@@ -111,10 +111,7 @@ class TunedLayer : public Tunable {
   }
   /// Settings are measured on the first group.
   void request_measurements(std::vector<Plan> plans) override {
-    plans.erase(std::remove_if(plans.begin(), plans.end(),
-                               [&](const Plan& plan) { return !parts_.takes(plan.method); }),
-                plans.end());
-    if (!products_.empty()) products_.front().request_measurements(std::move(plans));
+    if (!products_.empty()) products_.front().request_measurements(parts_.taken(plans));
   }
   [[nodiscard]] bool awaits_measurements() const noexcept override {
     return !products_.empty() && products_.front().awaits_measurements();
@@ -264,10 +261,7 @@ class TunedLayer : public Tunable {
   void use_plan(const Plan& plan) {
     const std::string problem = plan.validate(most_columns());
     detail::require(problem.empty(), "Plan: ", problem);
-    detail::require(
-        parts_.takes(plan.method),
-        "a layer made for one setting takes no other: make it with Options, got method ",
-        to_string(plan.method));
+    parts_.require_taken(plan);
     if (plan == plan_) return;
     for (auto& product : products_) product.set_plan(shape_for(plan), plan);
     plan_ = plan;

@@ -631,7 +631,7 @@ TEST_CASE("A schedule is not read for another strategy, other layers or from a d
   SECTION("phases") {
     Run other(one_budget(0.2));
     other.attach();
-    CHECK_THROWS_WITH(other.scheduler.load_state(path), contains("error budget of a phase"));
+    CHECK_THROWS_WITH(other.scheduler.load_state(path), contains("max_error of a phase"));
   }
   SECTION("layers") {
     ReuseScheduler none(one_budget(0.1));

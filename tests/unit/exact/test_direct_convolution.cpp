@@ -220,10 +220,10 @@ TEST_CASE("Results that no cache holds go past all of them") {
       check(c, true);
     }
     // Blocks that begin anywhere in such planes: lines are long, and no whole cache lines.
-    ConvGeometry g = layer(3, 16, 16, 3, 1);
+    ConvGeometry g = layer(3, 16, 64, 3, 1);
     g.in_width = 1102;
     g.layout = layout;
-    ConvCase<float> c(g, 8, data);
+    ConvCase<float> c(g, 2, data);
     REQUIRE(c.y_view().batch * c.y_view().image_size() * index_t{sizeof(float)} > index_t{8} << 20);
     run(c, true, context);
     check(c, true);

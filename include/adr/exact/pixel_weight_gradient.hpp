@@ -49,29 +49,17 @@ struct PixelGradientTask {
   }
 
  private:
-  /// Calls use(image, pixel, count, at) for runs of pixels of one image.
-  template <class Use>
-  void for_each_run_of_pixels(index_t first, index_t count, const Use& use) const {
-    const index_t plane = geometry.out_pixels();
-    for (index_t at = 0; at < count;) {
-      const index_t image = (first + at) / plane;
-      const index_t pixel = first + at - image * plane;
-      const index_t run = std::min(plane - pixel, count - at);
-      use(image, pixel, run, at);
-      at += run;
-    }
-  }
-
   void pack_gradients(index_t first, index_t count, T* to) const noexcept {
     constexpr index_t k_width = k_panel_width<T>;
     const index_t stride = panel_stride(count, k_width);
     const index_t channel = block.group * geometry.group_out_channels() + block.filters.first;
-    for_each_run_of_pixels(
-        first, count, [&](index_t image, index_t pixel, index_t run, index_t at) {
-          const T* from = d_y.image(image);
-          pack_rows<k_width>(from + pixel * geometry.out_channels + channel, geometry.out_channels,
-                             run, block.filters.size(), to + at * k_width, stride);
-        });
+    for_each_image_of({first, first + count}, geometry.out_pixels(),
+                      [&](index_t image, index_t pixel, index_t run, index_t at) {
+                        const T* from = d_y.image(image);
+                        pack_rows<k_width>(from + pixel * geometry.out_channels + channel,
+                                           geometry.out_channels, run, block.filters.size(),
+                                           to + at * k_width, stride);
+                      });
   }
 
   LeftRows<T> window_columns(index_t first, index_t count, T* windows, T* grouped) const noexcept {
@@ -94,11 +82,12 @@ struct PixelGradientTask {
     if (images_touch(x) && reads_columns_in_place<T>(g.in_channels, block.filters.size())) {
       return {pixels_at(0, first), g.in_channels, LeftForm::columns};
     }
-    for_each_run_of_pixels(
-        first, count, [&](index_t image, index_t pixel, index_t run, index_t at) {
-          pack_rows<simd::k_chunk>(pixels_at(image, pixel), g.in_channels, run,
-                                   block.columns.size(), grouped + at * simd::k_chunk, stride);
-        });
+    for_each_image_of({first, first + count}, geometry.out_pixels(),
+                      [&](index_t image, index_t pixel, index_t run, index_t at) {
+                        pack_rows<simd::k_chunk>(pixels_at(image, pixel), g.in_channels, run,
+                                                 block.columns.size(), grouped + at * simd::k_chunk,
+                                                 stride);
+                      });
     return {grouped, stride, LeftForm::groups};
   }
 };

@@ -119,7 +119,7 @@ struct PlaneTask {
     // A panel that ends early or spans images.
     ResultTile<T> tile;
     filters.multiply(panel, tile.element, k_width, simd::Sums::start);
-    for_each_image(pixels, [&](index_t n, index_t first, index_t count, index_t at) {
+    for_each_image_of(pixels, plane, [&](index_t n, index_t first, index_t count, index_t at) {
       T* to = y.image(n) + filters.channel * plane + first;
       for (index_t i = 0; i < filters.count; ++i) {
         const T* from = tile.element + i * k_width + at;
@@ -131,18 +131,6 @@ struct PlaneTask {
       }
       if (last) rectify(to, filters.count, count);
     });
-  }
-
-  /// Calls use(image, first pixel of it, count, pixels before them) for the images of some pixels.
-  template <class Use>
-  void for_each_image(const IndexRange& pixels, const Use& use) const {
-    const index_t plane = shape.geometry.out_pixels();
-    for (index_t p = pixels.first; p < pixels.last;) {
-      const index_t n = p / plane;
-      const index_t count = std::min(pixels.last, (n + 1) * plane) - p;
-      use(n, p - n * plane, count, p - pixels.first);
-      p += count;
-    }
   }
 
   void rectify(T* result, index_t rows, index_t cols) const noexcept {

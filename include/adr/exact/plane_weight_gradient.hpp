@@ -82,14 +82,11 @@ struct PlaneGradientTask {
     constexpr index_t k_width = k_panel_width<T>;
     const index_t plane = shape.geometry.out_pixels();
     const index_t channel = block.group * shape.geometry.group_out_channels() + block.filters.first;
-    for (index_t at = pixels.first; at < pixels.last;) {
-      const index_t image = at / plane;
-      const index_t count = std::min((image + 1) * plane, pixels.last) - at;
-      pack_columns<k_width>(d_y.image(image) + channel * plane + (at - image * plane), plane, count,
-                            block.filters.size(), to + (at - pixels.first) * k_width,
+    for_each_image_of(pixels, plane, [&](index_t n, index_t first, index_t count, index_t at) {
+      pack_columns<k_width>(d_y.image(n) + channel * plane + first, plane, count,
+                            block.filters.size(), to + at * k_width,
                             panel_stride(pixels.size(), k_width));
-      at += count;
-    }
+    });
   }
 
   LeftRows<T> window_rows(const IndexRange& pixels, T* lines, T* windows) const noexcept {

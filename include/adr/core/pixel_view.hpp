@@ -55,6 +55,20 @@ PixelView<T> pixel_view(const MatrixView<T>& matrix, bool transposed = false) {
   return view;
 }
 
+/// Sets all channels of one image to zero.
+template <class T>
+void set_zero(const PixelView<T>& view, index_t image) noexcept {
+  const bool channels_last = view.channel_stride == 1;
+  index_t runs = channels_last ? view.pixels : view.channels;
+  index_t run = channels_last ? view.channels : view.pixels;
+  const index_t step = channels_last ? view.pixel_stride : view.channel_stride;
+  if (step == run) {
+    run *= runs;
+    runs = 1;
+  }
+  for (index_t i = 0; i < runs; ++i) std::fill_n(view.at(image, 0, 0) + i * step, run, T(0));
+}
+
 /// Calls use(image, pixel, count, at) for the runs of pixels of one image that make up rows
 /// [first_row, first_row + row_count); at counts from first_row.
 template <class T, class Use>

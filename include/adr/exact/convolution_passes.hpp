@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 
+#include "adr/exact/tile_images.hpp"
 #include "adr/core/context.hpp"
 #include "adr/core/types.hpp"
 #include "adr/exact/convolution_form.hpp"
@@ -36,7 +37,14 @@ class ConvolutionPasses {
   /// The passes of one layer. Requires: a valid geometry.
   explicit ConvolutionPasses(const ConvGeometry& geometry,
                              Winograd winograd = Winograd::where_it_pays)
-      : geometry_(geometry), winograd_(winograd) {}
+      : geometry_(geometry), winograd_(winograd), groups_(geometry.groups) {}
+  /// Those of one of its groups: images begin at the channels of the group (images_from_group), and
+  /// weights, bias and weight gradient are those of its filters alone.
+  [[nodiscard]] static ConvolutionPasses of_group(const ConvGeometry& geometry, Winograd winograd) {
+    ConvolutionPasses passes(geometry, winograd);
+    passes.groups_ = 1;
+    return passes;
+  }
 
   /// The shape of the layer.
   [[nodiscard]] const ConvGeometry& geometry() const noexcept { return geometry_; }
@@ -69,7 +77,10 @@ class ConvolutionPasses {
     if (forward_form(x.batch) == Form::direct) {
       context.workspace().reserve(
           direct_forward_workspace_bytes<T>(geometry_, x.batch, context.threads()));
-      direct_forward(geometry_, x, w, bias, y, context, relu);
+      for (index_t g = 0; g < groups_; ++g) {
+        direct_forward(geometry_, from_group(x, g), rows_of(w, g), bias_of(bias, g),
+                       from_group(y, g), context, relu);
+      }
       return 1;
     }
     double computed = 0;
@@ -79,7 +90,7 @@ class ConvolutionPasses {
       computed += run_tiles(pass, look_, context,
                             kept != nullptr ? kept + group * pass.kept_size() : nullptr);
     });
-    return computed / static_cast<double>(geometry_.groups);
+    return computed / static_cast<double>(groups_);
   }
 
   /// Computes d_w.
@@ -92,7 +103,10 @@ class ConvolutionPasses {
     if (weight_gradient_form(x.batch) == Form::direct) {
       context.workspace().reserve(
           direct_weight_gradient_workspace_bytes<T>(geometry_, x.batch, context.threads()));
-      direct_weight_gradient(geometry_, x, d_y, d_w, context);
+      for (index_t g = 0; g < groups_; ++g) {
+        direct_weight_gradient(geometry_, from_group(x, g), from_group(d_y, g), rows_of(d_w, g),
+                               context);
+      }
       return;
     }
     for_each_weight_gradient(x, d_y, d_w, [&](const auto& pass) {
@@ -108,7 +122,10 @@ class ConvolutionPasses {
     if (input_gradient_form(d_y.batch) == Form::direct) {
       context.workspace().reserve(
           direct_input_gradient_workspace_bytes<T>(geometry_, d_y.batch, context.threads()));
-      direct_input_gradient(geometry_, d_y, w, d_x, context);
+      for (index_t g = 0; g < groups_; ++g) {
+        direct_input_gradient(geometry_, from_group(d_y, g), rows_of(w, g), from_group(d_x, g),
+                              context);
+      }
       return;
     }
     for_each_input_gradient(d_y, w, d_x, context.threads(), [&](const auto& pass, index_t) {
@@ -117,7 +134,7 @@ class ConvolutionPasses {
     });
   }
 
-  /// Elements of the transformed weights of all groups; 0 where every batch is direct, which keeps
+  /// Elements of the transformed weights; 0 where every batch is direct, which keeps
   /// none.
   [[nodiscard]] index_t kept_size() const {
     index_t size = 0;
@@ -153,7 +170,8 @@ class ConvolutionPasses {
       return direct_weight_gradient_workspace_bytes<T>(geometry_, batch, threads);
     }
     std::size_t bytes = 0;
-    const MatrixView<T> no_gradient(nullptr, geometry_.out_channels, geometry_.columns());
+    const MatrixView<T> no_gradient(nullptr, groups_ * geometry_.group_out_channels(),
+                                    geometry_.columns());
     for_each_weight_gradient(
         no_images<const T>(batch), no_outputs<const T>(batch), no_gradient,
         [&](const auto& pass) { bytes = std::max(bytes, pass.workspace_bytes(threads)); });
@@ -194,7 +212,7 @@ class ConvolutionPasses {
             geometry_.layout};
   }
   [[nodiscard]] MatrixView<const T> no_weights() const noexcept {
-    return {nullptr, geometry_.out_channels, geometry_.columns()};
+    return {nullptr, groups_ * geometry_.group_out_channels(), geometry_.columns()};
   }
 
   /// The channels of one group of an input or output.
@@ -207,10 +225,24 @@ class ConvolutionPasses {
   template <class Element>
   [[nodiscard]] Filters<Element> filters_of(const MatrixView<Element>& w,
                                             index_t group) const noexcept {
+    return {rows_of(w, group), geometry_.group_in_channels(), geometry_.layout};
+  }
+  template <class Element>
+  [[nodiscard]] MatrixView<Element> rows_of(const MatrixView<Element>& w,
+                                            index_t group) const noexcept {
     const index_t filters = geometry_.group_out_channels();
-    const MatrixView<Element> rows(w.data == nullptr ? nullptr : w.row(group * filters), filters,
-                                   w.cols, w.row_stride);
-    return {rows, geometry_.group_in_channels(), geometry_.layout};
+    return {w.data == nullptr ? nullptr : w.row(group * filters), filters, w.cols, w.row_stride};
+  }
+  [[nodiscard]] VectorView<const T> bias_of(const VectorView<const T>& bias,
+                                            index_t group) const noexcept {
+    const index_t filters = geometry_.group_out_channels();
+    if (bias.empty()) return {};
+    return {bias.data + group * filters, filters};
+  }
+  template <class Element>
+  [[nodiscard]] TensorView<Element> from_group(const TensorView<Element>& images,
+                                               index_t group) const noexcept {
+    return images_from_group(images, geometry_.groups, group);
   }
 
   static bool streams_results(const TensorView<T>& y, index_t group_channels) noexcept {
@@ -226,7 +258,7 @@ class ConvolutionPasses {
     with_algorithm<T>(form, [&](auto algorithm) {
       using Algorithm = decltype(algorithm);
       const TileGrid grid = tile_grid<Algorithm>(geometry);
-      for (index_t group = 0; group < geometry.groups; ++group) {
+      for (index_t group = 0; group < groups_; ++group) {
         const GroupImages<T> target = group_of(y, group);
         const Finish<T> finish = {bias.empty() ? nullptr : bias.data + target.first_channel, relu,
                                   streams_results(y, target.channels)};
@@ -261,7 +293,7 @@ class ConvolutionPasses {
                                 const MatrixView<T>& d_w, const Use& use) const {
     with_algorithm<T>(weight_gradient_form(x.batch), [&](auto algorithm) {
       using Algorithm = decltype(algorithm);
-      for (index_t group = 0; group < geometry_.groups; ++group) {
+      for (index_t group = 0; group < groups_; ++group) {
         use(TileWeightGradient<Algorithm, T>(tile_grid<Algorithm>(geometry_), group_of(x, group),
                                              group_of(d_y, group), filters_of(d_w, group)));
       }
@@ -270,6 +302,7 @@ class ConvolutionPasses {
 
   ConvGeometry geometry_;
   Winograd winograd_;
+  index_t groups_;
   Look look_ = Look::sampled;
 };
 

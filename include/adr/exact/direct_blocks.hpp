@@ -64,29 +64,27 @@ struct RowBlocks {
   }
 };
 
-/// How the weights are packed as the right factor, terms x outputs for each group: in parts of the
-/// outputs of one group, and as many parts at once as fit 8 MB of floats.
+/// How the weights are packed as the right factor, terms x outputs: in parts of the outputs, and as
+/// many parts at once as fit 8 MB of floats.
 template <class T>
 struct WeightParts {
   index_t terms;
-  index_t outputs;    ///< of a group
+  index_t outputs;
   index_t depth;      ///< terms of a block
   index_t width;      ///< outputs of a part
-  index_t per_group;  ///< parts
   index_t together;   ///< parts that are packed at once
-  index_t count;      ///< parts of all groups
+  index_t count;      ///< parts
   index_t part_size;  ///< elements
 
-  WeightParts(index_t terms_, index_t outputs_, index_t groups)
+  WeightParts(index_t terms_, index_t outputs_)
       : terms(terms_), outputs(outputs_), depth(depth_block(terms_)) {
     constexpr index_t k_room = index_t{1} << 21;
     constexpr index_t k_width = k_panel_width<T>;
     const index_t most = std::max<index_t>(k_room / terms / k_width, 1) * k_width;
-    per_group = (outputs + most - 1) / most;
-    width = (panel_count<T>(outputs) + per_group - 1) / per_group * k_width;
-    per_group = (outputs + width - 1) / width;
+    count = (outputs + most - 1) / most;
+    width = (panel_count<T>(outputs) + count - 1) / count * k_width;
+    count = (outputs + width - 1) / width;
     part_size = checked_product("packed weights", width, terms + blocks());
-    count = per_group * groups;
     together = std::clamp<index_t>(k_room / part_size, 1, count);
   }
   [[nodiscard]] index_t blocks() const noexcept { return (terms + depth - 1) / depth; }
@@ -95,20 +93,18 @@ struct WeightParts {
   [[nodiscard]] IndexRange block_terms(index_t b) const noexcept {
     return {b * depth, std::min(terms, (b + 1) * depth)};
   }
-  [[nodiscard]] index_t group(index_t part) const noexcept { return part / per_group; }
   [[nodiscard]] IndexRange part_outputs(index_t part) const noexcept {
-    const index_t first = part % per_group * width;
+    const index_t first = part * width;
     return {first, std::min(outputs, first + width)};
   }
 
-  /// Calls pack(group, outputs, terms, to) for every block of `parts` parts from first on.
+  /// Calls pack(outputs, terms, to) for every block of `parts` parts from first on.
   template <class Pack>
   void pack(index_t first, index_t parts, T* packed, int threads, const Pack& use) const {
     parallel_for(parts * blocks(), threads, [&](index_t task, int) {
       const index_t part = first + task / blocks();
       const index_t b = task % blocks();
-      use(group(part), part_outputs(part), block_terms(b),
-          packed + (part - first) * part_size + block_place(b));
+      use(part_outputs(part), block_terms(b), packed + (part - first) * part_size + block_place(b));
     });
   }
 };

@@ -39,12 +39,10 @@ struct PixelTask {
            T* windows) const noexcept {
     const ConvGeometry& g = geometry;
     constexpr index_t k_width = k_panel_width<T>;
-    const index_t group = parts.group(part);
     const IndexRange filters = parts.part_outputs(part);
-    const index_t channel = group * g.group_out_channels() + filters.first;
     const index_t pixels = g.out_pixels();
     const index_t count = rows.size();
-    T* result = y.image(rows.first / pixels) + rows.first % pixels * g.out_channels + channel;
+    T* result = y.image(rows.first / pixels) + rows.first % pixels * y.channels + filters.first;
     const index_t stride = window_stride(parts.depth);
     Ahead ahead;
     if (next > 0) {
@@ -52,10 +50,9 @@ struct PixelTask {
         return images.image(rows.last / pixels) + rows.last % pixels * images.channels;
       };
       if (in_place) {
-        ahead.left = LinesAhead<false>(at(x) + group * g.group_in_channels(), g.in_channels, next,
-                                       g.group_in_channels());
+        ahead.left = LinesAhead<false>(at(x), x.channels, next, g.group_in_channels());
       }
-      ahead.result = LinesAhead<true>(at(y) + channel, g.out_channels, next, filters.size());
+      ahead.result = LinesAhead<true>(at(y) + filters.first, y.channels, next, filters.size());
       ahead.plan(parts.blocks() * panel_count<T>(filters.size()) *
                  step_count<T>(LeftForm::rows, count));
     }
@@ -64,24 +61,21 @@ struct PixelTask {
       const index_t depth = parts.block_terms(b).size();
       LeftRows<T> left{windows, stride};
       if (in_place) {
-        left = {x.image(rows.first / pixels) + rows.first % pixels * g.in_channels +
-                    group * g.group_in_channels() + k,
-                g.in_channels};
+        left = {x.image(rows.first / pixels) + rows.first % pixels * x.channels + k, x.channels};
       } else {
-        im2col<T>(g, x, group, rows.first, k, MatrixView<T>(windows, count, depth, stride));
+        im2col<T>(g, x, 0, rows.first, k, MatrixView<T>(windows, count, depth, stride));
       }
       const T* panel = packed + parts.block_place(b);
       const index_t panel_step = panel_stride(depth, k_width);
       const bool last = b + 1 == parts.blocks();
-      multiply_by_panels(
-          left, count, panel, panel_step, depth, filters.size(), result, g.out_channels,
-          b == 0 ? simd::Sums::start : simd::Sums::add, b == 0 ? bias : nullptr, ahead,
-          [&](index_t i, index_t step, index_t f, index_t cols) {
-            if (last && finish.relu) {
-              finish_columns(exact::Finish<T>{nullptr, true}, 0, result + i * g.out_channels + f,
-                             g.out_channels, step, cols);
-            }
-          });
+      multiply_by_panels(left, count, panel, panel_step, depth, filters.size(), result, y.channels,
+                         b == 0 ? simd::Sums::start : simd::Sums::add, b == 0 ? bias : nullptr,
+                         ahead, [&](index_t i, index_t step, index_t f, index_t cols) {
+                           if (last && finish.relu) {
+                             finish_columns(exact::Finish<T>{nullptr, true}, 0,
+                                            result + i * y.channels + f, y.channels, step, cols);
+                           }
+                         });
     }
   }
 };
@@ -90,7 +84,7 @@ template <class T>
 void forward_pixels(const ConvGeometry& g, const TensorView<const T>& x,
                     const MatrixView<const T>& w, exact::WeightUse use,
                     const exact::Finish<T>& finish, const TensorView<T>& y, Context& context) {
-  const WeightParts<T> parts(g.columns(), g.group_out_channels(), g.groups);
+  const WeightParts<T> parts(g.columns(), g.group_out_channels());
   const bool in_place = is_pointwise(g);
   const RowBlocks rows(x.batch, g.out_pixels(), images_touch(y) && (!in_place || images_touch(x)),
                        k_most_left_rows);
@@ -103,17 +97,15 @@ void forward_pixels(const ConvGeometry& g, const TensorView<const T>& x,
   for (index_t first = 0; first < parts.count; first += parts.together) {
     const index_t count = std::min(parts.together, parts.count - first);
     parts.pack(first, count, packed, context.threads(),
-               [&](index_t group, const IndexRange& filters, const IndexRange& columns, T* to) {
-                 pack_filter_panels(GroupFilters<T>::of(g, w, use, group), filters.first,
-                                    filters.size(), columns.first, columns.size(), to);
+               [&](const IndexRange& filters, const IndexRange& columns, T* to) {
+                 pack_filter_panels(GroupFilters<T>{g, w, use}, filters.first, filters.size(),
+                                    columns.first, columns.size(), to);
                });
     if (finish.bias != nullptr) {
       // In whole panels, as sums begin with it.
       for (index_t part = 0; part < count; ++part) {
         const IndexRange filters = parts.part_outputs(first + part);
-        const T* from =
-            finish.bias + parts.group(first + part) * g.group_out_channels() + filters.first;
-        T* to = std::copy_n(from, filters.size(), bias + part * parts.width);
+        T* to = std::copy_n(finish.bias + filters.first, filters.size(), bias + part * parts.width);
         std::fill(to, bias + (part + 1) * parts.width, T(0));
       }
     }
@@ -135,7 +127,7 @@ std::size_t window_product_workspace_bytes(const ConvGeometry& g, index_t batch,
     return forward_planes_workspace_bytes<T>(g, batch, use, threads);
   }
   if (has_line_windows<T>(g)) return forward_lines_workspace_bytes<T>(g, threads);
-  const WeightParts<T> parts(g.columns(), g.group_out_channels(), g.groups);
+  const WeightParts<T> parts(g.columns(), g.group_out_channels());
   // Windows that are pixels are read in place.
   const index_t window_size = is_pointwise(g) ? 0 : k_most_left_rows * window_stride(parts.depth);
   return WorkspaceSize()
@@ -174,11 +166,12 @@ std::size_t direct_forward_workspace_bytes(const ConvGeometry& geometry, index_t
                                                    threads);
 }
 
-/// Convolves without Winograd.
+/// Convolves one group without Winograd.
 ///
 /// Math: y = x * w + bias, or its positive part with relu. Shapes: x and y as the geometry says, of
-/// its layout, any batch; w one filter per row, columns in the order of ConvGeometry; bias
-/// out_channels or empty. Requires: a valid geometry, matching shapes, y overlapping nothing,
+/// its layout, any batch; of several groups x and y begin at the channels of the one that is meant
+/// (images_from_group); w one filter of it per row, columns in the order of ConvGeometry; bias an
+/// element for each or empty. Requires: a valid geometry, matching shapes, y overlapping nothing,
 /// scratch reserved in the context (direct_forward_workspace_bytes); callers check. Sums: blocks of
 /// at most 256 terms in the order of columns, added up in order; the bits follow from shape and
 /// instruction set, not from the number of threads. Cost: N K M multiply-adds, and copies of the

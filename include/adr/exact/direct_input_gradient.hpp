@@ -7,6 +7,7 @@
 
 #include "adr/core/context.hpp"
 #include "adr/core/parallel.hpp"
+#include "adr/core/pixel_view.hpp"
 #include "adr/core/types.hpp"
 #include "adr/core/workspace.hpp"
 #include "adr/exact/direct_blocks.hpp"
@@ -39,7 +40,6 @@ struct FoldTask {
     constexpr index_t k_width = k_panel_width<T>;
     constexpr index_t k_columns = k_folded_columns / k_width * k_width;
     const index_t pixels = geometry.out_pixels();
-    const index_t group = parts.group(part);
     const IndexRange columns = parts.part_outputs(part);
     for (index_t first = 0; first < pixels; first += k_most_left_rows) {
       const index_t rows = std::min(k_most_left_rows, pixels - first);
@@ -49,14 +49,13 @@ struct FoldTask {
         for (index_t b = 0; b < parts.blocks(); ++b) {
           const IndexRange terms = parts.block_terms(b);
           const index_t step = panel_stride(terms.size(), k_width);
-          const T* gradients = d_y.image(image) + first * geometry.out_channels +
-                               group * geometry.group_out_channels() + terms.first;
-          multiply_by_panels(LeftRows<T>{gradients, geometry.out_channels}, rows,
+          const T* gradients = d_y.image(image) + first * d_y.channels + terms.first;
+          multiply_by_panels(LeftRows<T>{gradients, d_y.channels}, rows,
                              packed + parts.block_place(b) + c / k_width * step, step, terms.size(),
                              cols, result.data, result.row_stride,
                              b == 0 ? simd::Sums::start : simd::Sums::add);
         }
-        col2im_add<T>(geometry, result, group, image * pixels + first, columns.first + c, d_x);
+        col2im_add<T>(geometry, result, 0, image * pixels + first, columns.first + c, d_x);
       }
     }
   }
@@ -64,7 +63,7 @@ struct FoldTask {
 
 template <class T>
 std::size_t folded_gradient_workspace_bytes(const ConvGeometry& g, int threads) {
-  const WeightParts<T> parts(g.group_out_channels(), g.columns(), g.groups);
+  const WeightParts<T> parts(g.group_out_channels(), g.columns());
   return WorkspaceSize()
       .template add<T>(checked_product("packed weights", parts.together, parts.part_size))
       .template add<T>(checked_product("gradients", threads, FoldTask<T>::k_block_size))
@@ -75,7 +74,7 @@ template <class T>
 void folded_input_gradient(const ConvGeometry& g, const TensorView<const T>& d_y,
                            const MatrixView<const T>& w, const TensorView<T>& d_x,
                            Context& context) {
-  const WeightParts<T> parts(g.group_out_channels(), g.columns(), g.groups);
+  const WeightParts<T> parts(g.group_out_channels(), g.columns());
   const FoldTask<T> fold{g, d_y, d_x, parts};
   const Workspace::Frame frame(context.workspace());
   T* packed = context.workspace().template take<T>(parts.together * parts.part_size);
@@ -83,14 +82,12 @@ void folded_input_gradient(const ConvGeometry& g, const TensorView<const T>& d_y
   for (index_t first = 0; first < parts.count; first += parts.together) {
     const index_t count = std::min(parts.together, parts.count - first);
     parts.pack(first, count, packed, context.threads(),
-               [&](index_t group, const IndexRange& columns, const IndexRange& terms, T* to) {
-                 const MatrixView<const T> block =
-                     w.block(group * g.group_out_channels() + terms.first, columns.first,
-                             terms.size(), columns.size());
-                 pack_right(as_is(block), to);
+               [&](const IndexRange& columns, const IndexRange& terms, T* to) {
+                 pack_right(
+                     as_is(w.block(terms.first, columns.first, terms.size(), columns.size())), to);
                });
     parallel_for(d_x.batch, context.threads(), [&](index_t image, int thread) {
-      if (first == 0) std::fill_n(d_x.image(image), d_x.image_size(), T(0));
+      if (first == 0) set_zero(pixel_view(d_x, 0, g.group_in_channels()), image);
       for (index_t part = 0; part < count; ++part) {
         fold.run(first + part, packed + part * parts.part_size, image,
                  blocks + thread * FoldTask<T>::k_block_size);
@@ -125,7 +122,7 @@ std::size_t direct_input_gradient_workspace_bytes(const ConvGeometry& geometry, 
              : detail::folded_gradient_workspace_bytes<T>(geometry, threads);
 }
 
-/// Computes the gradient with respect to the input without Winograd.
+/// Computes the gradient with respect to the input of one group without Winograd.
 ///
 /// Math: d_x = d_y w, added up over the windows that hold an input. Shapes, requirements, errors,
 /// thread-safety: those of direct_forward; d_x is replaced. Cost: with stride 1 and more than a few

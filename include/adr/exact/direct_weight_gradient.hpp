@@ -26,13 +26,13 @@ std::size_t direct_weight_gradient_workspace_bytes(const ConvGeometry& geometry,
              : detail::pixel_weight_gradient_workspace_bytes<T>(geometry, batch, threads);
 }
 
-/// Computes the gradient with respect to the weights without Winograd.
+/// Computes the gradient with respect to the weights of one group without Winograd.
 ///
 /// Math: d_w = windows(x)^T d_y, one filter per row. Shapes, requirements, errors, thread-safety,
-/// source: those of direct_forward; d_w out_channels x columns, any row stride, replaced. Sums:
-/// blocks of 256 pixels in order, added up in order within at most 16 parts of the pixels that
-/// follow from shape alone, then over the parts. Cost: N K M multiply-adds, and copies of windows
-/// and d_y.
+/// source: those of direct_forward; d_w a filter of the group per row, any row stride, replaced.
+/// Sums: blocks of 256 pixels in order, added up in order within at most 16 parts of the pixels
+/// that follow from shape alone, then over the parts. Cost: N K M multiply-adds, and copies of
+/// windows and d_y.
 template <class T>
 void direct_weight_gradient(const ConvGeometry& geometry, const TensorView<const T>& x,
                             const TensorView<const T>& d_y, const MatrixView<T>& d_w,

@@ -22,13 +22,6 @@ struct GroupFilters {
   MatrixView<const T> weights;
   exact::WeightUse use;
 
-  [[nodiscard]] static GroupFilters of(const ConvGeometry& geometry, const MatrixView<const T>& w,
-                                       exact::WeightUse use, index_t group) noexcept {
-    const index_t filters = use == exact::WeightUse::forward ? geometry.group_out_channels()
-                                                             : geometry.group_in_channels();
-    return {geometry, w.middle_rows(group * filters, filters), use};
-  }
-
   /// Element where output channel 0 of a kernel place begins in a forward filter, and the elements
   /// from one output channel to the next.
   [[nodiscard]] index_t flipped_place(index_t ky, index_t kx) const noexcept {

@@ -17,20 +17,18 @@
 ADR_NAMESPACE_BEGIN
 namespace detail {
 
-/// One result of a weight gradient: a block of the weights of a group.
+/// One result of a weight gradient: a block of the weights.
 struct GradientBlock {
-  index_t group;
   IndexRange columns;
-  IndexRange filters;  ///< of the group
+  IndexRange filters;
 };
 
-/// How a weight gradient is cut: by groups, filters and columns into results of their own, and,
+/// How a weight gradient is cut: by filters and columns into results of their own, and,
 /// where these are few, by pixels into partial sums.
 template <class T>
 struct GradientParts {
   index_t columns;  ///< K
-  index_t filters;  ///< of a group
-  index_t groups;
+  index_t filters;
   index_t column_parts;
   index_t filter_parts;
   index_t pixel_parts;
@@ -39,7 +37,7 @@ struct GradientParts {
   index_t part_filters;  ///< of the largest part, whole panels
 
   GradientParts(const ConvGeometry& g, index_t batch)
-      : columns(g.columns()), filters(g.group_out_channels()), groups(g.groups) {
+      : columns(g.columns()), filters(g.group_out_channels()) {
     constexpr index_t k_columns = 256;
     constexpr index_t k_filters = 512;
     constexpr index_t k_wanted = 16;
@@ -52,7 +50,7 @@ struct GradientParts {
                                       std::max<index_t>(k_wanted / results(), 1));
     pixels = std::min(k_most_depth, std::max<index_t>(rows, 1));
   }
-  [[nodiscard]] index_t results() const noexcept { return groups * column_parts * filter_parts; }
+  [[nodiscard]] index_t results() const noexcept { return column_parts * filter_parts; }
   /// Elements of the sums of a part.
   [[nodiscard]] index_t sum_size() const noexcept { return part_columns * part_filters; }
   /// Elements of packed output gradients.
@@ -63,8 +61,7 @@ struct GradientParts {
                            sum_size());
   }
   [[nodiscard]] GradientBlock block(index_t result) const noexcept {
-    return {result / filter_parts / column_parts,
-            partition(columns, column_parts, result / filter_parts % column_parts),
+    return {partition(columns, column_parts, result / filter_parts),
             partition(filters, filter_parts, result % filter_parts)};
   }
   /// Writes the sums of a block to where they belong.
@@ -73,7 +70,7 @@ struct GradientParts {
     const index_t cols = block.columns.size();
     for (index_t f = block.filters.first; f < block.filters.last; f += k_width) {
       simd::transpose(sums, k_width, cols, std::min(k_width, block.filters.last - f),
-                      d_w.row(block.group * filters + f) + block.columns.first, d_w.row_stride);
+                      d_w.row(f) + block.columns.first, d_w.row_stride);
       sums += cols * k_width;
     }
   }

@@ -63,7 +63,7 @@ void forward_lines(const ConvGeometry& g, const TensorView<const T>& x,
   T* panels = context.workspace().template take<T>(width * (g.columns() + 1));
   T* bias = context.workspace().template take<T>(width);
   T* lines = context.workspace().template take<T>(context.threads() * source.size());
-  pack_filter_panels(GroupFilters<T>::of(g, w, use, 0), 0, g.out_channels, 0, g.columns(), panels);
+  pack_filter_panels(GroupFilters<T>{g, w, use}, 0, g.out_channels, 0, g.columns(), panels);
   if (finish.bias != nullptr) {
     std::fill(std::copy_n(finish.bias, g.out_channels, bias), bias + width, T(0));
   }

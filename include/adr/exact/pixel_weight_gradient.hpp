@@ -52,12 +52,11 @@ struct PixelGradientTask {
   void pack_gradients(index_t first, index_t count, T* to) const noexcept {
     constexpr index_t k_width = k_panel_width<T>;
     const index_t stride = panel_stride(count, k_width);
-    const index_t channel = block.group * geometry.group_out_channels() + block.filters.first;
     for_each_image_of({first, first + count}, geometry.out_pixels(),
                       [&](index_t image, index_t pixel, index_t run, index_t at) {
                         const T* from = d_y.image(image);
-                        pack_rows<k_width>(from + pixel * geometry.out_channels + channel,
-                                           geometry.out_channels, run, block.filters.size(),
+                        pack_rows<k_width>(from + pixel * d_y.channels + block.filters.first,
+                                           d_y.channels, run, block.filters.size(),
                                            to + at * k_width, stride);
                       });
   }
@@ -67,7 +66,7 @@ struct PixelGradientTask {
     const index_t stride = panel_stride(count, simd::k_chunk);
     const index_t block_stride = window_stride(block.columns.size());
     if (!is_pointwise(g)) {
-      im2col<T>(g, x, block.group, first, block.columns.first,
+      im2col<T>(g, x, 0, first, block.columns.first,
                 MatrixView<T>(windows, count, block.columns.size(), block_stride));
       if (reads_columns_in_place<T>(block_stride, block.filters.size())) {
         return {windows, block_stride, LeftForm::columns};
@@ -76,15 +75,14 @@ struct PixelGradientTask {
       return {grouped, stride, LeftForm::groups};
     }
     const auto pixels_at = [&](index_t image, index_t pixel) {
-      return x.image(image) + pixel * g.in_channels + block.group * g.group_in_channels() +
-             block.columns.first;
+      return x.image(image) + pixel * x.channels + block.columns.first;
     };
-    if (images_touch(x) && reads_columns_in_place<T>(g.in_channels, block.filters.size())) {
-      return {pixels_at(0, first), g.in_channels, LeftForm::columns};
+    if (images_touch(x) && reads_columns_in_place<T>(x.channels, block.filters.size())) {
+      return {pixels_at(0, first), x.channels, LeftForm::columns};
     }
     for_each_image_of({first, first + count}, geometry.out_pixels(),
                       [&](index_t image, index_t pixel, index_t run, index_t at) {
-                        pack_rows<simd::k_chunk>(pixels_at(image, pixel), g.in_channels, run,
+                        pack_rows<simd::k_chunk>(pixels_at(image, pixel), x.channels, run,
                                                  block.columns.size(), grouped + at * simd::k_chunk,
                                                  stride);
                       });

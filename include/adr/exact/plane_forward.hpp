@@ -54,9 +54,9 @@ struct PlaneTask {
   exact::Finish<T> finish;
   bool stream;
 
-  /// Of the filters of a group those in `part`.
-  void run(index_t group, const MatrixView<const T>& filters, const IndexRange& part,
-           const IndexRange& pixels, T* lines, T* panels) const noexcept {
+  /// Of the filters those in `part`.
+  void run(const MatrixView<const T>& filters, const IndexRange& part, const IndexRange& pixels,
+           T* lines, T* panels) const noexcept {
     const ConvGeometry& g = shape.geometry;
     constexpr index_t k_width = k_panel_width<T>;
     const index_t columns = g.columns();
@@ -64,19 +64,18 @@ struct PlaneTask {
       const index_t depth = std::min(shape.depth, columns - k);
       const index_t step = panel_stride(depth, k_width);
       if (places == nullptr) {
-        gather_pixel_panels(g, x, pixels, group * g.group_in_channels() + k, depth, panels);
+        gather_pixel_panels(g, x, pixels, k, depth, panels);
       } else {
-        gather_line_panels(*places, x, group, pixels, k, depth, lines, panels);
+        gather_line_panels(*places, x, pixels, k, depth, lines, panels);
       }
       const bool last = k + depth == columns;
       for (index_t f = part.first; f < part.last; f += k_most_left_rows) {
-        const index_t channel = group * g.group_out_channels() + f;
         const FilterRows mine{filters.row(f) + k,
                               filters.row_stride,
                               std::min(k_most_left_rows, part.last - f),
                               depth,
-                              channel,
-                              k == 0 && finish.bias != nullptr ? finish.bias + channel : nullptr};
+                              f,
+                              k == 0 && finish.bias != nullptr ? finish.bias + f : nullptr};
         const T* panel = panels;
         for (index_t p = pixels.first; p < pixels.last; p += k_width, panel += step) {
           write(mine, panel, {p, std::min(p + k_width, pixels.last)},
@@ -181,14 +180,11 @@ void forward_planes(const ConvGeometry& geometry, const TensorView<const T>& x,
                           finish, streams_planes(shape, finish, y)};
   const index_t parts =
       filter_parts(shape.blocks.count(), g.group_out_channels(), context.threads());
-  for (index_t group = 0; group < g.groups; ++group) {
-    const auto filters = filter_rows(GroupFilters<T>::of(g, w, use, group), flipped);
-    parallel_for(shape.blocks.count() * parts, context.threads(), [&](index_t i, int thread) {
-      task.run(group, filters, partition(filters.rows, parts, i % parts),
-               shape.blocks.block(i / parts), lines + thread * shape.line_size(),
-               panels + thread * shape.panel_size());
-    });
-  }
+  const auto filters = filter_rows(GroupFilters<T>{g, w, use}, flipped);
+  parallel_for(shape.blocks.count() * parts, context.threads(), [&](index_t i, int thread) {
+    task.run(filters, partition(filters.rows, parts, i % parts), shape.blocks.block(i / parts),
+             lines + thread * shape.line_size(), panels + thread * shape.panel_size());
+  });
 }
 
 template <class T>

@@ -22,7 +22,7 @@ namespace detail {
 
 /// How the unfolded gradient of an image is cut.
 struct PlaneFold {
-  index_t terms;   ///< output channels of a group
+  index_t terms;   ///< output channels
   index_t depth;   ///< of them in a block of sums
   index_t pixels;  ///< of a block
   index_t rows;    ///< columns of the unfolded gradient that are added back at once
@@ -65,28 +65,27 @@ struct PlaneFoldTask {
   const TensorView<T>& d_x;
   const PlanePlaces& places;
 
-  /// Channels [first, last) of a group of some images: of one, or of so many that one block holds
+  /// Channels [first, last) of some images: of one, or of so many that one block holds
   /// their pixels. panels, left, results, lines: memory of a thread; lines are 0
   /// before and after.
-  void run(const IndexRange& images, index_t group, const IndexRange& channels, T* panels, T* left,
-           T* results, T* lines) const noexcept {
+  void run(const IndexRange& images, const IndexRange& channels, T* panels, T* left, T* results,
+           T* lines) const noexcept {
     const ConvGeometry& g = geometry;
     const index_t plane = g.in_height * g.in_width;
     const index_t kernel = g.kernel_height * g.kernel_width;
-    const index_t channel = group * g.group_in_channels() + channels.first;
     for (index_t image = images.first; image < images.last; ++image) {
-      std::fill_n(d_x.image(image) + channel * plane, channels.size() * plane, T(0));
+      std::fill_n(d_x.image(image) + channels.first * plane, channels.size() * plane, T(0));
     }
     const index_t end = images.last * g.out_pixels();
     for (index_t first = images.first * g.out_pixels(); first < end; first += fold.pixels) {
       const IndexRange pixels{first, std::min(first + fold.pixels, end)};
-      pack_gradients(group, pixels, panels);
+      pack_gradients(pixels, panels);
       for (index_t k = channels.first * kernel; k < channels.last * kernel;) {
         const index_t end_of_part =
             kernel <= fold.rows ? channels.last * kernel : (k / kernel + 1) * kernel;
         const IndexRange columns{k, std::min(k + fold.rows, end_of_part)};
-        multiply(group, columns, pixels.size(), panels, left, results);
-        add_back(group, columns, pixels, results, lines);
+        multiply(columns, pixels.size(), panels, left, results);
+        add_back(columns, pixels, results, lines);
         k = columns.last;
       }
     }
@@ -99,21 +98,19 @@ struct PlaneFoldTask {
     return m / fold.depth * (fold.depth + 1) * panel_cols<T>(pixels);
   }
 
-  void pack_gradients(index_t group, const IndexRange& pixels, T* panels) const noexcept {
+  void pack_gradients(const IndexRange& pixels, T* panels) const noexcept {
     for (index_t m = 0; m < fold.terms; m += fold.depth) {
-      gather_pixel_panels(geometry, d_y, pixels, group * fold.terms + m,
-                          std::min(fold.depth, fold.terms - m),
+      gather_pixel_panels(geometry, d_y, pixels, m, std::min(fold.depth, fold.terms - m),
                           panels + block_place(m, pixels.size()));
     }
   }
 
-  void multiply(index_t group, const IndexRange& columns, index_t pixels, const T* panels,
-                T* memory, T* results) const noexcept {
-    const auto weights = transposed(w.middle_rows(group * fold.terms, fold.terms));
+  void multiply(const IndexRange& columns, index_t pixels, const T* panels, T* memory,
+                T* results) const noexcept {
     for (index_t m = 0; m < fold.terms; m += fold.depth) {
       const index_t depth = std::min(fold.depth, fold.terms - m);
       const LeftRows<T> left =
-          left_rows(weights, columns.first, columns.size(), m, depth, pixels, memory);
+          left_rows(transposed(w), columns.first, columns.size(), m, depth, pixels, memory);
       const T* panel = panels + block_place(m, pixels);
       for (index_t p = 0; p < pixels; p += k_width, panel += panel_stride(depth, k_width)) {
         multiply_by_panel(left, columns.size(), panel, depth, results + p, fold.pixels,
@@ -122,8 +119,8 @@ struct PlaneFoldTask {
     }
   }
 
-  void add_back(index_t group, const IndexRange& columns, const IndexRange& pixels,
-                const T* results, T* lines) const noexcept {
+  void add_back(const IndexRange& columns, const IndexRange& pixels, const T* results,
+                T* lines) const noexcept {
     places.lines.for_each_stretch(pixels, [&](const LineStretch& s, index_t first) {
       places.for_each_column(columns.first, columns.size(), [&](index_t k, index_t place) {
         simd::add(results + k * fold.pixels + s.at, lines + first + place, s.count);
@@ -131,7 +128,7 @@ struct PlaneFoldTask {
     });
     const index_t channel = columns.first / places.kernel;
     const index_t count = (columns.last - 1) / places.kernel + 1 - channel;
-    places.lines.add(lines, group * geometry.group_in_channels() + channel, count, pixels, d_x);
+    places.lines.add(lines, channel, count, pixels, d_x);
     std::fill_n(lines, count * places.lines.channel_size(), T(0));
   }
 };
@@ -154,12 +151,11 @@ void plane_input_gradient(const ConvGeometry& g, const TensorView<const T>& d_y,
   // Threads share the channels of an image where images are few; that changes no sum.
   const index_t channels = g.group_in_channels();
   const index_t units = blocks_of(d_x.batch, fold.images);
-  const index_t parts = units * g.groups >= context.threads()
-                            ? 1
-                            : std::clamp<index_t>(channels / 8, 1, 2 * context.threads());
-  parallel_for(units * g.groups * parts, context.threads(), [&](index_t i, int thread) {
-    const index_t image = i / parts / g.groups * fold.images;
-    task.run({image, std::min(image + fold.images, d_x.batch)}, i / parts % g.groups,
+  const index_t parts =
+      units >= context.threads() ? 1 : std::clamp<index_t>(channels / 8, 1, 2 * context.threads());
+  parallel_for(units * parts, context.threads(), [&](index_t i, int thread) {
+    const index_t image = i / parts * fold.images;
+    task.run({image, std::min(image + fold.images, d_x.batch)},
              partition(channels, parts, i % parts), panels + thread * fold.panel_size(),
              lefts + thread * fold.left_size(), results + thread * fold.result_size(),
              lines + thread * line_size);

@@ -81,9 +81,8 @@ struct PlaneGradientTask {
   void pack_gradients(const IndexRange& pixels, T* to) const noexcept {
     constexpr index_t k_width = k_panel_width<T>;
     const index_t plane = shape.geometry.out_pixels();
-    const index_t channel = block.group * shape.geometry.group_out_channels() + block.filters.first;
     for_each_image_of(pixels, plane, [&](index_t n, index_t first, index_t count, index_t at) {
-      pack_columns<k_width>(d_y.image(n) + channel * plane + first, plane, count,
+      pack_columns<k_width>(d_y.image(n) + block.filters.first * plane + first, plane, count,
                             block.filters.size(), to + at * k_width,
                             panel_stride(pixels.size(), k_width));
     });
@@ -93,12 +92,12 @@ struct PlaneGradientTask {
     const ConvGeometry& g = shape.geometry;
     const index_t stride = window_stride(pixels.size());
     if (!is_pointwise(g)) {
-      gather_line_rows(places, x, block.group, pixels, block.columns.first, block.columns.size(),
-                       lines, windows, stride);
+      gather_line_rows(places, x, pixels, block.columns.first, block.columns.size(), lines, windows,
+                       stride);
       return {windows, stride};
     }
     const index_t plane = g.out_pixels();
-    const index_t channel = block.group * g.group_in_channels() + block.columns.first;
+    const index_t channel = block.columns.first;
     const index_t image = pixels.first / plane;
     if (pixels.last <= (image + 1) * plane) {
       return {x.image(image) + channel * plane + (pixels.first - image * plane), plane};

@@ -71,12 +71,11 @@ struct PlanePlaces {
     }
   }
   template <class T>
-  void copy_lines(const TensorView<const T>& images, index_t group, const IndexRange& pixels,
-                  index_t first_col, index_t count, T* to) const noexcept {
+  void copy_lines(const TensorView<const T>& images, const IndexRange& pixels, index_t first_col,
+                  index_t count, T* to) const noexcept {
     const index_t first = first_col / kernel;
     const index_t last = (first_col + count - 1) / kernel + 1;
-    lines.copy(images, group * lines.geometry.group_in_channels() + first, last - first, pixels,
-               to);
+    lines.copy(images, first, last - first, pixels, to);
   }
 };
 
@@ -84,11 +83,11 @@ struct PlanePlaces {
 /// to[p * panel_stride(count) + k * width + i]; what is missing from the last panel is anything.
 /// memory: PlaneLines::size(count) elements.
 template <class T>
-void gather_line_panels(const PlanePlaces& places, const TensorView<const T>& images, index_t group,
+void gather_line_panels(const PlanePlaces& places, const TensorView<const T>& images,
                         const IndexRange& pixels, index_t first_col, index_t count, T* memory,
                         T* to) noexcept {
   constexpr index_t k_width = k_panel_width<T>;
-  places.copy_lines(images, group, pixels, first_col, count, memory);
+  places.copy_lines(images, pixels, first_col, count, memory);
   PanelRuns<T> runs;
   const auto write = [&] {
     if (runs.count == 1) {
@@ -118,11 +117,11 @@ void gather_line_panels(const PlanePlaces& places, const TensorView<const T>& im
 /// Windows of output pixels as rows, one for every column: pixel i and column k at to[k * stride +
 /// i]. Requires: window_stride(pixels) elements in a row.
 template <class T>
-void gather_line_rows(const PlanePlaces& places, const TensorView<const T>& images, index_t group,
+void gather_line_rows(const PlanePlaces& places, const TensorView<const T>& images,
                       const IndexRange& pixels, index_t first_col, index_t count, T* memory, T* to,
                       index_t stride) noexcept {
   using B = simd::Batch<T>;
-  places.copy_lines(images, group, pixels, first_col, count, memory);
+  places.copy_lines(images, pixels, first_col, count, memory);
   places.lines.for_each_stretch(pixels, [&](const LineStretch& s, index_t first) {
     places.for_each_column(first_col, count, [&](index_t k, index_t place) {
       // Whole registers: the next stretch overwrites what is too much.

@@ -55,6 +55,18 @@ struct PixelRect {
   [[nodiscard]] index_t width() const noexcept { return last_x - first_x; }
 };
 
+/// The images from the first channel of a group on, in the place of their own first channel.
+template <class T>
+TensorView<T> images_from_group(const TensorView<T>& images, index_t groups,
+                                index_t group) noexcept {
+  TensorView<T> from = images;
+  if (images.data != nullptr) {
+    const index_t step = images.layout == Layout::nhwc ? 1 : images.height * images.width;
+    from.data += group * (images.channels / groups) * step;
+  }
+  return from;
+}
+
 /// The channels of one group in a batch of images.
 template <class T>
 struct GroupImages {

@@ -9,6 +9,7 @@
 #include "adr/adapt/plan.hpp"
 #include "adr/adapt/report.hpp"
 #include "adr/core/context.hpp"
+#include "adr/core/pixel_view.hpp"
 #include "adr/core/row_major.hpp"
 #include "adr/core/stage_clock.hpp"
 #include "adr/core/state_archive.hpp"
@@ -177,7 +178,9 @@ class ProductGradients {
     if constexpr (Domain::k_images) {
       if (!forward.exact.takes_images(forward.map.rows())) return false;  // the caller did it
       if (forms.input == InputGradient::dense) return false;
-      clear(d_input.images, thread_count);
+      const index_t channels = d_input.geometry.group_in_channels();
+      const auto group = pixel_view(d_input.images, d_input.group * channels, channels);
+      parallel_for(group.images, thread_count, [&](index_t n, int) { set_zero(group, n); });
     } else {
       if (forms.input == InputGradient::dense) {
         d_input.update = Update::replace;
@@ -226,10 +229,6 @@ class ProductGradients {
       const IndexRange rows = partition(matrix.rows, blocks, block);
       detail::set_zero(matrix.middle_rows(rows.first, rows.size()));
     });
-  }
-  static void clear(const TensorView<T>& images, int thread_count) {
-    parallel_for(images.batch, thread_count,
-                 [&](index_t n, int) { std::fill_n(images.image(n), images.image_size(), T(0)); });
   }
 
   static void compute_exactly(const GradientForms& forms, const ForwardState<Domain>& forward,

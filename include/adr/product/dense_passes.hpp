@@ -8,6 +8,7 @@
 #include <optional>
 #include <utility>
 
+#include "adr/exact/tile_images.hpp"
 #include "adr/core/context.hpp"
 #include "adr/core/fingerprint.hpp"
 #include "adr/core/types.hpp"
@@ -19,18 +20,21 @@
 
 ADR_NAMESPACE_BEGIN
 
-/// The dense passes over images. Where there are none (several groups, a DenseGemm of the user's
-/// own), the product works on rows. Thread-safety: none.
+/// The dense passes over one group of images. Where there are none (a DenseGemm of the user's own),
+/// the product works on rows. Thread-safety: none.
 template <class T>
 class DensePasses {
  public:
-  /// What the library's own passes compute; geometry: null for several groups.
+  /// What the library's own passes compute a group of; null: nothing.
   void set_geometry(const std::optional<ConvGeometry>& geometry, bool allow_winograd) {
     exact_.reset();
     forget_weights();
-    if (geometry) exact_.emplace(*geometry, exact::winograd_of(allow_winograd));
+    if (geometry) {
+      exact_.emplace(
+          exact::ConvolutionPasses<T>::of_group(*geometry, exact::winograd_of(allow_winograd)));
+    }
   }
-  /// Null: the library's own.
+  /// Null: the library's own. Requires: a convolution of one group.
   void set_convolution(std::shared_ptr<DenseConvolution<T>> convolution) noexcept {
     user_ = std::move(convolution);
   }
@@ -76,7 +80,7 @@ class DensePasses {
       return 1;
     }
     if (keeps_weights_) keep(weights, context.threads());
-    return exact_->forward(input.images, weights, bias, false, output.images, context,
+    return exact_->forward(group_of(input), weights, bias, false, group_of(output), context,
                            kept_.data());
   }
   void weight_gradient(const ConvInput<const T>& input, const ConvOutput<const T>& d_output,
@@ -84,17 +88,22 @@ class DensePasses {
     if (user_ != nullptr) {
       return user_->weight_gradient(input.images, d_output.images, d_weights);
     }
-    exact_->weight_gradient(input.images, d_output.images, d_weights, context);
+    exact_->weight_gradient(group_of(input), group_of(d_output), d_weights, context);
   }
   void input_gradient(const ConvOutput<const T>& d_output, const MatrixView<const T>& weights,
                       const ConvInput<T>& d_input, Context& context) const {
     if (user_ != nullptr) {
       return user_->input_gradient(d_output.images, weights, d_input.images);
     }
-    exact_->input_gradient(d_output.images, weights, d_input.images, context);
+    exact_->input_gradient(group_of(d_output), weights, group_of(d_input), context);
   }
 
  private:
+  template <class Operand>
+  static auto group_of(const Operand& operand) noexcept {
+    return exact::images_from_group(operand.images, operand.geometry.groups, operand.group);
+  }
+
   /// An implementation of the user's has scratch of its own.
   template <class Bytes>
   [[nodiscard]] std::size_t of_exact(index_t rows, const Bytes& bytes) const {

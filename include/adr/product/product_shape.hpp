@@ -50,7 +50,7 @@ struct ProductShape {
   index_t columns = 0;  ///< K of the unfolded product
   index_t outputs = 0;  ///< M
   VectorShape input;
-  /// The convolution, where one group is all of it.
+  /// The convolution that this is a group of; none: a plain product.
   std::optional<ConvGeometry> convolution;
   bool is_matrix = false;  ///< a plain product: its input is no image
 
@@ -65,7 +65,7 @@ struct ProductShape {
 template <class Domain>
 bool convolves_coordinates(const ProductShape& shape) noexcept {
   return Domain::k_images && std::is_same_v<typename Domain::Element, float> && shape.convolution &&
-         shape.input.kind == NeuronVectorKind::pixel;
+         shape.convolution->groups == 1 && shape.input.kind == NeuronVectorKind::pixel;
 }
 
 /// One group of a convolution.
@@ -74,7 +74,7 @@ inline ProductShape product_shape(const ConvGeometry& geometry, NeuronVectorKind
   shape.columns = geometry.columns();
   shape.outputs = geometry.group_out_channels();
   shape.input = vector_shape(geometry, wanted);
-  if (geometry.groups == 1) shape.convolution = geometry;
+  shape.convolution = geometry;
   return shape;
 }
 

@@ -5,9 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "adr/exact/direct_forward.hpp"
-#include "adr/exact/direct_input_gradient.hpp"
-#include "adr/exact/direct_weight_gradient.hpp"
+#include "adr/exact/convolution_form.hpp"
+#include "adr/exact/convolution_passes.hpp"
 #include "adr/reference/convolution.hpp"
 #include "property/layer_cases.hpp"
 #include "support/allocation_counter.hpp"
@@ -96,14 +95,11 @@ std::vector<ConvGeometry> larger_geometries() {
 template <class T>
 void run(ConvCase<T>& c, bool with_bias, Context& context, bool relu = false) {
   const ConvGeometry& g = c.geometry;
-  context.workspace().reserve(
-      std::max({adr::direct_forward_workspace_bytes<T>(g, c.batch, context.threads()),
-                adr::direct_weight_gradient_workspace_bytes<T>(g, c.batch, context.threads()),
-                adr::direct_input_gradient_workspace_bytes<T>(g, c.batch, context.threads())}));
+  const adr::exact::ConvolutionPasses<T> passes(g, adr::exact::Winograd::never);
   const VectorView<const T> bias = with_bias ? c.bias.vector() : VectorView<T>();
-  adr::direct_forward<T>(g, c.x_view(), c.w_view(), bias, c.y_view(), context, relu);
-  adr::direct_weight_gradient<T>(g, c.x_view(), c.d_y_view(), c.d_w.view(), context);
-  adr::direct_input_gradient<T>(g, c.d_y_view(), c.w_view(), c.d_x_view(), context);
+  passes.forward(c.x_view(), c.w_view(), bias, relu, c.y_view(), context);
+  passes.weight_gradient(c.x_view(), c.d_y_view(), c.d_w.view(), context);
+  passes.input_gradient(c.d_y_view(), c.w_view(), c.d_x_view(), context);
 }
 
 /// A tensor of doubles like another one, dense.

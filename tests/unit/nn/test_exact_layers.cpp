@@ -4,9 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "adr/exact/direct_forward.hpp"
-#include "adr/exact/direct_input_gradient.hpp"
-#include "adr/exact/direct_weight_gradient.hpp"
+#include "adr/exact/convolution_form.hpp"
+#include "adr/exact/convolution_passes.hpp"
 #include "adr/extern_layers.hpp"
 #include "adr/nn/exact_convolution.hpp"
 #include "adr/reuse_conv2d.hpp"
@@ -40,7 +39,7 @@ namespace {
 
 constexpr index_t k_batch = 3;
 
-/// A layer of every form, and one that has no tiles, in both layouts.
+/// A layer of every form, one that has no tiles, and two of several groups, in both layouts.
 std::vector<ConvGeometry> geometries() {
   std::vector<ConvGeometry> all;
   for (const Layout layout_of : {Layout::nchw, Layout::nhwc}) {
@@ -50,6 +49,11 @@ std::vector<ConvGeometry> geometries() {
     all.push_back(square_layer(10, 9, 10, 16, 5, 2, layout_of));
     all.push_back(square_layer(3, 9, 10, 16, 5, 2, layout_of));
     all.back().set_stride(2);
+    all.push_back(square_layer(36, 6, 7, 40, 3, 1, layout_of));
+    all.back().groups = 2;
+    all.push_back(square_layer(12, 9, 8, 18, 3, 1, layout_of));
+    all.back().set_stride(2);
+    all.back().groups = 3;
   }
   return all;
 }
@@ -94,13 +98,10 @@ template <class T>
 Results<T> direct(ConvCase<T>& c) {
   Context context;
   const ConvGeometry& g = c.geometry;
-  context.workspace().reserve(
-      std::max({adr::direct_forward_workspace_bytes<T>(g, c.batch, 1),
-                adr::direct_weight_gradient_workspace_bytes<T>(g, c.batch, 1),
-                adr::direct_input_gradient_workspace_bytes<T>(g, c.batch, 1)}));
-  adr::direct_forward<T>(g, c.x_view(), c.w_view(), c.bias.vector(), c.y_view(), context);
-  adr::direct_weight_gradient<T>(g, c.x_view(), c.d_y_view(), c.d_w.view(), context);
-  adr::direct_input_gradient<T>(g, c.d_y_view(), c.w_view(), c.d_x_view(), context);
+  const adr::exact::ConvolutionPasses<T> passes(g, adr::exact::Winograd::never);
+  passes.forward(c.x_view(), c.w_view(), c.bias.vector(), false, c.y_view(), context);
+  passes.weight_gradient(c.x_view(), c.d_y_view(), c.d_w.view(), context);
+  passes.input_gradient(c.d_y_view(), c.w_view(), c.d_x_view(), context);
   return results_of(c);
 }
 

@@ -43,6 +43,10 @@ class Network {
     reused_.insert(reused_.end(), linears_.begin(), linears_.end());
     outputs_.resize(layers_.size());
     gradients_.resize(layers_.size());
+    for (std::size_t i = 0; i < layers_.size(); ++i) {
+      const bool shares = i > 0 && layers_[i]->works_in_place();
+      memory_of_.push_back(shares ? memory_of_.back() : i);
+    }
     for (const auto& layer : layers_) {
       times_.push_back({layer->name()});
       for (Parameter<T>* parameter : layer->parameters()) parameters_.push_back(parameter);
@@ -55,8 +59,7 @@ class Network {
     input_ = images;
     for (std::size_t i = 0; i < layers_.size(); ++i) {
       const Stopwatch watch(training_ ? &times_[i].forward : nullptr);
-      outputs_[i].resize(images.batch, layers_[i]->output_shape(), layout_);
-      layers_[i]->forward(layer_input(i), outputs_[i].view());
+      layers_[i]->forward(layer_input(i), layer_memory(outputs_, i));
     }
     return as_matrix(layer_input(layers_.size()));
   }
@@ -69,8 +72,7 @@ class Network {
 
   /// Where the loss puts the gradient of the logits of the last forward.
   adr::MatrixView<T> logit_gradient() {
-    gradients_.back().resize(input_.batch, layers_.back()->output_shape(), layout_);
-    return as_matrix(gradients_.back().view());
+    return as_matrix(layer_memory(gradients_, layers_.size() - 1));
   }
 
   /// Fills the gradients of all parameters from logit_gradient().
@@ -78,11 +80,8 @@ class Network {
     for (std::size_t i = layers_.size(); i-- > first_trained_;) {
       const Stopwatch watch(&times_[i].backward);
       adr::TensorView<T> d_x;
-      if (i > first_trained_) {
-        gradients_[i - 1].resize(input_.batch, layers_[i - 1]->output_shape(), layout_);
-        d_x = gradients_[i - 1].view();
-      }
-      layers_[i]->backward(layer_input(i), layer_input(i + 1), gradients_[i].const_view(), d_x);
+      if (i > first_trained_) d_x = layer_memory(gradients_, i - 1);
+      layers_[i]->backward(layer_input(i), layer_input(i + 1), output_gradient(i), d_x);
     }
   }
 
@@ -94,7 +93,7 @@ class Network {
       ProductOperands<T> operands;
       operands.name = layers_[i]->name();
       operands.input = layer_input(i);
-      operands.output_gradient = gradients_[i].const_view();
+      operands.output_gradient = output_gradient(i);
       operands.weights = layers_[i]->parameters().front()->matrix();
       if (const auto* conv = dynamic_cast<const Conv<T>*>(layers_[i].get())) {
         operands.kernel = conv->geometry().kernel_height;
@@ -135,7 +134,16 @@ class Network {
   };
 
   [[nodiscard]] adr::TensorView<const T> layer_input(std::size_t layer) const {
-    return layer == 0 ? input_ : outputs_[layer - 1].const_view();
+    return layer == 0 ? input_ : outputs_[memory_of_[layer - 1]].const_view();
+  }
+  [[nodiscard]] adr::TensorView<const T> output_gradient(std::size_t layer) const {
+    return gradients_[memory_of_[layer]].const_view();
+  }
+  /// Where the layer's output, or the gradient with respect to it, is written.
+  adr::TensorView<T> layer_memory(std::vector<Tensor<T>>& tensors, std::size_t layer) {
+    Tensor<T>& tensor = tensors[memory_of_[layer]];
+    tensor.resize(input_.batch, layers_[layer]->output_shape(), layout_);
+    return tensor.view();
   }
 
   adr::Layout layout_;
@@ -148,6 +156,8 @@ class Network {
   std::vector<Parameter<T>*> parameters_;
   std::size_t first_trained_ = 0;
   adr::TensorView<const T> input_;
+  std::vector<std::size_t>
+      memory_of_;  ///< the tensor of a layer's output: its own or the last one's
   std::vector<Tensor<T>> outputs_;
   std::vector<Tensor<T>> gradients_;
   std::vector<LayerTime> times_;

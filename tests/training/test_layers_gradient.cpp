@@ -88,6 +88,28 @@ TEST_CASE("ReLU") {
   }
 }
 
+TEST_CASE("ReLU in place") {
+  adr::Context context(2);
+  const ImageShape shape{3, 4, 5};
+  Relu<float> relu("relu", shape, context);
+  REQUIRE(relu.works_in_place());
+  Tensor<float> x, y, d_y, d_x;
+  for (Tensor<float>* tensor : {&x, &y, &d_y, &d_x}) {
+    tensor->resize(2, shape, adr::Layout::nhwc);
+    for (index_t i = 0; i < 2 * shape.size(); ++i) {
+      tensor->view().data[i] = static_cast<float>(i * 7 % 13 - 6);
+    }
+  }
+  relu.forward(x.const_view(), y.view());
+  relu.backward(x.const_view(), y.const_view(), d_y.const_view(), d_x.view());
+  relu.forward(x.const_view(), x.view());
+  relu.backward(x.const_view(), x.const_view(), d_y.const_view(), d_y.view());
+  for (index_t i = 0; i < 2 * shape.size(); ++i) {
+    CHECK(x.view().data[i] == y.view().data[i]);
+    CHECK(d_y.view().data[i] == d_x.view().data[i]);
+  }
+}
+
 TEST_CASE("A NaN passes through ReLU") {
   adr::Context context(1);
   Relu<double> relu("relu", {1, 1, 2}, context);

@@ -169,7 +169,7 @@ TEST_CASE("Lists of a schedule describe its phases") {
   CHECK(given.planned_steps == 100);
   CHECK(given.phases[1].max_error == 0.05);
   CHECK(given.phases[1].gradient_rounding == 2);
-  CHECK(given.phases[0].end == Approx(1.0 / 3));
+  CHECK_THAT(given.phases[0].end, Catch::Matchers::WithinAbs(1.0 / 3, 1e-12));
   options.phase_ends = {0.5, 1};
   CHECK_THROWS_WITH(scheduler_options(options, 100), contains("(3), got 3 and 2"));
   options.phase_ends = {};

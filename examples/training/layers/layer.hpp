@@ -25,9 +25,14 @@ class Layer {
 
   virtual void forward(const adr::TensorView<const T>& x, const adr::TensorView<T>& y) = 0;
 
-  /// x and y are those of the last forward. d_x is empty when nobody wants it.
+  /// x and y are those of the last forward, x its output where the layer works in place. d_x is
+  /// empty when nobody wants it.
   virtual void backward(const adr::TensorView<const T>& x, const adr::TensorView<const T>& y,
                         const adr::TensorView<const T>& d_y, const adr::TensorView<T>& d_x) = 0;
+
+  /// Whether x and y may be the same memory, and d_y and d_x: then the network has one for both,
+  /// and the layer before must not read its own output in its backward pass.
+  [[nodiscard]] virtual bool works_in_place() const { return false; }
 
   virtual std::vector<Parameter<T>*> parameters() { return {}; }
 

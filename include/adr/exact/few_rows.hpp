@@ -20,6 +20,12 @@ namespace detail {
 template <class B, std::size_t Rights>
 using DotSums = std::array<B, Rights>;
 
+/// As simd::detail::fill_row.
+template <class B, std::size_t... R>
+[[gnu::always_inline]] inline void set_zero(DotSums<B, sizeof...(R)>& sums, B zero,
+                                            std::index_sequence<R...> /*rights*/) noexcept {
+  ((sums[R] = zero), ...);
+}
 template <class T, class B, std::size_t... R>
 [[gnu::always_inline]] inline void load_rights(const T* right, index_t stride,
                                                DotSums<B, sizeof...(R)>& to,
@@ -50,7 +56,7 @@ void dot_block(const T* left, index_t left_stride, const T* right, index_t right
   using B = simd::Batch<T>;
   constexpr auto rights = std::make_index_sequence<Rights>();
   std::array<DotSums<B, Rights>, sizeof...(L)> sums;
-  (sums[L].fill(B::broadcast(T(0))), ...);
+  (set_zero(sums[L], B::broadcast(T(0)), rights), ...);
   index_t k = 0;
   for (; k + B::size <= depth; k += B::size) {
     DotSums<B, Rights> right_values;

@@ -50,10 +50,17 @@ inline index_t in_place_block_rows(index_t rows) noexcept {
   return std::clamp<index_t>(rows / k_wanted_tasks, 512, 4096);
 }
 
-/// How many parts to cut the outputs into, at least 256 wide, so that there are enough tasks.
+/// How many parts columns may be cut into: 256 wide, where products are fastest, or narrower ones
+/// where those would be fewer than four.
+inline index_t most_column_parts(index_t cols) noexcept {
+  constexpr index_t k_fewest_parts = 4;
+  constexpr index_t k_fewest_cols = 96;
+  return std::max({cols / 256, std::min(k_fewest_parts, cols / k_fewest_cols), index_t{1}});
+}
+/// How many parts to cut the outputs into, so that there are enough tasks.
 inline index_t column_parts(index_t row_tasks, index_t cols, index_t wanted_tasks) noexcept {
   if (row_tasks == 0 || row_tasks >= wanted_tasks) return 1;
-  return std::clamp<index_t>(wanted_tasks / row_tasks, 1, std::max<index_t>(cols / 256, 1));
+  return std::min(wanted_tasks / row_tasks, most_column_parts(cols));
 }
 
 /// How a weight gradient is cut: parts of the rows have a partial sum each, parts of the columns
@@ -62,7 +69,7 @@ struct WeightGradientParts {
   index_t row_parts;
   index_t col_parts;
   WeightGradientParts(index_t rows, index_t columns) noexcept
-      : row_parts(rows >= 8 * columns ? 4 : 1), col_parts(std::max<index_t>(1, columns / 256)) {}
+      : row_parts(rows >= 8 * columns ? 4 : 1), col_parts(most_column_parts(columns)) {}
 };
 
 }  // namespace detail

@@ -14,11 +14,21 @@ ADR_NAMESPACE_BEGIN
 
 namespace detail {
 
+/// The copy that row_major makes of the matrix `name`.
+template <class T>
+struct RowMajorScratch {
+  T* copy;
+
+  template <class Memory>
+  RowMajorScratch(Memory& memory, const char* name, index_t rows, index_t cols)
+      : copy(memory.template take<T>(checked_product(name, rows, cols))) {}
+};
+
 /// Bytes that row_major takes where the rows do not lie in place. Errors: std::invalid_argument on
 /// overflow, naming the matrix `name`.
 template <class T>
 std::size_t row_major_bytes(const char* name, index_t rows, index_t cols) {
-  return WorkspaceSize().template add<T>(checked_product(name, rows, cols)).bytes();
+  return scratch_bytes<RowMajorScratch<T>>(name, rows, cols);
 }
 
 /// All rows as a matrix: where they lie, or copied to the workspace, of which the caller holds a
@@ -29,9 +39,8 @@ auto row_major(const Rows& rows, Context& context) {
   using Element = std::remove_const_t<std::remove_pointer_t<decltype(View::data)>>;
   if (rows.in_place()) return rows.view(0, rows.rows(), nullptr);
   constexpr index_t k_rows_at_once = 256;
-  const MatrixView<Element> copy(
-      context.workspace().template take<Element>(rows.rows() * rows.cols()), rows.rows(),
-      rows.cols());
+  const RowMajorScratch<Element> scratch(context.workspace(), "rows", rows.rows(), rows.cols());
+  const MatrixView<Element> copy(scratch.copy, rows.rows(), rows.cols());
   parallel_for(
       (copy.rows + k_rows_at_once - 1) / k_rows_at_once, context.threads(), [&](index_t b, int) {
         const index_t first = b * k_rows_at_once;

@@ -1,8 +1,19 @@
 // Scratch memory that is sized before the work starts and handed out by bumping an offset.
 //
-// Every operation that needs scratch has a twin `..._workspace_bytes(shape)` built with
-// WorkspaceSize; whoever runs the operation reserves that many bytes first, so the operation itself
-// cannot allocate.
+// Every operation that needs scratch lists its arrays once, in a struct whose constructor takes
+// them from `Memory& memory` and the shape:
+//
+//   template <class T>
+//   struct BlockScratch {
+//     T* blocks;
+//     template <class Memory>
+//     BlockScratch(Memory& memory, index_t elements, int threads)
+//         : blocks(memory.template take<T>(checked_product("blocks", threads, elements))) {}
+//   };
+//
+// The operation makes it from a Workspace, inside a Frame; its twin `..._workspace_bytes(shape)`
+// from a WorkspaceSize, which only counts (scratch_bytes). Whoever runs the operation reserves that
+// many bytes first, so the operation itself cannot allocate.
 #pragma once
 
 #include <cstddef>
@@ -15,13 +26,14 @@
 
 ADR_NAMESPACE_BEGIN
 
-/// Adds up the bytes of a list of arrays exactly as Workspace lays them out.
+/// Adds up the bytes of the arrays that are taken from it exactly as Workspace lays them out.
 class WorkspaceSize {
  public:
-  /// Adds an array of count elements, rounded up to 64 bytes. Errors: std::overflow_error when the
-  /// sum does not fit index_t; std::invalid_argument for a negative count.
+  /// Adds an array of count elements, rounded up to 64 bytes; there is none, so the result is null.
+  /// Errors: std::overflow_error when the sum does not fit index_t; std::invalid_argument for a
+  /// negative count.
   template <class T>
-  WorkspaceSize& add(index_t count) {
+  T* take(index_t count) {
     constexpr auto k_largest = static_cast<std::size_t>(std::numeric_limits<index_t>::max());
     const auto raw = static_cast<std::size_t>(
         checked_product("workspace", count, static_cast<index_t>(sizeof(T))));
@@ -32,7 +44,7 @@ class WorkspaceSize {
           detail::message("workspace: ", bytes_, " + ", whole, " bytes exceed ", k_largest)));
     }
     bytes_ += whole;
-    return *this;
+    return nullptr;
   }
   /// The sum, in bytes.
   [[nodiscard]] std::size_t bytes() const noexcept { return bytes_; }
@@ -40,6 +52,15 @@ class WorkspaceSize {
  private:
   std::size_t bytes_ = 0;
 };
+
+/// The bytes of the arrays that a struct takes when it is made from memory and these arguments.
+/// Errors: those of WorkspaceSize::take and of the struct's constructor.
+template <class Arrays, class... Args>
+std::size_t scratch_bytes(const Args&... args) {
+  WorkspaceSize size;
+  static_cast<void>(Arrays(size, args...));
+  return size.bytes();
+}
 
 /// A bump arena: reserve once, then take arrays inside a Frame that gives them back when it ends.
 ///
@@ -82,7 +103,9 @@ class Workspace {
   /// (asserted).
   template <class T>
   [[nodiscard]] T* take(index_t count) noexcept {
-    const std::size_t bytes = WorkspaceSize().add<T>(count).bytes();
+    WorkspaceSize size;
+    size.take<T>(count);
+    const std::size_t bytes = size.bytes();
     ADR_ASSERT(used_bytes_ + bytes <= static_cast<std::size_t>(buffer_.size()),
                "workspace taken beyond what was reserved");
     T* pointer = reinterpret_cast<T*>(buffer_.data() + used_bytes_);

@@ -81,6 +81,22 @@ struct PixelTask {
 };
 
 template <class T>
+struct PixelScratch {
+  index_t window_size;  ///< of a thread: windows that are pixels are read in place
+  T* packed;            ///< weights
+  T* windows;
+  T* bias;
+
+  template <class Memory>
+  PixelScratch(Memory& memory, const WeightParts<T>& parts, bool in_place, int threads)
+      : window_size(in_place ? 0 : k_most_left_rows * window_stride(parts.depth)),
+        packed(memory.template take<T>(
+            checked_product("packed weights", parts.together, parts.part_size))),
+        windows(memory.template take<T>(checked_product("windows", threads, window_size))),
+        bias(memory.template take<T>(parts.together * parts.width)) {}
+};
+
+template <class T>
 void forward_pixels(const ConvGeometry& g, const TensorView<const T>& x,
                     const MatrixView<const T>& w, exact::WeightUse use,
                     const exact::Finish<T>& finish, const TensorView<T>& y, Context& context) {
@@ -90,13 +106,10 @@ void forward_pixels(const ConvGeometry& g, const TensorView<const T>& x,
                        k_most_left_rows);
   const PixelTask<T> pixels{g, x, y, parts, in_place, finish};
   const Workspace::Frame frame(context.workspace());
-  T* packed = context.workspace().template take<T>(parts.together * parts.part_size);
-  const index_t window_size = in_place ? 0 : k_most_left_rows * window_stride(parts.depth);
-  T* windows = context.workspace().template take<T>(context.threads() * window_size);
-  T* bias = context.workspace().template take<T>(parts.together * parts.width);
+  const PixelScratch<T> scratch(context.workspace(), parts, in_place, context.threads());
   for (index_t first = 0; first < parts.count; first += parts.together) {
     const index_t count = std::min(parts.together, parts.count - first);
-    parts.pack(first, count, packed, context.threads(),
+    parts.pack(first, count, scratch.packed, context.threads(),
                [&](const IndexRange& filters, const IndexRange& columns, T* to) {
                  pack_filter_panels(GroupFilters<T>{g, w, use}, filters.first, filters.size(),
                                     columns.first, columns.size(), to);
@@ -105,17 +118,19 @@ void forward_pixels(const ConvGeometry& g, const TensorView<const T>& x,
       // In whole panels, as sums begin with it.
       for (index_t part = 0; part < count; ++part) {
         const IndexRange filters = parts.part_outputs(first + part);
-        T* to = std::copy_n(finish.bias + filters.first, filters.size(), bias + part * parts.width);
-        std::fill(to, bias + (part + 1) * parts.width, T(0));
+        T* to = scratch.bias + part * parts.width;
+        std::fill(std::copy_n(finish.bias + filters.first, filters.size(), to), to + parts.width,
+                  T(0));
       }
     }
     parallel_for(rows.count() * count, context.threads(), [&](index_t task, int thread) {
       const index_t part = task % count;
       const index_t block = task / count;
       const bool more = (block + 1) % rows.blocks != 0;
-      pixels.run(first + part, packed + part * parts.part_size,
-                 finish.bias != nullptr ? bias + part * parts.width : nullptr, rows.block(block),
-                 more ? rows.block(block + 1).size() : 0, windows + thread * window_size);
+      pixels.run(first + part, scratch.packed + part * parts.part_size,
+                 finish.bias != nullptr ? scratch.bias + part * parts.width : nullptr,
+                 rows.block(block), more ? rows.block(block + 1).size() : 0,
+                 scratch.windows + thread * scratch.window_size);
     });
   }
 }
@@ -127,14 +142,8 @@ std::size_t window_product_workspace_bytes(const ConvGeometry& g, index_t batch,
     return forward_planes_workspace_bytes<T>(g, batch, use, threads);
   }
   if (has_line_windows<T>(g)) return forward_lines_workspace_bytes<T>(g, threads);
-  const WeightParts<T> parts(g.columns(), g.group_out_channels());
-  // Windows that are pixels are read in place.
-  const index_t window_size = is_pointwise(g) ? 0 : k_most_left_rows * window_stride(parts.depth);
-  return WorkspaceSize()
-      .template add<T>(checked_product("packed weights", parts.together, parts.part_size))
-      .template add<T>(checked_product("windows", threads, window_size))
-      .template add<T>(parts.together * parts.width)
-      .bytes();
+  return scratch_bytes<PixelScratch<T>>(WeightParts<T>(g.columns(), g.group_out_channels()),
+                                        is_pointwise(g), threads);
 }
 
 /// y = windows of x times filters, in either layout.

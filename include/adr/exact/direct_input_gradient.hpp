@@ -62,12 +62,22 @@ struct FoldTask {
 };
 
 template <class T>
+struct FoldScratch {
+  T* packed;  ///< weights
+  T* blocks;  ///< of results, one of every thread
+
+  template <class Memory>
+  FoldScratch(Memory& memory, const WeightParts<T>& parts, int threads)
+      : packed(memory.template take<T>(
+            checked_product("packed weights", parts.together, parts.part_size))),
+        blocks(memory.template take<T>(
+            checked_product("gradients", threads, FoldTask<T>::k_block_size))) {}
+};
+
+template <class T>
 std::size_t folded_gradient_workspace_bytes(const ConvGeometry& g, int threads) {
-  const WeightParts<T> parts(g.group_out_channels(), g.columns());
-  return WorkspaceSize()
-      .template add<T>(checked_product("packed weights", parts.together, parts.part_size))
-      .template add<T>(checked_product("gradients", threads, FoldTask<T>::k_block_size))
-      .bytes();
+  return scratch_bytes<FoldScratch<T>>(WeightParts<T>(g.group_out_channels(), g.columns()),
+                                       threads);
 }
 
 template <class T>
@@ -77,11 +87,10 @@ void folded_input_gradient(const ConvGeometry& g, const TensorView<const T>& d_y
   const WeightParts<T> parts(g.group_out_channels(), g.columns());
   const FoldTask<T> fold{g, d_y, d_x, parts};
   const Workspace::Frame frame(context.workspace());
-  T* packed = context.workspace().template take<T>(parts.together * parts.part_size);
-  T* blocks = context.workspace().template take<T>(context.threads() * FoldTask<T>::k_block_size);
+  const FoldScratch<T> scratch(context.workspace(), parts, context.threads());
   for (index_t first = 0; first < parts.count; first += parts.together) {
     const index_t count = std::min(parts.together, parts.count - first);
-    parts.pack(first, count, packed, context.threads(),
+    parts.pack(first, count, scratch.packed, context.threads(),
                [&](const IndexRange& columns, const IndexRange& terms, T* to) {
                  pack_right(
                      as_is(w.block(terms.first, columns.first, terms.size(), columns.size())), to);
@@ -89,8 +98,8 @@ void folded_input_gradient(const ConvGeometry& g, const TensorView<const T>& d_y
     parallel_for(d_x.batch, context.threads(), [&](index_t image, int thread) {
       if (first == 0) set_zero(pixel_view(d_x, 0, g.group_in_channels()), image);
       for (index_t part = 0; part < count; ++part) {
-        fold.run(first + part, packed + part * parts.part_size, image,
-                 blocks + thread * FoldTask<T>::k_block_size);
+        fold.run(first + part, scratch.packed + part * parts.part_size, image,
+                 scratch.blocks + thread * FoldTask<T>::k_block_size);
       }
     });
   }

@@ -44,44 +44,49 @@ class IdenticalTiles {
   IdenticalTiles(const TileInputs& tiles, Context& context)
       : tiles_(tiles),
         count_(tiles.tiles()),
-        slot_count_(detail::table_slots(count_)),
         threads_(context.threads()),
-        frame_(context.workspace()) {
-    Workspace& workspace = context.workspace();
-    first_ = workspace.template take<index_t>(count_);
-    distinct_ = workspace.template take<index_t>(count_);
-    hashes_ = workspace.template take<std::uint64_t>(count_);
-    like_left_ = workspace.template take<unsigned char>(count_);
-    slots_ = workspace.template take<index_t>(slot_count_);
-    keys_ = workspace.template take<std::uint32_t>(2 * key_places(tiles));
-    row_hashes_ = workspace.template take<std::uint64_t>(threads_ * row_elements(tiles));
-    row_starts_ = workspace.template take<index_t>(threads_ * row_elements(tiles));
-    pixel_hashes_ = workspace.template take<std::uint64_t>(threads_ * pixels_at_once(tiles));
-    differs_ = workspace.template take<unsigned char>(threads_ * pixels_at_once(tiles));
+        frame_(context.workspace()),
+        scratch_(context.workspace(), tiles, threads_) {
     find();
   }
 
   [[nodiscard]] static std::size_t workspace_bytes(const TileInputs& tiles, int threads) {
-    const index_t count = tiles.tiles();
-    return WorkspaceSize()
-        .add<index_t>(count)
-        .add<index_t>(count)
-        .add<std::uint64_t>(count)
-        .add<unsigned char>(count)
-        .add<index_t>(detail::table_slots(count))
-        .add<std::uint32_t>(2 * key_places(tiles))
-        .add<std::uint64_t>(threads * row_elements(tiles))
-        .add<index_t>(threads * row_elements(tiles))
-        .add<std::uint64_t>(threads * pixels_at_once(tiles))
-        .add<unsigned char>(threads * pixels_at_once(tiles))
-        .bytes();
+    return scratch_bytes<Scratch>(tiles, threads);
   }
 
-  [[nodiscard]] const index_t* first() const noexcept { return first_; }
-  [[nodiscard]] TileList distinct() const noexcept { return {distinct_, distinct_count_}; }
+  [[nodiscard]] const index_t* first() const noexcept { return scratch_.first; }
+  [[nodiscard]] TileList distinct() const noexcept { return {scratch_.distinct, distinct_count_}; }
   [[nodiscard]] index_t count() const noexcept { return count_; }
 
  private:
+  struct Scratch {
+    index_t slot_count;
+    index_t* first;
+    index_t* distinct;
+    std::uint64_t* hashes;
+    unsigned char* like_left;
+    index_t* slots;
+    std::uint32_t* keys;
+    std::uint64_t* row_hashes;
+    index_t* row_starts;
+    std::uint64_t* pixel_hashes;
+    unsigned char* differs;
+
+    template <class Memory>
+    Scratch(Memory& memory, const TileInputs& tiles, int threads)
+        : slot_count(detail::table_slots(tiles.tiles())),
+          first(memory.template take<index_t>(tiles.tiles())),
+          distinct(memory.template take<index_t>(tiles.tiles())),
+          hashes(memory.template take<std::uint64_t>(tiles.tiles())),
+          like_left(memory.template take<unsigned char>(tiles.tiles())),
+          slots(memory.template take<index_t>(slot_count)),
+          keys(memory.template take<std::uint32_t>(2 * key_places(tiles))),
+          row_hashes(memory.template take<std::uint64_t>(threads * row_elements(tiles))),
+          row_starts(memory.template take<index_t>(threads * row_elements(tiles))),
+          pixel_hashes(memory.template take<std::uint64_t>(threads * pixels_at_once(tiles))),
+          differs(memory.template take<unsigned char>(threads * pixels_at_once(tiles))) {}
+  };
+
   /// Rows of tiles that one task hashes: the rows of pixels that it shares with its neighbour are
   /// hashed twice.
   static constexpr index_t k_task_rows = 16;
@@ -107,28 +112,28 @@ class IdenticalTiles {
   void find() noexcept {
     ADR_ASSERT(tiles_.inputs <= k_most_inputs, "a window is larger than that of any algorithm");
     for (std::size_t i = 0; i < place_keys_.size(); ++i) place_keys_[i] = simd::mixed_bits(~i) | 1U;
-    simd::fill_hash_keys(keys_, key_places(tiles_));
+    simd::fill_hash_keys(scratch_.keys, key_places(tiles_));
     const index_t parts = (tiles_.grid.rows + k_task_rows - 1) / k_task_rows;
     parallel_for(tiles_.x.images.batch * parts, threads_, [&](index_t task, int thread) {
       hash_tiles(task / parts, partition(tiles_.grid.rows, parts, task % parts), thread);
     });
-    detail::find_first(hashes_, count_, slots_, slot_count_, first_,
-                       [&](index_t tile) { return like_left_[tile] != 0; });
+    detail::find_first(scratch_.hashes, count_, scratch_.slots, scratch_.slot_count, scratch_.first,
+                       [&](index_t tile) { return scratch_.like_left[tile] != 0; });
     constexpr index_t k_compared_at_once = 64;
     const index_t pieces = (count_ + k_compared_at_once - 1) / k_compared_at_once;
     parallel_for(pieces, threads_, [&](index_t piece, int) {
       const IndexRange range = partition(count_, pieces, piece);
       for (index_t tile = range.first; tile < range.last; ++tile) {
-        if (like_left_[tile] == 0 && first_[tile] != tile &&
-            !same_tiles(tiles_, tile, first_[tile])) {
-          first_[tile] = tile;
+        if (scratch_.like_left[tile] == 0 && scratch_.first[tile] != tile &&
+            !same_tiles(tiles_, tile, scratch_.first[tile])) {
+          scratch_.first[tile] = tile;
         }
       }
     });
     distinct_count_ = 0;
     for (index_t tile = 0; tile < count_; ++tile) {
-      if (like_left_[tile] != 0) first_[tile] = first_[tile - 1];
-      if (first_[tile] == tile) distinct_[distinct_count_++] = tile;
+      if (scratch_.like_left[tile] != 0) scratch_.first[tile] = scratch_.first[tile - 1];
+      if (scratch_.first[tile] == tile) scratch_.distinct[distinct_count_++] = tile;
     }
   }
 
@@ -138,12 +143,12 @@ class IdenticalTiles {
     const TileGrid& grid = tiles_.grid;
     const index_t inputs = tiles_.inputs;
     const index_t elements = row_elements(tiles_);
-    std::uint64_t* padded = row_hashes_ + thread * elements;
-    index_t* starts = row_starts_ + thread * elements;
+    std::uint64_t* padded = scratch_.row_hashes + thread * elements;
+    index_t* starts = scratch_.row_starts + thread * elements;
     std::uint64_t* sums = padded + tiles_.padded_columns();
     index_t* runs = starts + tiles_.padded_columns();
-    std::uint64_t* hashes = pixel_hashes_ + thread * pixels_at_once(tiles_);
-    unsigned char* differs = differs_ + thread * pixels_at_once(tiles_);
+    std::uint64_t* hashes = scratch_.pixel_hashes + thread * pixels_at_once(tiles_);
+    unsigned char* differs = scratch_.differs + thread * pixels_at_once(tiles_);
     index_t hashed = 0;  // rows of pixels before this one are hashed, padding aside
     index_t kept = 0;    // from this one on they still are
     index_t next_y = rows.first * grid.step - grid.before_y;
@@ -154,8 +159,8 @@ class IdenticalTiles {
         if (inside && next_y >= hashed) {
           kept = next_y;
           hashed = std::min({next_y + grid.step, end_y, grid.in_height});
-          hash_pixels(tiles_, image, kept * grid.in_width, (hashed - kept) * grid.in_width, keys_,
-                      key_places(tiles_), hashes, differs);
+          hash_pixels(tiles_, image, kept * grid.in_width, (hashed - kept) * grid.in_width,
+                      scratch_.keys, key_places(tiles_), hashes, differs);
         }
         const index_t at = (next_y - kept) * grid.in_width;
         pad_pixel_row(tiles_, image, next_y, inside ? hashes + at : nullptr,
@@ -174,8 +179,8 @@ class IdenticalTiles {
           sum += (sums[at] ^ sums[at] >> 32) * place_key(i);
           like_left = like_left && runs[at] != 0;
         }
-        hashes_[first_tile + column] = FoldHash()(simd::mixed_bits(sum));
-        like_left_[first_tile + column] = like_left ? 1 : 0;
+        scratch_.hashes[first_tile + column] = FoldHash()(simd::mixed_bits(sum));
+        scratch_.like_left[first_tile + column] = like_left ? 1 : 0;
       }
     }
   }
@@ -201,20 +206,10 @@ class IdenticalTiles {
 
   TileInputs tiles_;
   index_t count_;
-  index_t slot_count_;
   int threads_;
   Workspace::Frame frame_;
+  Scratch scratch_;
   std::array<std::uint64_t, static_cast<std::size_t>(k_most_inputs)> place_keys_;
-  index_t* first_ = nullptr;
-  index_t* distinct_ = nullptr;
-  std::uint64_t* hashes_ = nullptr;
-  unsigned char* like_left_ = nullptr;
-  index_t* slots_ = nullptr;
-  std::uint32_t* keys_ = nullptr;
-  std::uint64_t* row_hashes_ = nullptr;
-  index_t* row_starts_ = nullptr;
-  std::uint64_t* pixel_hashes_ = nullptr;
-  unsigned char* differs_ = nullptr;
   index_t distinct_count_ = 0;
 };
 

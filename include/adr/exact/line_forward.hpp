@@ -52,20 +52,35 @@ void multiply_line(const PaddedLines& source, const T* from, const T* panels, co
   }
 }
 
+template <class T>
+struct LineScratch {
+  index_t width;  ///< filters, in whole panels
+  T* panels;      ///< of weights
+  T* bias;
+  T* lines;  ///< padded
+
+  template <class Memory>
+  LineScratch(Memory& memory, const PaddedLines& source, int threads)
+      : width(panel_cols<T>(source.geometry.out_channels)),
+        panels(memory.template take<T>(
+            checked_product("packed weights", width, source.geometry.columns() + 1))),
+        bias(memory.template take<T>(width)),
+        lines(memory.template take<T>(checked_product("padded lines", threads, source.size()))) {}
+};
+
 /// Requires: has_line_windows.
 template <class T>
 void forward_lines(const ConvGeometry& g, const TensorView<const T>& x,
                    const MatrixView<const T>& w, exact::WeightUse use,
                    const exact::Finish<T>& finish, const TensorView<T>& y, Context& context) {
   const PaddedLines source{g};
-  const index_t width = panel_cols<T>(g.out_channels);
   const Workspace::Frame frame(context.workspace());
-  T* panels = context.workspace().template take<T>(width * (g.columns() + 1));
-  T* bias = context.workspace().template take<T>(width);
-  T* lines = context.workspace().template take<T>(context.threads() * source.size());
-  pack_filter_panels(GroupFilters<T>{g, w, use}, 0, g.out_channels, 0, g.columns(), panels);
+  const LineScratch<T> scratch(context.workspace(), source, context.threads());
+  const T* panels = scratch.panels;
+  pack_filter_panels(GroupFilters<T>{g, w, use}, 0, g.out_channels, 0, g.columns(), scratch.panels);
   if (finish.bias != nullptr) {
-    std::fill(std::copy_n(finish.bias, g.out_channels, bias), bias + width, T(0));
+    std::fill(std::copy_n(finish.bias, g.out_channels, scratch.bias), scratch.bias + scratch.width,
+              T(0));
   }
   const bool stream =
       !finish.relu && g.out_channels % k_panel_width<T> == 0 &&
@@ -73,13 +88,13 @@ void forward_lines(const ConvGeometry& g, const TensorView<const T>& x,
   parallel_for(x.batch * source.bands(), context.threads(), [&](index_t task, int thread) {
     const index_t image = task / source.bands();
     const IndexRange band = source.lines(task % source.bands());
-    T* from = lines + thread * source.size();
+    T* from = scratch.lines + thread * source.size();
     source.copy(x.image(image), band, from);
     for (index_t line = band.first; line < band.last; ++line, from += source.line_step()) {
       const MatrixView<T> outputs(y.image(image) + line * g.out_width() * g.out_channels,
                                   g.out_width(), g.out_channels);
       multiply_line(source, static_cast<const T*>(from), panels,
-                    finish.bias != nullptr ? bias : nullptr, stream, outputs);
+                    finish.bias != nullptr ? scratch.bias : nullptr, stream, outputs);
       finish_columns(exact::Finish<T>{nullptr, finish.relu}, 0, outputs.data, outputs.row_stride,
                      outputs.rows, outputs.cols);
     }
@@ -89,12 +104,7 @@ void forward_lines(const ConvGeometry& g, const TensorView<const T>& x,
 
 template <class T>
 std::size_t forward_lines_workspace_bytes(const ConvGeometry& g, int threads) {
-  const index_t width = panel_cols<T>(g.out_channels);
-  return WorkspaceSize()
-      .template add<T>(checked_product("packed weights", width, g.columns() + 1))
-      .template add<T>(width)
-      .template add<T>(checked_product("padded lines", threads, PaddedLines{g}.size()))
-      .bytes();
+  return scratch_bytes<LineScratch<T>>(PaddedLines{g}, threads);
 }
 
 }  // namespace detail

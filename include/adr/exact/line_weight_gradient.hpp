@@ -83,6 +83,22 @@ void sum_band(const PaddedLines& source, const T* windows, const T* d_y, const I
   }
 }
 
+template <class T>
+struct GradientLinesScratch {
+  T* totals;    ///< of the parts
+  T* of_bands;  ///< the sums of one band, of every thread
+  T* lines;     ///< padded
+
+  template <class Memory>
+  GradientLinesScratch(Memory& memory, const LineParts& parts, const PaddedLines& source,
+                       int threads)
+      : totals(
+            memory.template take<T>(checked_product("partial sums", parts.parts, parts.sum_size))),
+        of_bands(
+            memory.template take<T>(checked_product("sums of bands", threads, parts.sum_size))),
+        lines(memory.template take<T>(checked_product("padded lines", threads, source.size()))) {}
+};
+
 /// Requires: has_gradient_lines.
 template <class T>
 void weight_gradient_lines(const ConvGeometry& g, const TensorView<const T>& x,
@@ -92,18 +108,17 @@ void weight_gradient_lines(const ConvGeometry& g, const TensorView<const T>& x,
   const PaddedLines source{g};
   const LineParts parts = LineParts::of<T>(g, x.batch);
   const Workspace::Frame frame(context.workspace());
-  T* totals = context.workspace().template take<T>(parts.parts * parts.sum_size);
-  T* of_bands = context.workspace().template take<T>(context.threads() * parts.sum_size);
-  T* lines = context.workspace().template take<T>(context.threads() * source.size());
+  const GradientLinesScratch<T> scratch(context.workspace(), parts, source, context.threads());
+  T* totals = scratch.totals;
   parallel_for(parts.parts, context.threads(), [&](index_t part, int thread) {
     const IndexRange mine = partition(parts.bands, parts.parts, part);
     T* total = totals + part * parts.sum_size;
-    T* of_band = of_bands + thread * parts.sum_size;
+    T* of_band = scratch.of_bands + thread * parts.sum_size;
     std::fill_n(total, parts.sum_size, T(0));
     for (index_t i = mine.first; i < mine.last; ++i) {
       const index_t image = i / source.bands();
       const IndexRange band = source.lines(i % source.bands());
-      T* windows = lines + thread * source.size();
+      T* windows = scratch.lines + thread * source.size();
       source.copy(x.image(image), band, windows);
       sum_band(source, static_cast<const T*>(windows), d_y.image(image), band, of_band);
       simd::add(of_band, total, parts.sum_size);
@@ -121,12 +136,8 @@ void weight_gradient_lines(const ConvGeometry& g, const TensorView<const T>& x,
 template <class T>
 std::size_t weight_gradient_lines_workspace_bytes(const ConvGeometry& g, index_t batch,
                                                   int threads) {
-  const LineParts parts = LineParts::of<T>(g, batch);
-  return WorkspaceSize()
-      .template add<T>(checked_product("partial sums", parts.parts, parts.sum_size))
-      .template add<T>(checked_product("sums of bands", threads, parts.sum_size))
-      .template add<T>(checked_product("padded lines", threads, PaddedLines{g}.size()))
-      .bytes();
+  return scratch_bytes<GradientLinesScratch<T>>(LineParts::of<T>(g, batch), PaddedLines{g},
+                                                threads);
 }
 
 }  // namespace detail

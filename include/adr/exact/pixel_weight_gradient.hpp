@@ -90,15 +90,25 @@ struct PixelGradientTask {
   }
 };
 
-/// Elements of gathered windows, and of the groups of columns that they become.
 template <class T>
-index_t pixel_window_size(const GradientParts<T>& parts) noexcept {
-  return parts.pixels * window_stride(parts.part_columns);
-}
-template <class T>
-index_t grouped_window_size(const GradientParts<T>& parts) noexcept {
-  return window_stride(parts.part_columns) * (parts.pixels + 1);
-}
+struct PixelGradientScratch {
+  index_t window_size;   ///< of a thread
+  index_t grouped_size;  ///< of a thread
+  T* sums;
+  T* gradients;  ///< packed
+  T* windows;    ///< gathered
+  T* grouped;    ///< the groups of columns that windows become
+
+  template <class Memory>
+  PixelGradientScratch(Memory& memory, const GradientParts<T>& parts, int threads)
+      : window_size(parts.pixels * window_stride(parts.part_columns)),
+        grouped_size(window_stride(parts.part_columns) * (parts.pixels + 1)),
+        sums(memory.template take<T>(parts.sums_size(threads))),
+        gradients(memory.template take<T>(
+            checked_product("packed gradients", threads, parts.gradient_size()))),
+        windows(memory.template take<T>(checked_product("windows", threads, window_size))),
+        grouped(memory.template take<T>(checked_product("windows", threads, grouped_size))) {}
+};
 
 template <class T>
 void pixel_weight_gradient(const ConvGeometry& g, const TensorView<const T>& x,
@@ -106,33 +116,22 @@ void pixel_weight_gradient(const ConvGeometry& g, const TensorView<const T>& x,
                            Context& context) {
   const GradientParts<T> parts(g, x.batch);
   const Workspace::Frame frame(context.workspace());
-  Workspace& memory = context.workspace();
   const int threads = context.threads();
-  const index_t window_size = pixel_window_size(parts);
-  const index_t grouped_size = grouped_window_size(parts);
-  T* sums = memory.take<T>(parts.sums_size(threads));
-  T* gradients = memory.take<T>(threads * parts.gradient_size());
-  T* windows = memory.take<T>(threads * window_size);
-  T* grouped = memory.take<T>(threads * grouped_size);
-  add_up_gradient(parts, sums, d_w, threads,
+  const PixelGradientScratch<T> scratch(context.workspace(), parts, threads);
+  add_up_gradient(parts, scratch.sums, d_w, threads,
                   [&](const GradientBlock& block, index_t part, T* to, int thread) {
                     const PixelGradientTask<T> task{g, x, d_y, block};
                     task.sum(partition(g.rows(x.batch), parts.pixel_parts, part), parts.pixels, to,
-                             gradients + thread * parts.gradient_size(),
-                             windows + thread * window_size, grouped + thread * grouped_size);
+                             scratch.gradients + thread * parts.gradient_size(),
+                             scratch.windows + thread * scratch.window_size,
+                             scratch.grouped + thread * scratch.grouped_size);
                   });
 }
 
 template <class T>
 std::size_t pixel_weight_gradient_workspace_bytes(const ConvGeometry& g, index_t batch,
                                                   int threads) {
-  const GradientParts<T> parts(g, batch);
-  return WorkspaceSize()
-      .template add<T>(parts.sums_size(threads))
-      .template add<T>(checked_product("packed gradients", threads, parts.gradient_size()))
-      .template add<T>(checked_product("windows", threads, pixel_window_size(parts)))
-      .template add<T>(checked_product("windows", threads, grouped_window_size(parts)))
-      .bytes();
+  return scratch_bytes<PixelGradientScratch<T>>(GradientParts<T>(g, batch), threads);
 }
 
 }  // namespace detail

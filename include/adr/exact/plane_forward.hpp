@@ -157,6 +157,21 @@ bool streams_planes(const PlaneShape<T>& shape, const exact::Finish<T>& finish,
          exact::is_streamed<T>(y.data, plane, k_line, y.batch * y.image_size());
 }
 
+template <class T>
+struct PlaneScratch {
+  T* flipped;  ///< filters
+  index_t* places;
+  T* lines;
+  T* panels;  ///< of windows
+
+  template <class Memory>
+  PlaneScratch(Memory& memory, const PlaneShape<T>& shape, exact::WeightUse use, int threads)
+      : flipped(memory.template take<T>(filter_rows_size<T>(shape.geometry, use))),
+        places(memory.template take<index_t>(PlanePlaces::size(shape.geometry))),
+        lines(memory.template take<T>(checked_product("lines", threads, shape.line_size()))),
+        panels(memory.template take<T>(checked_product("windows", threads, shape.panel_size()))) {}
+};
+
 /// Threads share the filters of a block where blocks are few; that changes no sum.
 inline index_t filter_parts(index_t blocks, index_t filters, int threads) noexcept {
   const index_t wanted = threads == 1 ? 1 : blocks_of(4 * threads, std::max<index_t>(blocks, 1));
@@ -170,33 +185,24 @@ void forward_planes(const ConvGeometry& geometry, const TensorView<const T>& x,
   const PlaneShape<T> shape(geometry, x.batch);
   const ConvGeometry& g = shape.geometry;
   const Workspace::Frame frame(context.workspace());
-  Workspace& memory = context.workspace();
-  T* flipped = memory.take<T>(filter_rows_size<T>(g, use));
-  index_t* weight_places = memory.take<index_t>(PlanePlaces::size(g));
-  T* lines = memory.take<T>(context.threads() * shape.line_size());
-  T* panels = memory.take<T>(context.threads() * shape.panel_size());
-  const PlanePlaces places(PlaneLines(g, shape.blocks), weight_places);
+  const PlaneScratch<T> scratch(context.workspace(), shape, use, context.threads());
+  const PlanePlaces places(PlaneLines(g, shape.blocks), scratch.places);
   const PlaneTask<T> task{shape,  is_pointwise(g) ? nullptr : &places, x, y,
                           finish, streams_planes(shape, finish, y)};
   const index_t parts =
       filter_parts(shape.blocks.count(), g.group_out_channels(), context.threads());
-  const auto filters = filter_rows(GroupFilters<T>{g, w, use}, flipped);
+  const auto filters = filter_rows(GroupFilters<T>{g, w, use}, scratch.flipped);
   parallel_for(shape.blocks.count() * parts, context.threads(), [&](index_t i, int thread) {
     task.run(filters, partition(filters.rows, parts, i % parts), shape.blocks.block(i / parts),
-             lines + thread * shape.line_size(), panels + thread * shape.panel_size());
+             scratch.lines + thread * shape.line_size(),
+             scratch.panels + thread * shape.panel_size());
   });
 }
 
 template <class T>
 std::size_t forward_planes_workspace_bytes(const ConvGeometry& geometry, index_t batch,
                                            exact::WeightUse use, int threads) {
-  const PlaneShape<T> shape(geometry, batch);
-  return WorkspaceSize()
-      .template add<T>(filter_rows_size<T>(geometry, use))
-      .template add<index_t>(PlanePlaces::size(geometry))
-      .template add<T>(checked_product("lines", threads, shape.line_size()))
-      .template add<T>(checked_product("windows", threads, shape.panel_size()))
-      .bytes();
+  return scratch_bytes<PlaneScratch<T>>(PlaneShape<T>(geometry, batch), use, threads);
 }
 
 }  // namespace detail

@@ -134,19 +134,34 @@ struct PlaneFoldTask {
 };
 
 template <class T>
+struct PlaneFoldScratch {
+  index_t line_size;  ///< of a thread
+  T* panels;          ///< of gradients
+  T* lefts;           ///< weights
+  T* results;
+  T* lines;
+  index_t* places;
+
+  template <class Memory>
+  PlaneFoldScratch(Memory& memory, const PlaneFold& fold, const PlaneLines& shape, int threads)
+      : line_size(shape.template size<T>(fold.rows)),
+        panels(memory.template take<T>(checked_product("gradients", threads, fold.panel_size()))),
+        lefts(memory.template take<T>(checked_product("weights", threads, fold.left_size()))),
+        results(memory.template take<T>(checked_product("gradients", threads, fold.result_size()))),
+        lines(memory.template take<T>(checked_product("lines", threads, line_size))),
+        places(memory.template take<index_t>(PlanePlaces::size(shape.geometry))) {}
+};
+
+template <class T>
 void plane_input_gradient(const ConvGeometry& g, const TensorView<const T>& d_y,
                           const MatrixView<const T>& w, const TensorView<T>& d_x,
                           Context& context) {
   const auto fold = PlaneFold::of<T>(g, d_x.batch);
-  const Workspace::Frame frame(context.workspace());
-  T* panels = context.workspace().template take<T>(context.threads() * fold.panel_size());
-  T* lefts = context.workspace().template take<T>(context.threads() * fold.left_size());
-  T* results = context.workspace().template take<T>(context.threads() * fold.result_size());
   const PlaneLines shape(g, fold.blocks());
-  const index_t line_size = shape.template size<T>(fold.rows);
-  T* lines = context.workspace().template take<T>(context.threads() * line_size);
-  std::fill_n(lines, context.threads() * line_size, T(0));
-  const PlanePlaces places(shape, context.workspace().template take<index_t>(PlanePlaces::size(g)));
+  const Workspace::Frame frame(context.workspace());
+  const PlaneFoldScratch<T> scratch(context.workspace(), fold, shape, context.threads());
+  std::fill_n(scratch.lines, context.threads() * scratch.line_size, T(0));
+  const PlanePlaces places(shape, scratch.places);
   const PlaneFoldTask<T> task{g, fold, d_y, w, d_x, places};
   // Threads share the channels of an image where images are few; that changes no sum.
   const index_t channels = g.group_in_channels();
@@ -155,10 +170,10 @@ void plane_input_gradient(const ConvGeometry& g, const TensorView<const T>& d_y,
       units >= context.threads() ? 1 : std::clamp<index_t>(channels / 8, 1, 2 * context.threads());
   parallel_for(units * parts, context.threads(), [&](index_t i, int thread) {
     const index_t image = i / parts * fold.images;
-    task.run({image, std::min(image + fold.images, d_x.batch)},
-             partition(channels, parts, i % parts), panels + thread * fold.panel_size(),
-             lefts + thread * fold.left_size(), results + thread * fold.result_size(),
-             lines + thread * line_size);
+    task.run(
+        {image, std::min(image + fold.images, d_x.batch)}, partition(channels, parts, i % parts),
+        scratch.panels + thread * fold.panel_size(), scratch.lefts + thread * fold.left_size(),
+        scratch.results + thread * fold.result_size(), scratch.lines + thread * scratch.line_size);
   });
 }
 
@@ -166,14 +181,7 @@ template <class T>
 std::size_t plane_input_gradient_workspace_bytes(const ConvGeometry& g, index_t batch,
                                                  int threads) {
   const auto fold = PlaneFold::of<T>(g, batch);
-  return WorkspaceSize()
-      .template add<T>(checked_product("gradients", threads, fold.panel_size()))
-      .template add<T>(checked_product("weights", threads, fold.left_size()))
-      .template add<T>(checked_product("gradients", threads, fold.result_size()))
-      .template add<T>(checked_product("lines", threads,
-                                       PlaneLines(g, fold.blocks()).template size<T>(fold.rows)))
-      .template add<index_t>(PlanePlaces::size(g))
-      .bytes();
+  return scratch_bytes<PlaneFoldScratch<T>>(fold, PlaneLines(g, fold.blocks()), threads);
 }
 
 }  // namespace detail

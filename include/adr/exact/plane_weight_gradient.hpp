@@ -42,6 +42,26 @@ struct PlaneGradientShape {
   }
 };
 
+template <class T>
+struct PlaneGradientScratch {
+  index_t line_size;  ///< of a thread
+  T* sums;
+  T* gradients;  ///< packed
+  T* lines;
+  T* windows;
+  index_t* places;
+
+  template <class Memory>
+  PlaneGradientScratch(Memory& memory, const PlaneGradientShape<T>& shape, int threads)
+      : line_size(shape.line_size()),
+        sums(memory.template take<T>(shape.parts.sums_size(threads))),
+        gradients(memory.template take<T>(
+            checked_product("packed gradients", threads, shape.parts.gradient_size()))),
+        lines(memory.template take<T>(checked_product("lines", threads, line_size))),
+        windows(memory.template take<T>(checked_product("windows", threads, shape.window_size()))),
+        places(memory.template take<index_t>(PlanePlaces::size(shape.geometry))) {}
+};
+
 /// One block of the weights.
 template <class T>
 struct PlaneGradientTask {
@@ -113,36 +133,24 @@ void plane_weight_gradient(const ConvGeometry& g, const TensorView<const T>& x,
                            Context& context) {
   const PlaneGradientShape<T> shape(g, x.batch);
   const GradientParts<T>& parts = shape.parts;
-  const Workspace::Frame frame(context.workspace());
-  Workspace& memory = context.workspace();
   const int threads = context.threads();
-  const index_t line_size = shape.line_size();
-  T* sums = memory.take<T>(parts.sums_size(threads));
-  T* gradients = memory.take<T>(threads * parts.gradient_size());
-  T* lines = memory.take<T>(threads * line_size);
-  T* windows = memory.take<T>(threads * shape.window_size());
-  const PlanePlaces places(PlaneLines(shape.geometry, shape.blocks),
-                           memory.take<index_t>(PlanePlaces::size(g)));
-  add_up_gradient(parts, sums, d_w, threads,
+  const Workspace::Frame frame(context.workspace());
+  const PlaneGradientScratch<T> scratch(context.workspace(), shape, threads);
+  const PlanePlaces places(PlaneLines(shape.geometry, shape.blocks), scratch.places);
+  add_up_gradient(parts, scratch.sums, d_w, threads,
                   [&](const GradientBlock& block, index_t part, T* to, int thread) {
                     const PlaneGradientTask<T> task{shape, places, x, d_y, block};
                     task.sum(partition(shape.blocks.count(), parts.pixel_parts, part), to,
-                             gradients + thread * parts.gradient_size(), lines + thread * line_size,
-                             windows + thread * shape.window_size());
+                             scratch.gradients + thread * parts.gradient_size(),
+                             scratch.lines + thread * scratch.line_size,
+                             scratch.windows + thread * shape.window_size());
                   });
 }
 
 template <class T>
 std::size_t plane_weight_gradient_workspace_bytes(const ConvGeometry& g, index_t batch,
                                                   int threads) {
-  const PlaneGradientShape<T> shape(g, batch);
-  return WorkspaceSize()
-      .template add<T>(shape.parts.sums_size(threads))
-      .template add<T>(checked_product("packed gradients", threads, shape.parts.gradient_size()))
-      .template add<T>(checked_product("lines", threads, shape.line_size()))
-      .template add<T>(checked_product("windows", threads, shape.window_size()))
-      .template add<index_t>(PlanePlaces::size(g))
-      .bytes();
+  return scratch_bytes<PlaneGradientScratch<T>>(PlaneGradientShape<T>(g, batch), threads);
 }
 
 }  // namespace detail

@@ -97,9 +97,7 @@ class TileForward {
 
   /// Bytes of scratch for a pass; kept: with weights that were transformed in advance.
   [[nodiscard]] std::size_t workspace_bytes(bool kept) const {
-    WorkspaceSize size;
-    for (const index_t count : scratch(kept)) size.add<T>(count);
-    return size.bytes();
+    return scratch_bytes<Scratch>(*this, kept);
   }
 
   /// Elements that keep_weights fills.
@@ -117,13 +115,9 @@ class TileForward {
   /// weights, or null.
   void run(Context& context, const T* kept = nullptr) const {
     const Workspace::Frame frame(context.workspace());
-    std::array<T*, 5> memory{};
-    const auto sizes = scratch(kept != nullptr);
-    for (std::size_t i = 0; i < memory.size(); ++i) {
-      memory[i] = context.workspace().template take<T>(sizes[i]);
-    }
+    const Scratch scratch(context.workspace(), *this, kept != nullptr);
     const auto of_thread = [&](std::size_t i, int thread) {
-      return memory[i] + thread * (sizes[i] / copies(i));
+      return scratch.arrays[i] + thread * scratch.sizes[i];
     };
     const auto block = [&](index_t index, int outer, int inner_threads) {
       const IndexRange range = partition(list_.count, blocks_, index);
@@ -157,19 +151,23 @@ class TileForward {
   [[nodiscard]] int copies(std::size_t i) const noexcept {
     return i == 0 && !shares_blocks_ ? 1 : threads_;
   }
-  /// Elements of: transformed tiles, products, weights of a panel, rows of x, rows of y.
-  [[nodiscard]] std::array<index_t, 5> scratch(bool kept) const {
-    std::array<index_t, 5> sizes = {
-        checked_product("transformed tiles", k_plane, input_stride_),
-        checked_product("products of tiles", k_plane, product_stride_),
-        kept ? 0 : checked_product("transformed weights", k_plane, weight_stride_),
-        x_.gathered_size(Algorithm::inputs, simd::padded(depths_)),
-        y_.gathered_size(Algorithm::outputs, k_width)};
-    for (std::size_t i = 0; i < sizes.size(); ++i) {
-      sizes[i] = checked_product("scratch", sizes[i], copies(i));
+  /// Transformed tiles, products, weights of a panel, rows of x, rows of y.
+  struct Scratch {
+    std::array<index_t, 5> sizes;  ///< elements of a copy
+    std::array<T*, 5> arrays;
+
+    template <class Memory>
+    Scratch(Memory& memory, const TileForward& pass, bool kept)
+        : sizes{checked_product("transformed tiles", k_plane, pass.input_stride_),
+                checked_product("products of tiles", k_plane, pass.product_stride_),
+                kept ? 0 : checked_product("transformed weights", k_plane, pass.weight_stride_),
+                pass.x_.gathered_size(Algorithm::inputs, simd::padded(pass.depths_)),
+                pass.y_.gathered_size(Algorithm::outputs, k_width)} {
+      for (std::size_t i = 0; i < sizes.size(); ++i) {
+        arrays[i] = memory.template take<T>(checked_product("scratch", sizes[i], pass.copies(i)));
+      }
     }
-    return sizes;
-  }
+  };
 
   template <class Element>
   [[nodiscard]] Element* slot_of(Element* kept, index_t slot) const noexcept {

@@ -6,7 +6,6 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <cstddef>
 
 #include "adr/core/context.hpp"
@@ -71,45 +70,38 @@ class TileWeightGradient {
 
   /// Bytes of scratch for that many threads.
   [[nodiscard]] std::size_t workspace_bytes(int threads) const {
-    WorkspaceSize size;
-    for (const index_t count : scratch(threads)) size.add<T>(count);
-    return size.bytes();
+    return scratch_bytes<Scratch>(*this, threads);
   }
 
   /// Requires: scratch reserved; matching shapes; at least one tile.
   void run(Context& context) const {
     const int threads = context.threads();
     const Workspace::Frame frame(context.workspace());
-    std::array<T*, 4> memory{};
-    const auto sizes = scratch(threads);
-    for (std::size_t i = 0; i < memory.size(); ++i) {
-      memory[i] = context.workspace().template take<T>(sizes[i]);
-    }
-    const index_t row_size = sizes[3] / threads;
-    const auto [inputs, gradients, sums, rows] = memory;
+    const Scratch scratch(context.workspace(), *this, threads);
     const bool stream = streams_results();
     for (index_t first = 0; first < d_filters_.count(); first += strip_) {
       const index_t filters = std::min(strip_, d_filters_.count() - first);
       for (index_t block = 0; block < blocks_; ++block) {
         const IndexRange range = partition(tiles_, blocks_, block);
-        const TilePanels<T> x = {inputs, input_stride_, range.size(), k_width};
-        const TilePanels<T> y = {gradients, gradient_stride_, range.size(), k_rows};
+        const TilePanels<T> x = {scratch.inputs, input_stride_, range.size(), k_width};
+        const TilePanels<T> y = {scratch.gradients, gradient_stride_, range.size(), k_rows};
         const bool reads_input = !single_block_ || first == 0;
         const index_t parts = std::min<index_t>(range.size(), threads > 1 ? 4 * threads : 1);
-        parallel_for(parts, threads, [&, rows = rows](index_t part, int thread) {
+        parallel_for(parts, threads, [&](index_t part, int thread) {
           const IndexRange some = partition(range.size(), parts, part);
           transform_tiles({range.first + some.first, range.first + some.last}, range.first,
-                          {first, first + filters}, reads_input, x, y, rows + thread * row_size);
+                          {first, first + filters}, reads_input, x, y,
+                          scratch.rows + thread * scratch.row_size);
         });
-        parallel_for(k_plane, threads, [&, sums = sums](index_t frequency, int) {
-          multiply(frequency, filters, block, x, y, sums);
+        parallel_for(k_plane, threads, [&](index_t frequency, int) {
+          multiply(frequency, filters, block, x, y, scratch.sums);
         });
       }
       const index_t groups = blocks_of(filters, k_rows);
-      parallel_for(groups, threads, [&, sums = sums](index_t group, int) {
+      parallel_for(groups, threads, [&](index_t group, int) {
         const index_t count = std::min(k_rows, filters - group * k_rows);
         for (index_t panel = 0; panel < panels_; ++panel) {
-          transform_weight_gradient<Algorithm, T>(piece(sums, 0, group, panel), sum_stride_,
+          transform_weight_gradient<Algorithm, T>(piece(scratch.sums, 0, group, panel), sum_stride_,
                                                   first + group * k_rows, count, panel * k_width,
                                                   d_filters_, stream);
         }
@@ -119,16 +111,26 @@ class TileWeightGradient {
   }
 
  private:
-  /// Elements of: transformed tiles of x, of d_y, sums, rows of x or d_y.
-  [[nodiscard]] std::array<index_t, 4> scratch(int threads) const {
-    const index_t rows =
-        std::max(x_.gathered_size(Algorithm::inputs, simd::padded(d_filters_.channels)),
-                 d_y_.gathered_size(Algorithm::outputs, simd::padded(strip_)));
-    return {checked_product("transformed tiles", k_plane, input_stride_),
-            checked_product("transformed tiles", k_plane, gradient_stride_),
-            checked_product("sums of tiles", k_plane, sum_stride_),
-            checked_product("scratch", rows, threads)};
-  }
+  struct Scratch {
+    index_t row_size;  ///< of a thread
+    T* inputs;         ///< transformed tiles of x
+    T* gradients;      ///< transformed tiles of d_y
+    T* sums;
+    T* rows;  ///< of x or d_y
+
+    template <class Memory>
+    Scratch(Memory& memory, const TileWeightGradient& pass, int threads)
+        : row_size(std::max(
+              pass.x_.gathered_size(Algorithm::inputs, simd::padded(pass.d_filters_.channels)),
+              pass.d_y_.gathered_size(Algorithm::outputs, simd::padded(pass.strip_)))),
+          inputs(memory.template take<T>(
+              checked_product("transformed tiles", k_plane, pass.input_stride_))),
+          gradients(memory.template take<T>(
+              checked_product("transformed tiles", k_plane, pass.gradient_stride_))),
+          sums(
+              memory.template take<T>(checked_product("sums of tiles", k_plane, pass.sum_stride_))),
+          rows(memory.template take<T>(checked_product("scratch", row_size, threads))) {}
+  };
 
   [[nodiscard]] bool streams_results() const noexcept {
     const MatrixView<T>& w = d_filters_.matrix;

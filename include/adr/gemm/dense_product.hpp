@@ -72,16 +72,61 @@ struct WeightGradientParts {
       : row_parts(rows >= 8 * columns ? 4 : 1), col_parts(most_column_parts(columns)) {}
 };
 
+template <class T>
+struct DenseForwardScratch {
+  index_t block_rows;
+  T* unfolded;  ///< a block of every thread
+  T* results;   ///< of such a block
+
+  template <class Memory>
+  DenseForwardScratch(Memory& memory, index_t columns, index_t outputs, int threads)
+      : block_rows(dense_block_rows(columns)),
+        unfolded(
+            memory.template take<T>(checked_product("dense block", threads, block_rows, columns))),
+        results(
+            memory.template take<T>(checked_product("dense block", threads, block_rows, outputs))) {
+  }
+};
+
+template <class T>
+struct DenseWeightGradientScratch {
+  WeightGradientParts parts;
+  index_t widest;  ///< columns of the largest part
+  index_t block_rows;
+  T* blocks;    ///< of unfolded rows, one of every thread
+  T* partials;  ///< the sums of parts of the rows, but for the first one
+
+  template <class Memory>
+  DenseWeightGradientScratch(Memory& memory, index_t rows, index_t columns, index_t outputs,
+                             int threads)
+      : parts(rows, columns),
+        widest(partition(columns, parts.col_parts, 0).size()),
+        block_rows(dense_block_rows(widest)),
+        blocks(
+            memory.template take<T>(checked_product("dense block", threads, block_rows, widest))),
+        partials(memory.template take<T>(
+            checked_product("partial sums", parts.row_parts - 1, columns, outputs))) {}
+};
+
+template <class T>
+struct DenseInputGradientScratch {
+  index_t block_rows;
+  T* blocks;  ///< of unfolded rows, one of every thread
+
+  template <class Memory>
+  DenseInputGradientScratch(Memory& memory, index_t columns, int threads)
+      : block_rows(dense_block_rows(columns)),
+        blocks(
+            memory.template take<T>(checked_product("dense block", threads, block_rows, columns))) {
+  }
+};
+
 }  // namespace detail
 
 /// Bytes of scratch that dense_forward takes.
 template <class T>
 std::size_t dense_forward_workspace_bytes(index_t columns, index_t outputs, int thread_count) {
-  const index_t rows = detail::dense_block_rows(columns);
-  return WorkspaceSize()
-      .template add<T>(checked_product("dense block", thread_count, rows, columns))
-      .template add<T>(checked_product("dense block", thread_count, rows, outputs))
-      .bytes();
+  return scratch_bytes<detail::DenseForwardScratch<T>>(columns, outputs, thread_count);
 }
 
 /// Multiplies all rows of an input by the weights.
@@ -94,7 +139,10 @@ void dense_forward(const Input& input, const GemmFactor<T>& weights,
   const index_t rows = input.rows();
   const index_t columns = input.cols();
   const index_t outputs = weights.cols();
-  const index_t copied_rows = detail::dense_block_rows(columns);
+  const Workspace::Frame frame(context.workspace());
+  const detail::DenseForwardScratch<T> scratch(context.workspace(), columns, outputs,
+                                               context.threads());
+  const index_t copied_rows = scratch.block_rows;
   constexpr bool k_are_matrices = k_is_matrix<Input> && k_is_matrix<Output>;
   const bool copies = !k_are_matrices && !(input.in_place() && output.in_place());
   const index_t block_rows = copies ? copied_rows : detail::in_place_block_rows(rows);
@@ -105,9 +153,6 @@ void dense_forward(const Input& input, const GemmFactor<T>& weights,
   const index_t parts = k_is_matrix<Output> || output.in_place()
                             ? detail::column_parts(row_tasks, outputs, wanted_tasks)
                             : 1;
-  const Workspace::Frame frame(context.workspace());
-  T* unfolded = context.workspace().template take<T>(context.threads() * copied_rows * columns);
-  T* results = context.workspace().template take<T>(context.threads() * copied_rows * outputs);
   parallel_for(row_tasks * parts, context.threads(), [&](index_t task, int thread) {
     const index_t first = task / parts * block_rows;
     const index_t count = std::min(block_rows, rows - first);
@@ -119,9 +164,9 @@ void dense_forward(const Input& input, const GemmFactor<T>& weights,
       if (!bias.empty()) detail::add_to_rows(bias.data + cols.first, y);
     } else {
       const MatrixView<const T> x =
-          input.view(first, count, unfolded + thread * copied_rows * columns);
-      const MatrixView<T> whole =
-          output.target(first, count, results + thread * copied_rows * outputs, Keep::nothing);
+          input.view(first, count, scratch.unfolded + thread * copied_rows * columns);
+      const MatrixView<T> whole = output.target(
+          first, count, scratch.results + thread * copied_rows * outputs, Keep::nothing);
       const MatrixView<T> y = whole.block(0, cols.first, count, cols.size());
       gemm(as_is(x), w, Update::replace, y);
       if (!bias.empty()) detail::add_to_rows(bias.data + cols.first, GemmResult<T>{y, false});
@@ -134,13 +179,7 @@ void dense_forward(const Input& input, const GemmFactor<T>& weights,
 template <class T>
 std::size_t dense_weight_gradient_workspace_bytes(index_t rows, index_t columns, index_t outputs,
                                                   int thread_count) {
-  const detail::WeightGradientParts parts(rows, columns);
-  const index_t widest = partition(columns, parts.col_parts, 0).size();
-  return WorkspaceSize()
-      .template add<T>(
-          checked_product("dense block", thread_count, detail::dense_block_rows(widest), widest))
-      .template add<T>(checked_product("partial sums", parts.row_parts - 1, columns, outputs))
-      .bytes();
+  return scratch_bytes<detail::DenseWeightGradientScratch<T>>(rows, columns, outputs, thread_count);
 }
 
 /// Computes the gradient with respect to the weights.
@@ -153,14 +192,13 @@ void dense_weight_gradient(const Input& input, const MatrixView<const T>& d_outp
   const index_t rows = input.rows();
   const index_t columns = input.cols();
   const index_t outputs = d_output.cols;
-  const detail::WeightGradientParts parts(rows, columns);
-  const index_t widest = partition(columns, parts.col_parts, 0).size();
-  const index_t block_rows = detail::dense_block_rows(widest);
   const Workspace::Frame frame(context.workspace());
-  T* blocks = context.workspace().template take<T>(context.threads() * block_rows * widest);
-  T* partials = context.workspace().template take<T>((parts.row_parts - 1) * columns * outputs);
+  const detail::DenseWeightGradientScratch<T> scratch(context.workspace(), rows, columns, outputs,
+                                                      context.threads());
+  const detail::WeightGradientParts& parts = scratch.parts;
+  const index_t block_rows = scratch.block_rows;
   const auto partial = [&](index_t part) {
-    return GemmResult<T>{MatrixView<T>(partials + (part - 1) * columns * outputs,
+    return GemmResult<T>{MatrixView<T>(scratch.partials + (part - 1) * columns * outputs,
                                        d_weights.matrix.rows, d_weights.matrix.cols),
                          d_weights.transposed};
   };
@@ -177,7 +215,8 @@ void dense_weight_gradient(const Input& input, const MatrixView<const T>& d_outp
         if constexpr (k_is_matrix<Input>) {
           return input.factor(first, cols.first, count, cols.size());
         } else {
-          const MatrixView<T> copy(blocks + thread * block_rows * widest, count, cols.size());
+          const MatrixView<T> copy(scratch.blocks + thread * block_rows * scratch.widest, count,
+                                   cols.size());
           input.load(first, cols.first, copy);
           return as_is(copy);
         }
@@ -197,10 +236,7 @@ void dense_weight_gradient(const Input& input, const MatrixView<const T>& d_outp
 /// Bytes of scratch that dense_input_gradient takes.
 template <class T>
 std::size_t dense_input_gradient_workspace_bytes(index_t columns, int thread_count) {
-  return WorkspaceSize()
-      .template add<T>(
-          checked_product("dense block", thread_count, detail::dense_block_rows(columns), columns))
-      .bytes();
+  return scratch_bytes<detail::DenseInputGradientScratch<T>>(columns, thread_count);
 }
 
 /// Adds the gradient with respect to the input, or replaces what a matrix holds.
@@ -212,14 +248,15 @@ void dense_input_gradient(const MatrixView<const T>& d_output, const GemmFactor<
                           Context& context) {
   const index_t rows = d_input.rows();
   const index_t columns = d_input.cols();
-  const index_t block_rows = detail::dense_block_rows(columns);
+  const Workspace::Frame frame(context.workspace());
+  const detail::DenseInputGradientScratch<T> scratch(context.workspace(), columns,
+                                                     context.threads());
+  const index_t block_rows = scratch.block_rows;
   const index_t unit = d_input.independent_rows();
   const index_t row_tasks = blocks_of(rows, unit);
   const index_t parts = d_input.columns_are_independent()
                             ? detail::column_parts(row_tasks, columns, detail::k_wanted_tasks)
                             : 1;
-  const Workspace::Frame frame(context.workspace());
-  T* blocks = context.workspace().template take<T>(context.threads() * block_rows * columns);
   parallel_for(row_tasks * parts, context.threads(), [&](index_t task, int thread) {
     const IndexRange cols = partition(columns, parts, task % parts);
     const index_t last = std::min(rows, (task / parts + 1) * unit);
@@ -230,7 +267,7 @@ void dense_input_gradient(const MatrixView<const T>& d_output, const GemmFactor<
         gemm(as_is(d_output.middle_rows(first, count)), back, d_input.update(),
              d_input.result(first, cols.first, count, cols.size()));
       } else {
-        T* memory = blocks + thread * block_rows * columns;
+        T* memory = scratch.blocks + thread * block_rows * columns;
         const MatrixView<T> block(memory, count, cols.size());
         gemm(as_is(d_output.middle_rows(first, count)), back, Update::replace, block);
         d_input.add(first, cols.first, block);

@@ -111,15 +111,10 @@ class IdenticalRows {
  public:
   /// Requires: workspace_bytes reserved.
   IdenticalRows(const MatrixView<const T>& x, Context& context) : frame_(context.workspace()) {
-    Workspace& workspace = context.workspace();
-    const index_t slot_count = exact::detail::table_slots(x.rows);
-    const index_t places = key_places(x.cols);
-    first_ = workspace.template take<index_t>(x.rows);
-    distinct_ = workspace.template take<index_t>(x.rows);
-    auto* hashes = workspace.template take<std::uint64_t>(x.rows);
-    auto* slots = workspace.template take<index_t>(slot_count);
-    auto* keys = workspace.template take<std::uint32_t>(2 * places);
-    simd::fill_hash_keys(keys, places);
+    const Scratch scratch(context.workspace(), x.rows, x.cols);
+    first_ = scratch.first;
+    distinct_ = scratch.distinct;
+    simd::fill_hash_keys(scratch.keys, scratch.places);
     constexpr index_t k_rows_at_once = 64;
     const index_t pieces = blocks_of(x.rows, k_rows_at_once);
     const auto for_each_row = [&](const auto& use) {
@@ -129,9 +124,10 @@ class IdenticalRows {
       });
     };
     for_each_row([&](index_t i) {
-      hashes[i] = simd::hash_words(x.row(i), detail::words_of<T>(x.cols), keys, places);
+      scratch.hashes[i] =
+          simd::hash_words(x.row(i), detail::words_of<T>(x.cols), scratch.keys, scratch.places);
     });
-    exact::detail::find_first(hashes, x.rows, slots, slot_count, first_,
+    exact::detail::find_first(scratch.hashes, x.rows, scratch.slots, scratch.slot_count, first_,
                               [](index_t) { return false; });
     for_each_row([&](index_t i) {
       if (first_[i] != i && !detail::same_rows(x, i, first_[i])) first_[i] = i;
@@ -142,13 +138,7 @@ class IdenticalRows {
   }
 
   [[nodiscard]] static std::size_t workspace_bytes(index_t rows, index_t columns) {
-    return WorkspaceSize()
-        .add<index_t>(rows)
-        .add<index_t>(rows)
-        .add<std::uint64_t>(rows)
-        .add<index_t>(exact::detail::table_slots(rows))
-        .add<std::uint32_t>(2 * key_places(columns))
-        .bytes();
+    return scratch_bytes<Scratch>(rows, columns);
   }
 
   [[nodiscard]] const index_t* first() const noexcept { return first_; }
@@ -156,9 +146,25 @@ class IdenticalRows {
   [[nodiscard]] index_t distinct_count() const noexcept { return distinct_count_; }
 
  private:
-  static index_t key_places(index_t columns) noexcept {
-    return blocks_of(detail::words_of<T>(columns), simd::k_hash_words) * simd::k_hash_words;
-  }
+  struct Scratch {
+    index_t slot_count;
+    index_t places;  ///< of keys
+    index_t* first;
+    index_t* distinct;
+    std::uint64_t* hashes;
+    index_t* slots;
+    std::uint32_t* keys;
+
+    template <class Memory>
+    Scratch(Memory& memory, index_t rows, index_t columns)
+        : slot_count(exact::detail::table_slots(rows)),
+          places(blocks_of(detail::words_of<T>(columns), simd::k_hash_words) * simd::k_hash_words),
+          first(memory.template take<index_t>(rows)),
+          distinct(memory.template take<index_t>(rows)),
+          hashes(memory.template take<std::uint64_t>(rows)),
+          slots(memory.template take<index_t>(slot_count)),
+          keys(memory.template take<std::uint32_t>(2 * places)) {}
+  };
 
   Workspace::Frame frame_;
   index_t* first_ = nullptr;

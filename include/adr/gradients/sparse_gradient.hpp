@@ -26,15 +26,27 @@
 ADR_NAMESPACE_BEGIN
 namespace detail {
 
-/// Strips of a weight matrix: strips x channels x offsets x strip elements; the order in which
-/// offsets and channels follow each other is the products' own.
-inline index_t strip_elements(const SparseTiles& tiles, index_t channels) {
-  return checked_product("strips of weights", channels, tiles.map().offsets(), tiles.strip());
-}
-inline index_t plane_elements(const SparseTiles& tiles) {
-  return simd::padded(
-      checked_product("neuron vectors of a tile", tiles.plane_places(), tiles.strip()));
-}
+/// A plane of neuron vectors of every thread, and so many times the strips of a weight matrix:
+/// strips x channels x offsets x strip elements; the order in which offsets and channels follow
+/// each other is the products' own.
+template <class T>
+struct SparseScratch {
+  index_t plane_size;
+  index_t strip_size;
+  T* planes;
+  T* strips;
+
+  template <class Memory>
+  SparseScratch(Memory& memory, const SparseTiles& tiles, index_t channels, index_t times,
+                int threads)
+      : plane_size(simd::padded(
+            checked_product("neuron vectors of a tile", tiles.plane_places(), tiles.strip()))),
+        strip_size(
+            checked_product("strips of weights", channels, tiles.map().offsets(), tiles.strip())),
+        planes(memory.template take<T>(checked_product("planes", threads, plane_size))),
+        strips(memory.template take<T>(
+            checked_product("strips of weights", times, tiles.strips(), strip_size))) {}
+};
 
 /// The elements of vectors that a strip covers.
 inline index_t strip_cols(const SparseTiles& tiles, index_t length, index_t strip) noexcept {
@@ -195,11 +207,8 @@ template <class T>
 std::size_t sparse_weight_gradient_workspace_bytes(const VectorMap& map, index_t length,
                                                    index_t channels, int thread_count) {
   const SparseTiles tiles = SparseTiles::of<T>(map, length);
-  return WorkspaceSize()
-      .template add<T>(checked_product("planes", thread_count, detail::plane_elements(tiles)))
-      .template add<T>(checked_product("partial sums", detail::weight_gradient_parts(tiles),
-                                       tiles.strips(), detail::strip_elements(tiles, channels)))
-      .bytes();
+  return scratch_bytes<detail::SparseScratch<T>>(
+      tiles, channels, detail::weight_gradient_parts(tiles), thread_count);
 }
 
 /// Computes the gradient with respect to the weights over the listed non-zeros.
@@ -219,12 +228,11 @@ void sparse_weight_gradient(const SparseRows<T>& rows, const Vectors& input, con
   const index_t strip = tiles.strip();
   const index_t offsets = tiles.map().offsets();
   const index_t parts = detail::weight_gradient_parts(tiles);
-  const index_t strip_elements = detail::strip_elements(tiles, channels);
-  const index_t part_elements = tiles.strips() * strip_elements;
-  const index_t plane_elements = detail::plane_elements(tiles);
   const Workspace::Frame frame(context.workspace());
-  T* planes = context.workspace().template take<T>(context.threads() * plane_elements);
-  T* sums = context.workspace().template take<T>(parts * part_elements);
+  const detail::SparseScratch<T> scratch(context.workspace(), tiles, channels, parts,
+                                         context.threads());
+  const index_t strip_size = scratch.strip_size;
+  const index_t part_size = tiles.strips() * strip_size;
 
   const index_t ranges =
       detail::channel_ranges(parts * tiles.strips(), channels, context.threads());
@@ -234,13 +242,13 @@ void sparse_weight_gradient(const SparseRows<T>& rows, const Vectors& input, con
     const IndexRange some = partition(channels, ranges, task % ranges);
     const index_t cols = detail::strip_cols(tiles, length, s);
     const IndexRange range = partition(tiles.count(), parts, part);
-    T* plane = planes + thread * plane_elements;
-    T* to = sums + part * part_elements + s * strip_elements + some.first * offsets * strip;
+    T* plane = scratch.planes + thread * scratch.plane_size;
+    T* to = scratch.strips + part * part_size + s * strip_size + some.first * offsets * strip;
     std::fill_n(to, some.size() * offsets * strip, T(0));
     for (index_t t = range.first; t < range.last; ++t) {
       const SparseTile tile = tiles.tile(t);
       // What is padding stays padding from tile to tile, but for bands of an image.
-      if (t == range.first || tiles.bands() > 1) std::fill_n(plane, plane_elements, T(0));
+      if (t == range.first || tiles.bands() > 1) std::fill_n(plane, scratch.plane_size, T(0));
       tiles.for_each_run(tile, [&](index_t vector, index_t place, index_t count) {
         input.load_rows(vector, s * strip,
                         MatrixView<T>(plane + place * strip, count, cols, strip));
@@ -252,10 +260,10 @@ void sparse_weight_gradient(const SparseRows<T>& rows, const Vectors& input, con
   parallel_for(detail::copy_tasks(channels), context.threads(), [&](index_t task, int /*thread*/) {
     const IndexRange some = detail::copied_channels(task, channels);
     for (index_t s = 0; s < tiles.strips(); ++s) {
-      T* strip_sums = sums + s * strip_elements;
+      T* strip_sums = scratch.strips + s * strip_size;
       T* mine = strip_sums + some.first * offsets * strip;
       for (index_t part = 1; part < parts; ++part) {
-        simd::add(mine + part * part_elements, mine, some.size() * offsets * strip);
+        simd::add(mine + part * part_size, mine, some.size() * offsets * strip);
       }
       for (index_t o = 0; o < offsets; ++o) {
         detail::for_each_weight(
@@ -274,11 +282,7 @@ template <class T>
 std::size_t sparse_input_gradient_workspace_bytes(const VectorMap& map, index_t length,
                                                   index_t channels, int thread_count) {
   const SparseTiles tiles = SparseTiles::of<T>(map, length);
-  return WorkspaceSize()
-      .template add<T>(checked_product("planes", thread_count, detail::plane_elements(tiles)))
-      .template add<T>(checked_product("strips of weights", tiles.strips(),
-                                       detail::strip_elements(tiles, channels)))
-      .bytes();
+  return scratch_bytes<detail::SparseScratch<T>>(tiles, channels, 1, thread_count);
 }
 
 /// Adds the gradient with respect to the input over the listed non-zeros.
@@ -295,17 +299,15 @@ void sparse_input_gradient(const SparseRows<T>& rows, const GemmFactor<T>& weigh
   const index_t channels = rows.channels();
   const index_t length = d_input.length();
   const index_t strip = tiles.strip();
-  const index_t strip_elements = detail::strip_elements(tiles, channels);
-  const index_t plane_elements = detail::plane_elements(tiles);
   const Workspace::Frame frame(context.workspace());
-  T* planes = context.workspace().template take<T>(context.threads() * plane_elements);
-  T* packed = context.workspace().template take<T>(tiles.strips() * strip_elements);
+  const detail::SparseScratch<T> scratch(context.workspace(), tiles, channels, 1,
+                                         context.threads());
 
   parallel_for(detail::copy_tasks(channels), context.threads(), [&](index_t task, int /*thread*/) {
     const IndexRange some = detail::copied_channels(task, channels);
     for (index_t s = 0; s < tiles.strips(); ++s) {
       const index_t cols = detail::strip_cols(tiles, length, s);
-      T* run = packed + s * strip_elements;
+      T* run = scratch.strips + s * scratch.strip_size;
       detail::for_each_offset_run(tiles.map(), [&](index_t first, index_t count) {
         if (cols < strip) {
           std::fill_n(run + some.first * count * strip, some.size() * count * strip, T(0));
@@ -327,14 +329,14 @@ void sparse_input_gradient(const SparseRows<T>& rows, const GemmFactor<T>& weigh
   const index_t strip_tasks = tiles.strips() / strips_per_task;
   const index_t tile_tasks = tiles.count() / tiles_per_task;
   parallel_for(tile_tasks * strip_tasks, context.threads(), [&](index_t task, int thread) {
-    T* plane = planes + thread * plane_elements;
+    T* plane = scratch.planes + thread * scratch.plane_size;
     const index_t first_tile = task / strip_tasks * tiles_per_task;
     const index_t first_strip = task % strip_tasks * strips_per_task;
     for (index_t s = first_strip; s < first_strip + strips_per_task; ++s) {
       const index_t cols = detail::strip_cols(tiles, length, s);
       for (index_t t = first_tile; t < first_tile + tiles_per_task; ++t) {
-        std::fill_n(plane, plane_elements, T(0));
-        detail::add_tile_products(rows, t, packed + s * strip_elements, plane);
+        std::fill_n(plane, scratch.plane_size, T(0));
+        detail::add_tile_products(rows, t, scratch.strips + s * scratch.strip_size, plane);
         tiles.for_each_run(tiles.tile(t), [&](index_t vector, index_t place, index_t count) {
           d_input.add_rows(vector, s * strip,
                            MatrixView<const T>(plane + place * strip, count, cols, strip));

@@ -35,12 +35,18 @@ inline constexpr index_t k_rows_in_block = 32;
 template <class T>
 inline constexpr index_t k_wide_strip = index_t{simd::k_wide_registers} * simd::Batch<T>::size;
 
-/// Elements of the neuron vectors of a tile, a block of strips each.
+/// The neuron vectors of a tile, a block of strips each, of every thread.
 template <class T>
-index_t block_elements(const SparseTiles& tiles) {
-  return checked_product("neuron vectors of a tile", tiles.plane_places(), k_wide_strip<T>,
-                         k_strips_in_block);
-}
+struct BlockPlanes {
+  index_t elements;  ///< of a thread
+  T* data;
+
+  template <class Memory>
+  BlockPlanes(Memory& memory, const SparseTiles& tiles, int threads)
+      : elements(checked_product("neuron vectors of a tile", tiles.plane_places(), k_wide_strip<T>,
+                                 k_strips_in_block)),
+        data(memory.template take<T>(checked_product("planes", threads, elements))) {}
+};
 /// Strips of a block: fewer where there would be too few blocks for the threads. Strips have sums
 /// of their own, so that this cut may depend on the number of threads.
 template <class T>
@@ -54,6 +60,17 @@ index_t strips_of_block(index_t length, int thread_count) noexcept {
 /// The weights of a block of channels and one strip, beside each other.
 template <class T>
 inline constexpr index_t k_packed_weights = ChannelBlocks::k_channels* k_wide_strip<T>;
+
+template <class T>
+struct InPlaceInputScratch {
+  T* packed;  ///< k_packed_weights of every thread
+  BlockPlanes<T> planes;
+
+  template <class Memory>
+  InPlaceInputScratch(Memory& memory, const SparseTiles& tiles, int threads)
+      : packed(memory.template take<T>(threads * k_packed_weights<T>)),
+        planes(memory, tiles, threads) {}
+};
 
 /// One block of strips of the weights, with a plane of neuron vectors for each.
 template <class T>
@@ -146,18 +163,15 @@ void store_strips(const T* strips, const GemmResult<T>& weights) noexcept {
 /// Calls use(block, channels, thread) for the blocks that weights of that length are cut into and
 /// the ranges that `cut_channels` are, each a task; cut_channels is 0 where a task needs them all.
 template <class T, class Use>
-void for_each_block(const SparseTiles& tiles, index_t length, index_t cut_channels,
-                    Context& context, const Use& use) {
-  const index_t elements = block_elements<T>(tiles);
-  const index_t strips = strips_of_block<T>(length, context.threads());
+void for_each_block(const SparseTiles& tiles, const BlockPlanes<T>& planes, index_t length,
+                    index_t cut_channels, int threads, const Use& use) {
+  const index_t strips = strips_of_block<T>(length, threads);
   const index_t block_cols = strips * k_wide_strip<T>;
   const index_t blocks = (length + block_cols - 1) / block_cols;
-  const index_t ranges = channel_ranges(blocks, cut_channels, context.threads());
-  const Workspace::Frame frame(context.workspace());
-  T* planes = context.workspace().template take<T>(context.threads() * elements);
-  parallel_for(blocks * ranges, context.threads(), [&](index_t task, int thread) {
+  const index_t ranges = channel_ranges(blocks, cut_channels, threads);
+  parallel_for(blocks * ranges, threads, [&](index_t task, int thread) {
     use(StripBlock<T>(tiles, length, task / ranges * block_cols, strips,
-                      planes + thread * elements),
+                      planes.data + thread * planes.elements),
         partition(cut_channels, ranges, task % ranges), thread);
   });
 }
@@ -198,19 +212,15 @@ bool sparse_gradients_in_place(const VectorMap& map, index_t length) {
 template <class T>
 std::size_t sparse_weight_gradient_in_place_workspace_bytes(const VectorMap& map, index_t length,
                                                             int thread_count) {
-  const index_t block = detail::block_elements<T>(SparseTiles::of<T>(map, length));
-  return WorkspaceSize().template add<T>(checked_product("planes", thread_count, block)).bytes();
+  return scratch_bytes<detail::BlockPlanes<T>>(SparseTiles::of<T>(map, length), thread_count);
 }
 
 /// Bytes of scratch that sparse_input_gradient_in_place takes. Errors: as for the weights.
 template <class T>
 std::size_t sparse_input_gradient_in_place_workspace_bytes(const VectorMap& map, index_t length,
                                                            int thread_count) {
-  const index_t block = detail::block_elements<T>(SparseTiles::of<T>(map, length));
-  return WorkspaceSize()
-      .template add<T>(thread_count * detail::k_packed_weights<T>)
-      .template add<T>(checked_product("planes", thread_count, block))
-      .bytes();
+  return scratch_bytes<detail::InPlaceInputScratch<T>>(SparseTiles::of<T>(map, length),
+                                                       thread_count);
 }
 
 /// Computes the gradient with respect to the weights over the listed non-zeros.
@@ -256,7 +266,9 @@ void sparse_weight_gradient_in_place(const SparseRows<T>& rows, const Vectors& i
       for (index_t i = 0; i < none.rows; ++i) std::fill_n(none.row(i), none.cols, T(0));
     }
   };
-  detail::for_each_block<T>(tiles, input.length(), rows.channels(), context, work);
+  const Workspace::Frame frame(context.workspace());
+  const detail::BlockPlanes<T> planes(context.workspace(), tiles, context.threads());
+  detail::for_each_block(tiles, planes, input.length(), rows.channels(), context.threads(), work);
 }
 
 /// Adds the gradient with respect to the input over the listed non-zeros.
@@ -272,10 +284,9 @@ void sparse_input_gradient_in_place(const SparseRows<T>& rows, const GemmFactor<
   constexpr index_t k_strip = detail::k_wide_strip<T>;
   const SparseTiles& tiles = rows.tiles();
   const Workspace::Frame frame(context.workspace());
-  T* packed_weights =
-      context.workspace().template take<T>(context.threads() * detail::k_packed_weights<T>);
+  const detail::InPlaceInputScratch<T> scratch(context.workspace(), tiles, context.threads());
   const auto work = [&](const detail::StripBlock<T>& block, IndexRange /*all*/, int thread) {
-    T* packed = packed_weights + thread * detail::k_packed_weights<T>;
+    T* packed = scratch.packed + thread * detail::k_packed_weights<T>;
     for (index_t t = 0; t < tiles.count(); ++t) {
       block.clear();
       for (index_t b = 0; b < rows.channel_blocks().count(); ++b) {
@@ -293,7 +304,7 @@ void sparse_input_gradient_in_place(const SparseRows<T>& rows, const GemmFactor<
       });
     }
   };
-  detail::for_each_block<T>(tiles, d_input.length(), 0, context, work);
+  detail::for_each_block(tiles, scratch.planes, d_input.length(), 0, context.threads(), work);
 }
 
 ADR_NAMESPACE_END

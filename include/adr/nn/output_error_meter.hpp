@@ -33,11 +33,7 @@ class OutputErrorMeter {
 
   template <class T>
   static std::size_t workspace_bytes(index_t rows, index_t columns, index_t outputs) {
-    const index_t count = sampled_rows(rows);
-    return WorkspaceSize()
-        .template add<T>(checked_product("sampled rows", count, columns))
-        .template add<T>(checked_product("sampled rows", 2 * count, outputs))
-        .bytes();
+    return scratch_bytes<Scratch<T>>(sampled_rows(rows), columns, outputs);
   }
 
   /// Adds to the energies of the statistics. Shapes: input N x K, weights K x M, output N x M as
@@ -49,12 +45,11 @@ class OutputErrorMeter {
     const index_t count = sampled_rows(input.rows());
     if (count == 0) return;
     const Workspace::Frame frame(context.workspace());
-    const MatrixView<T> x(context.workspace().template take<T>(count * input.cols()), count,
-                          input.cols());
     const index_t outputs = weights.cols();
-    T* products = context.workspace().template take<T>(2 * count * outputs);
-    const MatrixView<T> exact(products, count, outputs);
-    const MatrixView<T> found(products + count * outputs, count, outputs);
+    const Scratch<T> scratch(context.workspace(), count, input.cols(), outputs);
+    const MatrixView<T> x(scratch.inputs, count, input.cols());
+    const MatrixView<T> exact(scratch.outputs, count, outputs);
+    const MatrixView<T> found(scratch.outputs + count * outputs, count, outputs);
     Random random(seed + passes_);
     for (index_t i = 0; i < count; ++i) {
       const IndexRange part = partition(input.rows(), count, i);
@@ -76,6 +71,17 @@ class OutputErrorMeter {
   }
 
  private:
+  template <class T>
+  struct Scratch {
+    T* inputs;   ///< the sampled rows
+    T* outputs;  ///< their dense products, then what was found
+
+    template <class Memory>
+    Scratch(Memory& memory, index_t count, index_t columns, index_t outputs_)
+        : inputs(memory.template take<T>(checked_product("sampled rows", count, columns))),
+          outputs(memory.template take<T>(checked_product("sampled rows", 2 * count, outputs_))) {}
+  };
+
   static index_t sampled_rows(index_t rows) noexcept {
     return std::min(rows, std::clamp<index_t>(rows / 64, 1, 16));
   }

@@ -83,6 +83,47 @@ struct BackwardSizes {
   }
 };
 
+template <class T>
+struct CentroidForwardScratch {
+  T* table_data;             ///< of a group of slices
+  T** tables;                ///< of every slice of a group
+  const std::int32_t** ids;  ///< of every slice of a group
+  T* results;                ///< a block of rows of every thread
+
+  template <class Memory>
+  CentroidForwardScratch(Memory& memory, const Clustering<T>& clustering, index_t outputs,
+                         int threads)
+      : table_data(memory.template take<T>(largest_group_elements(clustering, outputs))),
+        tables(memory.template take<T*>(static_cast<index_t>(clustering.slices.size()))),
+        ids(memory.template take<const std::int32_t*>(
+            static_cast<index_t>(clustering.slices.size()))),
+        results(memory.template take<T>(threads * k_gather_block_rows * outputs)) {}
+};
+
+template <class T>
+struct CentroidBackwardScratch {
+  BackwardSizes sizes;
+  index_t sums_elements;
+  index_t block_elements;
+  T* sums;       ///< of the slice that a thread works on
+  T* mean_data;  ///< null, as what follows, without an input gradient
+  T** means;     ///< of every slice
+  T* blocks;     ///< of rows of one slice, one of every thread
+
+  template <class Memory>
+  CentroidBackwardScratch(Memory& memory, const Clustering<T>& clustering, index_t outputs,
+                          bool with_input_gradient, int threads)
+      : sizes(clustering),
+        sums_elements(sizes.most_clusters * simd::padded(outputs)),
+        block_elements(k_gather_block_rows * sizes.longest_slice),
+        sums(memory.template take<T>(threads * sums_elements)),
+        mean_data(with_input_gradient ? memory.template take<T>(sizes.mean_elements) : nullptr),
+        means(with_input_gradient
+                  ? memory.template take<T*>(static_cast<index_t>(clustering.slices.size()))
+                  : nullptr),
+        blocks(with_input_gradient ? memory.template take<T>(threads * block_elements) : nullptr) {}
+};
+
 }  // namespace detail
 
 /// Multiplies the centroids of a slice by the slice's rows of the weights.
@@ -98,13 +139,7 @@ void centroid_product(const SliceClusters<T>& slice, const GemmFactor<T>& weight
 template <class T>
 std::size_t centroid_forward_workspace_bytes(const Clustering<T>& clustering, index_t outputs,
                                              int thread_count) {
-  const auto slice_count = static_cast<index_t>(clustering.slices.size());
-  return WorkspaceSize()
-      .template add<T>(detail::largest_group_elements(clustering, outputs))
-      .template add<T*>(slice_count)
-      .template add<const std::int32_t*>(slice_count)
-      .template add<T>(thread_count * detail::k_gather_block_rows * outputs)
-      .bytes();
+  return scratch_bytes<detail::CentroidForwardScratch<T>>(clustering, outputs, thread_count);
 }
 
 /// Computes the output from the clusters alone.
@@ -123,12 +158,9 @@ void centroid_forward(const Clustering<T>& clustering, const VectorView<const T>
   const index_t stride = simd::padded(outputs);
   const auto slice_count = static_cast<index_t>(clustering.slices.size());
   const Workspace::Frame frame(context.workspace());
-  T* table_data =
-      context.workspace().template take<T>(detail::largest_group_elements(clustering, outputs));
-  T** tables = context.workspace().template take<T*>(slice_count);
-  auto** ids = context.workspace().template take<const std::int32_t*>(slice_count);
+  const detail::CentroidForwardScratch<T> scratch(context.workspace(), clustering, outputs,
+                                                  context.threads());
   const index_t block_rows = detail::k_gather_block_rows;
-  T* scratch = context.workspace().template take<T>(context.threads() * block_rows * outputs);
 
   StageClock clock(times);
   for (index_t first_slice = 0; first_slice < slice_count;) {
@@ -137,22 +169,22 @@ void centroid_forward(const Clustering<T>& clustering, const VectorView<const T>
     const auto slice = [&](index_t i) -> const SliceClusters<T>& {
       return clustering.slices[static_cast<std::size_t>(group.first + i)];
     };
-    T* next_table = table_data;
+    T* next_table = scratch.table_data;
     for (index_t i = 0; i < group_size; ++i) {
-      tables[i] = next_table;
-      ids[i] = slice(i).ids.data();
+      scratch.tables[i] = next_table;
+      scratch.ids[i] = slice(i).ids.data();
       next_table += detail::table_elements(slice(i), outputs);
     }
     parallel_for(group_size, context.threads(), [&](index_t i, int) {
       fill_table(group.first + i,
-                 MatrixView<T>(tables[i], slice(i).cluster_count, outputs, stride));
+                 MatrixView<T>(scratch.tables[i], slice(i).cluster_count, outputs, stride));
     });
     clock.finish(Stage::centroid_product);
     parallel_for((rows + block_rows - 1) / block_rows, context.threads(), [&](index_t b, int t) {
       const index_t first = b * block_rows;
       const bool is_first = group.first == 0;
       const MatrixView<T> y = output.target(first, std::min(block_rows, rows - first),
-                                            scratch + t * block_rows * outputs,
+                                            scratch.results + t * block_rows * outputs,
                                             is_first ? Keep::nothing : Keep::contents);
       for (index_t i = 0; is_first && i < y.rows; ++i) {
         if (bias.empty()) {
@@ -161,7 +193,7 @@ void centroid_forward(const Clustering<T>& clustering, const VectorView<const T>
           std::copy_n(bias.data, outputs, y.row(i));
         }
       }
-      simd::gather_add<T>(tables, ids, group_size, stride, first, y);
+      simd::gather_add<T>(scratch.tables, scratch.ids, group_size, stride, first, y);
       output.store(first, y);
     });
     clock.finish(Stage::gather);
@@ -173,15 +205,8 @@ void centroid_forward(const Clustering<T>& clustering, const VectorView<const T>
 template <class T>
 std::size_t centroid_backward_workspace_bytes(const Clustering<T>& clustering, index_t outputs,
                                               bool with_input_gradient, int thread_count) {
-  const detail::BackwardSizes sizes(clustering);
-  WorkspaceSize size;
-  size.template add<T>(thread_count * sizes.most_clusters * simd::padded(outputs));
-  if (with_input_gradient) {
-    size.template add<T>(sizes.mean_elements)
-        .template add<T*>(static_cast<index_t>(clustering.slices.size()));
-    size.template add<T>(thread_count * detail::k_gather_block_rows * sizes.longest_slice);
-  }
-  return size.bytes();
+  return scratch_bytes<detail::CentroidBackwardScratch<T>>(clustering, outputs, with_input_gradient,
+                                                           thread_count);
 }
 
 /// Computes both gradients from the clusters of the forward pass.
@@ -201,18 +226,13 @@ void centroid_backward(const Clustering<T>& clustering, const GemmFactor<T>& wei
   const index_t outputs = d_output.cols;
   const index_t stride = simd::padded(outputs);
   const auto slice_count = static_cast<index_t>(clustering.slices.size());
-  const detail::BackwardSizes sizes(clustering);
-  const index_t sums_elements = sizes.most_clusters * stride;
   const index_t block_rows = detail::k_gather_block_rows;
-  const index_t block_elements = block_rows * sizes.longest_slice;
   const Workspace::Frame frame(context.workspace());
-  T* all_sums = context.workspace().template take<T>(context.threads() * sums_elements);
-  T** means = nullptr;
-  T* blocks = nullptr;
+  const detail::CentroidBackwardScratch<T> scratch(context.workspace(), clustering, outputs,
+                                                   d_input != nullptr, context.threads());
+  T** const means = scratch.means;
   if (d_input != nullptr) {
-    T* mean_data = context.workspace().template take<T>(sizes.mean_elements);
-    means = context.workspace().template take<T*>(slice_count);
-    blocks = context.workspace().template take<T>(context.threads() * block_elements);
+    T* mean_data = scratch.mean_data;
     for (index_t s = 0; s < slice_count; ++s) {
       const auto& slice = clustering.slices[static_cast<std::size_t>(s)];
       means[s] = mean_data;
@@ -224,8 +244,8 @@ void centroid_backward(const Clustering<T>& clustering, const GemmFactor<T>& wei
   parallel_for(slice_count, context.threads(), [&](index_t s, int thread) {
     StageClock clock(thread_times.of(thread));
     const SliceClusters<T>& slice = clustering.slices[static_cast<std::size_t>(s)];
-    const MatrixView<T> sums(all_sums + thread * sums_elements, slice.cluster_count, outputs,
-                             stride);
+    const MatrixView<T> sums(scratch.sums + thread * scratch.sums_elements, slice.cluster_count,
+                             outputs, stride);
     std::fill_n(sums.data, slice.cluster_count * stride, T(0));
     simd::keyed_add<T>(d_output, slice.ids.data(), sums.data, stride);
     clock.finish(Stage::gradient_sums);
@@ -253,8 +273,8 @@ void centroid_backward(const Clustering<T>& clustering, const GemmFactor<T>& wei
       for (index_t first = u * unit; first < last; first += block_rows) {
         for (index_t s = 0; s < slice_count; ++s) {
           const SliceClusters<T>& slice = clustering.slices[static_cast<std::size_t>(s)];
-          const MatrixView<T> block(blocks + t * block_elements, std::min(block_rows, last - first),
-                                    slice.length);
+          const MatrixView<T> block(scratch.blocks + t * scratch.block_elements,
+                                    std::min(block_rows, last - first), slice.length);
           for (index_t i = 0; i < block.rows; ++i) {
             std::copy_n(means[s] + slice.ids[first + i] * slice.centroid_stride, slice.length,
                         block.row(i));

@@ -33,10 +33,7 @@ class RowClusterer {
   /// Bytes of scratch that `cluster` takes from the context's workspace.
   template <class Hash>
   static std::size_t workspace_bytes(const Hash& hash, int thread_count) {
-    return WorkspaceSize()
-        .template add<T>(thread_count * block_elements(hash))
-        .template add<std::uint64_t>(thread_count * k_block_rows)
-        .bytes();
+    return scratch_bytes<Scratch>(hash, thread_count);
   }
 
   /// Clusters all rows of the input.
@@ -66,12 +63,11 @@ class RowClusterer {
     ThreadStageTimes thread_times(times, thread_count);
 
     const Workspace::Frame frame(context.workspace());
-    T* blocks = context.workspace().template take<T>(thread_count * block_elements(hash));
-    auto* signatures =
-        context.workspace().template take<std::uint64_t>(thread_count * k_block_rows);
+    const Scratch scratch(context.workspace(), hash, thread_count);
     parallel_for(hash.slice_count(), thread_count, [&](index_t s, int thread) {
-      cluster_slice(input, hash, s, blocks + thread * block_elements(hash),
-                    signatures + thread * k_block_rows, states_[static_cast<std::size_t>(thread)],
+      cluster_slice(input, hash, s, scratch.blocks + thread * scratch.block_elements,
+                    scratch.signatures + thread * k_block_rows,
+                    states_[static_cast<std::size_t>(thread)],
                     result.slices[static_cast<std::size_t>(s)], thread_times.of(thread));
     });
     // Only now do the slices belong together: a failed allocation must not leave a mixture behind.
@@ -82,17 +78,24 @@ class RowClusterer {
   static constexpr index_t k_block_rows = 128;
   static constexpr std::int32_t k_carry_members = 256;
 
+  struct Scratch {
+    index_t block_elements;
+    T* blocks;                  ///< of rows, one of every thread
+    std::uint64_t* signatures;  ///< of such a block
+
+    template <class Memory, class Hash>
+    Scratch(Memory& memory, const Hash& hash, int threads)
+        : block_elements(k_block_rows * simd::padded(hash.slice_length(0))),
+          blocks(memory.template take<T>(threads * block_elements)),
+          signatures(memory.template take<std::uint64_t>(threads * k_block_rows)) {}
+  };
+
   /// What a thread needs while it works on a slice.
   struct ThreadState {
     SignatureMap map;
     AlignedBuffer<std::int32_t> clusters;  // [signatures of the map]
     AlignedBuffer<T> carried;  // [clusters x centroid_stride], sums of k_carry_members rows each
   };
-
-  template <class Hash>
-  static index_t block_elements(const Hash& hash) {
-    return k_block_rows * simd::padded(hash.slice_length(0));
-  }
 
   template <class Input, class Hash>
   static void cluster_slice(const Input& input, const Hash& hash, index_t s, T* block_data,

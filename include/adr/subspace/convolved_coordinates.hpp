@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <initializer_list>
 #include <optional>
 #include <utility>
 
@@ -105,10 +104,10 @@ class ConvolvedCoordinates {
     Workspace& workspace = context.workspace();
     workspace.reserve(forward_workspace_bytes(vectors.map(), subspace, context.threads()));
     const Workspace::Frame frame(workspace);
-    float* memory = workspace.take<float>(block * reduced_image(subspace));
+    const ForwardScratch scratch(workspace, block, reduced_image(subspace));
     for (index_t first = 0; first < x.batch; first += block) {
       const index_t count = std::min(block, x.batch - first);
-      const TensorView<float> z = reduced_images(memory, count, subspace);
+      const TensorView<float> z = reduced_images(scratch.images, count, subspace);
       const bool finite = projection_.project(some_images(x, first, count), z, context.threads());
       clock.finish(Stage::encode);
       if (!finite) return false;
@@ -132,13 +131,13 @@ class ConvolvedCoordinates {
     Context& context = tools.context;
     Workspace& workspace = context.workspace();
     const Workspace::Frame frame(workspace);
-    float* memory = workspace.take<float>(block * reduced_image(subspace));
-    float* sums = workspace.take<float>(2 * outputs * cols);
-    float* whole = workspace.take<float>(outputs * geometry_.columns());
+    const GradientScratch scratch(workspace, block, reduced_image(subspace), outputs * cols,
+                                  outputs * geometry_.columns());
+    float* sums = scratch.sums;
     float* part = sums + outputs * cols;
     for (index_t first = 0; first < x.batch; first += block) {
       const index_t count = std::min(block, x.batch - first);
-      const TensorView<float> z = reduced_images(memory, count, subspace);
+      const TensorView<float> z = reduced_images(scratch.images, count, subspace);
       projection_.project(some_images(x, first, count), z, context.threads());
       clock.finish(Stage::encode);
       const MatrixView<float> result(first == 0 ? sums : part, outputs, cols);
@@ -156,9 +155,9 @@ class ConvolvedCoordinates {
     detail::multiply_rows({by_offset, outputs * offsets, axes.kept},
                           as_is(MatrixView<const float>(axes.decode.data(), axes.kept, axes.length,
                                                         axes.decode_stride)),
-                          {whole, outputs * offsets, axes.length}, context.threads());
+                          {scratch.whole, outputs * offsets, axes.length}, context.threads());
     for (index_t m = 0; m < outputs; ++m) {
-      const float* from = whole + m * geometry_.columns();
+      const float* from = scratch.whole + m * geometry_.columns();
       for (index_t k = 0; k < geometry_.columns(); ++k) {
         (d_weights.transposed ? d_weights.matrix(m, columns[k]) : d_weights.matrix(columns[k], m)) =
             from[k];
@@ -170,9 +169,12 @@ class ConvolvedCoordinates {
   [[nodiscard]] std::size_t forward_workspace_bytes(const VectorMap& map,
                                                     const FittedSubspace& subspace,
                                                     int thread_count) const {
-    return workspace_bytes(map.images, subspace, k_forward_floats, {}, [&](index_t images) {
-      return passes_->forward_workspace_bytes(images, thread_count, passes_->kept_size() > 0);
-    });
+    const index_t block = images_at_once(map.images, subspace, k_forward_floats);
+    return scratch_bytes<ForwardScratch>(block, reduced_image(subspace)) +
+           most_of_blocks(map.images, block, [&](index_t images) {
+             return passes_->forward_workspace_bytes(images, thread_count,
+                                                     passes_->kept_size() > 0);
+           });
   }
   [[nodiscard]] std::size_t weight_gradient_workspace_bytes(const VectorMap& map,
                                                             const FittedSubspace& subspace,
@@ -180,10 +182,11 @@ class ConvolvedCoordinates {
     const index_t reduced =
         geometry_.out_channels * geometry_.kernel_height * geometry_.kernel_width * subspace.kept();
     const index_t whole = geometry_.out_channels * geometry_.columns();
-    return workspace_bytes(map.images, subspace, k_gradient_floats, {2 * reduced, whole},
-                           [&](index_t images) {
-                             return passes_->weight_gradient_workspace_bytes(images, thread_count);
-                           });
+    const index_t block = images_at_once(map.images, subspace, k_gradient_floats);
+    return scratch_bytes<GradientScratch>(block, reduced_image(subspace), reduced, whole) +
+           most_of_blocks(map.images, block, [&](index_t images) {
+             return passes_->weight_gradient_workspace_bytes(images, thread_count);
+           });
   }
   [[nodiscard]] double forward_multiply_adds(const VectorMap& map,
                                              const PrincipalAxes& axes) const noexcept {
@@ -200,6 +203,26 @@ class ConvolvedCoordinates {
   /// forward pass; a weight gradient adds up one part for as many.
   static constexpr index_t k_forward_floats = index_t{1} << 16;
   static constexpr index_t k_gradient_floats = index_t{1} << 20;
+
+  struct ForwardScratch {
+    float* images;  ///< coordinates of a block of images
+
+    template <class Memory>
+    ForwardScratch(Memory& memory, index_t block, index_t image)
+        : images(memory.template take<float>(checked_product("coordinates", block, image))) {}
+  };
+  struct GradientScratch {
+    float* images;  ///< coordinates of a block of images
+    float* sums;    ///< the gradient of the reduced weights, then that of one block
+    float* whole;   ///< the gradient of the weights
+
+    template <class Memory>
+    GradientScratch(Memory& memory, index_t block, index_t image, index_t reduced_weights,
+                    index_t weights)
+        : images(memory.template take<float>(checked_product("coordinates", block, image))),
+          sums(memory.template take<float>(2 * reduced_weights)),
+          whole(memory.template take<float>(weights)) {}
+  };
 
   /// A function of the shape alone, because blocks of a weight gradient are sums.
   [[nodiscard]] index_t images_at_once(index_t batch, const FittedSubspace& subspace,
@@ -230,16 +253,10 @@ class ConvolvedCoordinates {
   }
   /// Scratch of passes over blocks of images, the last of which may be smaller and still need more.
   template <class OfPass>
-  [[nodiscard]] std::size_t workspace_bytes(index_t batch, const FittedSubspace& subspace,
-                                            index_t floats, std::initializer_list<index_t> more,
-                                            const OfPass& of_pass) const {
-    const index_t block = images_at_once(batch, subspace, floats);
-    WorkspaceSize size;
-    size.add<float>(checked_product("coordinates", block, reduced_image(subspace)));
-    for (const index_t count : more) size.add<float>(count);
+  static std::size_t most_of_blocks(index_t batch, index_t block, const OfPass& of_pass) {
     const index_t last = batch % block;
     const std::size_t of_last = last > 0 ? of_pass(last) : 0;
-    return size.bytes() + std::max(of_pass(block), of_last);
+    return std::max(of_pass(block), of_last);
   }
 
   /// Makes what follows from the axes.

@@ -16,6 +16,7 @@
 #include "adr/core/parallel.hpp"
 #include "adr/core/state_archive.hpp"
 #include "adr/core/types.hpp"
+#include "adr/core/workspace.hpp"
 #include "adr/exact/packed_gemm.hpp"
 #include "adr/simd/projection.hpp"
 #include "adr/simd/transpose.hpp"
@@ -127,13 +128,12 @@ class FittedSubspace {
     const index_t count = vectors.map().vectors();
     const index_t width = basis_.coordinates;
     const Workspace::Frame frame(context.workspace());
-    float* scratch = context.workspace().take<float>(context.threads() * scratch_floats());
-    float* all_poison = context.workspace().take<float>(context.threads() * k_tile);
-    std::fill_n(all_poison, context.threads() * k_tile, 0.0F);
+    const ProjectScratch scratch(context.workspace(), width, context.threads());
+    std::fill_n(scratch.poison, context.threads() * k_tile, 0.0F);
     parallel_for((count + k_task - 1) / k_task, context.threads(), [&](index_t task, int thread) {
-      float* x = scratch + thread * scratch_floats();
+      float* x = scratch.tiles + thread * scratch.thread_floats;
       float* z = x + k_chunk * k_tile;
-      float* poison = all_poison + thread * k_tile;
+      float* poison = scratch.poison + thread * k_tile;
       const index_t last = std::min(count, (task + 1) * k_task);
       for (index_t first = task * k_task; first < last; first += k_tile) {
         const index_t valid = std::min(k_tile, last - first);
@@ -150,16 +150,13 @@ class FittedSubspace {
         simd::transpose(z, k_tile, width, valid, coordinates.values.data() + first * width, width);
       }
     });
-    return std::all_of(all_poison, all_poison + context.threads() * k_tile,
+    return std::all_of(scratch.poison, scratch.poison + context.threads() * k_tile,
                        [](float poison) { return poison == 0.0F; });
   }
 
   /// Bytes of scratch that `project` takes; none where vectors are rows of a matrix.
   [[nodiscard]] std::size_t project_workspace_bytes(int thread_count) const {
-    return WorkspaceSize()
-        .add<float>(thread_count * scratch_floats())
-        .add<float>(thread_count * k_tile)
-        .bytes();
+    return scratch_bytes<ProjectScratch>(basis_.coordinates, thread_count);
   }
 
   /// Measures what the coordinates leave out of a sample of the vectors.
@@ -200,6 +197,18 @@ class FittedSubspace {
   static constexpr index_t k_tile = simd::k_projection_tile;
   static constexpr index_t k_chunk = 64;  // elements of a tile that are loaded at a time
   static constexpr index_t k_task = 512;  // vectors of a task
+
+  struct ProjectScratch {
+    index_t thread_floats;  ///< of a thread's tile: a chunk of vectors, and their coordinates
+    float* tiles;
+    float* poison;  ///< of every vector of a thread's tile: 0, or NaN once one was not finite
+
+    template <class Memory>
+    ProjectScratch(Memory& memory, index_t coordinates, int threads)
+        : thread_floats((k_chunk + coordinates) * k_tile),
+          tiles(memory.template take<float>(threads * thread_floats)),
+          poison(memory.template take<float>(threads * k_tile)) {}
+  };
 
   /// The same of vectors that are the rows of a matrix: one product.
   bool project_rows(const MatrixView<const float>& x, SubspaceCoordinates& coordinates,
@@ -242,10 +251,6 @@ class FittedSubspace {
     std::copy_n(basis_.rows.data(), basis_.rows.size(), negated_basis_.data());
     simd::scale(-1.0F, negated_basis_.data(), negated_basis_.size());
     ++version_;
-  }
-
-  [[nodiscard]] index_t scratch_floats() const noexcept {
-    return (k_chunk + basis_.coordinates) * k_tile;
   }
 
   /// The coordinates of a tile, element by element: 1, and those that the mean is to leave at 0.

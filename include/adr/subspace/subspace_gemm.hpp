@@ -159,6 +159,42 @@ void store_pixels(const MatrixView<const float>& block, index_t first_row, index
                      });
 }
 
+/// Blocks of unfolded coordinates and of outputs, or their gradients: one of every thread.
+struct SubspaceBlocks {
+  index_t rows;
+  float* coordinates;
+  float* outputs;
+
+  template <class Memory>
+  SubspaceBlocks(Memory& memory, index_t columns, index_t outputs_, int threads)
+      : rows(subspace_block_rows(columns)),
+        coordinates(memory.template take<float>(
+            checked_product("coordinates of a block", threads, rows, columns))),
+        outputs(memory.template take<float>(
+            checked_product("outputs of a block", threads, rows, outputs_))) {}
+};
+
+struct SubspaceGradientScratch {
+  index_t columns;  ///< of the unfolded coordinates
+  WeightGradientParts parts;
+  index_t widest;  ///< columns of the largest part
+  float* sums;     ///< of parts of the rows: the gradient of the rotated weights
+  SubspaceBlocks blocks;
+  float* packed;  ///< the gradient of some outputs' weights, of every thread
+
+  template <class Memory>
+  SubspaceGradientScratch(Memory& memory, const VectorMap& map, const SubspaceBasis& basis,
+                          index_t outputs, int threads)
+      : columns(checked_product("rotated weights", map.offsets(), basis.coordinates)),
+        parts(map.rows(), columns),
+        widest(partition(columns, parts.col_parts, 0).size()),
+        sums(memory.template take<float>(
+            checked_product("partial sums", parts.row_parts, outputs, columns))),
+        blocks(memory, widest, outputs, threads),
+        packed(memory.template take<float>(checked_product(
+            "rotated gradient", threads, k_rotated_outputs, map.offsets(), basis.length))) {}
+};
+
 }  // namespace detail
 
 /// Rotates packed weights (pack_weights) to the coordinates of a subspace.
@@ -184,11 +220,7 @@ inline void rotate_weights(const SubspaceBasis& basis, const AlignedBuffer<float
 inline std::size_t subspace_forward_workspace_bytes(const VectorMap& map, index_t coordinates,
                                                     index_t outputs, int thread_count) {
   const index_t columns = checked_product("rotated weights", map.offsets(), coordinates);
-  const index_t rows = detail::subspace_block_rows(columns);
-  return WorkspaceSize()
-      .add<float>(checked_product("coordinates of a block", thread_count, rows, columns))
-      .add<float>(checked_product("outputs of a block", thread_count, rows, outputs))
-      .bytes();
+  return scratch_bytes<detail::SubspaceBlocks>(columns, outputs, thread_count);
 }
 
 /// Computes the output from coordinates and rotated weights alone.
@@ -206,20 +238,20 @@ void subspace_forward(const SubspaceCoordinates& coordinates, const VectorMap& m
   const index_t columns = map.offsets() * coordinates.coordinates;
   const index_t outputs = output.channels;
   const index_t rows = map.rows();
-  const index_t block_rows = detail::subspace_block_rows(columns);
+  const Workspace::Frame frame(context.workspace());
+  const detail::SubspaceBlocks scratch(context.workspace(), columns, outputs, context.threads());
+  const index_t block_rows = scratch.rows;
   const index_t row_tasks = blocks_of(rows, block_rows);
   const index_t parts = detail::column_parts(row_tasks, outputs, detail::k_wanted_unfolding_tasks);
   const MatrixView<const float> weights(rotated.data(), outputs, columns);
-  const Workspace::Frame frame(context.workspace());
-  float* blocks = context.workspace().take<float>(context.threads() * block_rows * columns);
-  float* results = context.workspace().take<float>(context.threads() * block_rows * outputs);
   parallel_for(row_tasks * parts, context.threads(), [&](index_t task, int thread) {
     const index_t first = task / parts * block_rows;
     const index_t count = std::min(block_rows, rows - first);
     const IndexRange channels = partition(outputs, parts, task % parts);
-    const MatrixView<const float> z = detail::met_coordinates(
-        coordinates, map, first, count, {0, columns}, blocks + thread * block_rows * columns);
-    MatrixView<float> y(results + thread * block_rows * outputs, count, channels.size());
+    const MatrixView<const float> z =
+        detail::met_coordinates(coordinates, map, first, count, {0, columns},
+                                scratch.coordinates + thread * block_rows * columns);
+    MatrixView<float> y(scratch.outputs + thread * block_rows * outputs, count, channels.size());
     const bool in_place = detail::is_float_matrix(output);
     if constexpr (std::is_same_v<T, float>) {
       if (in_place) y = detail::rows_in_place(output, first, count, channels);
@@ -237,17 +269,7 @@ void subspace_forward(const SubspaceCoordinates& coordinates, const VectorMap& m
 inline std::size_t subspace_weight_gradient_workspace_bytes(const VectorMap& map,
                                                             const SubspaceBasis& basis,
                                                             index_t outputs, int thread_count) {
-  const index_t columns = checked_product("rotated weights", map.offsets(), basis.coordinates);
-  const detail::WeightGradientParts parts(map.rows(), columns);
-  const index_t widest = partition(columns, parts.col_parts, 0).size();
-  const index_t rows = detail::subspace_block_rows(widest);
-  return WorkspaceSize()
-      .add<float>(checked_product("partial sums", parts.row_parts, outputs, columns))
-      .add<float>(checked_product("coordinates of a block", thread_count, rows, widest))
-      .add<float>(checked_product("gradients of a block", thread_count, rows, outputs))
-      .add<float>(checked_product("rotated gradient", thread_count, detail::k_rotated_outputs,
-                                  map.offsets(), basis.length))
-      .bytes();
+  return scratch_bytes<detail::SubspaceGradientScratch>(map, basis, outputs, thread_count);
 }
 
 /// Computes the gradient with respect to the weights as if the input were what its coordinates
@@ -262,38 +284,35 @@ void subspace_weight_gradient(const SubspaceCoordinates& coordinates, const Subs
                               const VectorMap& map, const index_t* columns,
                               const PixelView<const T>& d_output, const GemmResult<T>& d_weights,
                               const DenseGemm<float>& gemm, Context& context) {
-  const index_t rotated = map.offsets() * basis.coordinates;
   const index_t unrotated = map.offsets() * basis.length;
   const index_t outputs = d_output.channels;
-  const detail::WeightGradientParts parts(map.rows(), rotated);
-  const index_t widest = partition(rotated, parts.col_parts, 0).size();
-  const index_t block_rows = detail::subspace_block_rows(widest);
   const int threads = context.threads();
-  Workspace& workspace = context.workspace();
-  const Workspace::Frame frame(workspace);
-  float* sums = workspace.take<float>(parts.row_parts * outputs * rotated);
-  float* blocks = workspace.take<float>(threads * block_rows * widest);
-  float* gradients = workspace.take<float>(threads * block_rows * outputs);
-  float* packed = workspace.take<float>(threads * detail::k_rotated_outputs * unrotated);
+  const Workspace::Frame frame(context.workspace());
+  const detail::SubspaceGradientScratch scratch(context.workspace(), map, basis, outputs, threads);
+  const index_t rotated = scratch.columns;
+  const index_t block_rows = scratch.blocks.rows;
+  const detail::WeightGradientParts& parts = scratch.parts;
 
   parallel_for(parts.row_parts * parts.col_parts, threads, [&](index_t task, int thread) {
     const index_t part = task % parts.row_parts;
     const IndexRange cols = partition(rotated, parts.col_parts, task / parts.row_parts);
     const IndexRange rows = partition(map.rows(), parts.row_parts, part);
-    const MatrixView<float> whole(sums + part * outputs * rotated, outputs, rotated);
+    const MatrixView<float> whole(scratch.sums + part * outputs * rotated, outputs, rotated);
     const MatrixView<float> sum = whole.block(0, cols.first, outputs, cols.size());
     for (index_t m = 0; m < outputs; ++m) std::fill_n(sum.row(m), sum.cols, 0.0F);
     for (index_t first = rows.first; first < rows.last; first += block_rows) {
       const index_t count = std::min(block_rows, rows.last - first);
       const MatrixView<const float> z = detail::met_coordinates(
-          coordinates, map, first, count, cols, blocks + thread * block_rows * widest);
-      const MatrixView<float> scratch(gradients + thread * block_rows * outputs, count, outputs);
-      MatrixView<const float> d_y = scratch;
+          coordinates, map, first, count, cols,
+          scratch.blocks.coordinates + thread * block_rows * scratch.widest);
+      const MatrixView<float> copy(scratch.blocks.outputs + thread * block_rows * outputs, count,
+                                   outputs);
+      MatrixView<const float> d_y = copy;
       const bool in_place = detail::is_float_matrix(d_output);
       if constexpr (std::is_same_v<T, float>) {
         if (in_place) d_y = detail::rows_in_place(d_output, first, count, {0, outputs});
       }
-      if (!in_place) detail::load_pixels(d_output, first, scratch);
+      if (!in_place) detail::load_pixels(d_output, first, copy);
       gemm(transposed(d_y), as_is(z), Update::accumulate, sum);
     }
   });
@@ -302,11 +321,11 @@ void subspace_weight_gradient(const SubspaceCoordinates& coordinates, const Subs
   parallel_for(blocks_of(outputs, k_block), threads, [&](index_t task, int thread) {
     const index_t first = task * k_block;
     const index_t count = std::min(k_block, outputs - first);
-    float* sum = sums + first * rotated;
+    float* sum = scratch.sums + first * rotated;
     for (index_t part = 1; part < parts.row_parts; ++part) {
       simd::add(sum + part * outputs * rotated, sum, count * rotated);
     }
-    float* gradient = packed + thread * k_block * unrotated;
+    float* gradient = scratch.packed + thread * k_block * unrotated;
     gemm(as_is(MatrixView<const float>(sum, count * map.offsets(), basis.coordinates)),
          as_is(basis.matrix()), Update::replace,
          MatrixView<float>(gradient, count * map.offsets(), basis.length));

@@ -1,7 +1,9 @@
 #include "support/assert_recorder.hpp"
 // The recorder must come first.
+#include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <stdexcept>
 
 #include "adr/core/workspace.hpp"
 #include "support/catch.hpp"
@@ -10,6 +12,7 @@
 namespace {
 
 using adr::index_t;
+using adr::scratch_bytes;
 using adr::Workspace;
 using adr::WorkspaceSize;
 
@@ -19,31 +22,56 @@ bool on_cache_line(const void* pointer) {
   return reinterpret_cast<std::uintptr_t>(pointer) % 64 == 0;
 }
 
+template <class T>
+std::size_t bytes_of(index_t count) {
+  WorkspaceSize size;
+  size.take<T>(count);
+  return size.bytes();
+}
+
+/// What an operation would take.
+struct TwoArrays {
+  int* first;
+  double* second;
+
+  template <class Memory>
+  TwoArrays(Memory& memory, index_t count)
+      : first(memory.template take<int>(count)), second(memory.template take<double>(2 * count)) {}
+};
+
 }  // namespace
 
 TEST_CASE("WorkspaceSize rounds every array up to cache lines") {
   CHECK(WorkspaceSize().bytes() == 0);
-  CHECK(WorkspaceSize().add<float>(0).bytes() == 0);
-  CHECK(WorkspaceSize().add<char>(1).bytes() == 64);
-  CHECK(WorkspaceSize().add<float>(16).bytes() == 64);
-  CHECK(WorkspaceSize().add<float>(17).bytes() == 128);
-  CHECK(WorkspaceSize().add<double>(3).add<char>(65).add<float>(1).bytes() == 64 + 128 + 64);
+  CHECK(bytes_of<float>(0) == 0);
+  CHECK(bytes_of<char>(1) == 64);
+  CHECK(bytes_of<float>(16) == 64);
+  CHECK(bytes_of<float>(17) == 128);
+  WorkspaceSize size;
+  size.take<double>(3);
+  size.take<char>(65);
+  CHECK(size.take<float>(1) == nullptr);
+  CHECK(size.bytes() == 64 + 128 + 64);
 }
 
 TEST_CASE("WorkspaceSize refuses what index_t cannot count") {
-  CHECK_THROWS_AS(WorkspaceSize().add<double>(k_largest / 8 + 1), std::overflow_error);
-  CHECK(adr_test::refusal([] { WorkspaceSize().add<float>(-1); }) ==
+  CHECK_THROWS_AS(bytes_of<double>(k_largest / 8 + 1), std::overflow_error);
+  CHECK(adr_test::refusal([] { bytes_of<float>(-1); }) ==
         "workspace: sizes must not be negative, got -1");
 }
 
 TEST_CASE("WorkspaceSize refuses sizes that only overflow when they are rounded up") {
-  CHECK_THROWS_AS(WorkspaceSize().add<char>(k_largest), std::overflow_error);
+  CHECK_THROWS_AS(bytes_of<char>(k_largest), std::overflow_error);
 }
 
 TEST_CASE("Workspace uses exactly what WorkspaceSize says") {
   const index_t counts[] = {0, 1, 3, 16, 17, 63, 64, 65, 1000};
   WorkspaceSize size;
-  for (const index_t count : counts) size.add<float>(count).add<double>(count).add<char>(count);
+  for (const index_t count : counts) {
+    size.take<float>(count);
+    size.take<double>(count);
+    size.take<char>(count);
+  }
 
   Workspace workspace;
   workspace.reserve(size.bytes());
@@ -79,11 +107,28 @@ TEST_CASE("Workspace asserts that what is taken was reserved") {
 
 TEST_CASE("Workspace hands out arrays that do not overlap") {
   Workspace workspace;
-  workspace.reserve(WorkspaceSize().add<int>(5).add<int>(5).bytes());
+  workspace.reserve(2 * bytes_of<int>(5));
   const Workspace::Frame frame(workspace);
   int* first = workspace.take<int>(5);
   int* second = workspace.take<int>(5);
   CHECK(second - first == 16);
+}
+
+TEST_CASE("scratch_bytes are what a list of arrays takes from a workspace") {
+  for (const index_t count : {0, 1, 16, 17}) {
+    INFO(count << " elements");
+    const std::size_t bytes = scratch_bytes<TwoArrays>(count);
+    CHECK(bytes == bytes_of<int>(count) + bytes_of<double>(2 * count));
+    Workspace workspace;
+    workspace.reserve(bytes);
+    const Workspace::Frame frame(workspace);
+    const TwoArrays arrays(workspace, count);
+    CHECK(workspace.peak_bytes() == bytes);
+    CHECK(reinterpret_cast<const char*>(arrays.second) -
+              reinterpret_cast<const char*>(arrays.first) ==
+          static_cast<index_t>(bytes_of<int>(count)));
+  }
+  CHECK_THROWS_AS(scratch_bytes<TwoArrays>(k_largest / 8), std::overflow_error);
 }
 
 TEST_CASE("Workspace frames give back what was taken since they began") {

@@ -46,7 +46,7 @@ struct Phase {
 /// errors of many layers add up, and what a layer hands on is rounded again by every layer before
 /// it: a small error, and finer rounding to the end (docs/decisions/0009). Source: this library.
 inline std::vector<Phase> usual_phases(std::size_t layers) {
-  constexpr std::size_t k_most_shallow = 4;
+  constexpr std::size_t k_most_shallow = 5;  // two convolutions and a classifier
   if (layers <= k_most_shallow) return {{0.12, 4.0, 0.85}, {0.0, 0.0, 1.0}};
   return {{0.05, 1.5, 1.0}};
 }

@@ -683,12 +683,12 @@ TEST_CASE("Without phases, those of few layers or of many are taken, until the f
     scheduler.attach(*layers.back());
   };
   CHECK(scheduler.options().phases.size() == adr::usual_phases(1).size());
-  for (int i = 0; i < 4; ++i) attach();
+  for (int i = 0; i < 5; ++i) attach();
   REQUIRE(scheduler.options().phases.size() == 2);
   CHECK(scheduler.options().phases.back().max_error == 0);
   attach();
   REQUIRE(scheduler.options().phases.size() == 1);
-  CHECK(scheduler.options().phases.front().max_error < adr::usual_phases(4).front().max_error);
+  CHECK(scheduler.options().phases.front().max_error < adr::usual_phases(5).front().max_error);
 }
 
 TEST_CASE("The scheduler refuses what cannot be") {

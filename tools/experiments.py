@@ -15,8 +15,11 @@ import json
 import os
 import pathlib
 import platform
+import re
 import subprocess
 import sys
+
+import result_file
 
 # What is compared: the dense rivals, this library without reuse, its schedule, and the published method.
 RUNS = {
@@ -30,9 +33,11 @@ RUNS = {
     "published-reuse": ["--mode", "auto", "--strategy", "cluster_reuse_first", "--dense-backend", "exact"],
 }
 DIVERGED = 3  # the program's exit status
-DENSE = "dense"
 USUAL_FOLDER = "build/experiments"
-UNFOLDED = "dense-openblas"  # im2col and a product, the baseline of the published work
+DENSE = "dense"
+# What savings are measured against, and the run that is it: the fastest package for every pass; im2col and a product,
+# the baseline of the published work; this library's exact engine, to see what reuse adds.
+RIVALS = {"package": DENSE, "im2col_blas": "dense-openblas", "own_exact": "exact"}
 RIVALS_ENVIRONMENT = ("OPENBLAS_CORETYPE", "DNNL_MAX_CPU_ISA")  # what makes the dense rivals run on other instructions
 
 # How each network is trained, the same way in every run, so that a series of one seed takes some two hours on two
@@ -151,31 +156,44 @@ def time_to(epochs, accuracy):
     return next((e["total"] for e in epochs if e["accuracy"] >= accuracy), None)
 
 
-def saved(epochs, rival):
-    return round(1 - epochs[-1]["total"] / rival[-1]["total"], 4) if rival else None
+def mode_of(name):
+    """Strategies that move the published settings are the published method, too."""
+    return "published" if name.startswith("published") else option(RUNS[name], "--mode", "")
 
 
-def rows_of(results, options):
+def rivals_of(name):
+    """A dense run is compared with nothing but itself, exact passes not with themselves."""
+    if name in RIVALS.values() and mode_of(name) == "dense":
+        return [rival for rival, run in RIVALS.items() if run == name]
+    return [rival for rival, run in RIVALS.items() if run != name]
+
+
+def rows_of(results, options, isa_of):
+    """A row for every run and rival that there are for the same seed."""
     rows = []
     for (network, name, seed), epochs in results.items():
-        dense = results.get((network, DENSE, seed))
-        unfolded = results.get((network, UNFOLDED, seed))
-        arguments = RUNS[name]
-        row = {"network": network, "run": name, "mode": option(arguments, "--mode", ""),
-               "strategy": option(arguments, "--strategy", None),
-               "dense_backend": option(arguments, "--dense-backend", ""), "seed": seed,
-               "images": plan_of(network, options)["train-images"] or 50000, "epochs": len(epochs),
-               "threads": options.threads, "seconds": round(epochs[-1]["total"], 3),
-               "final_accuracy": epochs[-1]["accuracy"], "time_saved_vs_dense": saved(epochs, dense),
-               "time_saved_vs_unfolded": saved(epochs, unfolded), "accuracy_minus_dense": None,
-               "seconds_to_dense_accuracy": None,
-               "accuracy_by_epoch": [e["accuracy"] for e in epochs],
-               "seconds_by_epoch": [round(e["total"], 3) for e in epochs]}
-        if dense:
-            row["accuracy_minus_dense"] = round(epochs[-1]["accuracy"] - dense[-1]["accuracy"], 4)
-            row["seconds_to_dense_accuracy"] = time_to(epochs, dense[-1]["accuracy"])
-        rows.append(row)
+        for rival in rivals_of(name):
+            dense = results.get((network, RIVALS[rival], seed))
+            if dense is None:
+                continue
+            rows.append({
+                "network": network, "mode": mode_of(name), "rival": rival, "run": name, "seed": seed,
+                "images": plan_of(network, options)["train-images"] or 50000, "epochs": len(epochs),
+                "threads": options.threads, "isa": isa_of(network, name, seed),
+                "max_error": [float(e) for e in option(phases_of(network, name), "--max-errors", "0").split(",")],
+                "seconds": round(epochs[-1]["total"], 3), "final_accuracy": epochs[-1]["accuracy"],
+                "time_saved_vs_dense": round(1 - epochs[-1]["total"] / dense[-1]["total"], 4),
+                "accuracy_minus_dense": round(epochs[-1]["accuracy"] - dense[-1]["accuracy"], 4),
+                "seconds_to_dense_accuracy": time_to(epochs, dense[-1]["accuracy"]),
+                "accuracy_by_epoch": [e["accuracy"] for e in epochs],
+                "seconds_by_epoch": [round(e["total"], 3) for e in epochs]})
     return rows
+
+
+def isa_in(log_path):
+    """The instruction set that the program named at its end."""
+    found = re.search(r"^summary: .*\bisa=(\S+)", log_path.read_text(encoding="utf-8"), re.MULTILINE)
+    return found.group(1) if found else "unknown"
 
 
 def mean(values):
@@ -189,19 +207,18 @@ def percent(values, sign=""):
 
 
 def table(rows):
-    """Markdown: one line per run, means over its seeds."""
-    lines = ["| network | run | seeds | s per epoch | saved vs dense | saved vs im2col | test accuracy | minus dense | "
-             "reaches dense's accuracy |",
+    """Markdown: one line per run and rival, means over its seeds."""
+    lines = ["| network | run | rival | seeds | s per epoch | saved | test accuracy | minus the rival's | "
+             "reaches the rival's accuracy |",
              "|---|---|---|---|---|---|---|---|---|"]
-    for network, name in dict.fromkeys((row["network"], row["run"]) for row in rows):
-        mine = [row for row in rows if (row["network"], row["run"]) == (network, name)]
+    for key in dict.fromkeys((row["network"], row["run"], row["rival"]) for row in rows):
+        mine = [row for row in rows if (row["network"], row["run"], row["rival"]) == key]
         reached = [row["seconds_to_dense_accuracy"] for row in mine]
         count = sum(r is not None for r in reached)
         after = f"{count} of {len(mine)}" + (f", after {mean(reached):.0f} s" if count else "")
         lines.append(
-            f"| {network} | {name} | {len(mine)} | {mean(r['seconds'] / r['epochs'] for r in mine):.1f} | "
+            f"| {' | '.join(key)} | {len(mine)} | {mean(r['seconds'] / r['epochs'] for r in mine):.1f} | "
             f"{percent(r['time_saved_vs_dense'] for r in mine)} | "
-            f"{percent(r['time_saved_vs_unfolded'] for r in mine)} | "
             f"{100 * mean(r['final_accuracy'] for r in mine):.2f} % | "
             f"{percent((r['accuracy_minus_dense'] for r in mine), '+')} | {after} |")
     return "\n".join(lines)
@@ -251,22 +268,26 @@ def self_test():
         return [{"seconds": seconds, "total": seconds * (i + 1), "loss": 1.0, "accuracy": a, "config": ""}
                 for i, a in enumerate(accuracies)]
     results = {("cifarnet", DENSE, 1): epochs(10, [0.5, 0.7]), ("cifarnet", "auto", 1): epochs(3, [0.6, 0.71]),
-               ("cifarnet", UNFOLDED, 1): epochs(30, [0.5, 0.7]),
+               ("cifarnet", "dense-openblas", 1): epochs(30, [0.5, 0.7]), ("cifarnet", "exact", 1): epochs(4, [0.5, 0.7]),
                ("cifarnet", "published-fixed", 1): epochs(20, [0.4, 0.5]), ("alexnet", "auto", 1): epochs(1, [0.1, 0.2])}
     options = argparse.Namespace(threads=2, **{name.replace("-", "_"): None for name in NETWORKS["cifarnet"]})
-    rows = {(row["network"], row["run"]): row for row in rows_of(results, options)}
-    auto = rows["cifarnet", "auto"]
+    rows = {(row["network"], row["run"], row["rival"]): row for row in rows_of(results, options, lambda *_: "avx2_fma")}
+    auto = rows["cifarnet", "auto", "package"]
     assert auto["time_saved_vs_dense"] == 0.7, auto
-    assert auto["time_saved_vs_unfolded"] == 0.9, auto
+    assert rows["cifarnet", "auto", "im2col_blas"]["time_saved_vs_dense"] == 0.9
+    assert rows["cifarnet", "auto", "own_exact"]["time_saved_vs_dense"] == 0.25
+    assert rows["cifarnet", "exact", "package"]["time_saved_vs_dense"] == 0.6
+    assert auto["isa"] == "avx2_fma" and auto["max_error"] == [0.12, 0], auto
+    assert ("cifarnet", "exact", "own_exact") not in rows and ("cifarnet", "dense", "im2col_blas") not in rows
     assert auto["accuracy_minus_dense"] == 0.01, auto
     assert auto["seconds_to_dense_accuracy"] == 6, auto
     assert auto["images"] == 50000, auto
-    assert rows["cifarnet", "published-fixed"]["seconds_to_dense_accuracy"] is None
-    assert rows["cifarnet", "published-fixed"]["time_saved_vs_dense"] == -1
-    assert rows["alexnet", "auto"]["time_saved_vs_dense"] is None
+    published = rows["cifarnet", "published-fixed", "package"]
+    assert published["seconds_to_dense_accuracy"] is None and published["mode"] == "published"
+    assert published["time_saved_vs_dense"] == -1
+    assert not [key for key in rows if key[0] == "alexnet"], "without a rival there is no row"
     lines = table(list(rows.values()))
-    assert "| cifarnet | auto | 1 | 3.0 | 70 % | 90 % | 71.00 % | +1.00 | 1 of 1, after 6 s |" in lines, lines
-    assert "| alexnet | auto | 1 | 1.0 | - | - | 20.00 % | - | 0 of 1 |" in lines, lines
+    assert "| cifarnet | auto | package | 1 | 3.0 | 70 % | 71.00 % | +1.00 | 1 of 1, after 6 s |" in lines, lines
     print("experiments.py: self-test passed")
 
 
@@ -329,7 +350,8 @@ def main():
     if options.background:
         return go_to_background(folder)
     results = run_all(options, folder)
-    rows = rows_of(results, options)
+    rows = rows_of(results, options,
+                   lambda network, name, seed: isa_in(folder / f"{network}-{name}-seed{seed}.log"))
     if not rows:
         sys.exit(f"experiments: there is no run to report in {folder}")
     print(table(rows))
@@ -347,7 +369,7 @@ def write_results(options, folder, results, rows):
         phases = {network: " ".join(PHASES[network]) for network in options.networks}
         plans = {network: plan_of(network, options) for network in options.networks}
         document = {"machines": machines, "commands": commands, "phases": phases, "plans": plans, "rows": rows}
-        path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        result_file.write(path, document)
         print(f"Results: {path}")
     if options.csv and rows:
         path = pathlib.Path(options.called_from, options.csv)

@@ -21,6 +21,7 @@ import sys
 import tempfile
 
 import experiments
+import result_file
 
 # Networks for 224 x 224 pixels, for times alone: their batches, and whose schedule they have.
 LARGE = {"alexnet-224": 16, "vgg19-224": 4}
@@ -102,7 +103,7 @@ def write(options, document):
         path = pathlib.Path(options.called_from, options.json)
         if options.add and path.exists():
             document = added(json.loads(path.read_text(encoding="utf-8")), document)
-        path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        result_file.write(path, document)
         print(f"Results: {path}")
 
 

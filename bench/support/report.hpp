@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -54,6 +55,40 @@ inline nlohmann::json to_json(const Row& row) {
   return json;
 }
 
+/// Five digits of what was measured; counts stay.
+inline nlohmann::json rounded(nlohmann::json value) {
+  if (value.is_number_float()) {
+    char digits[32];
+    std::snprintf(digits, sizeof digits, "%.5g", value.get<double>());
+    return std::strtod(digits, nullptr);
+  }
+  if (value.is_structured()) {
+    for (auto& element : value) element = rounded(element);
+  }
+  return value;
+}
+
+/// The elements of a list have a line each, so that files can be searched and compared.
+inline std::string text_of(const nlohmann::json& report) {
+  const nlohmann::json all = rounded(report);
+  std::string text = "{";
+  for (const auto& [key, value] : all.items()) {
+    if (text.size() > 1) text += ',';
+    text += '\n' + nlohmann::json(key).dump() + ": ";
+    if (!value.is_array() || value.empty()) {
+      text += value.dump();
+      continue;
+    }
+    char before = '[';
+    for (const auto& element : value) {
+      text += before + ('\n' + element.dump());
+      before = ',';
+    }
+    text += "\n]";
+  }
+  return text + "\n}\n";
+}
+
 /// A file that appears under its name when it is complete and not before: the text goes to a
 /// neighbouring file that is renamed at the end. Opened before the measurements, so that a name
 /// that cannot be written is refused at once and not after minutes.
@@ -78,7 +113,7 @@ class ReportFile {
 
   void write(const nlohmann::json& report) {
     if (!file_.is_open()) return;
-    file_ << report.dump(1) << '\n' << std::flush;
+    file_ << text_of(report) << std::flush;
     require(file_.good(), "--json: cannot write '", path_, "'");
     file_.close();
     std::error_code failure;

@@ -33,8 +33,8 @@ inline void print_layer_times(const std::vector<LayerTime>& times) {
 
 inline void print_summary(const EpochReport& last, const std::string& mode,
                           const std::string& dense_backend) {
-  std::printf("summary: mode=%s backend=%s epochs=%td seconds=%.1f accuracy=%.4f r_c=%.4f\n",
-              mode.c_str(), dense_backend.c_str(), last.epoch, last.total_seconds,
+  std::printf("summary: mode=%s backend=%s isa=%s epochs=%td seconds=%.1f accuracy=%.4f r_c=%.4f\n",
+              mode.c_str(), dense_backend.c_str(), ADR_ISA_NAME, last.epoch, last.total_seconds,
               last.test_accuracy, remaining_ratio(last));
 }
 

@@ -1,20 +1,22 @@
-// How fast is a trained network with reuse, at which loss of accuracy?
+// How fast is a trained network with this library, exactly and with reuse, at which loss of
+// accuracy?
 //   train --data FOLDER --checkpoint cifarnet.bin
 //   infer --data FOLDER --checkpoint cifarnet.bin
-// The weights stay as they are: the convolutions get the fastest settings that keep the network's
-// output within an error, learn from training images and are frozen; the error is chosen on one
-// half of the test images.
+// The weights stay as they are. For every number of points that may be lost the library chooses the
+// settings of the convolutions on one half of the test images; they learn from training images and
+// are frozen. Beside it the same network by the packages.
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <cmath>
 #include <cstdio>
 #include <exception>
+#include <numeric>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "adr/choose_for_inference.hpp"
 #include "inference/comparison.hpp"
-#include "inference/error_allocation.hpp"
-#include "inference/layer_ladders.hpp"
+#include "inference/learning.hpp"
 #include "inference/report.hpp"
 #include "training/checkpoint.hpp"
 #include "training/data_source.hpp"
@@ -28,41 +30,45 @@ using training::UserError;
 
 struct Options {
   training::Options common;
-  std::vector<double> max_errors = {0.4,  0.3,  0.25, 0.2,  0.16, 0.13, 0.1,
-                                    0.08, 0.06, 0.05, 0.04, 0.03, 0.02};
-  int learning_batches = 40;
+  std::vector<double> max_drops = {0.05, 0.5, 2};
+  int learning_batches = adr::InferenceOptions().learning_passes;
   std::string json;
 };
 
-/// The published setting in all convolutions.
-Comparison published(const training::NetworkDescription& description) {
-  training::ReuseOptions options;
-  options.mode = training::Mode::published;
+Comparison with_plans(const std::string& name, std::vector<adr::Plan> plans) {
   Comparison comparison;
-  comparison.name = "published";
-  comparison.plans = training::plans_of(training::convolution_options(description, options));
-  comparison.layer_errors.assign(comparison.plans.size(), 0.0);
+  comparison.name = name;
+  comparison.layer_errors.assign(plans.size(), 0.0);
+  comparison.plans = std::move(plans);
   return comparison;
 }
 
-Comparison within_error(const std::vector<LayerChoices>& layers, double max_error) {
-  Comparison comparison;
-  comparison.name = training::message(max_error);
-  comparison.max_error = max_error;
-  for (const adr::Rung& rung : rungs_within(layers, max_error)) {
-    comparison.plans.push_back(rung.config);
-    comparison.layer_errors.push_back(rung.error);
-  }
+Comparison chosen(double max_drop, const adr::InferenceChoice& choice) {
+  Comparison comparison = with_plans(training::message("at most ", max_drop), choice.plans);
+  comparison.max_error = choice.max_error;
+  comparison.layer_errors = choice.errors;
   return comparison;
 }
 
-void print_choices(const Network<float>& network, const std::vector<LayerChoices>& layers) {
-  std::printf("convolution    dense ms  settings  error of the output for an error of 1 here\n");
-  for (std::size_t i = 0; i < layers.size(); ++i) {
-    std::printf("%-14s %8.2f %9zu  %.3f\n", network.convolutions()[i]->name().c_str(),
-                1e3 * layers[i].dense_seconds, layers[i].ladder.size(),
-                std::sqrt(layers[i].influence));
+/// The share of right answers among a half of the test images.
+double accuracy_of(Network<float>& network, const training::BatchLoader<float>& loader,
+                   index_t images, index_t batch_size, adr::Half half) {
+  // The halves of compare(): whole batches, the first beyond the middle is the other half's.
+  const index_t middle = (images / 2 + batch_size - 1) / batch_size * batch_size;
+  const bool first_half = half == adr::Half::choosing;
+  std::vector<index_t> order(static_cast<std::size_t>(batch_size));
+  training::Batch<float> batch;
+  index_t correct = 0;
+  index_t seen = 0;
+  for (index_t first = first_half ? 0 : middle; first < (first_half ? middle : images);
+       first += batch_size) {
+    const index_t count = std::min(batch_size, images - first);
+    std::iota(order.begin(), order.end(), first);
+    loader.load(order.data(), count, {}, batch);
+    correct += training::count_correct(network.forward(batch.images.const_view()), batch.labels);
+    seen += count;
   }
+  return seen > 0 ? static_cast<double>(correct) / static_cast<double>(seen) : 0.0;
 }
 
 void run(const Options& options) {
@@ -72,11 +78,11 @@ void run(const Options& options) {
   training::NetworkSettings<float> settings;
   settings.layout = common.layout;
   settings.convolutions = training::convolution_options(description, common.reuse);
+  Network<float> reuse(description, settings, context);
   settings.dense_gemm = training::dense_gemm<float>(common.dense_backend);
   settings.dense_convolution =
       training::dense_convolutions<float>(common.dense_backend, common.threads);
   Network<float> dense(description, settings, context);
-  Network<float> reuse(description, settings, context);
   for (const Network<float>* network : {&dense, &reuse}) {
     training::load_weights(common.plan.checkpoint, network->parameters());
   }
@@ -90,35 +96,39 @@ void run(const Options& options) {
   const training::BatchLoader<float> train_loader(data.train, scale, common.layout, context);
   const training::BatchLoader<float> test_loader(data.test, scale, common.layout, context);
   BatchStream<float> stream(train_loader, data.train.size(), batch);
-  std::printf("%s\n%s, weights of %s, exact passes by %s, %d thread(s), batch %td\n",
+  std::printf("%s\n%s, weights of %s, dense by %s, %d thread(s), batch %td\n",
               data.description.c_str(), description.name.c_str(), common.plan.checkpoint.c_str(),
               training::backend_words(common.dense_backend).c_str(), common.threads, batch);
 
-  std::vector<Comparison> comparisons = {published(description)};
-  const std::vector<LayerChoices> layers = measure_choices(reuse, stream);
-  print_choices(reuse, layers);
-  for (const double max_error : options.max_errors) {
-    Comparison comparison = within_error(layers, max_error);
-    const bool is_known =
-        std::any_of(comparisons.begin(), comparisons.end(), [&](const Comparison& other) {
-          return std::equal(other.plans.begin(), other.plans.end(), comparison.plans.begin(),
-                            [](const auto& a, const auto& b) { return a.clusters_as(b); });
-        });
-    if (!is_known) comparisons.push_back(comparison);
-  }
+  const auto plans_of_mode = [&](training::Mode mode) {
+    training::ReuseOptions of_mode;
+    of_mode.mode = mode;
+    return training::plans_of(training::convolution_options(description, of_mode));
+  };
   warm_up(dense, test_loader, batch);
-  for (Comparison& comparison : comparisons) {
-    learn(reuse, comparison.plans, stream, options.learning_batches);
+  for (auto* layer : dense.reused_layers()) layer->freeze();
+  std::vector<Comparison> comparisons;
+  const auto measure = [&](Comparison comparison) {
     compare(dense, reuse, test_loader, data.test.size(), batch, comparison);
-    if (&comparison == &comparisons.front()) print_header(comparison.dense_accuracy());
+    if (comparisons.empty()) print_header(comparison.dense_accuracy());
     print_comparison(comparison);
+    comparisons.push_back(std::move(comparison));
+  };
+  for (const auto& [name, mode] : {std::pair{"exact", training::Mode::exact},
+                                   std::pair{"published", training::Mode::published}}) {
+    const std::vector<adr::Plan> plans = plans_of_mode(mode);
+    learn(reuse, plans, stream, options.learning_batches);
+    measure(with_plans(name, plans));
   }
-
-  const std::vector<double> limits = {0.05, 0.5};
-  std::vector<const Comparison*> choices;
-  for (const double points : limits) {
-    choices.push_back(fastest_within(comparisons, points));
-    print_choice(points, choices.back());
+  learn(reuse, plans_of_mode(training::Mode::exact), stream, 1);
+  const auto trained = trained_network<float>(reuse, stream, [&](adr::Half half) {
+    return accuracy_of(reuse, test_loader, data.test.size(), batch, half);
+  });
+  for (const double max_drop : options.max_drops) {
+    adr::InferenceOptions limits;
+    limits.max_drop = max_drop;
+    limits.learning_passes = options.learning_batches;
+    measure(chosen(max_drop, adr::choose_for_inference(trained, limits)));
   }
   if (options.json.empty()) return;
   std::vector<std::string> names;
@@ -126,13 +136,7 @@ void run(const Options& options) {
   nlohmann::json rows = nlohmann::json::array();
   const RunDescription run{description.name, common.dense_backend, common.plan.checkpoint,
                            common.threads, batch};
-  for (const Comparison& comparison : comparisons) {
-    std::vector<double> chosen_for;
-    for (std::size_t i = 0; i < limits.size(); ++i) {
-      if (choices[i] == &comparison) chosen_for.push_back(limits[i]);
-    }
-    rows.push_back(to_json(run, comparison, names, chosen_for));
-  }
+  for (const Comparison& comparison : comparisons) rows.push_back(to_json(run, comparison, names));
   write_json(options.json, rows);
 }
 
@@ -143,7 +147,8 @@ int main(int argc, char** argv) {
   constexpr int k_user_error = 2;
   Options options;
   std::vector<std::string> backends = training::package_backends();
-  backends.insert(backends.begin(), "exact");
+  options.common.dense_backend = backends.empty() ? "exact" : backends.front();
+  backends.emplace_back("exact");
   CLI::App app("Compares a trained network dense and with reuse: accuracy and time of inference.");
   training::detail::add_network_options(app, options.common);
   training::detail::add_data_options(app, options.common);
@@ -151,10 +156,10 @@ int main(int argc, char** argv) {
   training::detail::add_machine_options(app, options.common);
   app.add_option("--checkpoint", options.common.plan.checkpoint, "File that train has saved")
       ->required();
-  app.add_option("--max-errors", options.max_errors,
-                 "Relative errors that the network's output may be expected to have")
+  app.add_option("--max-drops", options.max_drops,
+                 "Points of accuracy that may be lost on the half that settings are chosen on")
       ->delimiter(',')
-      ->check(CLI::Range(0.0, 1.0));
+      ->check(CLI::Range(0.0, 100.0));
   app.add_option("--learning-batches", options.learning_batches,
                  "Training batches that convolutions learn from before they are frozen")
       ->check(CLI::Range(1, 100000))

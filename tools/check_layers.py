@@ -37,9 +37,9 @@ ALLOWED = {
 TOP = {"version.hpp": set(), "options.hpp": set(), "gradients.hpp": set(), "eigen.hpp": set(), "onednn.hpp": set(), "extern_layers.hpp": set(),
        "reuse_gemm.hpp": {"options.hpp"}, "reuse_gemm_blas.hpp": {"reuse_gemm.hpp"},
        "reuse_linear.hpp": {"options.hpp", "gradients.hpp", "reuse_gemm.hpp"},
-       "reuse_conv2d.hpp": {"options.hpp", "gradients.hpp"},
+       "reuse_conv2d.hpp": {"options.hpp", "gradients.hpp"}, "choose_for_inference.hpp": {"options.hpp"},
        "adr.hpp": {"version.hpp", "options.hpp", "gradients.hpp", "reuse_gemm.hpp", "reuse_gemm_blas.hpp",
-                   "reuse_linear.hpp", "reuse_conv2d.hpp"}}
+                   "reuse_linear.hpp", "reuse_conv2d.hpp", "choose_for_inference.hpp"}}
 # Headers of other projects that only some files may include.
 RESTRICTED = {
     r"xsimd\b": {"simd/batch.hpp"},

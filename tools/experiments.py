@@ -106,6 +106,18 @@ def run_all(options, folder):
     return results
 
 
+def rivals_there(results, options, folder):
+    """Those runs of rivals that were made before, of the same plans and seeds."""
+    there = {}
+    for network, _, seed in results:
+        for name in RIVALS.values():
+            path = folder / f"{network}-{name}-seed{seed}.csv"
+            plan = plan_of(network, options)
+            if is_complete(path, path.with_suffix(".json"), arguments_of(network, name, plan, seed, options), plan["epochs"]):
+                there[network, name, seed] = read_epochs(path)
+    return there
+
+
 def folder_of_runs(options, given):
     """What the user names is relative to where they stand; programs run at the top of the project."""
     return pathlib.Path(options.called_from, given) if given else pathlib.Path(USUAL_FOLDER)
@@ -115,13 +127,18 @@ def folder_of_snapshots(folder, network):
     return folder / "snapshots" / network
 
 
-def run_one(network, name, plan, seed, csv_path, options):
-    """Makes a run unless it is there; false when it took longer than it may, or none is to be made."""
-    json_path = csv_path.with_suffix(".json")
+def arguments_of(network, name, plan, seed, options):
     arguments = [*RUNS[name], *phases_of(network, name), "--network", network, "--seed", str(seed),
                  "--threads", str(options.threads)]
     for option_name, value in plan.items():
         arguments += [f"--{option_name}", str(value)]
+    return arguments
+
+
+def run_one(network, name, plan, seed, csv_path, options):
+    """Makes a run unless it is there; false when it took longer than it may, or none is to be made."""
+    json_path = csv_path.with_suffix(".json")
+    arguments = arguments_of(network, name, plan, seed, options)
     if is_complete(csv_path, json_path, arguments, plan["epochs"]):
         return True
     if options.no_new_runs:
@@ -168,23 +185,22 @@ def rivals_of(name):
     return [rival for rival, run in RIVALS.items() if run != name]
 
 
-def rows_of(results, options, isa_of):
-    """A row for every run and rival that there are for the same seed."""
+def rows_of(results, rivals, options, isa_of):
+    """A row for every run and rival that there are for the same seed, without savings where there is no rival."""
     rows = []
     for (network, name, seed), epochs in results.items():
-        for rival in rivals_of(name):
-            dense = results.get((network, RIVALS[rival], seed))
-            if dense is None:
-                continue
+        compared = [rival for rival in rivals_of(name) if (network, RIVALS[rival], seed) in rivals]
+        for rival in compared or [None]:
+            dense = rivals[network, RIVALS[rival], seed] if rival else None
             rows.append({
                 "network": network, "mode": mode_of(name), "rival": rival, "run": name, "seed": seed,
                 "images": plan_of(network, options)["train-images"] or 50000, "epochs": len(epochs),
                 "threads": options.threads, "isa": isa_of(network, name, seed),
                 "max_error": [float(e) for e in option(phases_of(network, name), "--max-errors", "0").split(",")],
                 "seconds": round(epochs[-1]["total"], 3), "final_accuracy": epochs[-1]["accuracy"],
-                "time_saved_vs_dense": round(1 - epochs[-1]["total"] / dense[-1]["total"], 4),
-                "accuracy_minus_dense": round(epochs[-1]["accuracy"] - dense[-1]["accuracy"], 4),
-                "seconds_to_dense_accuracy": time_to(epochs, dense[-1]["accuracy"]),
+                "time_saved_vs_dense": round(1 - epochs[-1]["total"] / dense[-1]["total"], 4) if dense else None,
+                "accuracy_minus_dense": round(epochs[-1]["accuracy"] - dense[-1]["accuracy"], 4) if dense else None,
+                "seconds_to_dense_accuracy": time_to(epochs, dense[-1]["accuracy"]) if dense else None,
                 "accuracy_by_epoch": [e["accuracy"] for e in epochs],
                 "seconds_by_epoch": [round(e["total"], 3) for e in epochs]})
     return rows
@@ -192,6 +208,8 @@ def rows_of(results, options, isa_of):
 
 def isa_in(log_path):
     """The instruction set that the program named at its end."""
+    if not log_path.exists():
+        return "unknown"
     found = re.search(r"^summary: .*\bisa=(\S+)", log_path.read_text(encoding="utf-8"), re.MULTILINE)
     return found.group(1) if found else "unknown"
 
@@ -217,7 +235,7 @@ def table(rows):
         count = sum(r is not None for r in reached)
         after = f"{count} of {len(mine)}" + (f", after {mean(reached):.0f} s" if count else "")
         lines.append(
-            f"| {' | '.join(key)} | {len(mine)} | {mean(r['seconds'] / r['epochs'] for r in mine):.1f} | "
+            f"| {' | '.join(name or '-' for name in key)} | {len(mine)} | {mean(r['seconds'] / r['epochs'] for r in mine):.1f} | "
             f"{percent(r['time_saved_vs_dense'] for r in mine)} | "
             f"{100 * mean(r['final_accuracy'] for r in mine):.2f} % | "
             f"{percent((r['accuracy_minus_dense'] for r in mine), '+')} | {after} |")
@@ -271,7 +289,7 @@ def self_test():
                ("cifarnet", "dense-openblas", 1): epochs(30, [0.5, 0.7]), ("cifarnet", "exact", 1): epochs(4, [0.5, 0.7]),
                ("cifarnet", "published-fixed", 1): epochs(20, [0.4, 0.5]), ("alexnet", "auto", 1): epochs(1, [0.1, 0.2])}
     options = argparse.Namespace(threads=2, **{name.replace("-", "_"): None for name in NETWORKS["cifarnet"]})
-    rows = {(row["network"], row["run"], row["rival"]): row for row in rows_of(results, options, lambda *_: "avx2_fma")}
+    rows = {(row["network"], row["run"], row["rival"]): row for row in rows_of(results, results, options, lambda *_: "avx2_fma")}
     auto = rows["cifarnet", "auto", "package"]
     assert auto["time_saved_vs_dense"] == 0.7, auto
     assert rows["cifarnet", "auto", "im2col_blas"]["time_saved_vs_dense"] == 0.9
@@ -285,7 +303,7 @@ def self_test():
     published = rows["cifarnet", "published-fixed", "package"]
     assert published["seconds_to_dense_accuracy"] is None and published["mode"] == "published"
     assert published["time_saved_vs_dense"] == -1
-    assert not [key for key in rows if key[0] == "alexnet"], "without a rival there is no row"
+    assert rows["alexnet", "auto", None]["time_saved_vs_dense"] is None
     lines = table(list(rows.values()))
     assert "| cifarnet | auto | package | 1 | 3.0 | 70 % | 71.00 % | +1.00 | 1 of 1, after 6 s |" in lines, lines
     print("experiments.py: self-test passed")
@@ -350,7 +368,7 @@ def main():
     if options.background:
         return go_to_background(folder)
     results = run_all(options, folder)
-    rows = rows_of(results, options,
+    rows = rows_of(results, rivals_there(results, options, folder), options,
                    lambda network, name, seed: isa_in(folder / f"{network}-{name}-seed{seed}.log"))
     if not rows:
         sys.exit(f"experiments: there is no run to report in {folder}")

@@ -9,6 +9,7 @@
 #include <ctime>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <sstream>
 #include <string>
 #include <thread>
 
@@ -91,7 +92,11 @@ inline nlohmann::json libraries() {
       message(XSIMD_VERSION_MAJOR, '.', XSIMD_VERSION_MINOR, '.', XSIMD_VERSION_PATCH);
 #endif
 #if defined(ADR_BENCH_HAS_OPENBLAS)
-  versions["openblas"] = message(openblas_get_config(), " on ", openblas_get_corename());
+  // "OpenBLAS 0.3.21 NO_LAPACKE ...": the number is enough.
+  std::istringstream config(openblas_get_config());
+  std::string name, number;
+  config >> name >> number;
+  versions["openblas"] = message(number, " on ", openblas_get_corename());
 #endif
 #if defined(ADR_BENCH_HAS_ONEDNN)
   const dnnl_version_t* version = dnnl_version();

@@ -4,14 +4,19 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstddef>
 #include <numeric>
 #include <string>
 #include <vector>
 
-#include "inference/layer_ladders.hpp"
+#include "adr/adapt/plan.hpp"
+#include "training/batch_loader.hpp"
 #include "training/layers/softmax_loss.hpp"
+#include "training/network.hpp"
 
 namespace inference {
+
+using training::index_t;
 
 /// The test images in two halves: settings are chosen on the first and judged on the second.
 struct Half {
@@ -29,7 +34,7 @@ struct Half {
 
 struct Comparison {
   std::string name;
-  double max_error = 0;  ///< 0: not chosen by one
+  double max_error = 0;  ///< expected of the network's output; 0: not chosen by one
   std::vector<adr::Plan> plans;
   std::vector<double> layer_errors;    ///< measured alone, 0 where unknown
   std::vector<double> layer_speedups;  ///< medians over batches
@@ -51,6 +56,12 @@ struct Comparison {
 };
 
 namespace detail {
+
+inline double median(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
 
 struct TimedPass {
   double seconds = 0;
@@ -124,17 +135,6 @@ void compare(training::Network<T>& dense, training::Network<T>& reuse,
   comparison.speedup = detail::median(ratios);
   comparison.convolution_speedup = detail::median(convolution_ratios);
   for (const auto& list : layer_ratios) comparison.layer_speedups.push_back(detail::median(list));
-}
-
-/// The fastest of those that lose at most that many points on the half that choices are made on;
-/// null when none does.
-inline const Comparison* fastest_within(const std::vector<Comparison>& comparisons, double points) {
-  const Comparison* best = nullptr;
-  for (const Comparison& comparison : comparisons) {
-    if (comparison.chosen_on.points_lost() > points) continue;
-    if (best == nullptr || comparison.speedup > best->speedup) best = &comparison;
-  }
-  return best;
 }
 
 }  // namespace inference

@@ -17,7 +17,7 @@ namespace inference {
 /// What all rows of a run have in common.
 struct RunDescription {
   std::string network;
-  std::string dense_backend;
+  std::string rival;  ///< what computes the dense network
   std::string checkpoint;
   int threads = 1;
   index_t batch = 1;
@@ -34,21 +34,11 @@ inline void print_header(double dense_accuracy) {
   std::printf(
       "dense: %.2f %%; points against it on the half that settings are chosen on, and on "
       "the other\n%-14s %11s %8s %8s %9s %9s  settings of the convolutions\n",
-      100 * dense_accuracy, "max error", "accuracy", "chosen", "judged", "network", "convs");
-}
-
-inline void print_choice(double points, const Comparison* choice) {
-  if (choice == nullptr) {
-    std::printf("at most %.2f points lost: dense\n", points);
-  } else {
-    std::printf("at most %.2f points lost: %s, %.2fx, %+.2f points on the other half\n", points,
-                choice->name.c_str(), choice->speedup, 0 - choice->judged_on.points_lost());
-  }
+      100 * dense_accuracy, "points to lose", "accuracy", "chosen", "judged", "network", "convs");
 }
 
 inline nlohmann::json to_json(const RunDescription& run, const Comparison& c,
-                              const std::vector<std::string>& layer_names,
-                              const std::vector<double>& chosen_for) {
+                              const std::vector<std::string>& layer_names) {
   nlohmann::json layers = nlohmann::json::array();
   for (std::size_t i = 0; i < c.plans.size(); ++i) {
     layers.push_back({{"layer", layer_names[i]},
@@ -57,12 +47,12 @@ inline nlohmann::json to_json(const RunDescription& run, const Comparison& c,
                       {"speedup", c.layer_speedups[i]}});
   }
   return {{"network", run.network},
-          {"dense_backend", run.dense_backend},
+          {"rival", run.rival == "fastest" ? "package" : run.rival},
           {"threads", run.threads},
           {"batch", run.batch},
           {"images", c.chosen_on.images + c.judged_on.images},
           {"setting", c.name},
-          {"error_budget", c.max_error > 0 ? nlohmann::json(c.max_error) : nlohmann::json()},
+          {"max_error", c.max_error},
           {"dense_accuracy", c.dense_accuracy()},
           {"accuracy", c.accuracy()},
           {"points_lost_where_chosen", c.chosen_on.points_lost()},
@@ -71,7 +61,6 @@ inline nlohmann::json to_json(const RunDescription& run, const Comparison& c,
           {"seconds", c.seconds},
           {"speedup", c.speedup},
           {"convolution_speedup", c.convolution_speedup},
-          {"chosen_for_points", chosen_for},
           {"layers", layers}};
 }
 
@@ -81,6 +70,7 @@ inline void write_json(const std::string& path, const nlohmann::json& rows) {
   file << nlohmann::json{{"rows", rows}}.dump(1) << '\n';
   file.flush();
   training::require(file.good(), "--json: cannot write to '", path, "'");
+  std::printf("Results: %s\n", path.c_str());
 }
 
 }  // namespace inference

@@ -7,6 +7,7 @@
 #include "adr/adapt/report.hpp"
 #include "adr/adapt/report_line.hpp"
 #include "adr/adapt/scheduler.hpp"
+#include "adr/choose_for_inference.hpp"
 #include "adr/core/context.hpp"
 #include "adr/core/matrix_rows.hpp"
 #include "adr/core/random.hpp"

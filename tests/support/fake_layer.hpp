@@ -95,6 +95,7 @@ class FakeLayer final : public adr::Tunable {
     config_ = config;
   }
   void set_gradient_costs(const adr::GradientCosts& /*costs*/) override {}
+  void set_learning(bool learns) override { frozen = !learns; }
   void set_decision(const adr::Decision& decision) override { decision_ = decision; }
   void request_measurements(std::vector<adr::Plan> configs) override {
     requested_ = std::move(configs);

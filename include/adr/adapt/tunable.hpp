@@ -40,6 +40,8 @@ class Tunable {
   /// Changes what the forms of the gradients are taken to cost, by which automatic forms are
   /// chosen.
   virtual void set_gradient_costs(const GradientCosts& costs) = 0;
+  /// Without learning, what was learned stays as it is (Mode::inference).
+  virtual void set_learning(bool learns) = 0;
   /// Whether a scheduler takes charge of the setting: then the layer does not choose it itself.
   virtual void hand_over(bool /*taken*/) {}
   /// What reports state as the decision behind the setting.

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cstddef>
 
-#include "adr/exact/tile_images.hpp"
 #include "adr/core/context.hpp"
 #include "adr/core/types.hpp"
 #include "adr/exact/convolution_form.hpp"
@@ -13,6 +12,7 @@
 #include "adr/exact/direct_weight_gradient.hpp"
 #include "adr/exact/streamed_results.hpp"
 #include "adr/exact/tile_forward.hpp"
+#include "adr/exact/tile_images.hpp"
 #include "adr/exact/tile_reuse.hpp"
 #include "adr/exact/tile_weight_gradient.hpp"
 #include "adr/unfold/conv_geometry.hpp"
@@ -215,11 +215,10 @@ class ConvolutionPasses {
     return {nullptr, groups_ * geometry_.group_out_channels(), geometry_.columns()};
   }
 
-  /// The channels of one group of an input or output.
+  /// The channels of one group of an input or output, which may have no others.
   template <class Element>
-  [[nodiscard]] GroupImages<Element> group_of(const TensorView<Element>& images,
-                                              index_t group) const noexcept {
-    const index_t channels = images.channels / geometry_.groups;
+  static GroupImages<Element> group_of(const TensorView<Element>& images, index_t group,
+                                       index_t channels) noexcept {
     return {images, group * channels, channels};
   }
   template <class Element>
@@ -259,12 +258,12 @@ class ConvolutionPasses {
       using Algorithm = decltype(algorithm);
       const TileGrid grid = tile_grid<Algorithm>(geometry);
       for (index_t group = 0; group < groups_; ++group) {
-        const GroupImages<T> target = group_of(y, group);
+        const GroupImages<T> target = group_of(y, group, geometry.group_out_channels());
         const Finish<T> finish = {bias.empty() ? nullptr : bias.data + target.first_channel, relu,
                                   streams_results(y, target.channels)};
         use(TileForward<Algorithm, T>(grid, {nullptr, x.batch * grid.per_image()},
-                                      group_of(x, group), filters_of(w, group), weight_use, finish,
-                                      target, threads),
+                                      group_of(x, group, geometry.group_in_channels()),
+                                      filters_of(w, group), weight_use, finish, target, threads),
             group);
       }
     });
@@ -294,8 +293,9 @@ class ConvolutionPasses {
     with_algorithm<T>(weight_gradient_form(x.batch), [&](auto algorithm) {
       using Algorithm = decltype(algorithm);
       for (index_t group = 0; group < groups_; ++group) {
-        use(TileWeightGradient<Algorithm, T>(tile_grid<Algorithm>(geometry_), group_of(x, group),
-                                             group_of(d_y, group), filters_of(d_w, group)));
+        use(TileWeightGradient<Algorithm, T>(
+            tile_grid<Algorithm>(geometry_), group_of(x, group, geometry_.group_in_channels()),
+            group_of(d_y, group, geometry_.group_out_channels()), filters_of(d_w, group)));
       }
     });
   }

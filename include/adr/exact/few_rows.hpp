@@ -50,9 +50,10 @@ struct DotResult {
 
 /// The dot products of sizeof...(L) left rows with Rights right rows: one register of sums each.
 template <std::size_t Rights, class T, std::size_t... L>
-void dot_block(const T* left, index_t left_stride, const T* right, index_t right_stride,
-               index_t depth, const DotResult<T>& result,
-               std::index_sequence<L...> /*lefts*/) noexcept {
+[[gnu::always_inline]] inline void dot_block(const T* left, index_t left_stride, const T* right,
+                                             index_t right_stride, index_t depth,
+                                             const DotResult<T>& result,
+                                             std::index_sequence<L...> /*lefts*/) noexcept {
   using B = simd::Batch<T>;
   constexpr auto rights = std::make_index_sequence<Rights>();
   std::array<DotSums<B, Rights>, sizeof...(L)> sums;

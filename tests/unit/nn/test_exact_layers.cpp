@@ -232,3 +232,31 @@ TEST_CASE("Exact gradients of every method come from the exact convolution", "")
     }
   }
 }
+
+TEST_CASE("Settings of a layer with groups are measured against what it computes exactly", "") {
+  Data data;
+  INFO(data);
+  for (const Layout layout : {Layout::nchw, Layout::nhwc}) {
+    ConvGeometry g = square_layer(32, 16, 16, 48, 3, 1, layout);
+    g.groups = 2;
+    INFO(Shown{g});
+    ConvCase<float> c(g, 8, data);
+    // A plain background: tiles that are equal are computed once and copied.
+    for (index_t i = 0; i < c.x_view().batch; ++i) {
+      float* image = c.x.view().data + i * c.x_view().image_stride;
+      for (index_t e = 0; e < c.x_view().image_size(); ++e) {
+        const index_t pixel = layout == Layout::nhwc ? e / 32 : e % 256;
+        if (pixel % 16 >= 6 || pixel / 16 >= 6) image[e] = 0;
+      }
+    }
+    ReuseConv2d<float> conv(g, config_of(Method::exact));
+    run(conv, c);
+    // All coordinates lose nothing but rounding.
+    Plan whole = config_of(Method::subspace);
+    whole.kept_coordinates = conv.layer_shape().vector_length;
+    conv.request_measurements({whole});
+    run(conv, c);
+    REQUIRE(conv.measurements().size() == 1);
+    CHECK(conv.measurements().front().output_error < 1e-3);
+  }
+}

@@ -120,6 +120,7 @@ class TunedLayer : public Tunable {
     static const std::vector<RungMeasurement> none;
     return products_.empty() ? none : products_.front().measurements();
   }
+  /// The mode, for those who see a Tunable.
   void set_learning(bool learns) override { set_mode(learns ? Mode::training : Mode::inference); }
   void hand_over(bool taken) override {
     is_handed_over_ = taken;

@@ -2,7 +2,7 @@
 """Runs series of trainings one after the other and compares them: time saved, accuracy, time to accuracy.
 
     experiments.py --train PROGRAM [--networks NAME,...] [--runs NAME,...] [--seeds 1,2,3] [--epochs E]
-                   [--out FOLDER] [--json FILE] [--csv FILE] [--limit-seconds S] [--background] [--no-new-runs]
+                   [--out FOLDER] [--json FILE [--add]] [--csv FILE] [--limit-seconds S] [--background] [--no-new-runs]
     experiments.py --self-test      checks the arithmetic on made-up runs
 
 Every run leaves NETWORK-RUN-seedS.csv (a row per epoch) and .json (command, machine, versions) in FOLDER; a run whose
@@ -306,6 +306,11 @@ def self_test():
     assert rows["alexnet", "auto", None]["time_saved_vs_dense"] is None
     lines = table(list(rows.values()))
     assert "| cifarnet | auto | package | 1 | 3.0 | 70 % | 71.00 % | +1.00 | 1 of 1, after 6 s |" in lines, lines
+    parts = [{"machines": [1], "commands": {name: 1}, "phases": {}, "plans": {name: 2}, "rows": [{"network": name}]}
+             for name in ("a", "b")]
+    both = added(*parts)
+    assert both["machines"] == [1] and both["plans"] == {"a": 2, "b": 2} and len(both["rows"]) == 2, both
+    assert added(both, parts[0])["rows"] == [{"network": "b"}, {"network": "a"}]
     print("experiments.py: self-test passed")
 
 
@@ -354,6 +359,7 @@ def main():
     parser.add_argument("--background", action="store_true", help="go on after the terminal is closed")
     parser.add_argument("--out", help=f"folder of the runs (default: {USUAL_FOLDER} of the project)")
     parser.add_argument("--json", help="file for the results")
+    parser.add_argument("--add", action="store_true", help="keep what the file holds of other networks")
     parser.add_argument("--csv", help="the same as a table")
     options = parser.parse_args()
     if options.self_test:
@@ -377,6 +383,14 @@ def main():
     return None
 
 
+def added(old, new):
+    """The old document with the new networks, in the place of what it had of them."""
+    networks = {row["network"] for row in new["rows"]}
+    return {"machines": old["machines"] + [m for m in new["machines"] if m not in old["machines"]],
+            **{key: {**old[key], **new[key]} for key in ("commands", "phases", "plans")},
+            "rows": [row for row in old["rows"] if row["network"] not in networks] + new["rows"]}
+
+
 def write_results(options, folder, results, rows):
     if options.json:
         machines = [json.loads((folder / f"{network}-{name}-seed{seed}.json").read_text(encoding="utf-8"))["machine"]
@@ -387,6 +401,8 @@ def write_results(options, folder, results, rows):
         phases = {network: " ".join(PHASES[network]) for network in options.networks}
         plans = {network: plan_of(network, options) for network in options.networks}
         document = {"machines": machines, "commands": commands, "phases": phases, "plans": plans, "rows": rows}
+        if options.add and path.exists():
+            document = added(json.loads(path.read_text(encoding="utf-8")), document)
         result_file.write(path, document)
         print(f"Results: {path}")
     if options.csv and rows:

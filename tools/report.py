@@ -160,11 +160,6 @@ def direct_layers(data):
     return table(["layer"] + [f"batch {batch}" for batch in batches], rows)
 
 
-def aims(data):
-    return table(["speed over the fastest package", "aimed at", "measured"],
-                 [[goal["what"], number(goal["goal"]), number(goal["result"])] for goal in data["goals"]])
-
-
 def draw_exact(plt, data, images):
     sums = of(data["rows"], engine="adr_exact", layer="sequence")
     names = unique(row["network"] for row in sums)
@@ -197,7 +192,6 @@ TABLES = {
     "headline": ("experiments.json", headline),
     "headline avx512": ("experiments_avx512.json", headline),
     "trainings": ("experiments.json", trainings),
-    "aims": ("exact.json", aims),
     "exact vgg19": ("exact.json", lambda data: exact_layers(data, "vgg19")),
     "exact alexnet": ("exact.json", lambda data: exact_layers(data, "alexnet")),
     "exact cifarnet": ("exact.json", lambda data: exact_layers(data, "cifarnet")),

@@ -6,10 +6,8 @@
 // settings of the convolutions on one half of the test images; they learn from training images and
 // are frozen. Beside it the same network by the packages.
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <cstdio>
 #include <exception>
-#include <numeric>
 #include <string>
 #include <utility>
 #include <vector>
@@ -20,6 +18,7 @@
 #include "inference/report.hpp"
 #include "training/checkpoint.hpp"
 #include "training/data_source.hpp"
+#include "training/evaluation.hpp"
 #include "training/pixel_scale.hpp"
 
 namespace {
@@ -48,27 +47,6 @@ Comparison chosen(double max_drop, const adr::InferenceChoice& choice) {
   comparison.max_error = choice.max_error;
   comparison.layer_errors = choice.errors;
   return comparison;
-}
-
-/// The share of right answers among a half of the test images.
-double accuracy_of(Network<float>& network, const training::BatchLoader<float>& loader,
-                   index_t images, index_t batch_size, adr::Half half) {
-  // The halves of compare(): whole batches, the first beyond the middle is the other half's.
-  const index_t middle = (images / 2 + batch_size - 1) / batch_size * batch_size;
-  const bool first_half = half == adr::Half::choosing;
-  std::vector<index_t> order(static_cast<std::size_t>(batch_size));
-  training::Batch<float> batch;
-  index_t correct = 0;
-  index_t seen = 0;
-  for (index_t first = first_half ? 0 : middle; first < (first_half ? middle : images);
-       first += batch_size) {
-    const index_t count = std::min(batch_size, images - first);
-    std::iota(order.begin(), order.end(), first);
-    loader.load(order.data(), count, {}, batch);
-    correct += training::count_correct(network.forward(batch.images.const_view()), batch.labels);
-    seen += count;
-  }
-  return seen > 0 ? static_cast<double>(correct) / static_cast<double>(seen) : 0.0;
 }
 
 void run(const Options& options) {
@@ -121,8 +99,10 @@ void run(const Options& options) {
     measure(with_plans(name, plans));
   }
   learn(reuse, plans_of_mode(training::Mode::exact), stream, 1);
+  training::Batch<float> tested;
   const auto trained = trained_network<float>(reuse, stream, [&](adr::Half half) {
-    return accuracy_of(reuse, test_loader, data.test.size(), batch, half);
+    return training::accuracy(reuse, test_loader, half_of(data.test.size(), batch, half), batch,
+                              tested);
   });
   for (const double max_drop : options.max_drops) {
     adr::InferenceOptions limits;

@@ -109,10 +109,10 @@ def run_all(options, folder):
 def rivals_there(results, options, folder):
     """Those runs of rivals that were made before, of the same plans and seeds."""
     there = {}
-    for network, _, seed in results:
+    for network, seed in dict.fromkeys((network, seed) for network, _, seed in results):
+        plan = plan_of(network, options)
         for name in RIVALS.values():
             path = folder / f"{network}-{name}-seed{seed}.csv"
-            plan = plan_of(network, options)
             if is_complete(path, path.with_suffix(".json"), arguments_of(network, name, plan, seed, options), plan["epochs"]):
                 there[network, name, seed] = read_epochs(path)
     return there

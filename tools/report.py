@@ -37,7 +37,7 @@ def unique(values):
 
 
 def percent(value, digits=0):
-    return "-" if value is None else f"{100 * value:.{digits}f} %"
+    return f"{100 * value:.{digits}f} %"
 
 
 def number(value, digits=2, suffix=""):
@@ -73,7 +73,7 @@ def headline(data):
                 continue
             cells = [of(mine, rival=rival) for rival in rivals]
             rows.append([NETWORKS.get(network, network), isa, RUNS[run]]
-                        + [percent(mean_and_error([r["time_saved_vs_dense"] for r in cell])[0]) if cell else "-"
+                        + [percent(statistics.fmean(r["time_saved_vs_dense"] for r in cell)) if cell else "-"
                            for cell in cells]
                         + [points([r["accuracy_minus_dense"] for r in package]), len(package)])
     return table(["network", "instructions", "run"] + [f"saved against {RIVALS[rival]}" for rival in rivals]
@@ -87,8 +87,8 @@ def trainings(data):
         against = of(data["rows"], network=network, run=run, isa=isa, rival="package")
         reached = [r["seconds_to_dense_accuracy"] for r in against if r["seconds_to_dense_accuracy"] is not None]
         rows.append([NETWORKS.get(network, network), RUNS.get(run, run), len(mine), mine[0]["images"], mine[0]["epochs"],
-                     number(mean_and_error([r["seconds"] for r in mine])[0], 0),
-                     percent(mean_and_error([r["final_accuracy"] for r in mine])[0], 2),
+                     number(statistics.fmean(r["seconds"] for r in mine), 0),
+                     percent(statistics.fmean(r["final_accuracy"] for r in mine), 2),
                      "-" if run == "dense" or not against else
                      f"{len(reached)} of {len(against)}" + (f", {statistics.fmean(reached):.0f} s" if reached else "")])
     return table(["network", "run", "seeds", "images", "epochs", "seconds", "test accuracy",

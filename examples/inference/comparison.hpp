@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "adr/adapt/plan.hpp"
+#include "adr/choose_for_inference.hpp"
+#include "adr/core/parallel.hpp"
 #include "training/batch_loader.hpp"
 #include "training/layers/softmax_loss.hpp"
 #include "training/network.hpp"
@@ -18,8 +20,15 @@ namespace inference {
 
 using training::index_t;
 
-/// The test images in two halves: settings are chosen on the first and judged on the second.
-struct Half {
+/// A half of the test images: settings are chosen on the first and judged on the second. Whole
+/// batches, but for the last.
+inline adr::IndexRange half_of(index_t images, index_t batch_size, adr::Half half) {
+  const index_t middle = (images / 2 + batch_size - 1) / batch_size * batch_size;
+  return half == adr::Half::choosing ? adr::IndexRange{0, middle} : adr::IndexRange{middle, images};
+}
+
+/// Right answers on a half of the test images.
+struct HalfResult {
   index_t images = 0;
   index_t dense_correct = 0;
   index_t correct = 0;
@@ -38,8 +47,8 @@ struct Comparison {
   std::vector<adr::Plan> plans;
   std::vector<double> layer_errors;    ///< measured alone, 0 where unknown
   std::vector<double> layer_speedups;  ///< medians over batches
-  Half chosen_on;
-  Half judged_on;
+  HalfResult chosen_on;
+  HalfResult judged_on;
   double dense_seconds = 0;  ///< of all batches
   double seconds = 0;
   double speedup = 1;              ///< of the whole network, the median over batches
@@ -103,6 +112,7 @@ void compare(training::Network<T>& dense, training::Network<T>& reuse,
              Comparison& comparison) {
   std::vector<index_t> order(static_cast<std::size_t>(images));
   std::iota(order.begin(), order.end(), index_t{0});
+  const index_t middle = half_of(images, batch_size, adr::Half::choosing).last;
   const std::size_t layers = dense.convolutions().size();
   std::vector<double> ratios;
   std::vector<double> convolution_ratios;
@@ -116,7 +126,7 @@ void compare(training::Network<T>& dense, training::Network<T>& reuse,
     if (turn % 2 == 0) a = detail::timed_forward(dense, batch);
     b = detail::timed_forward(reuse, batch);
     if (turn % 2 != 0) a = detail::timed_forward(dense, batch);
-    Half& half = first < images / 2 ? comparison.chosen_on : comparison.judged_on;
+    HalfResult& half = first < middle ? comparison.chosen_on : comparison.judged_on;
     half.images += count;
     half.dense_correct += a.correct;
     half.correct += b.correct;

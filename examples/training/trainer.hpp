@@ -222,7 +222,10 @@ class Trainer {
       network_.forward(batch_.images.const_view());
     }
     for (ReusedLayer<T>* layer : layers) layer->freeze();
-    report.test_accuracy = accuracy(network_, test_loader_, data_.test.size(), plan_.batch, batch_);
+    network_.set_training(false);
+    report.test_accuracy =
+        accuracy(network_, test_loader_, {0, data_.test.size()}, plan_.batch, batch_);
+    network_.set_training(true);
     for (ReusedLayer<T>* layer : layers) layer->unfreeze();
     report.evaluation_seconds = seconds_since(start);
   }

@@ -15,7 +15,7 @@
 #include "adr/core/aligned_buffer.hpp"
 #include "adr/core/context.hpp"
 #include "adr/core/fingerprint.hpp"
-#include "adr/core/parallel.hpp"
+#include "adr/core/pixel_view.hpp"
 #include "adr/core/types.hpp"
 #include "adr/core/view_checks.hpp"
 #include "adr/gemm/dense_convolution.hpp"
@@ -259,8 +259,7 @@ class ReuseConv2d final : public TunedLayer<ImageDomain<T>> {
                          const MatrixView<T>& d_w) {
     Context& context = this->context();
     if (!this->product().clears_input_gradient()) {
-      parallel_for(d_x.batch, context.threads(),
-                   [&](index_t n, int) { std::fill_n(d_x.image(n), d_x.image_size(), T(0)); });
+      set_zero(pixel_view(d_x, 0, geometry_.in_channels), context.threads());
     }
     const index_t outputs = geometry_.group_out_channels();
     for (index_t g = 0; g < geometry_.groups; ++g) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "adr/core/parallel.hpp"
 #include "adr/core/types.hpp"
 
 ADR_NAMESPACE_BEGIN
@@ -57,7 +58,7 @@ PixelView<T> pixel_view(const MatrixView<T>& matrix, bool transposed = false) {
 
 /// Sets all channels of one image to zero.
 template <class T>
-void set_zero(const PixelView<T>& view, index_t image) noexcept {
+void set_image_zero(const PixelView<T>& view, index_t image) noexcept {
   const bool channels_last = view.channel_stride == 1;
   index_t runs = channels_last ? view.pixels : view.channels;
   index_t run = channels_last ? view.channels : view.pixels;
@@ -69,15 +70,24 @@ void set_zero(const PixelView<T>& view, index_t image) noexcept {
   for (index_t i = 0; i < runs; ++i) std::fill_n(view.at(image, 0, 0) + i * step, run, T(0));
 }
 
+/// The same for all images.
+template <class T>
+void set_zero(const PixelView<T>& view, int threads) {
+  parallel_for(view.images, threads,
+               [&](index_t image, int /*thread*/) { set_image_zero(view, image); });
+}
+
 /// Calls use(image, pixel, count, at) for the runs of pixels of one image that make up rows
-/// [first_row, first_row + row_count); at counts from first_row.
-template <class T, class Use>
-void for_each_image_run(const PixelView<T>& view, index_t first_row, index_t row_count,
+/// [first_row, first_row + row_count), with image_pixels rows to an image; at counts from
+/// first_row.
+template <class Use>
+void for_each_image_run(index_t image_pixels, index_t first_row, index_t row_count,
                         const Use& use) {
   for (index_t row = 0; row < row_count;) {
-    const index_t pixel = (first_row + row) % view.pixels;
-    const index_t count = std::min(view.pixels - pixel, row_count - row);
-    use((first_row + row) / view.pixels, pixel, count, row);
+    const index_t image = (first_row + row) / image_pixels;
+    const index_t pixel = first_row + row - image * image_pixels;
+    const index_t count = std::min(image_pixels - pixel, row_count - row);
+    use(image, pixel, count, row);
     row += count;
   }
 }

@@ -134,8 +134,7 @@ class ConvolutionPasses {
     });
   }
 
-  /// Elements of the transformed weights; 0 where every batch is direct, which keeps
-  /// none.
+  /// Elements of the transformed weights; 0 where every batch is direct, which keeps none.
   [[nodiscard]] index_t kept_size() const {
     index_t size = 0;
     for_each_kept(no_weights(), 1, [&](const auto& pass, index_t) { size += pass.kept_size(); });
@@ -259,7 +258,7 @@ class ConvolutionPasses {
       const TileGrid grid = tile_grid<Algorithm>(geometry);
       for (index_t group = 0; group < groups_; ++group) {
         const GroupImages<T> target = group_of(y, group, geometry.group_out_channels());
-        const Finish<T> finish = {bias.empty() ? nullptr : bias.data + target.first_channel, relu,
+        const Finish<T> finish = {bias_of(bias, group).data, relu,
                                   streams_results(y, target.channels)};
         use(TileForward<Algorithm, T>(grid, {nullptr, x.batch * grid.per_image()},
                                       group_of(x, group, geometry.group_in_channels()),

@@ -33,18 +33,6 @@ inline ConvGeometry without_lines(const ConvGeometry& g) noexcept {
   return flat;
 }
 
-/// Calls use(image, first pixel of it, count, pixels before them) for the images that hold the
-/// pixels, which are counted over all images of `plane` pixels.
-template <class Use>
-void for_each_image_of(const IndexRange& pixels, index_t plane, const Use& use) {
-  for (index_t p = pixels.first; p < pixels.last;) {
-    const index_t image = p / plane;
-    const index_t count = std::min(pixels.last, (image + 1) * plane) - p;
-    use(image, p - image * plane, count, p - pixels.first);
-    p += count;
-  }
-}
-
 /// Blocks of rows that do not cross images, or cross them where images touch.
 struct RowBlocks {
   index_t units;  ///< images, or one for all of them

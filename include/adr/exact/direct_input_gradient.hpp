@@ -96,7 +96,7 @@ void folded_input_gradient(const ConvGeometry& g, const TensorView<const T>& d_y
                      as_is(w.block(terms.first, columns.first, terms.size(), columns.size())), to);
                });
     parallel_for(d_x.batch, context.threads(), [&](index_t image, int thread) {
-      if (first == 0) set_zero(pixel_view(d_x, 0, g.group_in_channels()), image);
+      if (first == 0) set_image_zero(pixel_view(d_x, 0, g.group_in_channels()), image);
       for (index_t part = 0; part < count; ++part) {
         fold.run(first + part, scratch.packed + part * parts.part_size, image,
                  scratch.blocks + thread * FoldTask<T>::k_block_size);

@@ -10,6 +10,7 @@
 #include "adr/core/types.hpp"
 #include "adr/exact/streamed_results.hpp"
 #include "adr/simd/batch.hpp"
+#include "adr/simd/unrolled.hpp"
 
 ADR_NAMESPACE_BEGIN
 namespace detail {
@@ -20,12 +21,6 @@ namespace detail {
 template <class B, std::size_t Rights>
 using DotSums = std::array<B, Rights>;
 
-/// As simd::detail::fill_row.
-template <class B, std::size_t... R>
-[[gnu::always_inline]] inline void set_zero(DotSums<B, sizeof...(R)>& sums, B zero,
-                                            std::index_sequence<R...> /*rights*/) noexcept {
-  ((sums[R] = zero), ...);
-}
 template <class T, class B, std::size_t... R>
 [[gnu::always_inline]] inline void load_rights(const T* right, index_t stride,
                                                DotSums<B, sizeof...(R)>& to,
@@ -57,7 +52,7 @@ template <std::size_t Rights, class T, std::size_t... L>
   using B = simd::Batch<T>;
   constexpr auto rights = std::make_index_sequence<Rights>();
   std::array<DotSums<B, Rights>, sizeof...(L)> sums;
-  (set_zero(sums[L], B::broadcast(T(0)), rights), ...);
+  (simd::fill_registers(sums[L], B::broadcast(T(0))), ...);
   index_t k = 0;
   for (; k + B::size <= depth; k += B::size) {
     DotSums<B, Rights> right_values;

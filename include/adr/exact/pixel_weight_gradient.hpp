@@ -7,6 +7,7 @@
 
 #include "adr/core/context.hpp"
 #include "adr/core/parallel.hpp"
+#include "adr/core/pixel_view.hpp"
 #include "adr/core/types.hpp"
 #include "adr/core/workspace.hpp"
 #include "adr/exact/direct_blocks.hpp"
@@ -52,13 +53,13 @@ struct PixelGradientTask {
   void pack_gradients(index_t first, index_t count, T* to) const noexcept {
     constexpr index_t k_width = k_panel_width<T>;
     const index_t stride = panel_stride(count, k_width);
-    for_each_image_of({first, first + count}, geometry.out_pixels(),
-                      [&](index_t image, index_t pixel, index_t run, index_t at) {
-                        const T* from = d_y.image(image);
-                        pack_rows<k_width>(from + pixel * d_y.channels + block.filters.first,
-                                           d_y.channels, run, block.filters.size(),
-                                           to + at * k_width, stride);
-                      });
+    for_each_image_run(geometry.out_pixels(), first, count,
+                       [&](index_t image, index_t pixel, index_t run, index_t at) {
+                         const T* from = d_y.image(image);
+                         pack_rows<k_width>(from + pixel * d_y.channels + block.filters.first,
+                                            d_y.channels, run, block.filters.size(),
+                                            to + at * k_width, stride);
+                       });
   }
 
   LeftRows<T> window_columns(index_t first, index_t count, T* windows, T* grouped) const noexcept {
@@ -80,12 +81,12 @@ struct PixelGradientTask {
     if (images_touch(x) && reads_columns_in_place<T>(x.channels, block.filters.size())) {
       return {pixels_at(0, first), x.channels, LeftForm::columns};
     }
-    for_each_image_of({first, first + count}, geometry.out_pixels(),
-                      [&](index_t image, index_t pixel, index_t run, index_t at) {
-                        pack_rows<simd::k_chunk>(pixels_at(image, pixel), x.channels, run,
-                                                 block.columns.size(), grouped + at * simd::k_chunk,
-                                                 stride);
-                      });
+    for_each_image_run(geometry.out_pixels(), first, count,
+                       [&](index_t image, index_t pixel, index_t run, index_t at) {
+                         pack_rows<simd::k_chunk>(pixels_at(image, pixel), x.channels, run,
+                                                  block.columns.size(),
+                                                  grouped + at * simd::k_chunk, stride);
+                       });
     return {grouped, stride, LeftForm::groups};
   }
 };

@@ -7,6 +7,7 @@
 
 #include "adr/core/context.hpp"
 #include "adr/core/parallel.hpp"
+#include "adr/core/pixel_view.hpp"
 #include "adr/core/types.hpp"
 #include "adr/core/workspace.hpp"
 #include "adr/exact/direct_blocks.hpp"
@@ -118,18 +119,19 @@ struct PlaneTask {
     // A panel that ends early or spans images.
     ResultTile<T> tile;
     filters.multiply(panel, tile.element, k_width, simd::Sums::start);
-    for_each_image_of(pixels, plane, [&](index_t n, index_t first, index_t count, index_t at) {
-      T* to = y.image(n) + filters.channel * plane + first;
-      for (index_t i = 0; i < filters.count; ++i) {
-        const T* from = tile.element + i * k_width + at;
-        if (sums == simd::Sums::start) {
-          simd::copy(from, to + i * plane, count);
-        } else {
-          simd::add(from, to + i * plane, count);
-        }
-      }
-      if (last) rectify(to, filters.count, count);
-    });
+    for_each_image_run(plane, pixels.first, pixels.size(),
+                       [&](index_t n, index_t first, index_t count, index_t at) {
+                         T* to = y.image(n) + filters.channel * plane + first;
+                         for (index_t i = 0; i < filters.count; ++i) {
+                           const T* from = tile.element + i * k_width + at;
+                           if (sums == simd::Sums::start) {
+                             simd::copy(from, to + i * plane, count);
+                           } else {
+                             simd::add(from, to + i * plane, count);
+                           }
+                         }
+                         if (last) rectify(to, filters.count, count);
+                       });
   }
 
   void rectify(T* result, index_t rows, index_t cols) const noexcept {

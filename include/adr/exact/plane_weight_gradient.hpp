@@ -7,6 +7,7 @@
 
 #include "adr/core/context.hpp"
 #include "adr/core/parallel.hpp"
+#include "adr/core/pixel_view.hpp"
 #include "adr/core/types.hpp"
 #include "adr/core/workspace.hpp"
 #include "adr/exact/direct_blocks.hpp"
@@ -101,11 +102,13 @@ struct PlaneGradientTask {
   void pack_gradients(const IndexRange& pixels, T* to) const noexcept {
     constexpr index_t k_width = k_panel_width<T>;
     const index_t plane = shape.geometry.out_pixels();
-    for_each_image_of(pixels, plane, [&](index_t n, index_t first, index_t count, index_t at) {
-      pack_columns<k_width>(d_y.image(n) + block.filters.first * plane + first, plane, count,
-                            block.filters.size(), to + at * k_width,
-                            panel_stride(pixels.size(), k_width));
-    });
+    for_each_image_run(plane, pixels.first, pixels.size(),
+                       [&](index_t n, index_t first, index_t count, index_t at) {
+                         pack_columns<k_width>(d_y.image(n) + block.filters.first * plane + first,
+                                               plane, count, block.filters.size(),
+                                               to + at * k_width,
+                                               panel_stride(pixels.size(), k_width));
+                       });
   }
 
   LeftRows<T> window_rows(const IndexRange& pixels, T* lines, T* windows) const noexcept {
@@ -117,12 +120,11 @@ struct PlaneGradientTask {
       return {windows, stride};
     }
     const index_t plane = g.out_pixels();
-    const index_t channel = block.columns.first;
     const index_t image = pixels.first / plane;
     if (pixels.last <= (image + 1) * plane) {
-      return {x.image(image) + channel * plane + (pixels.first - image * plane), plane};
+      return {x.image(image) + block.columns.first * plane + (pixels.first - image * plane), plane};
     }
-    gather_pixel_rows(g, x, pixels, channel, block.columns.size(), windows, stride);
+    gather_pixel_rows(g, x, pixels, block.columns.first, block.columns.size(), windows, stride);
     return {windows, stride};
   }
 };

@@ -25,7 +25,7 @@ void channel_sums(const PixelView<const T>& pixels, T* sums, int thread_count) {
       alignas(64) T partial[k_parts][k_channels] = {};
       parallel_for(k_parts, thread_count, [&](index_t part, int /*thread*/) {
         const IndexRange rows = partition(pixels.rows(), k_parts, part);
-        for_each_image_run(pixels, rows.first, rows.size(),
+        for_each_image_run(pixels.pixels, rows.first, rows.size(),
                            [&](index_t image, index_t pixel, index_t count, index_t /*at*/) {
                              const T* from = pixels.at(image, pixel, first);
                              for (index_t p = 0; p < count; ++p, from += pixels.pixel_stride) {

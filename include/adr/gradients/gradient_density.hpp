@@ -36,7 +36,7 @@ double sampled_density(const PixelView<const T>& gradient) {
   GradientDensity found;
   for (index_t r = 0; r < runs; ++r) {
     const index_t first = rows * r / runs;
-    for_each_image_run(gradient, first, std::min(k_run, rows - first),
+    for_each_image_run(gradient.pixels, first, std::min(k_run, rows - first),
                        [&](index_t image, index_t pixel, index_t count, index_t /*at*/) {
                          for (index_t p = 0; p < count; ++p) {
                            for (index_t c = 0; c < gradient.channels; ++c) {

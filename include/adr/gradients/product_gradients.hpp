@@ -179,8 +179,7 @@ class ProductGradients {
       if (!forward.exact.takes_images(forward.map.rows())) return false;  // the caller did it
       if (forms.input == InputGradient::dense) return false;
       const index_t channels = d_input.geometry.group_in_channels();
-      const auto group = pixel_view(d_input.images, d_input.group * channels, channels);
-      parallel_for(group.images, thread_count, [&](index_t n, int) { set_zero(group, n); });
+      set_zero(pixel_view(d_input.images, d_input.group * channels, channels), thread_count);
     } else {
       if (forms.input == InputGradient::dense) {
         d_input.update = Update::replace;

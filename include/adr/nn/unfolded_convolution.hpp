@@ -2,12 +2,11 @@
 // is reused, in a form that can be compared with other implementations.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <string>
 
 #include "adr/core/context.hpp"
-#include "adr/core/parallel.hpp"
+#include "adr/core/pixel_view.hpp"
 #include "adr/core/row_major.hpp"
 #include "adr/core/types.hpp"
 #include "adr/core/workspace.hpp"
@@ -66,8 +65,7 @@ class UnfoldedConvolution final : public DenseConvolution<T> {
         copy_bytes(d_output) +
         dense_input_gradient_workspace_bytes<T>(geometry_.columns(), context_.threads()));
     const Workspace::Frame frame(context_.workspace());
-    parallel_for(d_x.batch, context_.threads(),
-                 [&](index_t n, int) { std::fill_n(d_x.image(n), d_x.image_size(), T(0)); });
+    set_zero(pixel_view(d_x, 0, geometry_.in_channels), context_.threads());
     dense_input_gradient(detail::row_major(d_output, context_), transposed(w),
                          ConvInput<T>{geometry_, d_x, 0}.rows(), gemm_, context_);
   }

@@ -8,12 +8,12 @@
 #include <optional>
 #include <utility>
 
-#include "adr/exact/tile_images.hpp"
 #include "adr/core/context.hpp"
 #include "adr/core/fingerprint.hpp"
 #include "adr/core/types.hpp"
 #include "adr/exact/convolution_passes.hpp"
 #include "adr/exact/kept_weights.hpp"
+#include "adr/exact/tile_images.hpp"
 #include "adr/gemm/dense_convolution.hpp"
 #include "adr/product/operands.hpp"
 #include "adr/unfold/conv_geometry.hpp"
@@ -25,14 +25,12 @@ ADR_NAMESPACE_BEGIN
 template <class T>
 class DensePasses {
  public:
-  /// What the library's own passes compute a group of; null: nothing.
-  void set_geometry(const std::optional<ConvGeometry>& geometry, bool allow_winograd) {
-    exact_.reset();
+  /// What the library's own passes compute a group of. Requires: one, before anything else is
+  /// asked.
+  void set_geometry(const ConvGeometry& geometry, bool allow_winograd) {
     forget_weights();
-    if (geometry) {
-      exact_.emplace(
-          exact::ConvolutionPasses<T>::of_group(*geometry, exact::winograd_of(allow_winograd)));
-    }
+    exact_.emplace(
+        exact::ConvolutionPasses<T>::of_group(geometry, exact::winograd_of(allow_winograd)));
   }
   /// Null: the library's own. Requires: a convolution of one group.
   void set_convolution(std::shared_ptr<DenseConvolution<T>> convolution) noexcept {
@@ -44,9 +42,7 @@ class DensePasses {
   /// Whether images are convolved as they are. An empty batch never is, because an implementation
   /// need not know it.
   [[nodiscard]] bool take_images(index_t rows) const noexcept { return rows > 0 && takes_images(); }
-  [[nodiscard]] bool takes_images() const noexcept {
-    return user_ != nullptr || (exact_ && !own_products_);
-  }
+  [[nodiscard]] bool takes_images() const noexcept { return user_ != nullptr || !own_products_; }
 
   /// Bytes of scratch of the context that passes of `rows` rows take.
   [[nodiscard]] std::size_t forward_workspace_bytes(index_t rows, int threads) const {

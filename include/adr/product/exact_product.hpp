@@ -36,8 +36,7 @@ class ExactProduct {
   void set_shape(const ProductShape& shape, bool allow_winograd) {
     columns_ = shape.columns;
     outputs_ = shape.outputs;
-    is_matrix_ = shape.is_matrix;
-    if constexpr (Domain::k_images) images_.set_geometry(shape.convolution, allow_winograd);
+    if constexpr (Domain::k_images) images_.set_geometry(*shape.convolution, allow_winograd);
   }
   /// Convolutions are unfolded for products of the user's own.
   void set_gemm(const DenseGemm<T>& gemm) {
@@ -67,7 +66,7 @@ class ExactProduct {
     if constexpr (Domain::k_images) {
       if (takes_images(rows)) return images_.forward_workspace_bytes(rows, threads);
     }
-    return dense_forward_once_workspace_bytes<T>(is_matrix_ ? rows : 0, columns_, outputs_,
+    return dense_forward_once_workspace_bytes<T>(Domain::k_images ? 0 : rows, columns_, outputs_,
                                                  threads);
   }
   [[nodiscard]] std::size_t weight_gradient_workspace_bytes(index_t rows, int threads) const {
@@ -139,7 +138,6 @@ class ExactProduct {
 
   index_t columns_ = 0;
   index_t outputs_ = 0;
-  bool is_matrix_ = false;
   DenseGemm<T> gemm_;
   std::conditional_t<Domain::k_images, DensePasses<T>, NoImages> images_;
 };

@@ -52,7 +52,6 @@ struct ProductShape {
   VectorShape input;
   /// The convolution that this is a group of; none: a plain product.
   std::optional<ConvGeometry> convolution;
-  bool is_matrix = false;  ///< a plain product: its input is no image
 
   /// Multiply-adds of the dense product.
   [[nodiscard]] double dense_work(index_t rows) const noexcept {
@@ -86,7 +85,6 @@ inline ProductShape product_shape(index_t columns, index_t outputs) {
   shape.columns = columns;
   shape.outputs = outputs;
   shape.input = vector_shape(columns);
-  shape.is_matrix = true;
   return shape;
 }
 

@@ -9,6 +9,7 @@
 
 #include "adr/core/types.hpp"
 #include "adr/simd/batch.hpp"
+#include "adr/simd/unrolled.hpp"
 
 #if !defined(ADR_NO_SIMD) && defined(__SSE2__)
 #include <xmmintrin.h>
@@ -79,13 +80,6 @@ struct RowSums {
   std::array<B, Registers> value;
 };
 
-/// Not std::array::fill: in large programs compilers leave it a call, and what a call writes to is
-/// in memory and not in registers from then on (measured: the kernel takes 1.6 times as long).
-template <class B, std::size_t... V>
-[[gnu::always_inline]] inline void fill_row(B with, RowSums<B, sizeof...(V)>& row,
-                                            std::index_sequence<V...> /*registers*/) noexcept {
-  ((row.value[V] = with), ...);
-}
 template <class T, class B, std::size_t... V>
 [[gnu::always_inline]] inline void load_row(const T* from, RowSums<B, sizeof...(V)>& row,
                                             std::index_sequence<V...> /*registers*/) noexcept {
@@ -165,10 +159,10 @@ void multiply_block(LeftStrides<RowStride, DepthStride, Chunk, InPanels> /*known
     load_row<T, B>(first_row, sums[0], registers);
     ((sums[Row] = sums[0]), ...);
   } else if (first_column != nullptr) {
-    (fill_row(B::broadcast(first_column[Row]), sums[Row], registers), ...);
+    (fill_registers(sums[Row].value, B::broadcast(first_column[Row])), ...);
   } else {
     const B zero = B::broadcast(T(0));
-    (fill_row(zero, sums[Row], registers), ...);
+    (fill_registers(sums[Row].value, zero), ...);
   }
   for (index_t first = 0; first < depth; first += chunk, left += layout.chunk_stride) {
     const index_t count = std::min(chunk, depth - first);

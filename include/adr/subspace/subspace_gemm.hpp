@@ -123,7 +123,7 @@ MatrixView<T> rows_in_place(const PixelView<T>& view, index_t first_row, index_t
 template <class T>
 void load_pixels(const PixelView<const T>& from, index_t first_row,
                  const MatrixView<float>& block) noexcept {
-  for_each_image_run(from, first_row, block.rows,
+  for_each_image_run(from.pixels, first_row, block.rows,
                      [&](index_t image, index_t pixel, index_t run, index_t at) {
                        if (from.pixel_stride == 1) {
                          simd::transpose(from.at(image, pixel, 0), from.channel_stride, block.cols,
@@ -143,7 +143,7 @@ void load_pixels(const PixelView<const T>& from, index_t first_row,
 template <class T>
 void store_pixels(const MatrixView<const float>& block, index_t first_row, index_t first_channel,
                   const PixelView<T>& to) noexcept {
-  for_each_image_run(to, first_row, block.rows,
+  for_each_image_run(to.pixels, first_row, block.rows,
                      [&](index_t image, index_t pixel, index_t run, index_t at) {
                        if (to.pixel_stride == 1) {
                          simd::transpose(block.row(at), block.row_stride, run, block.cols,

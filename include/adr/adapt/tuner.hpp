@@ -60,7 +60,7 @@ class Tuner final : public LayerPolicy {
         break;
     }
     if (stage_ != Stage::timing) {
-      gradients_.step(layer, stats, dense_, allowed.gradient_rounding);
+      gradients_.step(layer, stats, allowed.gradient_rounding);
     }
     publish(layer, phase, allowed);
   }

@@ -11,6 +11,7 @@
 #include "adr/core/workspace.hpp"
 #include "adr/exact/padded_lines.hpp"
 #include "adr/exact/panels.hpp"
+#include "adr/exact/sparse_lines.hpp"
 #include "adr/simd/kernels.hpp"
 #include "adr/simd/micro_kernel.hpp"
 #include "adr/simd/transpose.hpp"
@@ -85,19 +86,32 @@ void sum_band(const PaddedLines& source, const T* windows, const T* d_y, const I
 
 template <class T>
 struct GradientLinesScratch {
-  T* totals;    ///< of the parts
-  T* of_bands;  ///< the sums of one band, of every thread
-  T* lines;     ///< padded
+  T* totals;         ///< of the parts
+  T* sparse_totals;  ///< of the parts, over non-zeros
+  T* of_bands;       ///< the sums of one band, of every thread
+  index_t line_size;
+  T* lines;  ///< padded, of every thread
+  typename SparseLines<T>::Lists lists;
 
   template <class Memory>
   GradientLinesScratch(Memory& memory, const LineParts& parts, const PaddedLines& source,
                        int threads)
       : totals(
             memory.template take<T>(checked_product("partial sums", parts.parts, parts.sum_size))),
+        sparse_totals(memory.template take<T>(
+            checked_product("partial sums", parts.parts, SparseLines<T>(source).sum_size()))),
         of_bands(
             memory.template take<T>(checked_product("sums of bands", threads, parts.sum_size))),
-        lines(memory.template take<T>(checked_product("padded lines", threads, source.size()))) {}
+        line_size(source.size() + simd::k_row_padding),
+        lines(memory.template take<T>(checked_product("padded lines", threads, line_size))),
+        lists(memory, source.geometry, threads) {}
 };
+
+/// Adds the sums of the other parts to those of the first one.
+template <class T>
+void join_parts(T* totals, index_t parts, index_t size) noexcept {
+  for (index_t part = 1; part < parts; ++part) simd::add(totals + part * size, totals, size);
+}
 
 /// Requires: has_gradient_lines.
 template <class T>
@@ -106,6 +120,8 @@ void weight_gradient_lines(const ConvGeometry& g, const TensorView<const T>& x,
                            Context& context) {
   constexpr index_t k_width = k_panel_width<T>;
   const PaddedLines source{g};
+  const SparseLines<T> sparse(source);
+  const index_t sparse_size = sparse.sum_size();
   const LineParts parts = LineParts::of<T>(g, x.batch);
   const Workspace::Frame frame(context.workspace());
   const GradientLinesScratch<T> scratch(context.workspace(), parts, source, context.threads());
@@ -113,24 +129,33 @@ void weight_gradient_lines(const ConvGeometry& g, const TensorView<const T>& x,
   parallel_for(parts.parts, context.threads(), [&](index_t part, int thread) {
     const IndexRange mine = partition(parts.bands, parts.parts, part);
     T* total = totals + part * parts.sum_size;
+    T* sparse_total = scratch.sparse_totals + part * sparse_size;
     T* of_band = scratch.of_bands + thread * parts.sum_size;
+    T* windows = scratch.lines + thread * scratch.line_size;
+    const auto lists = scratch.lists.of_thread(g, thread);
+    const bool leaves_zeros = sparse.pay(d_y, mine);
     std::fill_n(total, parts.sum_size, T(0));
+    std::fill_n(sparse_total, sparse_size, T(0));
     for (index_t i = mine.first; i < mine.last; ++i) {
       const index_t image = i / source.bands();
       const IndexRange band = source.lines(i % source.bands());
-      T* windows = scratch.lines + thread * source.size();
-      source.copy(x.image(image), band, windows);
-      sum_band(source, static_cast<const T*>(windows), d_y.image(image), band, of_band);
-      simd::add(of_band, total, parts.sum_size);
+      const T* gradients = d_y.image(image) + band.first * g.out_width() * g.out_channels;
+      std::fill(source.copy(x.image(image), band, windows), windows + scratch.line_size, T(0));
+      if (leaves_zeros && sparse.is_finite(windows)) {
+        sparse.add(windows, gradients, band.size(), lists, sparse_total);
+      } else {
+        sum_band(source, static_cast<const T*>(windows), d_y.image(image), band, of_band);
+        simd::add(of_band, total, parts.sum_size);
+      }
     }
   });
-  for (index_t part = 1; part < parts.parts; ++part) {
-    simd::add(totals + part * parts.sum_size, totals, parts.sum_size);
-  }
+  join_parts(totals, parts.parts, parts.sum_size);
+  join_parts(scratch.sparse_totals, parts.parts, sparse_size);
   for (index_t f = 0; f < g.out_channels; f += k_width) {
     simd::transpose(totals + f * g.columns(), k_width, g.columns(), k_width, d_w.row(f),
                     d_w.row_stride);
   }
+  if (sparse_size > 0) sparse.finish(scratch.sparse_totals, d_w);
 }
 
 template <class T>

@@ -42,8 +42,9 @@ struct PaddedLines {
   /// Elements of a band.
   [[nodiscard]] index_t size() const noexcept { return input_lines(band()) * line_size(); }
 
+  /// Copies what some lines of outputs see; returns the end of it.
   template <class T>
-  void copy(const T* image, const IndexRange& lines, T* to) const noexcept {
+  T* copy(const T* image, const IndexRange& lines, T* to) const noexcept {
     const ConvGeometry& g = geometry;
     const index_t first = lines.first * g.stride_height - g.pad_top;
     const index_t width = g.in_width * g.in_channels;
@@ -57,6 +58,7 @@ struct PaddedLines {
       to = std::copy_n(image + y * width, width, to);
       to = std::fill_n(to, g.pad_right * g.in_channels, T(0));
     }
+    return to;
   }
 
  private:

@@ -72,7 +72,7 @@ class TileForward {
     index_t most = std::clamp<index_t>(detail::k_most_tile_bytes / (k_plane * channels * k_element),
                                        16, k_most_block);
     // Panels are shared out where there are enough of them, else blocks.
-    shares_blocks_ = threads > 1 && panels_ < 2 * threads && tiles >= 16 * threads;
+    shares_blocks_ = threads > 1 && panels_ <= 2 * threads && tiles >= 16 * threads;
     if (shares_blocks_) most = std::min(most, blocks_of(tiles, threads));
     blocks_ = block_count(tiles, most);
     block_ = blocks_of(tiles, blocks_);

@@ -32,6 +32,11 @@ struct PlainPacker {
     }
     return total;
   }
+  static std::uint64_t mask(const T* x, index_t count) noexcept {
+    std::uint64_t found = 0;
+    for (index_t i = 0; i < count; ++i) found |= std::uint64_t{x[i] != T(0)} << i;
+    return found;
+  }
   static index_t list(const T* x, index_t count, std::int32_t* indices, T* values) noexcept {
     constexpr index_t k_stretch = 16;
     index_t listed = 0;
@@ -72,6 +77,13 @@ struct LanePacker {
     }
     return total;
   }
+  static std::uint64_t mask(const T* x, index_t count) noexcept {
+    std::uint64_t found = 0;
+    for (index_t i = 0; i < count; i += L::size) {
+      found |= std::uint64_t{L::non_zero(L::load(x + i, count - i))} << i;
+    }
+    return found;
+  }
   static index_t list(const T* x, index_t count, std::int32_t* indices, T* values) noexcept {
     index_t listed = 0;
     for (index_t i = 0; i < count; i += L::size) {
@@ -94,6 +106,13 @@ using Packer = std::conditional_t<HasLanes<T>::value, LanePacker<T>, PlainPacker
 template <class T, class Packer = detail::Packer<T>>
 index_t count_non_zeros(const T* x, index_t count) noexcept {
   return Packer::count(x, count);
+}
+
+/// Bit i is set where x[i] is not zero; NaN is not. Requires: count <= k_mask_bits.
+inline constexpr index_t k_mask_bits = 64;
+template <class T, class Packer = detail::Packer<T>>
+std::uint64_t non_zero_mask(const T* x, index_t count) noexcept {
+  return Packer::mask(x, count);
 }
 
 /// Lists the x[i] that are not zero, and their i, in order; returns how many there are. Room:

@@ -2,6 +2,8 @@
 // every kind.
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -196,6 +198,79 @@ TEMPLATE_TEST_CASE("The direct forms are the convolution and its gradients", "",
       INFO(Shown{g} << ", " << g.out_channels << " filters, batch " << batch);
       run(c, with_bias, context);
       check(c, with_bias);
+    }
+  }
+}
+
+namespace {
+
+/// Layers whose weight gradients leave out zeros: runs of one register to five, windows of which
+/// all runs or a few fit the registers at once, and one whose runs are too long.
+std::vector<ConvGeometry> first_layers() {
+  std::vector<ConvGeometry> shapes = {layer(3, 29, 64, 5, 2),     layer(3, 20, 16, 3, 1),
+                                      layer(1, 40, 80, 9, 4),     layer(3, 40, 32, 7, 3, 2),
+                                      layer(3, 60, 16, 11, 2, 4), layer(2, 33, 144, 4, 1),
+                                      layer(4, 9, 16, 7, 3),      layer(20, 12, 16, 3, 1)};
+  for (ConvGeometry& g : shapes) g.layout = Layout::nhwc;
+  shapes.push_back(layer(3, 12, 16, 3, 2));
+  shapes.back().layout = Layout::nhwc;
+  shapes.back().dilation_height = 2;
+  return shapes;
+}
+
+/// Keeps that share of the output gradients.
+template <class T>
+void thin_out(ConvCase<T>& c, double share, unsigned seed) {
+  std::mt19937 random(seed);
+  std::bernoulli_distribution kept(share);
+  const TensorView<T> d_y = c.output_like(c.d_y);
+  for (index_t n = 0; n < d_y.batch; ++n) {
+    for (index_t i = 0; i < d_y.image_size(); ++i) {
+      if (!kept(random)) d_y.image(n)[i] = T(0);
+    }
+  }
+}
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("Zeros of the output gradient are left out, and nothing is lost", "",
+                   ADR_TEST_ELEMENTS) {
+  using T = TestType;
+  Data data;
+  INFO(data);
+  for (const ConvGeometry& g : first_layers()) {
+    for (const double share : {0.0, 0.02, 0.1, 0.3}) {
+      ConvCase<T> c(g, 5, data, {5, Start::misaligned});
+      thin_out(c, share, 7);
+      INFO(Shown{g} << ", " << g.out_channels << " filters, " << share << " of the gradient");
+      std::vector<T> bits;
+      for (const int threads : {1, 2, 3}) {
+        Context context(threads);
+        run(c, true, context);
+        if (threads == 1) {
+          bits = c.results();
+          check(c, true);
+        }
+        CHECK(adr_test::same_bits(c.results(), bits));
+      }
+    }
+  }
+}
+
+TEST_CASE("A window that is no number stays one beside output gradients of zero", "") {
+  Data data;
+  INFO(data);
+  Context context;
+  for (const float strange : {std::nanf(""), std::numeric_limits<float>::infinity()}) {
+    for (const ConvGeometry& g : first_layers()) {
+      ConvCase<float> c(g, 3, data);
+      thin_out(c, 0.0, 7);
+      const TensorView<float> x = c.input_like(c.x);
+      *adr::pixel_view(x, 0, x.channels).at(1, (x.height / 2) * x.width + x.width / 2, 0) = strange;
+      INFO(Shown{g});
+      run(c, true, context);
+      const auto d_w = adr_test::elements_of(c.d_w);
+      CHECK(std::any_of(d_w.begin(), d_w.end(), [](float w) { return std::isnan(w); }));
     }
   }
 }

@@ -4,7 +4,7 @@
 //   infer --data FOLDER --checkpoint cifarnet.bin
 // The weights stay as they are. For every number of points that may be lost the library chooses the
 // settings of the convolutions on one half of the test images; they learn from training images and
-// are frozen. Beside it the same network by the packages.
+// are frozen. Beside it the same network by the packages, and with convolutions of 8-bit integers.
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <exception>
@@ -14,6 +14,7 @@
 
 #include "adr/choose_for_inference.hpp"
 #include "inference/comparison.hpp"
+#include "inference/int8_convolution.hpp"
 #include "inference/learning.hpp"
 #include "inference/report.hpp"
 #include "training/checkpoint.hpp"
@@ -86,12 +87,25 @@ void run(const Options& options) {
   warm_up(dense, test_loader, batch);
   for (auto* layer : dense.reused_layers()) layer->freeze();
   std::vector<Comparison> comparisons;
-  const auto measure = [&](Comparison comparison) {
-    compare(dense, reuse, test_loader, data.test.size(), batch, comparison);
+  const auto measure_network = [&](Network<float>& other, Comparison comparison) {
+    compare(dense, other, test_loader, data.test.size(), batch, comparison);
     if (comparisons.empty()) print_header(comparison.dense_accuracy());
     print_comparison(comparison);
     comparisons.push_back(std::move(comparison));
   };
+  const auto measure = [&](Comparison comparison) {
+    measure_network(reuse, std::move(comparison));
+  };
+#if defined(TRAINING_HAS_ONEDNN)
+  if (common.layout == adr::Layout::nhwc) {
+    Network<float> int8(description, settings, context);
+    training::load_weights(common.plan.checkpoint, int8.parameters());
+    int8.set_training(false);
+    use_int8(int8, stream, options.learning_batches, common.threads);
+    warm_up(int8, test_loader, batch);
+    measure_network(int8, with_plans("int8 by oneDNN", {}));
+  }
+#endif
   for (const auto& [name, mode] : {std::pair{"exact", training::Mode::exact},
                                    std::pair{"published", training::Mode::published}}) {
     const std::vector<adr::Plan> plans = plans_of_mode(mode);

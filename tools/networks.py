@@ -2,13 +2,14 @@
 """Runs one program for each of several networks, on what their trainings have left, and joins the results.
 
     networks.py layers|adaptive|inference|snapshots|steps --build FOLDER [--networks NAME,...] [--experiments FOLDER]
-                [--json FILE [--add]] [FLAG...]
+                [--batch N] [--json FILE [--add]] [FLAG...]
 
 layers and adaptive: bench_layers and bench_adaptive over the layers in bench/shapes/, on the snapshots before (layers
 alone) and after the dense training of seed 1. inference: the example infer on the weights of that training.
 scripts/experiments makes both. snapshots: a few steps of the networks for 224 x 224 pixels on the images of
 --images FILE.npy, which leave the snapshots of their layers. steps: the same networks trained on those images for a few
-epochs, dense and under the schedule, for the time of a step. --add: the file keeps its rows of other layers. Other
+epochs, dense and under the schedule, for the time of a step. --add: the file keeps its rows of other layers
+and batches. Other
 flags go to the program.
 """
 import argparse
@@ -38,7 +39,9 @@ def checkpoint(folder, network):
     return folder / f"{network}-{experiments.DENSE}-seed1.checkpoint"
 
 
-def batch_of(network):
+def batch_of(network, options):
+    if options.batch:
+        return options.batch
     return LARGE[network] if network in LARGE else experiments.NETWORKS[network]["batch"]
 
 
@@ -87,9 +90,9 @@ def run_steps(options, flags):
 
 
 def added(old, new):
-    """The old document with the new rows in place of those of the same layers, behind the others of their network."""
+    """The old document with the new rows in place of those of the same layers and batch, behind the others of their network."""
     def layer_of(row):
-        return row["network"], row.get("moment"), row.get("layer")
+        return row["network"], row.get("moment"), row.get("layer"), row.get("batch")
 
     measured = {layer_of(row) for row in new["rows"]}
     rows = [row for row in old["rows"] if layer_of(row) not in measured] + new["rows"]
@@ -115,13 +118,13 @@ def commands(options):
         if options.what == "inference":
             plan = experiments.NETWORKS[network]
             yield network, "", [str(build / "examples/infer"), "--network", network, "--checkpoint",
-                                str(checkpoint(folder, network)), "--batch", str(plan["batch"]),
+                                str(checkpoint(folder, network)), "--batch", str(batch_of(network, options)),
                                 "--train-images", str(plan["train-images"]), "--test-images",
                                 str(plan["test-images"])], {}
             continue
         for moment in options.moments or MOMENTS[options.what]:
             command = [str(build / f"bench/bench_{options.what}"), "--shapes", f"bench/shapes/{SHAPES.get(network, network)}.txt",
-                       "--snapshot", moment, "--batch", str(batch_of(network))]
+                       "--snapshot", moment, "--batch", str(batch_of(network, options))]
             if options.what == "layers":
                 command += ["--settings", "few", "--layout", "nhwc"]
             snapshots = experiments.folder_of_snapshots(folder, network)
@@ -160,7 +163,7 @@ def self_test():
     assert result["machines"] == [{"cpu": "x", "date": ""}], result
     assert [(r["network"], r["moment"]) for r in result["rows"]] == [("a", "initial"), ("b", "trained")], result
     options = argparse.Namespace(what="layers", build="build", experiments="e", networks=["vgg19"],
-                                 moments=None)
+                                 moments=None, batch=None)
     listed = list(commands(options))
     assert [moment for _, moment, _, _ in listed] == ["initial", "trained"], listed
     assert listed[0][3] == {"ADR_SNAPSHOTS": "e/snapshots/vgg19"}, listed
@@ -191,8 +194,9 @@ def main():
     parser.add_argument("--images", help="of snapshots and steps: file of images (.npy)")
     parser.add_argument("--moments", type=experiments.names_of(MOMENTS["layers"]),
                         help="of layers: initial,trained (default: both)")
+    parser.add_argument("--batch", type=int, help="of layers, adaptive and inference: in place of the training's")
     parser.add_argument("--json", help="file for the results")
-    parser.add_argument("--add", action="store_true", help="keep what the file holds of other layers")
+    parser.add_argument("--add", action="store_true", help="keep what the file holds of other layers and batches")
     options, flags = parser.parse_known_args()
     options.experiments = experiments.folder_of_runs(options, options.experiments)
     if options.images:

@@ -180,10 +180,10 @@ def draw_exact(plt, data, images):
 # ---- Inference -------------------------------------------------------------------------------------
 
 def inference(data):
-    rows = [[NETWORKS.get(r["network"], r["network"]), r["setting"], percent(r["dense_accuracy"], 2),
+    rows = [[NETWORKS.get(r["network"], r["network"]), r["batch"], r["setting"], percent(r["dense_accuracy"], 2),
              number(-r["points_lost_where_judged"]), number(r["speedup"], 2, "x"), number(r["convolution_speedup"], 2, "x")]
             for r in data["rows"]]
-    return table(["network", "points that may be lost", "dense accuracy", "points", "whole network", "convolutions"], rows)
+    return table(["network", "batch", "setting, or points that may be lost", "dense accuracy", "points", "whole network", "convolutions"], rows)
 
 
 # ---- The page --------------------------------------------------------------------------------------

@@ -44,6 +44,8 @@ struct StageUnits {
   static constexpr double cluster = 6;       ///< per element of slices that are summed
   static constexpr double slice = 540;       ///< per slice: signature, id and gathering
   static constexpr double centroid = 1.6;    ///< per multiply-add of centroids
+  static constexpr double look = 20;         ///< per element that is compared
+  static constexpr double repeated = 0.25;   ///< of the dense pass, where rows repeat
   static constexpr double gather = 2.3;      ///< per element of a gathered product row
   static constexpr double pass = 3e5;        ///< per pass: threads, samples, bookkeeping
   static constexpr double fit = 3;           ///< forward passes that a fit takes
@@ -110,6 +112,9 @@ inline double forward_units(const LayerShape& shape, const Plan& config) noexcep
     case Method::subspace:
       return U::pass + subspace_units(shape, config) *
                            (1.0 + U::fit / static_cast<double>(config.refit_interval));
+    case Method::clustered:
+      return U::pass + rows * (U::look * columns + U::gather * outputs) +
+             U::repeated * dense_units(shape);
     case Method::published: {
       const double slices = rows * std::ceil(columns / static_cast<double>(config.vector_length));
       const double planes = 16 * std::ceil(config.hash_count / 16.0);
@@ -188,7 +193,7 @@ class CostModel {
 
  private:
   using Ratios = RobustMedian<9>;
-  static constexpr std::size_t k_methods = static_cast<std::size_t>(Method::subspace) + 1;
+  static constexpr std::size_t k_methods = static_cast<std::size_t>(Method::clustered) + 1;
 
   static std::size_t index(Method method) noexcept { return static_cast<std::size_t>(method); }
 

@@ -17,6 +17,7 @@ enum class Method {
   exact,      ///< every product computed: the baseline and the last rung of ladders
   published,  ///< sign hashes of im2col slices, one product per cluster
   subspace,   ///< exact products in the leading principal coordinates of shared neuron vectors
+  clustered,  ///< one product for all rows, or slices of rows, within a radius of one of them
 };
 
 /// Where the hash's hyperplanes pass.
@@ -49,7 +50,7 @@ enum class WeightGradient {
 
 /// The name of a method as it appears in tables, files and command lines.
 inline const char* to_string(Method method) noexcept {
-  constexpr const char* names[] = {"exact", "published", "subspace"};
+  constexpr const char* names[] = {"exact", "published", "subspace", "clustered"};
   return names[static_cast<int>(method)];
 }
 
@@ -65,11 +66,16 @@ struct Plan {
   Method method = Method::published;
 
   /// L in the papers: how many consecutive columns of the unfolded input make one neuron vector.
-  /// Need not divide the number of columns; the last neuron vector of a row may be shorter.
+  /// Need not divide the number of columns; the last neuron vector of a row may be shorter. With
+  /// Method::clustered 0 is a whole row.
   index_t vector_length = 25;
 
   /// H in the papers: how many hyperplanes, hence bits of a signature. 1 to 64.
   int hash_count = 10;
+
+  /// With Method::clustered: how far a neuron vector may be from the one that stands for it, as a
+  /// part of its norm. At least 0 and below 1.
+  double radius = 0.001;
 
   /// Where the hyperplanes of the published method pass.
   HashCenter hash_center = HashCenter::origin;
@@ -162,6 +168,12 @@ struct Plan {
       return message("vector_length must be at most the number of unfolded columns (", columns,
                      "), got ", vector_length);
     }
+    if (method == Method::clustered && vector_length < 0) {
+      return message("vector_length must be at least 0, got ", vector_length);
+    }
+    if (!(radius >= 0 && radius < 1)) {
+      return message("radius must be at least 0 and below 1, got ", radius);
+    }
     if (hash_count < 1 || hash_count > 64) {
       return message("hash_count must be between 1 and 64, got ", hash_count);
     }
@@ -191,7 +203,7 @@ struct Plan {
   /// gradients and the meter agrees, so that what was learned stays useful.
   [[nodiscard]] bool clusters_as(const Plan& other) const noexcept {
     return method == other.method && vector_length == other.vector_length &&
-           hash_count == other.hash_count && hash_center == other.hash_center &&
+           hash_count == other.hash_count && radius == other.radius && hash_center == other.hash_center &&
            shared_hyperplanes == other.shared_hyperplanes && cluster_reuse == other.cluster_reuse &&
            max_product_age == other.max_product_age &&
            cluster_cache_limit == other.cluster_cache_limit &&

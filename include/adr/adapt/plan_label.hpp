@@ -48,6 +48,11 @@ inline std::string forward_label(const Plan& plan) {
       text = message("published L ", plan.vector_length, " H ", plan.hash_count);
       if (plan.hash_center == HashCenter::mean) text += " centred";
       break;
+    case Method::clustered:
+      text = message("clustered within ", plan.radius);
+      if (plan.vector_length > 0) text += message(" L ", plan.vector_length);
+      text += message(" H ", plan.hash_count);
+      break;
   }
   if (detail::reuses_clusters(plan))
     text += message(" with cluster reuse to age ", plan.max_product_age);
@@ -63,19 +68,24 @@ inline std::string label(const Plan& plan) {
     text += joint + words;
     joint = " and ";
   };
-  const auto is_usual = [&](int form) {
+  const auto is_usual = [&](int form, bool of_weights) {
     const bool automatic = form == static_cast<int>(WeightGradient::automatic);
     const bool exact = form == static_cast<int>(WeightGradient::dense);
     if (plan.method == Method::exact) return automatic || exact;  // the same there
+    if (plan.method == Method::clustered && of_weights) {
+      return form == static_cast<int>(WeightGradient::clusters);
+    }
     return plan.method == Method::published ? automatic : exact;
   };
   const int weights = static_cast<int>(plan.weight_gradient);
   const int input = static_cast<int>(plan.input_gradient);
   if (weights == input) {
-    if (!is_usual(weights)) add(detail::gradient_words(weights, "gradients"));
+    if (!is_usual(weights, true) || !is_usual(input, false)) {
+      add(detail::gradient_words(weights, "gradients"));
+    }
   } else {
-    if (!is_usual(weights)) add(detail::gradient_words(weights, "dW"));
-    if (!is_usual(input)) add(detail::gradient_words(input, "dX"));
+    if (!is_usual(weights, true)) add(detail::gradient_words(weights, "dW"));
+    if (!is_usual(input, false)) add(detail::gradient_words(input, "dX"));
   }
   return text;
 }

@@ -203,9 +203,9 @@ struct Plan {
   /// gradients and the meter agrees, so that what was learned stays useful.
   [[nodiscard]] bool clusters_as(const Plan& other) const noexcept {
     return method == other.method && vector_length == other.vector_length &&
-           hash_count == other.hash_count && radius == other.radius && hash_center == other.hash_center &&
-           shared_hyperplanes == other.shared_hyperplanes && cluster_reuse == other.cluster_reuse &&
-           max_product_age == other.max_product_age &&
+           hash_count == other.hash_count && radius == other.radius &&
+           hash_center == other.hash_center && shared_hyperplanes == other.shared_hyperplanes &&
+           cluster_reuse == other.cluster_reuse && max_product_age == other.max_product_age &&
            cluster_cache_limit == other.cluster_cache_limit &&
            refit_interval == other.refit_interval && neuron_vectors == other.neuron_vectors &&
            kept_coordinates == other.kept_coordinates && subspace_error == other.subspace_error &&

@@ -16,7 +16,7 @@ ADR_NAMESPACE_BEGIN
 
 /// Signatures of vectors of one length: bit h is 1 where element c_h is above its centre.
 ///
-/// Elements are drawn once, by the seed, four neighbours at a time, so that a signature reads a few
+/// Elements are drawn once, by the seed, eight neighbours at a time, so that a signature reads few
 /// cache lines of a long vector. Planes across an element cost nothing to project on; alike vectors
 /// agree in all bits unless an element lies within their difference of its centre. A signature
 /// proposes and decides nothing. Thread-safety: reentrant once centred. Source: bit sampling (Indyk
@@ -26,7 +26,6 @@ class CoordinateSigns {
  public:
   /// Of at most `count` elements, 1 to 64, of vectors of `length`.
   CoordinateSigns(index_t length, int count, std::uint64_t seed) {
-    constexpr index_t k_run = 4;
     const index_t most = std::min<index_t>(length, count);
     const index_t runs = (most + k_run - 1) / k_run;
     places_.resize(most);
@@ -37,7 +36,9 @@ class CoordinateSigns {
       const index_t first = run * length / runs;
       const index_t room = (run + 1) * length / runs - first;
       const index_t taken = std::min({k_run, room, most - bit});
-      const index_t start = first + random.below(room - taken + 1);
+      index_t start = first + random.below(room - taken + 1);
+      // Runs that begin at multiples of their length lie in one line.
+      if (start / k_run * k_run >= first) start = start / k_run * k_run;
       for (index_t i = 0; i < taken; ++i) places_[bit++] = start + i;
     }
     // Where short runs left bits over, the signature is that much shorter.
@@ -88,11 +89,12 @@ class CoordinateSigns {
 
   /// Fetches what the signature of a vector reads.
   void prefetch(const T* vector) const noexcept {
-    constexpr index_t k_run = 4;
     for (index_t bit = 0; bit < bits(); bit += k_run) __builtin_prefetch(vector + places_[bit]);
   }
 
  private:
+  static constexpr index_t k_run = 8;
+
   AlignedBuffer<index_t> places_;
   AlignedBuffer<T> centres_;
 };

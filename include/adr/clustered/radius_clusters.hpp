@@ -58,7 +58,8 @@ class RadiusRule {
   [[nodiscard]] bool passes(const T* x, const T* representative, T most, const T* next,
                             simd::SquaredDistance<T>& found) const noexcept {
     found = simd::squared_distance(x, representative, length_, most, next);
-    const bool within = std::isfinite(found.norm) && found.distance + lost_ <= squared_ * found.norm;
+    const bool within =
+        std::isfinite(found.norm) && found.distance + lost_ <= squared_ * found.norm;
     return within || (found.distance == T(0) && std::equal(x, x + length_, representative));
   }
 

@@ -39,8 +39,8 @@ struct RepresentativeScratch {
                         index_t outputs, int threads)
       : gathered(gathered_rows(length)),
         pieces(blocks_of(block_rows, k_scattered_rows)),
-        rows(memory.template take<T>(
-            checked_product("representatives", threads, gathered, length))),
+        rows(
+            memory.template take<T>(checked_product("representatives", threads, gathered, length))),
         table(memory.template take<T>(checked_product("products", clusters, outputs))),
         norms(memory.template take<T>(clusters)),
         results(memory.template take<T>(
@@ -96,10 +96,10 @@ double scatter_products(const std::int32_t* ids, std::int32_t first_id, index_t 
   const index_t outputs = table.cols;
   parallel_for(pieces, threads, [&](index_t piece, int thread) {
     const IndexRange range = partition(count, pieces, piece);
-    const MatrixView<T> y = output.target(
-        first + range.first, range.size(),
-        scratch.results + thread * detail::k_scattered_rows * outputs,
-        slice.first ? Keep::nothing : Keep::contents);
+    const MatrixView<T> y =
+        output.target(first + range.first, range.size(),
+                      scratch.results + thread * detail::k_scattered_rows * outputs,
+                      slice.first ? Keep::nothing : Keep::contents);
     double energy = 0;
     for (index_t i = 0; i < y.rows; ++i) {
       const T* product = table.row(ids[range.first + i] - first_id);

@@ -23,9 +23,9 @@ struct SearchCosts {
   static SearchCosts of(const ProductShape& shape, index_t rows, index_t slices,
                         bool in_place) noexcept {
     constexpr double k_multiply_adds = 6.0 * simd::Batch<T>::size;
-    constexpr double k_bytes = 10;        // that are read or written
-    constexpr double k_unfolded = 4;      // bytes of rows that are unfolded, or transposed
-    constexpr double k_vector = 80;       // to hash it and to look it up
+    constexpr double k_bytes = 12;         // that are read or written
+    constexpr double k_unfolded = 4;       // bytes of rows that are unfolded, or transposed
+    constexpr double k_vector = 40;        // to hash it and to look it up
     constexpr double k_first_touch = 300;  // of a vector that is read for the sample alone
     const auto n = static_cast<double>(rows);
     const auto k_size = static_cast<double>(shape.columns) * sizeof(T);
@@ -49,20 +49,20 @@ struct SearchCosts {
   static double saved_by_tiles(const ProductShape& shape) noexcept {
     if (!shape.convolution || !std::is_same_v<T, float>) return 1;
     const ConvGeometry& g = *shape.convolution;
-    const bool tiled = g.kernel_height == g.kernel_width && g.stride_height == 1 && g.stride_width == 1 &&
-                       (g.kernel_height == 3 || g.kernel_height == 5);
+    const bool tiled = g.kernel_height == g.kernel_width && g.stride_height == 1 &&
+                       g.stride_width == 1 && (g.kernel_height == 3 || g.kernel_height == 5);
     return tiled ? 3 : 1;
   }
 };
 
 /// Estimates which share of `all` vectors has a product of another one, when `joined` of a sample
-/// of `sampled` have one within the sample: as many, or as clusters of one size would have it.
-/// Thread-safety: reentrant. Source: the birthday problem.
+/// of `sampled` have one within the sample: as many, or as clusters of one size m would have it, of
+/// which a sample holds sampled^2 (m - 1) / (2 all) pairs. Thread-safety: reentrant.
 inline double estimated_share(index_t all, index_t sampled, index_t joined) noexcept {
   if (joined == 0) return 0;
   const auto s = static_cast<double>(sampled);
   const auto j = static_cast<double>(joined);
-  return std::max(j / s, 1.0 - s * s / (2 * j * static_cast<double>(all)));
+  return std::max(j / s, 1.0 - 1.0 / (1.0 + 2 * j * static_cast<double>(all) / (s * s)));
 }
 
 ADR_NAMESPACE_END

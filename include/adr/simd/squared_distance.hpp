@@ -20,10 +20,10 @@ struct SquaredDistance {
 template <class T, class B = Batch<T>>
 inline constexpr index_t k_distance_terms = 2 * B::size;
 
-/// Returns ||x - y||^2 and ||x||^2 of `count` elements; a distance above `most` is given up. `next`:
-/// a vector of as many elements that is fetched meanwhile, or null. A NaN in either vector makes
-/// the distance NaN, unless it is given up before. Cost: one read of each; that of the first few
-/// elements where vectors differ much.
+/// Returns ||x - y||^2 and ||x||^2 of `count` elements; a distance above `most` is given up.
+/// `next`: a vector of as many elements that is fetched meanwhile, or null. A NaN in either vector
+/// makes the distance NaN, unless it is given up before. Cost: one read of each; that of the first
+/// few elements where vectors differ much.
 template <class T, class B = Batch<T>>
 SquaredDistance<T> squared_distance(const T* x, const T* y, index_t count, T most,
                                     const T* next) noexcept {

@@ -163,7 +163,7 @@ class ClusteredProduct final : public ReusingProduct<Domain> {
   /// costs.
   template <class Rows>
   bool promises(const Rows& rows, T* unfolded, Context& context) {
-    constexpr double k_sampled_part = 0.005;
+    constexpr double k_sampled_part = 0.01;
     constexpr index_t k_neighbours = 16;
     constexpr index_t k_fewest = 16;
     const index_t all = rows.rows();

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 
 #include "adr/core/aligned_buffer.hpp"
 #include "adr/core/random.hpp"
@@ -48,29 +49,49 @@ class CoordinateSigns {
 
   [[nodiscard]] index_t bits() const noexcept { return places_.size(); }
 
-  /// Puts the centres to the means of what sampled rows have there, row(i) for i < rows; the
-  /// largest and smallest values are left out, and what is not finite, so that a few outliers move
-  /// no centre. Cost: at most 32 rows.
+  /// Puts the centres between what sampled rows have there, row(i) for i < rows: near the mean, in
+  /// the middle of the gap in which that lies. The largest and smallest values are left out, and
+  /// what is not finite, so that a few outliers move no centre. An element that differs by no more
+  /// than vectors within the radius do is no bit at all: it would tell like from like. Cost: at
+  /// most 32 rows.
   template <class Row>
-  void set_centres(index_t rows, const Row& row) noexcept {
-    constexpr index_t k_most = 32;
+  void set_centres(index_t rows, const Row& row, double radius) noexcept {
     constexpr index_t k_left_out = 16;  // one of so many, at either end
-    const index_t samples = std::min(rows, k_most);
-    for (index_t bit = 0; bit < bits(); ++bit) {
-      std::array<T, static_cast<std::size_t>(k_most)> values;
-      index_t count = 0;
-      for (index_t i = 0; i < samples; ++i) {
-        const T value = row(i * rows / samples)[places_[bit]];
-        if (std::isfinite(value)) values[static_cast<std::size_t>(count++)] = value;
+    constexpr double k_spread = 4;      // of a sample, in standard deviations
+    const index_t samples = std::min(rows, k_samples);
+    double squares = 0;
+    index_t values_left = 0;
+    const auto for_each = [&](const auto& use) {
+      for (index_t bit = 0; bit < bits(); ++bit) {
+        std::array<T, static_cast<std::size_t>(k_samples)> values;
+        index_t count = 0;
+        for (index_t i = 0; i < samples; ++i) {
+          const T value = row(i * rows / samples)[places_[bit]];
+          if (std::isfinite(value)) values[static_cast<std::size_t>(count++)] = value;
+        }
+        std::sort(values.begin(), values.begin() + count);
+        const index_t left_out = count / k_left_out;
+        use(bit, values.data() + left_out, count - 2 * left_out);
       }
-      std::sort(values.begin(), values.begin() + count);
-      const index_t left_out = count / k_left_out;
-      T total = T(0);
-      for (index_t i = left_out; i < count - left_out; ++i) {
-        total += values[static_cast<std::size_t>(i)] / static_cast<T>(count - 2 * left_out);
-      }
-      centres_[bit] = total;
-    }
+    };
+    for_each([&](index_t, const T* values, index_t count) {
+      for (index_t i = 0; i < count; ++i) squares += static_cast<double>(values[i]) * values[i];
+      values_left += count;
+    });
+    const double noise =
+        k_spread * radius *
+        std::sqrt(squares / static_cast<double>(std::max<index_t>(values_left, 1)));
+    for_each([&](index_t bit, const T* values, index_t count) {
+      centres_[bit] = std::numeric_limits<T>::max();
+      if (count == 0) return;
+      const double first = static_cast<double>(values[0]);
+      if (!(static_cast<double>(values[count - 1]) - first > noise)) return;
+      double total = 0;
+      for (index_t i = 0; i < count; ++i) total += static_cast<double>(values[i]) - first;
+      const auto mean = static_cast<T>(first + total / static_cast<double>(count));
+      const T* above = std::upper_bound(values, values + count - 1, mean);
+      centres_[bit] = above == values ? mean : above[-1] + (above[0] - above[-1]) / 2;
+    });
   }
 
   /// The signature of a vector, mixed, so that any bits of it select a slot of a table. Vectors
@@ -94,6 +115,7 @@ class CoordinateSigns {
 
  private:
   static constexpr index_t k_run = 8;
+  static constexpr index_t k_samples = 32;
 
   AlignedBuffer<index_t> places_;
   AlignedBuffer<T> centres_;

@@ -96,7 +96,8 @@ class RowClusters {
     double share = 0;
     for (index_t s = 0; s < slice_count(); ++s) {
       const ListedVectors<T> vectors = {columns_of(x, slice(s)), count, list};
-      signs(s).set_centres(count, [&](index_t i) { return vectors[i]; });
+      signs(s).set_centres(
+          count, [&](index_t i) { return vectors[i]; }, rule_.radius);
       RadiusClusters<T> search(vectors, signs(s), context);
       if (search.signature_count() == count) continue;
       search.join(RadiusRule<T>(rule_.radius, slice(s).length));
@@ -124,7 +125,8 @@ class RowClusters {
   bool cluster(const MatrixView<const T>& x, index_t first, double worth, Context& context) {
     for (index_t s = 0; s < slice_count(); ++s) {
       const ListedVectors<T> vectors = {columns_of(x, slice(s)), x.rows};
-      signs(s).set_centres(x.rows, [&](index_t i) { return vectors[i]; });
+      signs(s).set_centres(
+          x.rows, [&](index_t i) { return vectors[i]; }, rule_.radius);
       RadiusClusters<T> search(vectors, signs(s), context);
       const auto repeated = static_cast<double>(x.rows - search.signature_count());
       if (slice_count() == 1 && repeated < worth * static_cast<double>(x.rows)) return false;

@@ -26,7 +26,7 @@ struct SearchCosts {
     constexpr double k_bytes = 12;         // that are read or written
     constexpr double k_unfolded = 4;       // bytes of rows that are unfolded, or transposed
     constexpr double k_vector = 40;        // to hash it and to look it up
-    constexpr double k_first_touch = 300;  // of a vector that is read for the sample alone
+    constexpr double k_first_touch = 150;  // of a vector that is read for the sample alone
     const auto n = static_cast<double>(rows);
     const auto k_size = static_cast<double>(shape.columns) * sizeof(T);
     const auto m_size = static_cast<double>(shape.outputs) * sizeof(T);

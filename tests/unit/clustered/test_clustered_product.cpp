@@ -9,7 +9,7 @@
 #include "adr/adapt/report_line.hpp"
 #include "adr/clustered/clustered_product.hpp"
 #include "adr/extern_layers.hpp"
-#include "adr/reuse_conv2d.hpp"
+#include "adr/reference/unfold.hpp"
 #include "adr/reuse_gemm.hpp"
 #include "adr/reuse_linear.hpp"
 #include "property/reuse_reference.hpp"
@@ -62,21 +62,6 @@ std::vector<T> repeating(index_t rows, index_t columns, index_t distinct, double
     }
   }
   return x;
-}
-
-/// The input with every vector replaced by the one that stands for it.
-template <class T>
-Matrix replaced(const Matrix& x, const Clustering<T>& clustering) {
-  Matrix result = x;
-  for (const auto& slice : clustering.slices) {
-    for (index_t i = 0; i < x.rows; ++i) {
-      const index_t from = slice.first_members[slice.ids[i]];
-      for (index_t k = slice.first_column; k < slice.first_column + slice.length; ++k) {
-        result(i, k) = x(from, k);
-      }
-    }
-  }
-  return result;
 }
 
 template <class T>
@@ -140,7 +125,7 @@ void check_product(const Case& c, Data& data) {
                    {bias.begin(), bias.end()},
                    Matrix(d_y_view)};
   Operands of_clusters = o;
-  of_clusters.x = replaced(o.x, *product.clusters());
+  of_clusters.x = adr_test::with_representatives(o.x, *product.clusters());
   const auto rows_of_y = c.y_turned ? turned(y, c.outputs, c.rows) : y;
   const Matrix found{MatrixView<const T>(rows_of_y.data(), c.rows, c.outputs)};
   CHECK(fault<T>(found, adr_test::dense_output(of_clusters)) == "");
@@ -148,9 +133,10 @@ void check_product(const Case& c, Data& data) {
   CHECK(error <= report.output_error_bound() + 1e-5);
   CHECK(report.relative_input_error() <= 0.02);
   CHECK(std::abs(report.relative_input_error() - relative_distance(of_clusters.x, o.x)) <= 1e-4);
+  // Short vectors may be alike by chance.
   const double fewest = static_cast<double>(c.distinct) / static_cast<double>(c.rows);
-  CHECK(report.remaining_ratio() >= 0.99 * fewest);
-  if (c.distinct < c.rows && c.columns > 8) CHECK(report.remaining_ratio() < 0.5 + 0.5 * fewest);
+  if (c.columns > 8 && c.length != 5) CHECK(report.remaining_ratio() >= 0.999 * fewest);
+  if (c.rows > 60 && c.columns > 8) CHECK(report.remaining_ratio() < 0.3 + 0.7 * fewest + 1e-9);
 
   const adr::BackwardOperands<adr::MatrixDomain<T>> operands{
       input,  as_is(w_view), {}, d_y_view, {MatrixView<T>(d_w.data(), c.columns, c.outputs)},
@@ -223,7 +209,7 @@ TEMPLATE_TEST_CASE("Clustered convolutions are those of the representatives", ""
                  adr::reference::transpose(Matrix(w_view)),
                  {bias.begin(), bias.end()},
                  {}};
-      o.x = replaced(o.x, *product.clusters());
+      o.x = adr_test::with_representatives(o.x, *product.clusters());
       Matrix found(batch * g.out_pixels(), g.out_channels);
       index_t row = 0;
       for (index_t n = 0; n < batch; ++n) {
@@ -246,7 +232,7 @@ TEMPLATE_TEST_CASE("Clustered convolutions are those of the representatives", ""
 TEST_CASE("A layer with clusters reports them, bounds its error, and stays exact without") {
   Data data;
   INFO(data);
-  constexpr index_t k_rows = 400;
+  constexpr index_t k_rows = 600;
   constexpr index_t k_columns = 96;
   constexpr index_t k_outputs = 512;
   const auto w = data.normals<float>(k_outputs * k_columns);
@@ -322,21 +308,23 @@ TEST_CASE("Slices share what rows do not") {
   Data data;
   INFO(data);
   constexpr index_t k_items = 300;
-  constexpr index_t k_user = 64;
+  constexpr index_t k_user = 192;
+  constexpr index_t k_slice = 64;
+  constexpr index_t k_all = k_user + k_slice;
   constexpr index_t k_outputs = 512;
-  auto x = data.normals<float>(k_items * 2 * k_user);
-  for (index_t i = 1; i < k_items; ++i) std::copy_n(x.begin(), k_user, x.begin() + i * 2 * k_user);
-  const auto w = data.normals<float>(2 * k_user * k_outputs);
+  auto x = data.normals<float>(k_items * k_all);
+  for (index_t i = 1; i < k_items; ++i) std::copy_n(x.begin(), k_user, x.begin() + i * k_all);
+  const auto w = data.normals<float>(k_all * k_outputs);
   std::vector<float> y(static_cast<std::size_t>(k_items * k_outputs));
   Clustered clustered;
-  clustered.vector_length = k_user;
+  clustered.vector_length = k_slice;
   adr::ReuseGemm<float> product(clustered);
-  const MatrixView<const float> x_view(x.data(), k_items, 2 * k_user);
-  const MatrixView<const float> w_view(w.data(), 2 * k_user, k_outputs);
+  const MatrixView<const float> x_view(x.data(), k_items, k_all);
+  const MatrixView<const float> w_view(w.data(), k_all, k_outputs);
   adr::reuse_gemm(x_view, w_view, MatrixView<float>(y.data(), k_items, k_outputs), product);
-  REQUIRE(product.report().remaining_ratio_per_slice.size() == 2);
+  REQUIRE(product.report().remaining_ratio_per_slice.size() == 4);
   CHECK(product.report().remaining_ratio_per_slice[0] == Approx(1.0 / k_items));
-  CHECK(product.report().remaining_ratio_per_slice[1] == 1);
+  CHECK(product.report().remaining_ratio_per_slice[3] == 1);
   CHECK(fault<float>(Matrix(MatrixView<const float>(y.data(), k_items, k_outputs)),
                      adr_test::dense_output({Matrix(x_view), Matrix(w_view), {}, {}})) == "");
 }

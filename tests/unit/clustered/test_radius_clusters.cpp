@@ -55,7 +55,8 @@ std::vector<std::int32_t> representatives(const MatrixView<const T>& x, double r
   Context context(threads);
   context.workspace().reserve(RadiusClusters<T>::workspace_bytes(x.rows));
   CoordinateSigns<T> signs(x.cols, bits, 3);
-  signs.set_centres(x.rows, [&](index_t i) { return x.row(i); });
+  signs.set_centres(
+      x.rows, [&](index_t i) { return x.row(i); }, radius);
   RadiusClusters<T> clusters({x, x.rows}, signs, context);
   clusters.join(RadiusRule<T>(radius, x.cols));
   return {clusters.representative(), clusters.representative() + x.rows};
@@ -67,7 +68,8 @@ template <class T>
 bool obeys(const MatrixView<const T>& x, double radius, int bits) {
   const auto found = representatives(x, radius, bits);
   CoordinateSigns<T> signs(x.cols, bits, 3);
-  signs.set_centres(x.rows, [&](index_t i) { return x.row(i); });
+  signs.set_centres(
+      x.rows, [&](index_t i) { return x.row(i); }, radius);
   bool all = true;
   for (index_t i = 0; i < x.rows; ++i) {
     const index_t r = found[static_cast<std::size_t>(i)];

@@ -103,7 +103,8 @@ class RowClusters {
       search.join(RadiusRule<T>(rule_.radius, slice(s).length));
       index_t joined = 0;
       for (index_t i = 0; i < count; ++i) joined += search.representative()[i] != i ? 1 : 0;
-      share += estimated_share(all, count, joined) / static_cast<double>(slice_count());
+      share += estimated_share(all, count, joined) * static_cast<double>(slice(s).length) /
+               static_cast<double>(columns_);
     }
     return share;
   }

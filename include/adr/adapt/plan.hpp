@@ -28,10 +28,10 @@ enum class HashCenter {
 
 /// How the gradient with respect to the input is formed.
 enum class InputGradient {
-  automatic,       ///< cluster_mean for the published method; else over_non_zeros where d_y has
-                   ///< few, rounded elsewhere
-  cluster_mean,    ///< published: every member of a cluster receives the mean over its cluster
-  dense,           ///< the product d_y W^T
+  automatic,     ///< cluster_mean for the published method, dense for clusters with a radius; else
+                 ///< over_non_zeros where d_y has few, rounded elsewhere
+  cluster_mean,  ///< published: every member of a cluster receives the mean over its cluster
+  dense,         ///< the product d_y W^T
   over_non_zeros,  ///< the same over the non-zeros of d_y alone
   rounded,         ///< unbiased rounding of d_y, then over its non-zeros
   exact,           ///< dense or over_non_zeros, whichever costs less
@@ -39,7 +39,7 @@ enum class InputGradient {
 
 /// How the gradient with respect to the weights is formed.
 enum class WeightGradient {
-  automatic,       ///< clusters for the published method; else the cheaper of clusters and
+  automatic,       ///< clusters where the method has them; else the cheaper of clusters and
                    ///< over_non_zeros, by the density of d_y
   clusters,        ///< sums of d_y per cluster, times centroids; or from coordinates of a subspace
   dense,           ///< the product X^T d_y

@@ -305,6 +305,61 @@ TEST_CASE("A layer with clusters reports them, bounds its error, and stays exact
   }
 }
 
+TEST_CASE("Clustered layers have the same bits on any number of threads") {
+  constexpr index_t k_rows = 900;
+  constexpr index_t k_columns = 130;
+  constexpr index_t k_outputs = 300;
+  Data data;
+  INFO(data);
+  const auto x = repeating<float>(k_rows, k_columns, 200, 1e-3, data);
+  const auto w = data.normals<float>(k_columns * k_outputs);
+  const auto d_y = data.normals<float>(k_rows * k_outputs);
+  for (const index_t length : {0, 65}) {
+    std::vector<float> first;
+    for (const int threads : {1, 2, 3}) {
+      Context context(threads);
+      Clustered clustered;
+      clustered.vector_length = length;
+      adr::ReuseGemm<float> product(clustered, context);
+      std::vector<float> bits(d_y.size() + w.size());
+      const MatrixView<const float> x_view(x.data(), k_rows, k_columns);
+      adr::reuse_gemm(x_view, MatrixView<const float>(w.data(), k_columns, k_outputs),
+                      MatrixView<float>(bits.data(), k_rows, k_outputs), product);
+      CHECK(product.report().remaining_ratio() < 0.5);
+      adr::reuse_gemm_weight_gradient(
+          x_view, MatrixView<const float>(d_y.data(), k_rows, k_outputs),
+          MatrixView<float>(bits.data() + d_y.size(), k_columns, k_outputs), product);
+      if (first.empty()) first = bits;
+      CHECK(bits == first);
+    }
+  }
+}
+
+TEST_CASE("The automatic mode finds rows that repeat, and leaves others exact") {
+  constexpr index_t k_rows = 2048;
+  constexpr index_t k_columns = 1100;  // too many for a subspace
+  constexpr index_t k_outputs = 256;
+  Data data;
+  INFO(data);
+  const auto w = data.normals<float>(k_columns * k_outputs);
+  std::vector<float> y(static_cast<std::size_t>(k_rows * k_outputs));
+  const auto run = [&](const std::vector<float>& x) {
+    adr::ReuseGemm<float> product(Options{0.05});
+    product.context().set_clock({});  // predicted costs decide, so that every machine decides alike
+    for (int pass = 0; pass < 12; ++pass) {
+      adr::reuse_gemm(MatrixView<const float>(x.data(), k_rows, k_columns),
+                      MatrixView<const float>(w.data(), k_columns, k_outputs),
+                      MatrixView<float>(y.data(), k_rows, k_outputs), product);
+    }
+    return product.report();
+  };
+  const Report repeats = run(repeating<float>(k_rows, k_columns, 100, 1e-3, data));
+  CHECK(repeats.method == adr::Method::clustered);
+  CHECK(repeats.remaining_ratio() < 0.1);
+  const Report noise = run(data.normals<float>(k_rows * k_columns));
+  CHECK(noise.method == adr::Method::exact);
+}
+
 TEST_CASE("Slices share what rows do not") {
   // One user before many items: the user's slice is one cluster.
   Data data;

@@ -96,6 +96,11 @@ struct Clustered {
   /// H: of how many elements signs are taken. More of them propose fewer vectors in vain, fewer of
   /// them miss fewer that are alike. 1 to 64.
   int hash_count = 32;
+  /// CR: representatives are kept from batch to batch, and their products for as long as the
+  /// weights are the same: for inference, where batches resemble each other.
+  bool cluster_reuse = false;
+  /// With cluster_reuse: how many vectors, each with its product, are kept per slice.
+  index_t cluster_cache_limit = 4096;
 };
 
 /// What a user asks for: one of five; a later edition may add alternatives at the end.
@@ -216,6 +221,8 @@ struct Options {
     plan.radius = clustered.radius;
     plan.vector_length = clustered.vector_length;
     plan.hash_count = clustered.hash_count;
+    plan.cluster_reuse = clustered.cluster_reuse;
+    plan.cluster_cache_limit = clustered.cluster_cache_limit;
     plan.weight_gradient = WeightGradient::clusters;
     plan.input_gradient = InputGradient::dense;
     plan.meter_interval = k_meter_interval;

@@ -25,7 +25,8 @@ inline std::string gradient_words(int form, const char* gradient) {
 }
 
 inline bool reuses_clusters(const Plan& plan) noexcept {
-  return plan.method == Method::published && plan.cluster_reuse;
+  return (plan.method == Method::published || plan.method == Method::clustered) &&
+         plan.cluster_reuse;
 }
 
 }  // namespace detail
@@ -54,8 +55,10 @@ inline std::string forward_label(const Plan& plan) {
       text += message(" H ", plan.hash_count);
       break;
   }
-  if (detail::reuses_clusters(plan))
-    text += message(" with cluster reuse to age ", plan.max_product_age);
+  if (detail::reuses_clusters(plan)) {
+    text += " with cluster reuse";
+    if (plan.method == Method::published) text += message(" to age ", plan.max_product_age);
+  }
   return text;
 }
 

@@ -11,11 +11,14 @@
 
 #include "adr/adapt/plan.hpp"
 #include "adr/adapt/report.hpp"
+#include "adr/clustered/kept_representatives.hpp"
 #include "adr/clustered/representative_gemm.hpp"
 #include "adr/clustered/representative_gradient.hpp"
 #include "adr/clustered/row_clusters.hpp"
 #include "adr/clustered/search_costs.hpp"
+#include "adr/core/aligned_buffer.hpp"
 #include "adr/core/context.hpp"
+#include "adr/core/gemm_factor.hpp"
 #include "adr/core/parallel.hpp"
 #include "adr/core/stage_clock.hpp"
 #include "adr/core/state_archive.hpp"
@@ -27,7 +30,6 @@
 #include "adr/product/clustering.hpp"
 #include "adr/product/product_shape.hpp"
 #include "adr/product/reusing_product.hpp"
-#include "adr/simd/kernels.hpp"
 
 ADR_NAMESPACE_BEGIN
 
@@ -51,7 +53,9 @@ class ClusteredProduct final : public ReusingProduct<Domain> {
                    exact::Look look = exact::Look::sampled)
       : shape_(shape),
         look_(look),
-        rows_(shape.columns, {plan.vector_length, plan.hash_count, plan.radius, plan.seed}) {}
+        rows_(shape.columns, shape.outputs,
+              {plan.vector_length, plan.hash_count, plan.radius, plan.seed,
+               plan.cluster_reuse ? plan.cluster_cache_limit : 0}) {}
 
   bool forward(const Input& input, const GemmFactor<T>& weights, const VectorView<const T>& bias,
                const Output& output, const PassTools<T>& tools) override {
@@ -72,6 +76,7 @@ class ClusteredProduct final : public ReusingProduct<Domain> {
     if (sampled && !promises(rows, unfolded, context)) return false;
     clock.finish(Stage::measure);
     rows_.begin(count);
+    if (rows_.keeps()) version_ = fingerprint(weights);
     // Nothing is written before the one block of rows in place is clustered.
     const double worth = sampled && in_place_ ? costs_.break_even() : 0;
     Totals totals;
@@ -79,7 +84,7 @@ class ClusteredProduct final : public ReusingProduct<Domain> {
       const MatrixView<const T> x =
           block(rows, first, std::min(most, count - first), unfolded, context);
       clock.finish(Stage::unfold);
-      if (in_place_) context.workspace().reserve(RowClusters<T>::workspace_bytes(count));
+      if (in_place_) context.workspace().reserve(rows_.workspace_bytes(count));
       if (!rows_.cluster(x, first, worth, context)) return false;
       clock.finish(Stage::cluster);
       multiply(x, first, weights, bias, output.rows(), tools, clock, totals);
@@ -110,7 +115,7 @@ class ClusteredProduct final : public ReusingProduct<Domain> {
     const index_t count = map.rows();
     if (count == 0) return 0;
     if (!in_place_) return unfolded_bytes(count, thread_count);
-    return std::max({RowClusters<T>::sample_bytes(), RowClusters<T>::workspace_bytes(count),
+    return std::max({rows_.sample_bytes(), rows_.workspace_bytes(count),
                      product_bytes(count, rows_.most_clusters(), thread_count)});
   }
   [[nodiscard]] std::size_t backward_workspace_bytes(const VectorMap& /*map*/, bool with_weights,
@@ -121,10 +126,16 @@ class ClusteredProduct final : public ReusingProduct<Domain> {
                         : 0;
   }
 
-  void set_learning(bool /*learns*/) override {}
-  void clear() noexcept override {}
+  void set_learning(bool learns) override { learns_ = learns; }
+  /// The kept representatives.
+  void clear() noexcept override {
+    for (index_t s = 0; s < rows_.slice_count(); ++s) rows_.kept(s).clear();
+  }
   void resize(const ProductShape& shape) override { shape_ = shape; }
-  void exchange(StateArchive& /*archive*/) override {}
+  void exchange(StateArchive& archive) override {
+    if (!rows_.keeps()) return;
+    for (index_t s = 0; s < rows_.slice_count(); ++s) rows_.kept(s).exchange(archive);
+  }
 
   void swap_clusters(Clustering<T>& clustering, bool& has_clusters) noexcept override {
     rows_.swap(clustering);
@@ -139,6 +150,8 @@ class ClusteredProduct final : public ReusingProduct<Domain> {
   struct Totals {
     double output_energy = 0;
     index_t non_finite = 0;
+    index_t reused = 0;        ///< products of earlier batches
+    double multiply_adds = 0;  ///< of representatives
   };
 
   /// Rows that are clustered together: all of a matrix; of images what stays in a cache.
@@ -147,16 +160,15 @@ class ClusteredProduct final : public ReusingProduct<Domain> {
   }
   [[nodiscard]] std::size_t product_bytes(index_t rows, index_t table, int threads) const {
     return scratch_bytes<detail::RepresentativeScratch<T>>(rows, table, rows_.longest_slice(),
-                                                           shape_.outputs, threads);
+                                                           shape_.outputs, rows_.keeps(), threads);
   }
   /// Of a pass whose rows do not lie in place.
   [[nodiscard]] std::size_t unfolded_bytes(index_t count, int threads) const {
     const index_t most = block_rows(count);
     WorkspaceSize unfolded;
     unfolded.template take<T>(checked_product("unfolded rows", most, shape_.columns));
-    return unfolded.bytes() +
-           std::max({RowClusters<T>::sample_bytes(), RowClusters<T>::workspace_bytes(most),
-                     product_bytes(most, most, threads)});
+    return unfolded.bytes() + std::max({rows_.sample_bytes(), rows_.workspace_bytes(most),
+                                        product_bytes(most, most, threads)});
   }
 
   /// Whether a sample of the rows, some neighbours here and there, promises more than the search
@@ -184,7 +196,7 @@ class ClusteredProduct final : public ReusingProduct<Domain> {
           first, 0,
           MatrixView<T>(unfolded + range.first * shape_.columns, range.size(), shape_.columns));
     }
-    if (in_place_) context.workspace().reserve(RowClusters<T>::sample_bytes());
+    if (in_place_) context.workspace().reserve(rows_.sample_bytes());
     const MatrixView<const T> x = in_place_ ? rows.view(0, all, nullptr)
                                             : MatrixView<const T>(unfolded, count, shape_.columns);
     return rows_.sampled_share(x, in_place_ ? list.data() : nullptr, count, all, context) >
@@ -217,16 +229,20 @@ class ClusteredProduct final : public ReusingProduct<Domain> {
     if (in_place_) context.workspace().reserve(product_bytes(x.rows, table_rows, threads));
     const Workspace::Frame frame(context.workspace());
     const detail::RepresentativeScratch<T> scratch(context.workspace(), x.rows, table_rows,
-                                                   rows_.longest_slice(), shape_.outputs, threads);
+                                                   rows_.longest_slice(), shape_.outputs,
+                                                   rows_.keeps(), threads);
     const index_t slices = rows_.slice_count();
     for (index_t s = 0; s < slices; ++s) {
       SliceClusters<T>& slice = rows_.slice(s);
       const std::int32_t first_id = rows_.first_id(s);
       const index_t count = slice.cluster_count - first_id;
-      multiply_representatives(
-          RowClusters<T>::columns_of(x, slice), first, slice.first_members.data() + first_id, count,
-          weights.middle_rows(slice.first_column, slice.length), tools.gemm, scratch, threads);
+      const index_t computed =
+          multiply_slice(x, first, s, count, weights, tools.gemm, scratch, threads);
+      totals.reused += count - computed;
+      totals.multiply_adds += static_cast<double>(computed) * static_cast<double>(slice.length) *
+                              static_cast<double>(shape_.outputs);
       for (index_t c = 0; c < count; ++c) {
+        if (rows_.sources(s)[c] < 0) continue;  // no vector of this batch
         const auto norm = static_cast<double>(scratch.norms[c]);
         slice.total_energy += std::isfinite(norm) ? norm : 0.0;
         totals.non_finite += std::isfinite(norm) ? 0 : 1;
@@ -238,6 +254,48 @@ class ClusteredProduct final : public ReusingProduct<Domain> {
                               {s == 0, s == slices - 1}, bias, output, scratch, threads);
       clock.finish(Stage::gather);
     }
+  }
+
+  /// Fills the table of a slice; returns how many products were computed, and not kept before.
+  index_t multiply_slice(const MatrixView<const T>& x, index_t first, index_t s, index_t count,
+                         const GemmFactor<T>& weights, const DenseGemm<T>& gemm,
+                         const detail::RepresentativeScratch<T>& scratch, int threads) {
+    const SliceClusters<T>& slice = rows_.slice(s);
+    const MatrixView<const T> columns = RowClusters<T>::columns_of(x, slice);
+    KeptRepresentatives<T>& kept = rows_.kept(s);
+    const index_t* sources = rows_.sources(s);
+    const MatrixView<const T> kept_vectors = kept.vectors();
+    const auto vector = [&](index_t c) {
+      return sources[c] < 0 ? kept_vectors.row(-1 - sources[c]) : columns.row(sources[c] - first);
+    };
+    const auto of_slice = weights.middle_rows(slice.first_column, slice.length);
+    if (!rows_.keeps()) {
+      multiply_representatives(vector, nullptr, count, of_slice, gemm, scratch, threads);
+      return count;
+    }
+    const index_t outputs = shape_.outputs;
+    computed_.clear();
+    for (index_t c = 0; c < count; ++c) {
+      const T* known = sources[c] < 0 ? kept.product(-1 - sources[c], version_) : nullptr;
+      if (known != nullptr) {
+        std::copy_n(known, outputs, scratch.table + c * outputs);
+      } else {
+        computed_.resize(computed_.size() + 1);
+        computed_[computed_.size() - 1] = c;
+      }
+    }
+    multiply_representatives(vector, computed_.data(), computed_.size(), of_slice, gemm, scratch,
+                             threads);
+    for (index_t i = 0; i < computed_.size(); ++i) {
+      const index_t c = computed_[i];
+      const T* product = scratch.table + c * outputs;
+      if (sources[c] < 0) {
+        kept.set_product(-1 - sources[c], version_, product);
+      } else if (learns_) {
+        kept.keep(columns.row(sources[c] - first), scratch.norms[c], version_, product);
+      }
+    }
+    return computed_.size();
   }
 
   void note(const GemmFactor<T>& weights, const Totals& totals, Report& report) const {
@@ -252,15 +310,12 @@ class ClusteredProduct final : public ReusingProduct<Domain> {
     report.within_cluster_energy += within;
     report.neuron_vectors = rows * static_cast<double>(rows_.slice_count());
     report.non_finite_vectors = static_cast<double>(totals.non_finite);
-    double weight_energy = 0;
-    const MatrixView<const T>& w = weights.matrix;
-    for (index_t i = 0; i < w.rows; ++i) {
-      weight_energy += static_cast<double>(simd::dot(w.row(i), w.row(i), w.cols));
-    }
-    report.bounded_error_energy = within * weight_energy;
+    report.known_vectors = static_cast<double>(rows_.known_vectors());
+    report.reused_products = static_cast<double>(totals.reused);
+    report.bounded_error_energy = within * detail::squared_norm(weights.matrix);
     report.output_energy = totals.output_energy;
     report.forward.multiply_adds_done =
-        rows * static_cast<double>(shape_.columns) + additions() + representative_multiply_adds();
+        rows * static_cast<double>(shape_.columns) + additions() + totals.multiply_adds;
   }
 
   /// Of products to results, or of output gradients.
@@ -280,6 +335,9 @@ class ClusteredProduct final : public ReusingProduct<Domain> {
   exact::Look look_;
   RowClusters<T> rows_;
   SearchCosts costs_;
+  AlignedBuffer<index_t> computed_;  ///< clusters whose products are
+  std::uint64_t version_ = 0;        ///< of the weights
+  bool learns_ = true;
   bool has_clusters_ = false;
   bool in_place_ = true;
 };

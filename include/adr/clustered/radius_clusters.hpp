@@ -17,15 +17,21 @@
 
 ADR_NAMESPACE_BEGIN
 
-/// Vectors of one length: all rows of a matrix, or those that a list names.
+/// Vectors of one length: those that were kept, then all rows of a matrix, or those that a list
+/// names.
 template <class T>
 struct ListedVectors {
   MatrixView<const T> rows;
-  index_t count;
+  index_t row_count;
   const index_t* list = nullptr;  ///< null: all, in their order
+  MatrixView<const T> kept = {};
 
-  [[nodiscard]] const T* operator[](index_t i) const noexcept {
+  [[nodiscard]] index_t count() const noexcept { return kept.rows + row_count; }
+  [[nodiscard]] const T* row(index_t i) const noexcept {
     return rows.row(list != nullptr ? list[i] : i);
+  }
+  [[nodiscard]] const T* operator[](index_t i) const noexcept {
+    return i < kept.rows ? kept.row(i) : row(i - kept.rows);
   }
 };
 
@@ -77,8 +83,8 @@ class RadiusRule {
 /// becomes the next; what joins none of k_tries stands for itself. Result: representative()[i] <=
 /// i; distances()[i], norms()[i] are ||x - r||^2 and ||x||^2 where that is another vector. Cost: a
 /// few cache lines of every vector, and one read of those that share their signature. Memory:
-/// workspace_bytes, taken from the context when it is made and held while it lives: some 60 bytes
-/// a vector. Determinism: results do not depend on the number of threads. Thread-safety: reentrant
+/// workspace_bytes, taken from the context when it is made and held while it lives: some 60 bytes a
+/// vector. Determinism: results do not depend on the number of threads. Thread-safety: reentrant
 /// with contexts of their own. Source: leader clustering (Hartigan 1975) in the buckets of a
 /// locality-sensitive hash.
 template <class T>
@@ -91,16 +97,18 @@ class RadiusClusters {
       : vectors_(vectors),
         threads_(context.threads()),
         frame_(context.workspace()),
-        scratch_(context.workspace(), vectors.count) {
-    in_pieces(vectors.count, [&](const IndexRange& range) {
+        scratch_(context.workspace(), vectors.count()) {
+    in_pieces(vectors.count(), [&](const IndexRange& range) {
       for (index_t i = range.first; i < range.last; ++i) {
         if (i + k_ahead < range.last) signs.prefetch(vectors_[i + k_ahead]);
         scratch_.signatures[i] = signs(vectors_[i], i);
       }
     });
-    exact::detail::find_first(scratch_.signatures, vectors.count, scratch_.slots,
+    exact::detail::find_first(scratch_.signatures, vectors.count(), scratch_.slots,
                               scratch_.slot_count, scratch_.first, [](index_t) { return false; });
-    for (index_t i = 0; i < vectors.count; ++i) signature_count_ += scratch_.first[i] == i ? 1 : 0;
+    for (index_t i = 0; i < vectors.count(); ++i) {
+      signature_count_ += scratch_.first[i] == i ? 1 : 0;
+    }
   }
 
   [[nodiscard]] static std::size_t workspace_bytes(index_t vectors) {
@@ -112,7 +120,7 @@ class RadiusClusters {
 
   /// Compares; once.
   void join(const RadiusRule<T>& rule) noexcept {
-    const index_t count = vectors_.count;
+    const index_t count = vectors_.count();
     for (index_t i = 0; i < count; ++i) scratch_.representative[i] = static_cast<std::int32_t>(i);
     index_t waiting = sort_by_signature();
     for (int i = 0; i < k_tries && waiting > 0; ++i) {
@@ -170,7 +178,7 @@ class RadiusClusters {
   /// Lists the vectors that share a signature, signature by signature, in their order; returns how
   /// many those are.
   index_t sort_by_signature() noexcept {
-    const index_t count = vectors_.count;
+    const index_t count = vectors_.count();
     std::int32_t* places = scratch_.proposed;  // first how many, then where
     std::fill_n(places, count, 0);
     for (index_t i = 0; i < count; ++i) ++places[scratch_.first[i]];

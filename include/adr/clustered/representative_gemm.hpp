@@ -31,47 +31,69 @@ struct RepresentativeScratch {
   T* rows;           ///< representatives side by side, of every thread
   T* table;          ///< their products
   T* norms;          ///< their squared norms
+  T* products;       ///< of the representatives side by side, where not all are multiplied
   T* results;        ///< rows of the output that do not lie in place, of every thread
   double* energies;  ///< of the results of every piece
 
   template <class Memory>
   RepresentativeScratch(Memory& memory, index_t block_rows, index_t clusters, index_t length,
-                        index_t outputs, int threads)
+                        index_t outputs, bool some, int threads)
       : gathered(gathered_rows(length)),
         pieces(blocks_of(block_rows, k_scattered_rows)),
         rows(
             memory.template take<T>(checked_product("representatives", threads, gathered, length))),
         table(memory.template take<T>(checked_product("products", clusters, outputs))),
         norms(memory.template take<T>(clusters)),
+        products(memory.template take<T>(
+            some ? checked_product("products", threads, gathered, outputs) : 0)),
         results(memory.template take<T>(
             checked_product("results", threads, k_scattered_rows, outputs))),
         energies(memory.template take<double>(pieces)) {}
 };
 
+/// The sum of the squares of all elements.
+template <class T>
+double squared_norm(const MatrixView<const T>& matrix) noexcept {
+  double squares = 0;
+  for (index_t i = 0; i < matrix.rows; ++i) {
+    squares += static_cast<double>(simd::dot(matrix.row(i), matrix.row(i), matrix.cols));
+  }
+  return squares;
+}
+
 }  // namespace detail
 
-/// Multiplies rows by the weights, and takes their norms: x is rows [first, ...) of an input, list
-/// names some of them.
+/// Multiplies representatives by the weights, and takes their norms: vector(c) is that of cluster c
+/// < count; of them those that `list` names are multiplied, or all.
 ///
-/// Math: table[c,:] = x[list[c] - first,:] weights; norms[c] = ||x[list[c] - first,:]||^2, both of
-/// the scratch. Shapes: x any rows x L, weights L x M, table at least count x M. Requires: scratch
-/// made for L. Cost: count L M multiply-adds.
-template <class T>
-void multiply_representatives(const MatrixView<const T>& x, index_t first, const index_t* list,
-                              index_t count, const GemmFactor<T>& weights, const DenseGemm<T>& gemm,
+/// Math: table[c,:] = vector(c) weights; norms[c] = ||vector(c)||^2, both of the scratch. Shapes:
+/// weights L x M. Requires: scratch made for L, and for a list if there is one. Cost: count L M
+/// multiply-adds.
+template <class T, class Vector>
+void multiply_representatives(const Vector& vector, const index_t* list, index_t count,
+                              const GemmFactor<T>& weights, const DenseGemm<T>& gemm,
                               const detail::RepresentativeScratch<T>& scratch, int threads) {
-  const MatrixView<T> table(scratch.table, count, weights.cols());
+  const index_t length = weights.rows();
+  const index_t outputs = weights.cols();
   const index_t blocks = blocks_of(count, scratch.gathered);
   parallel_for(blocks, threads, [&](index_t block, int thread) {
     const IndexRange range = partition(count, blocks, block);
-    const MatrixView<T> rows(scratch.rows + thread * scratch.gathered * x.cols, range.size(),
-                             x.cols);
+    const MatrixView<T> rows(scratch.rows + thread * scratch.gathered * length, range.size(),
+                             length);
+    const auto cluster = [&](index_t i) {
+      return list != nullptr ? list[range.first + i] : range.first + i;
+    };
     for (index_t i = 0; i < rows.rows; ++i) {
-      const T* from = x.row(list[range.first + i] - first);
-      std::copy_n(from, x.cols, rows.row(i));
-      scratch.norms[range.first + i] = simd::dot(rows.row(i), rows.row(i), x.cols);
+      std::copy_n(vector(cluster(i)), length, rows.row(i));
+      scratch.norms[cluster(i)] = simd::dot(rows.row(i), rows.row(i), length);
     }
-    gemm(as_is(rows), weights, Update::replace, table.middle_rows(range.first, rows.rows));
+    T* products = list != nullptr ? scratch.products + thread * scratch.gathered * outputs
+                                  : scratch.table + range.first * outputs;
+    const MatrixView<T> result(products, rows.rows, outputs);
+    gemm(as_is(rows), weights, Update::replace, result);
+    for (index_t i = 0; list != nullptr && i < rows.rows; ++i) {
+      std::copy_n(result.row(i), outputs, scratch.table + cluster(i) * outputs);
+    }
   });
 }
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "adr/clustered/coordinate_signs.hpp"
+#include "adr/clustered/kept_representatives.hpp"
 #include "adr/clustered/radius_clusters.hpp"
 #include "adr/clustered/search_costs.hpp"
 #include "adr/core/context.hpp"
@@ -26,6 +27,7 @@ struct ClusterRule {
   int hash_count;         ///< elements whose signs propose
   double radius;          ///< that a comparison decides by
   std::uint64_t seed;     ///< of the elements
+  index_t kept;           ///< representatives of earlier batches, per slice; 0: none
 };
 
 /// Clusters rows within a radius, slice by slice, into a Clustering without centroids:
@@ -33,7 +35,8 @@ struct ClusterRule {
 template <class T>
 class RowClusters {
  public:
-  RowClusters(index_t columns, const ClusterRule& rule) : rule_(rule) {
+  /// outputs: of the products that are kept.
+  RowClusters(index_t columns, index_t outputs, const ClusterRule& rule) : rule_(rule) {
     columns_ = columns;
     length_ = rule.vector_length > 0 ? std::min(rule.vector_length, columns) : columns;
     const index_t count = blocks_of(columns, length_);
@@ -41,7 +44,9 @@ class RowClusters {
     for (index_t s = 0; s < count; ++s) {
       signs_.emplace_back(std::min(length_, columns - s * length_), rule.hash_count,
                           rule.seed + static_cast<std::uint64_t>(s));
+      kept_.emplace_back(std::min(length_, columns - s * length_), outputs, rule.kept);
     }
+    sources_.resize(keeps() ? signs_.size() : 0);
     block_ids_.assign(count, 0);
   }
 
@@ -62,6 +67,21 @@ class RowClusters {
   [[nodiscard]] SliceClusters<T>& slice(index_t s) noexcept {
     return clustering_.slices[static_cast<std::size_t>(s)];
   }
+  /// Whether representatives of earlier batches are kept.
+  [[nodiscard]] bool keeps() const noexcept { return rule_.kept > 0; }
+  [[nodiscard]] KeptRepresentatives<T>& kept(index_t s) noexcept {
+    return kept_[static_cast<std::size_t>(s)];
+  }
+  /// Where the representatives of the clusters of the latest block are, of a slice: rows of the
+  /// input, or -1 - the number of a kept one.
+  [[nodiscard]] const index_t* sources(index_t s) const noexcept {
+    const auto of = static_cast<std::size_t>(s);
+    return keeps() ? sources_[of].data()
+                   : clustering_.slices[of].first_members.data() + block_ids_[s];
+  }
+  /// Vectors of the pass that kept ones stand for.
+  [[nodiscard]] index_t known_vectors() const noexcept { return known_; }
+
   /// The first cluster of the latest block, of a slice.
   [[nodiscard]] std::int32_t first_id(index_t s) const noexcept { return block_ids_[s]; }
   /// Clusters of the slice that has the most.
@@ -82,11 +102,11 @@ class RowClusters {
   /// Rows of a sample, at most.
   static constexpr index_t k_most_sampled = 1024;
   /// Bytes of scratch of `sampled_share` and `cluster`.
-  [[nodiscard]] static std::size_t sample_bytes() {
-    return RadiusClusters<T>::workspace_bytes(k_most_sampled);
+  [[nodiscard]] std::size_t sample_bytes() const {
+    return RadiusClusters<T>::workspace_bytes(k_most_sampled + rule_.kept);
   }
-  [[nodiscard]] static std::size_t workspace_bytes(index_t rows) {
-    return RadiusClusters<T>::workspace_bytes(rows);
+  [[nodiscard]] std::size_t workspace_bytes(index_t rows) const {
+    return RadiusClusters<T>::workspace_bytes(rows + rule_.kept);
   }
 
   /// Estimates which share of `all` rows takes the product of another one, from some of them: those
@@ -95,16 +115,21 @@ class RowClusters {
                        index_t all, Context& context) {
     double share = 0;
     for (index_t s = 0; s < slice_count(); ++s) {
-      const ListedVectors<T> vectors = {columns_of(x, slice(s)), count, list};
+      const ListedVectors<T> vectors = {columns_of(x, slice(s)), count, list, kept(s).vectors()};
       signs(s).set_centres(
-          count, [&](index_t i) { return vectors[i]; }, rule_.radius);
+          count, [&](index_t i) { return vectors.row(i); }, rule_.radius);
       RadiusClusters<T> search(vectors, signs(s), context);
-      if (search.signature_count() == count) continue;
+      if (search.signature_count() == vectors.count()) continue;
       search.join(RadiusRule<T>(rule_.radius, slice(s).length));
+      index_t known = 0;
       index_t joined = 0;
-      for (index_t i = 0; i < count; ++i) joined += search.representative()[i] != i ? 1 : 0;
-      share += estimated_share(all, count, joined) * static_cast<double>(slice(s).length) /
-               static_cast<double>(columns_);
+      for (index_t i = vectors.kept.rows; i < vectors.count(); ++i) {
+        const index_t representative = search.representative()[i];
+        (representative < vectors.kept.rows ? known : joined) += representative != i ? 1 : 0;
+      }
+      const double known_share = static_cast<double>(known) / static_cast<double>(count);
+      share += (known_share + (1 - known_share) * estimated_share(all, count, joined)) *
+               static_cast<double>(slice(s).length) / static_cast<double>(columns_);
     }
     return share;
   }
@@ -112,6 +137,7 @@ class RowClusters {
   /// Begins a pass over that many rows.
   void begin(index_t count) {
     clustering_.rows = count;
+    known_ = 0;
     for (SliceClusters<T>& some : clustering_.slices) {
       some.cluster_count = 0;
       some.ids.resize(count);
@@ -125,15 +151,16 @@ class RowClusters {
   /// fewer than that share of the rows of a single slice can take another one's product.
   bool cluster(const MatrixView<const T>& x, index_t first, double worth, Context& context) {
     for (index_t s = 0; s < slice_count(); ++s) {
-      const ListedVectors<T> vectors = {columns_of(x, slice(s)), x.rows};
+      const ListedVectors<T> vectors = {columns_of(x, slice(s)), x.rows, nullptr,
+                                        kept(s).vectors()};
       signs(s).set_centres(
-          x.rows, [&](index_t i) { return vectors[i]; }, rule_.radius);
+          x.rows, [&](index_t i) { return vectors.row(i); }, rule_.radius);
       RadiusClusters<T> search(vectors, signs(s), context);
-      const auto repeated = static_cast<double>(x.rows - search.signature_count());
+      const auto repeated = static_cast<double>(vectors.count() - search.signature_count());
       if (slice_count() == 1 && repeated < worth * static_cast<double>(x.rows)) return false;
       search.join(RadiusRule<T>(rule_.radius, slice(s).length));
       block_ids_[s] = static_cast<std::int32_t>(slice(s).cluster_count);
-      number(search, x.rows, first, slice(s));
+      number(search, s, x.rows, first);
     }
     return true;
   }
@@ -152,23 +179,44 @@ class RowClusters {
   }
 
   /// Numbers the clusters of a block of rows, after those of the blocks before.
-  static void number(const RadiusClusters<T>& search, index_t count, index_t first,
-                     SliceClusters<T>& slice) noexcept {
+  void number(const RadiusClusters<T>& search, index_t s, index_t count, index_t first) {
+    SliceClusters<T>& some = slice(s);
+    const index_t kept_count = kept(s).count();
+    id_of_kept_.assign(kept_count, -1);
+    index_t* sources = nullptr;
+    if (keeps()) {
+      sources_[static_cast<std::size_t>(s)].resize(count);
+      sources = sources_[static_cast<std::size_t>(s)].data();
+    }
+    const auto begin_cluster = [&](index_t row, index_t source) {
+      const auto id = static_cast<std::int32_t>(some.cluster_count++);
+      some.first_members[id] = row;
+      some.counts[id] = 0;
+      if (sources != nullptr) sources[id - block_ids_[s]] = source;
+      return id;
+    };
     for (index_t i = 0; i < count; ++i) {
-      const std::int32_t representative = search.representative()[i];
-      std::int32_t& id = slice.ids[first + i];
-      if (representative == i) {
-        id = static_cast<std::int32_t>(slice.cluster_count++);
-        slice.first_members[id] = first + i;
-        slice.counts[id] = 1;
+      const index_t vector = kept_count + i;
+      const index_t representative = search.representative()[vector];
+      std::int32_t& id = some.ids[first + i];
+      if (representative == vector) {
+        id = begin_cluster(first + i, first + i);
+        some.counts[id] = 1;
         continue;
       }
-      id = slice.ids[first + representative];
-      ++slice.counts[id];
-      const auto norm = static_cast<double>(search.norms()[i]);
+      if (representative < kept_count) {
+        std::int32_t& known = id_of_kept_[representative];
+        if (known < 0) known = begin_cluster(first + i, -1 - representative);
+        id = known;
+        ++known_;
+      } else {
+        id = some.ids[first + representative - kept_count];
+      }
+      ++some.counts[id];
+      const auto norm = static_cast<double>(search.norms()[vector]);
       if (!std::isfinite(norm)) continue;
-      slice.total_energy += norm;
-      slice.within_cluster_energy += static_cast<double>(search.distances()[i]);
+      some.total_energy += norm;
+      some.within_cluster_energy += static_cast<double>(search.distances()[vector]);
     }
   }
 
@@ -178,6 +226,10 @@ class RowClusters {
   std::vector<CoordinateSigns<T>> signs_;
   Clustering<T> clustering_;
   AlignedBuffer<std::int32_t> block_ids_;
+  std::vector<KeptRepresentatives<T>> kept_;
+  std::vector<AlignedBuffer<index_t>> sources_;
+  AlignedBuffer<std::int32_t> id_of_kept_;
+  index_t known_ = 0;
 };
 
 ADR_NAMESPACE_END

@@ -75,8 +75,8 @@ inline WeightGradient choose_weight_gradient(const Plan& config, const GradientC
   }
   const bool has_clusters = config.method != Method::exact;
   if (form == WeightGradient::automatic && !has_clusters) return WeightGradient::dense;
-  const bool clusters = config.method == Method::published || config.method == Method::clustered;
-  if (form == WeightGradient::automatic && clusters) {
+  const bool usual = config.method == Method::published || config.method == Method::clustered;
+  if (form == WeightGradient::automatic && usual) {
     form = WeightGradient::clusters;
   }
   if (form == WeightGradient::automatic) {

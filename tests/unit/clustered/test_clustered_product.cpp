@@ -17,6 +17,7 @@
 #include "support/data.hpp"
 #include "support/elements.hpp"
 #include "support/refusal.hpp"
+#include "training/temporary_folder.hpp"
 
 using adr::as_is;
 using adr::Clustered;
@@ -358,6 +359,98 @@ TEST_CASE("The automatic mode finds rows that repeat, and leaves others exact") 
   CHECK(repeats.remaining_ratio() < 0.1);
   const Report noise = run(data.normals<float>(k_rows * k_columns));
   CHECK(noise.method == adr::Method::exact);
+}
+
+TEST_CASE(
+    "Representatives that are kept stand for later batches, and their products are not stale") {
+  constexpr index_t k_rows = 600;
+  constexpr index_t k_columns = 96;
+  constexpr index_t k_outputs = 512;
+  Data data;
+  INFO(data);
+  auto w = data.normals<float>(k_outputs * k_columns);
+  const auto x = repeating<float>(k_rows, k_columns, 40, 1e-3, data);
+  auto later = x;
+  for (float& element : later) element += 1e-3F * data.normal<float>();
+  std::vector<float> y(static_cast<std::size_t>(k_rows * k_outputs));
+  Clustered clustered;
+  clustered.cluster_reuse = true;
+  adr::ReuseLinear<float> layer(k_columns, k_outputs, clustered);
+  const auto forward = [&](adr::ReuseLinear<float>& some, const std::vector<float>& input) {
+    const MatrixView<const float> x_view(input.data(), k_rows, k_columns);
+    const MatrixView<const float> w_view(w.data(), k_outputs, k_columns);
+    some.forward(x_view, w_view, {}, MatrixView<float>(y.data(), k_rows, k_outputs));
+    const Operands o{Matrix(x_view), adr::reference::transpose(Matrix(w_view)), {}, {}};
+    const double error = error_of(Matrix(MatrixView<const float>(y.data(), k_rows, k_outputs)),
+                                  adr_test::dense_output(o).value, {});
+    CHECK(error <= some.report().output_error_bound());
+    CHECK(error < 0.01);
+    return some.report();
+  };
+  Report report = forward(layer, x);
+  CHECK(report.known_vectors == 0);
+  CHECK(report.reused_products == 0);
+  report = forward(layer, later);
+  CHECK(report.known_vectors > 0.9 * k_rows);
+  CHECK(report.reused_products > 0.5 * report.clusters);
+
+  SECTION("other weights have other products") {
+    for (float& element : w) element = -2 * element;
+    report = forward(layer, later);
+    CHECK(report.known_vectors > 0.9 * k_rows);
+    CHECK(report.reused_products == 0);
+    CHECK(forward(layer, later).reused_products > 0.5 * report.clusters);
+  }
+  SECTION("nothing is kept without learning") {
+    layer.set_mode(adr::Mode::inference);
+    const auto others = repeating<float>(k_rows, k_columns, 40, 1e-3, data);
+    CHECK(forward(layer, others).known_vectors == 0);
+    CHECK(forward(layer, others).known_vectors == 0);
+    CHECK(forward(layer, x).known_vectors > 0.9 * k_rows);
+  }
+  SECTION("there is a limit") {
+    clustered.cluster_cache_limit = 5;
+    adr::ReuseLinear<float> small(k_columns, k_outputs, clustered);
+    forward(small, x);
+    report = forward(small, x);
+    CHECK(report.reused_products == 5);
+    CHECK(report.known_vectors < 0.4 * k_rows);
+  }
+  SECTION("what is not finite is not kept") {
+    auto spoilt = x;
+    spoilt[3] = std::numeric_limits<float>::quiet_NaN();
+    adr::ReuseLinear<float> other(k_columns, k_outputs, clustered);
+    const MatrixView<const float> w_view(w.data(), k_outputs, k_columns);
+    other.forward(MatrixView<const float>(spoilt.data(), k_rows, k_columns), w_view, {},
+                  MatrixView<float>(y.data(), k_rows, k_outputs));
+    CHECK(forward(other, later).known_vectors > 0.8 * k_rows);
+  }
+  SECTION("the weight gradient is of vectors within twice the radius") {
+    const auto d_y = data.normals<float>(k_rows * k_outputs);
+    std::vector<float> d_w(w.size());
+    const MatrixView<const float> x_view(later.data(), k_rows, k_columns);
+    const MatrixView<const float> d_y_view(d_y.data(), k_rows, k_outputs);
+    layer.backward(x_view, MatrixView<const float>(w.data(), k_outputs, k_columns), d_y_view,
+                   {{}, MatrixView<float>(d_w.data(), k_outputs, k_columns), {}});
+    const Operands o{Matrix(x_view), {}, {}, Matrix(d_y_view)};
+    const auto expected = adr::reference::transpose(adr_test::dense_weight_gradient(o).value);
+    CHECK(relative_distance(Matrix(MatrixView<const float>(d_w.data(), k_outputs, k_columns)),
+                            expected) < 0.02);
+  }
+  SECTION("a state file keeps them") {
+    const adr_test::TemporaryFolder folder;
+    layer.save_state(folder.file("state"));
+    adr::ReuseLinear<float> loaded(k_columns, k_outputs, clustered);
+    loaded.load_state(folder.file("state"));
+    const auto others = repeating<float>(k_rows, k_columns, 300, 1e-3, data);
+    for (const auto& input : {later, others, x}) {
+      const Report first = forward(layer, input);
+      const auto bits = y;
+      const Report second = forward(loaded, input);
+      CHECK(bits == y);
+      CHECK(first.reused_products == second.reused_products);
+    }
+  }
 }
 
 TEST_CASE("Slices share what rows do not") {

@@ -20,6 +20,7 @@
 #include "adr/core/context.hpp"
 #include "adr/core/gemm_factor.hpp"
 #include "adr/core/parallel.hpp"
+#include "adr/core/random.hpp"
 #include "adr/core/stage_clock.hpp"
 #include "adr/core/state_archive.hpp"
 #include "adr/core/types.hpp"
@@ -53,6 +54,7 @@ class ClusteredProduct final : public ReusingProduct<Domain> {
                    exact::Look look = exact::Look::sampled)
       : shape_(shape),
         look_(look),
+        seed_(plan.seed),
         rows_(shape.columns, shape.outputs,
               {plan.vector_length, plan.hash_count, plan.radius, plan.seed,
                plan.cluster_reuse ? plan.cluster_cache_limit : 0}) {}
@@ -115,7 +117,7 @@ class ClusteredProduct final : public ReusingProduct<Domain> {
     const index_t count = map.rows();
     if (count == 0) return 0;
     if (!in_place_) return unfolded_bytes(count, thread_count);
-    return std::max({rows_.sample_bytes(), rows_.workspace_bytes(count),
+    return std::max({rows_.sample_bytes(count), rows_.workspace_bytes(count),
                      product_bytes(count, rows_.most_clusters(), thread_count)});
   }
   [[nodiscard]] std::size_t backward_workspace_bytes(const VectorMap& /*map*/, bool with_weights,
@@ -167,16 +169,16 @@ class ClusteredProduct final : public ReusingProduct<Domain> {
     const index_t most = block_rows(count);
     WorkspaceSize unfolded;
     unfolded.template take<T>(checked_product("unfolded rows", most, shape_.columns));
-    return unfolded.bytes() + std::max({rows_.sample_bytes(), rows_.workspace_bytes(most),
+    return unfolded.bytes() + std::max({rows_.sample_bytes(most), rows_.workspace_bytes(most),
                                         product_bytes(most, most, threads)});
   }
 
-  /// Whether a sample of the rows, some neighbours here and there, promises more than the search
-  /// costs.
+  /// Whether a sample of the rows promises more than the search costs: rows here and there, of
+  /// images some neighbours, since clusters do not reach far there.
   template <class Rows>
   bool promises(const Rows& rows, T* unfolded, Context& context) {
     constexpr double k_sampled_part = 0.01;
-    constexpr index_t k_neighbours = 16;
+    constexpr index_t k_neighbours = Domain::k_images ? 16 : 1;
     constexpr index_t k_fewest = 16;
     const index_t all = rows.rows();
     const auto affordable = static_cast<index_t>(std::min<double>(
@@ -185,22 +187,23 @@ class ClusteredProduct final : public ReusingProduct<Domain> {
     if (costs_.break_even() >= 1 || count < k_fewest) return false;
     std::array<index_t, static_cast<std::size_t>(RowClusters<T>::k_most_sampled)> list;
     const index_t runs = blocks_of(count, k_neighbours);
+    Random random(seed_);
     for (index_t run = 0; run < runs; ++run) {
       const IndexRange range = partition(count, runs, run);
-      const index_t first = partition(all, runs, run).first;
+      const IndexRange part = partition(all, runs, run);
+      const index_t first = part.first + random.below(part.size() - range.size() + 1);
       for (index_t i = range.first; i < range.last; ++i) {
         list[static_cast<std::size_t>(i)] = first + i - range.first;
       }
       if (in_place_) continue;
-      rows.load(
-          first, 0,
-          MatrixView<T>(unfolded + range.first * shape_.columns, range.size(), shape_.columns));
+      T* copy = unfolded + range.first * shape_.columns;
+      rows.load(first, 0, MatrixView<T>(copy, range.size(), shape_.columns));
     }
-    if (in_place_) context.workspace().reserve(rows_.sample_bytes());
+    if (in_place_) context.workspace().reserve(rows_.sample_bytes(all));
     const MatrixView<const T> x = in_place_ ? rows.view(0, all, nullptr)
                                             : MatrixView<const T>(unfolded, count, shape_.columns);
-    return rows_.sampled_share(x, in_place_ ? list.data() : nullptr, count, all, context) >
-           costs_.break_even();
+    return rows_.sampled_share(x, in_place_ ? list.data() : nullptr, count,
+                               Domain::k_images ? count : all, context) > costs_.break_even();
   }
 
   /// Rows [first, first + count) one after the other.
@@ -333,6 +336,7 @@ class ClusteredProduct final : public ReusingProduct<Domain> {
 
   ProductShape shape_;
   exact::Look look_;
+  std::uint64_t seed_;
   RowClusters<T> rows_;
   SearchCosts costs_;
   AlignedBuffer<index_t> computed_;  ///< clusters whose products are

@@ -134,6 +134,14 @@ class RadiusClusters {
     }
   }
 
+  /// How many vectors another one stands for.
+  [[nodiscard]] index_t joined() const noexcept {
+    index_t count = 0;
+    for (index_t i = 0; i < vectors_.count(); ++i) {
+      count += scratch_.representative[i] != static_cast<std::int32_t>(i) ? 1 : 0;
+    }
+    return count;
+  }
   [[nodiscard]] const std::int32_t* representative() const noexcept {
     return scratch_.representative;
   }

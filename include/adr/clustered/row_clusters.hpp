@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -102,8 +103,8 @@ class RowClusters {
   /// Rows of a sample, at most.
   static constexpr index_t k_most_sampled = 1024;
   /// Bytes of scratch of `sampled_share` and `cluster`.
-  [[nodiscard]] std::size_t sample_bytes() const {
-    return RadiusClusters<T>::workspace_bytes(k_most_sampled + rule_.kept);
+  [[nodiscard]] std::size_t sample_bytes(index_t rows) const {
+    return RadiusClusters<T>::workspace_bytes(std::min(rows, k_most_sampled) + rule_.kept);
   }
   [[nodiscard]] std::size_t workspace_bytes(index_t rows) const {
     return RadiusClusters<T>::workspace_bytes(rows + rule_.kept);
@@ -121,15 +122,8 @@ class RowClusters {
       RadiusClusters<T> search(vectors, signs(s), context);
       if (search.signature_count() == vectors.count()) continue;
       search.join(RadiusRule<T>(rule_.radius, slice(s).length));
-      index_t known = 0;
-      index_t joined = 0;
-      for (index_t i = vectors.kept.rows; i < vectors.count(); ++i) {
-        const index_t representative = search.representative()[i];
-        (representative < vectors.kept.rows ? known : joined) += representative != i ? 1 : 0;
-      }
-      const double known_share = static_cast<double>(known) / static_cast<double>(count);
-      share += (known_share + (1 - known_share) * estimated_share(all, count, joined)) *
-               static_cast<double>(slice(s).length) / static_cast<double>(columns_);
+      share += share_of(search, vectors, all) * static_cast<double>(slice(s).length) /
+               static_cast<double>(columns_);
     }
     return share;
   }
@@ -148,7 +142,7 @@ class RowClusters {
   }
 
   /// Clusters a block of rows of which x is the first. Returns false, with nothing clustered, where
-  /// fewer than that share of the rows of a single slice can take another one's product.
+  /// fewer than that share of the rows of a single slice takes another one's product.
   bool cluster(const MatrixView<const T>& x, index_t first, double worth, Context& context) {
     for (index_t s = 0; s < slice_count(); ++s) {
       const ListedVectors<T> vectors = {columns_of(x, slice(s)), x.rows, nullptr,
@@ -156,9 +150,10 @@ class RowClusters {
       signs(s).set_centres(
           x.rows, [&](index_t i) { return vectors.row(i); }, rule_.radius);
       RadiusClusters<T> search(vectors, signs(s), context);
-      const auto repeated = static_cast<double>(vectors.count() - search.signature_count());
-      if (slice_count() == 1 && repeated < worth * static_cast<double>(x.rows)) return false;
+      const double wanted = slice_count() == 1 ? worth * static_cast<double>(x.rows) : 0;
+      if (static_cast<double>(vectors.count() - search.signature_count()) < wanted) return false;
       search.join(RadiusRule<T>(rule_.radius, slice(s).length));
+      if (static_cast<double>(search.joined()) < wanted) return false;
       block_ids_[s] = static_cast<std::int32_t>(slice(s).cluster_count);
       number(search, s, x.rows, first);
     }
@@ -174,6 +169,31 @@ class RowClusters {
   }
 
  private:
+  /// What kept vectors stand for is known; the rest is estimated.
+  static double share_of(const RadiusClusters<T>& search, const ListedVectors<T>& vectors,
+                         index_t all) noexcept {
+    std::array<std::int32_t, static_cast<std::size_t>(k_most_sampled)> members{};
+    const index_t kept_count = vectors.kept.rows;
+    index_t known = 0;
+    for (index_t i = 0; i < vectors.row_count; ++i) {
+      const index_t representative = search.representative()[kept_count + i];
+      if (representative < kept_count) {
+        ++known;
+      } else {
+        ++members[static_cast<std::size_t>(representative - kept_count)];
+      }
+    }
+    SampledClusters found;
+    for (const std::int32_t count : members) {
+      found.once += count == 1 ? 1 : 0;
+      found.twice += count == 2 ? 1 : 0;
+      found.more += count > 2 ? 1 : 0;
+    }
+    const auto sampled = static_cast<double>(vectors.row_count);
+    const double known_share = static_cast<double>(known) / sampled;
+    return known_share + (1 - known_share) * estimated_share(all, vectors.row_count - known, found);
+  }
+
   [[nodiscard]] CoordinateSigns<T>& signs(index_t s) noexcept {
     return signs_[static_cast<std::size_t>(s)];
   }

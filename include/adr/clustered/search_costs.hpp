@@ -55,14 +55,29 @@ struct SearchCosts {
   }
 };
 
-/// Estimates which share of `all` vectors has a product of another one, when `joined` of a sample
-/// of `sampled` have one within the sample: as many, or as clusters of one size m would have it, of
-/// which a sample holds sampled^2 (m - 1) / (2 all) pairs. Thread-safety: reentrant.
-inline double estimated_share(index_t all, index_t sampled, index_t joined) noexcept {
-  if (joined == 0) return 0;
-  const auto s = static_cast<double>(sampled);
-  const auto j = static_cast<double>(joined);
-  return std::max(j / s, 1.0 - 1.0 / (1.0 + 2 * j * static_cast<double>(all) / (s * s)));
+/// How often the clusters of a sample were met.
+struct SampledClusters {
+  index_t once = 0;
+  index_t twice = 0;
+  index_t more = 0;
+};
+
+/// Estimates which share of `all` vectors has the product of another one, from a sample of them.
+///
+/// Math: 1 - clusters / all, with clusters = once + twice + more + once^2 / (2 twice + once q / (1
+/// - q)), q the sampled part. A few large clusters among vectors that are all different are so not
+/// taken for many small ones. Thread-safety: reentrant. Source: Chao and Lin 2012, for samples
+/// without replacement.
+inline double estimated_share(index_t all, index_t sampled, const SampledClusters& found) noexcept {
+  const auto n = static_cast<double>(all);
+  const auto once = static_cast<double>(found.once);
+  const auto twice = static_cast<double>(found.twice);
+  double clusters = once + twice + static_cast<double>(found.more);
+  if (found.once > 0 && all > sampled) {
+    const auto s = static_cast<double>(sampled);
+    clusters += once * once / (2 * twice + once * s / (n - s));
+  }
+  return std::max(0.0, 1.0 - clusters / n);
 }
 
 ADR_NAMESPACE_END

@@ -25,6 +25,7 @@ struct Options {
   std::vector<std::string> shapes;
   std::vector<double> remaining_ratios = {0.01, 0.05, 0.1, 0.3, 1.0};
   adr::Published published = {32, 16};
+  adr::Clustered clustered = {1e-3};
   std::string product = k_own_product;
 };
 
@@ -43,7 +44,10 @@ void add_options(CLI::App& app, Options& options) {
   app.add_option("--vector-length", options.published.vector_length, "L (at most K is used)")
       ->capture_default_str();
   app.add_option("--hash-count", options.published.hash_count, "H")->capture_default_str();
-  app.add_option("--product", options.product, "What reuse multiplies centroids with")
+  app.add_option("--radius", options.clustered.radius, "Of clusters with a radius")
+      ->capture_default_str();
+  app.add_option("--product", options.product,
+                 "What the published method multiplies centroids with")
       ->check(CLI::IsMember(product_names()))
       ->capture_default_str();
 }
@@ -58,8 +62,12 @@ ComparisonSettings settings_of(const Options& options, const CommonOptions& comm
   }
   settings.remaining_ratios = options.remaining_ratios;
   settings.published = options.published;
-  const std::string problem = options_with(settings.published).validate();
-  require(problem.empty(), problem);
+  settings.clustered = options.clustered;
+  for (const adr::Setting& setting :
+       {adr::Setting(settings.published), adr::Setting(settings.clustered)}) {
+    const std::string problem = options_with(setting).validate();
+    require(problem.empty(), problem);
+  }
   settings.product = options.product;
   settings.threads = common.threads;
   settings.rounds = common.rounds;
@@ -94,6 +102,7 @@ void register_all(std::list<LazyComparison>& comparisons, const ComparisonSettin
   contenders.emplace_back(engine_of(adr::Exact()));
   for (const double ratio : settings.remaining_ratios) {
     contenders.push_back(message(engine_of(settings.published), ":", ratio));
+    contenders.push_back(message(engine_of(settings.clustered), ":", ratio));
   }
   for (LazyComparison& comparison : comparisons) {
     for (std::size_t p = 0; p < settings.passes.size(); ++p) {
@@ -123,11 +132,9 @@ std::vector<Row> rows_of(const NamedResult& named, const ComparisonSettings& set
       row.seconds = pass.seconds;
       row.speedup_vs_best_dense = pass.speedup_vs_best_dense;
       row.relative_error = pass.relative_error;
-      if (contender.dense) {
-        row.config = contender.engine == engine_of(adr::Exact()) ? "exact" : "dense";
-      } else {
-        row.config = adr::label(options_with(settings.published).plan()) + ", products by " +
-                     settings.product;
+      row.config = contender.config;
+      row.extra["speedup_vs_exact"] = pass.speedup_vs_exact;
+      if (!contender.dense) {
         row.remaining_ratio = contender.remaining_ratio;
         row.workspace_bytes = contender.workspace_bytes;
         row.extra["asked_remaining_ratio"] = contender.asked_remaining_ratio;
@@ -140,14 +147,17 @@ std::vector<Row> rows_of(const NamedResult& named, const ComparisonSettings& set
 
 nlohmann::json break_even_rows(const NamedResult& named, const ComparisonSettings& settings) {
   nlohmann::json rows = nlohmann::json::array();
-  for (std::size_t p = 0; p < settings.passes.size(); ++p) {
-    const BreakEven& even = named.result.break_even[p];
-    const bool at = even.kind == BreakEven::Kind::at;
-    rows.push_back({{"shape", {{"n", named.shape.n}, {"k", named.shape.k}, {"m", named.shape.m}}},
-                    {"pass", to_string(settings.passes[p])},
-                    {"best_dense", named.result.best_dense[p]},
-                    {"reuse_wins", to_string(even.kind)},
-                    {"remaining_ratio", at ? nlohmann::json(even.remaining_ratio) : nullptr}});
+  for (const EngineBreakEven& engine : named.result.break_even) {
+    for (std::size_t p = 0; p < settings.passes.size(); ++p) {
+      const BreakEven& even = engine.passes[p];
+      const bool at = even.kind == BreakEven::Kind::at;
+      rows.push_back({{"shape", {{"n", named.shape.n}, {"k", named.shape.k}, {"m", named.shape.m}}},
+                      {"engine", engine.engine},
+                      {"pass", to_string(settings.passes[p])},
+                      {"best_dense", named.result.best_dense[p]},
+                      {"reuse_wins", to_string(even.kind)},
+                      {"remaining_ratio", at ? nlohmann::json(even.remaining_ratio) : nullptr}});
+    }
   }
   return rows;
 }
@@ -161,11 +171,12 @@ void run(const Options& options, const CommonOptions& common) {
   const nlohmann::json header = machine(common.threads);
   if (!common.lists_only()) {
     std::printf(
-        "%s\nreuse_gemm: %s, products by %s; %d paired rounds, medians; speed-up and error "
+        "%s\nreuse_gemm: %s, products by %s; %s; %d paired rounds, medians; speed-up and error "
         "against\n"
         "the best dense product and Eigen's result on the same data\n",
         to_text(header).c_str(), adr::label(options_with(settings.published).plan()).c_str(),
-        settings.product.c_str(), settings.rounds);
+        settings.product.c_str(), adr::label(options_with(settings.clustered).plan()).c_str(),
+        settings.rounds);
     std::fflush(stdout);
   }
 

@@ -28,9 +28,10 @@ ALLOWED = {
     "gemm": {"core", "simd", "exact/packed_gemm.hpp", "exact/first_equal.hpp", "exact/panels.hpp"},
     "product": {"core", "simd", "unfold", "adapt", "exact", "gemm"},
     "published": {"core", "simd", "adapt", "gemm", "product"},
+    "clustered": {"core", "simd", "adapt", "unfold", "exact", "gemm", "product"},
     "subspace": {"core", "simd", "algebra", "unfold", "adapt", "exact", "gemm", "product"},
     "gradients": {"core", "simd", "adapt", "gemm", "product"},
-    "nn": {"core", "simd", "unfold", "adapt", "exact", "gemm", "product", "published", "subspace", "gradients",
+    "nn": {"core", "simd", "unfold", "adapt", "exact", "gemm", "product", "published", "clustered", "subspace", "gradients",
            "options.hpp"},
 }
 # Headers of adr/ itself stand on top and see every folder; of each other they see only these.

@@ -2,6 +2,7 @@
 // pass.
 #pragma once
 
+#include <adr/adapt/plan_label.hpp>
 #include <adr/options.hpp>
 #include <adr/reuse_gemm.hpp>
 #include <algorithm>
@@ -26,7 +27,8 @@ struct ComparisonSettings {
   std::vector<Pass> passes;
   std::vector<double> remaining_ratios;  ///< asked for; what is found is measured
   adr::Published published;
-  std::string product;  ///< what reuse multiplies centroids with
+  adr::Clustered clustered;
+  std::string product;  ///< what the published method multiplies centroids with
   int threads = 1;
   int rounds = 7;
 };
@@ -35,11 +37,13 @@ struct ComparisonSettings {
 struct PassResult {
   std::vector<double> seconds;       ///< per round
   double speedup_vs_best_dense = 0;  ///< median over rounds
+  double speedup_vs_exact = 0;       ///< the same against the library without reuse
   double relative_error = 0;         ///< of the pass's result, against Eigen on the same data
 };
 
 struct ContenderResult {
   std::string engine;
+  std::string config;
   bool dense = true;  ///< exact: a rival, or the library without reuse
   double asked_remaining_ratio = 1;
   double remaining_ratio = 1;
@@ -47,10 +51,16 @@ struct ContenderResult {
   std::vector<PassResult> passes;  ///< as in ComparisonSettings::passes
 };
 
+/// Where an engine that reuses begins to pay.
+struct EngineBreakEven {
+  std::string engine;
+  std::vector<BreakEven> passes;  ///< as in ComparisonSettings::passes
+};
+
 struct ComparisonResult {
   std::vector<ContenderResult> contenders;
   std::vector<std::string> best_dense;  ///< per pass
-  std::vector<BreakEven> break_even;    ///< per pass
+  std::vector<EngineBreakEven> break_even;
 };
 
 namespace detail {
@@ -70,32 +80,22 @@ class GemmWorkbench {
         context_(settings.threads),
         threads_(settings.threads) {
     exact_ = std::make_unique<adr::ReuseGemm<float>>(adr::Options(), context_);
+    for (const DenseEngine& engine : engines_) name_contender(engine.name, "dense");
+    name_contender(engine_of(adr::Exact()), "exact");
     for (const double ratio : settings.remaining_ratios) {
+      // Rows that repeat as a whole: their slices do as well.
       Redundancy redundancy;
-      redundancy.vector_length = settings.published.vector_length;
+      redundancy.vector_length = shape.k;
       redundancy.remaining_ratio = ratio;
       inputs_.push_back(redundant_matrix(shape.n, shape.k, redundancy));
-      reuse_.push_back(
-          std::make_unique<adr::ReuseGemm<float>>(options_with(settings.published), context_));
-      reuse_.back()->set_dense_gemm(inner_.multiply);
-    }
-    result_.contenders.resize(first_reuse() + inputs_.size());
-    for (std::size_t i = 0; i < engines_.size(); ++i) {
-      result_.contenders[i].engine = engines_[i].name;
-    }
-    result_.contenders[engines_.size()].engine = engine_of(adr::Exact());
-    for (std::size_t i = 0; i < inputs_.size(); ++i) {
-      ContenderResult& contender = result_.contenders[first_reuse() + i];
-      contender.engine = engine_of(settings.published);
-      contender.dense = false;
-      contender.asked_remaining_ratio = settings.remaining_ratios[i];
+      add_reuse(settings.published, ratio, ", products by " + settings.product)
+          .set_dense_gemm(inner_.multiply);
+      add_reuse(settings.clustered, ratio, "");
     }
     inner_.set_threads(1);
     // The gradients need the clusters of a forward pass, whichever passes are measured.
     run_reuse(Pass::forward, *exact_, inputs_.front());
-    for (std::size_t i = 0; i < inputs_.size(); ++i) {
-      run_reuse(Pass::forward, *reuse_[i], inputs_[i]);
-    }
+    for (std::size_t i = 0; i < reuse_.size(); ++i) run_reuse(Pass::forward, *reuse_[i], input(i));
   }
 
   void measure(Pass pass, int rounds) {
@@ -109,28 +109,33 @@ class GemmWorkbench {
                           [this, pass] { run_reuse(pass, *exact_, inputs_.front()); },
                           [this, pass] { inspect(pass, engines_.size(), inputs_.front()); },
                           threads_});
-    for (std::size_t i = 0; i < inputs_.size(); ++i) {
-      contenders.push_back({engine_of(adr::Published()), [this] { inner_.set_threads(1); },
-                            [this, pass, i] { run_reuse(pass, *reuse_[i], inputs_[i]); },
-                            [this, pass, i] { inspect(pass, first_reuse() + i, inputs_[i]); },
-                            threads_});
+    for (std::size_t i = 0; i < reuse_.size(); ++i) {
+      contenders.push_back(
+          {result_.contenders[first_reuse() + i].engine, [this] { inner_.set_threads(1); },
+           [this, pass, i] { run_reuse(pass, *reuse_[i], input(i)); },
+           [this, pass, i] { inspect(pass, first_reuse() + i, input(i)); }, threads_});
     }
     summarise(paired_rounds(contenders, rounds));
   }
 
   [[nodiscard]] ComparisonResult result() {
-    for (std::size_t i = 0; i < inputs_.size(); ++i) {
+    for (std::size_t i = 0; i < reuse_.size(); ++i) {
       ContenderResult& contender = result_.contenders[first_reuse() + i];
       contender.remaining_ratio = reuse_[i]->report().remaining_ratio();
       contender.workspace_bytes = reuse_[i]->workspace_bytes(shape_.n);
     }
-    for (std::size_t p = 0; p < result_.best_dense.size(); ++p) {
-      std::vector<RelativeCost> costs;
-      for (const ContenderResult& contender : result_.contenders) {
-        if (contender.dense) continue;
-        costs.push_back({contender.remaining_ratio, 1 / contender.passes[p].speedup_vs_best_dense});
+    for (const char* engine : {engine_of(adr::Published()), engine_of(adr::Clustered())}) {
+      result_.break_even.push_back({engine, {}});
+      for (std::size_t p = 0; p < result_.best_dense.size(); ++p) {
+        std::vector<RelativeCost> costs;
+        for (const ContenderResult& contender : result_.contenders) {
+          if (contender.engine != engine) continue;
+          // What found nothing worth it has run the exact product.
+          costs.push_back(
+              {contender.asked_remaining_ratio, 1 / contender.passes[p].speedup_vs_best_dense});
+        }
+        result_.break_even.back().passes.push_back(find_break_even(costs));
       }
-      result_.break_even.push_back(find_break_even(costs));
     }
     return result_;
   }
@@ -138,6 +143,25 @@ class GemmWorkbench {
  private:
   /// Rivals come first, then the library without reuse.
   [[nodiscard]] std::size_t first_reuse() const noexcept { return engines_.size() + 1; }
+
+  ContenderResult& name_contender(const std::string& engine, const std::string& config) {
+    result_.contenders.emplace_back();
+    result_.contenders.back().engine = engine;
+    result_.contenders.back().config = config;
+    return result_.contenders.back();
+  }
+  adr::ReuseGemm<float>& add_reuse(const adr::Setting& setting, double ratio,
+                                   const std::string& more) {
+    const adr::Options options = options_with(setting);
+    ContenderResult& contender =
+        name_contender(engine_of(setting), adr::label(options.plan()) + more);
+    contender.dense = false;
+    contender.asked_remaining_ratio = ratio;
+    reuse_.push_back(std::make_unique<adr::ReuseGemm<float>>(options, context_));
+    return *reuse_.back();
+  }
+  /// Two settings reuse on every input.
+  [[nodiscard]] const Matrix& input(std::size_t reuse) const { return inputs_[reuse / 2]; }
 
   void run_dense(Pass pass, const DenseEngine& engine, const Matrix& a) {
     using adr::as_is;
@@ -177,7 +201,7 @@ class GemmWorkbench {
     const Matrix written = std::move(out);
     out = Matrix(written.rows(), written.cols());
     run_dense(pass, engines_.front(), a);
-    result_.contenders[contender].passes.push_back({{}, 0, relative_error(written, out)});
+    result_.contenders[contender].passes.push_back({{}, 0, 0, relative_error(written, out)});
   }
 
   void summarise(const std::vector<std::vector<double>>& seconds) {
@@ -190,6 +214,7 @@ class GemmWorkbench {
       PassResult& pass = result_.contenders[i].passes.back();
       pass.seconds = seconds[i];
       pass.speedup_vs_best_dense = median_ratio(seconds[best], seconds[i]);
+      pass.speedup_vs_exact = median_ratio(seconds[engines_.size()], seconds[i]);
     }
   }
 

@@ -11,10 +11,13 @@
 
 namespace adr_bench {
 
-/// What a contender is called in tables: rivals by name, reuse by the remaining ratio it found.
+/// What a contender is called in tables: rivals by name, reuse by the remaining ratio of the
+/// input and the one it found.
 inline std::string contender_name(const ContenderResult& contender) {
-  return contender.dense ? contender.engine
-                         : contender.engine + " r_c " + text("%.3f", contender.remaining_ratio);
+  return contender.dense
+             ? contender.engine
+             : contender.engine + " r_c " + text("%.3f", contender.asked_remaining_ratio) + ": " +
+                   text("%.3f", contender.remaining_ratio);
 }
 
 inline void print_comparison(const GemmShape& shape, const ComparisonSettings& settings,
@@ -25,30 +28,33 @@ inline void print_comparison(const GemmShape& shape, const ComparisonSettings& s
   std::vector<std::string> titles = {""};
   std::vector<std::string> units = {""};
   for (const Pass pass : settings.passes) {
-    titles.insert(titles.end(), {"|", to_string(pass), "", ""});
-    units.insert(units.end(), {"|", "ms", "speed-up", "error"});
+    titles.insert(titles.end(), {"|", to_string(pass), "", "", ""});
+    units.insert(units.end(), {"|", "ms", "speed-up", "vs exact", "error"});
   }
   table.add(titles);
   table.add(units);
   for (const ContenderResult& contender : result.contenders) {
     std::vector<std::string> cells = {contender_name(contender)};
     for (const PassResult& pass : contender.passes) {
-      cells.insert(cells.end(),
-                   {"|", milliseconds(median(pass.seconds)),
-                    text("%.2f", pass.speedup_vs_best_dense), text("%.2g", pass.relative_error)});
+      cells.insert(
+          cells.end(),
+          {"|", milliseconds(median(pass.seconds)), text("%.2f", pass.speedup_vs_best_dense),
+           text("%.2f", pass.speedup_vs_exact), text("%.2g", pass.relative_error)});
     }
     table.add(cells);
   }
   table.print();
-  for (std::size_t p = 0; p < settings.passes.size(); ++p) {
-    const BreakEven& even = result.break_even[p];
-    std::printf("  %s: reuse wins %s", to_string(settings.passes[p]).c_str(),
-                to_text(even).c_str());
-    if (even.kind == BreakEven::Kind::never) {
-      std::printf(" (at r_c = %.3f it takes %.2f times as long as %s)", even.remaining_ratio,
-                  even.cost, result.best_dense[p].c_str());
+  for (const EngineBreakEven& engine : result.break_even) {
+    for (std::size_t p = 0; p < settings.passes.size(); ++p) {
+      const BreakEven& even = engine.passes[p];
+      std::printf("  %s: %s wins %s", to_string(settings.passes[p]).c_str(), engine.engine.c_str(),
+                  to_text(even).c_str());
+      if (even.kind == BreakEven::Kind::never) {
+        std::printf(" (at r_c = %.3f it takes %.2f times as long as %s)", even.remaining_ratio,
+                    even.cost, result.best_dense[p].c_str());
+      }
+      std::printf("\n");
     }
-    std::printf("\n");
   }
   std::fflush(stdout);
 }
@@ -64,7 +70,7 @@ inline void print_summary(const std::vector<NamedResult>& results,
   std::printf(
       "\nReuse wins ... (elsewhere it loses; the rate is that of the best dense product)\n");
   TextTable table;
-  std::vector<std::string> titles = {"N x K x M"};
+  std::vector<std::string> titles = {"N x K x M", "engine"};
   for (const Pass pass : settings.passes) {
     titles.insert(titles.end(), {"|", to_string(pass), "best dense", "GMAC/s"});
   }
@@ -73,19 +79,20 @@ inline void print_summary(const std::vector<NamedResult>& results,
     const GemmShape& shape = named.shape;
     const double work =
         static_cast<double>(shape.n) * static_cast<double>(shape.k) * static_cast<double>(shape.m);
-    std::vector<std::string> cells = {shape.name()};
-    for (std::size_t p = 0; p < settings.passes.size(); ++p) {
-      double best_seconds = 0;
-      for (const ContenderResult& contender : named.result.contenders) {
-        if (contender.engine == named.result.best_dense[p]) {
-          best_seconds = median(contender.passes[p].seconds);
+    for (const EngineBreakEven& engine : named.result.break_even) {
+      std::vector<std::string> cells = {shape.name(), engine.engine};
+      for (std::size_t p = 0; p < settings.passes.size(); ++p) {
+        double best_seconds = 0;
+        for (const ContenderResult& contender : named.result.contenders) {
+          if (contender.engine == named.result.best_dense[p]) {
+            best_seconds = median(contender.passes[p].seconds);
+          }
         }
+        cells.insert(cells.end(), {"|", to_text(engine.passes[p]), named.result.best_dense[p],
+                                   text("%.0f", 1e-9 * work / best_seconds)});
       }
-      cells.insert(cells.end(),
-                   {"|", to_text(named.result.break_even[p]), named.result.best_dense[p],
-                    text("%.0f", 1e-9 * work / best_seconds)});
+      table.add(cells);
     }
-    table.add(cells);
   }
   table.print();
 }

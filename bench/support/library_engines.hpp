@@ -12,6 +12,7 @@ inline const char* engine_of(const adr::Setting& setting) {
     const char* operator()(const adr::Automatic& /*automatic*/) const { return "adr_auto"; }
     const char* operator()(const adr::Exact& /*exact*/) const { return "adr_exact"; }
     const char* operator()(const adr::Subspace& /*subspace*/) const { return "adr_subspace"; }
+    const char* operator()(const adr::Clustered& /*clustered*/) const { return "adr_clustered"; }
     const char* operator()(const adr::Published& /*published*/) const { return "adr_published"; }
   };
   return std::visit(Name(), setting);

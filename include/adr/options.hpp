@@ -76,8 +76,35 @@ struct Published {
   bool exact_gradients = false;
 };
 
-/// What a user asks for: one of four; a later edition may add alternatives at the end.
-using Setting = std::variant<Automatic, Exact, Subspace, Published>;
+/// Clusters with a radius: a row of the unfolded input, or a slice of one, takes the product of
+/// another one of the batch only where that is within a radius of it; all others are multiplied as
+/// they are.
+///
+/// Math: x takes the product of r where ||x - r|| <= radius ||x||; signs of a few elements propose
+/// r, a comparison of all of them decides. The report states the bound that follows for the output
+/// (Report::output_error_bound). The weight gradient is that of the clustered input, the input
+/// gradient exact. Where a sample of the batch promises less than the search costs, the pass is
+/// exact (Report::dense_fallbacks). Cost: one read of the input and r_c of the exact
+/// multiply-adds. Source: this library, after Ning et al., ICDE 2019.
+struct Clustered {
+  /// How far a vector may be from the one whose product it takes, as a part of its own norm. At
+  /// least 0, which lets equal ones share alone, and below 1.
+  double radius = 0.01;
+  /// L: how many consecutive columns of the unfolded input make one vector; 0: a whole row. Slices
+  /// pay where rows share a part of theirs, as the items that one user is shown share the user.
+  index_t vector_length = 0;
+  /// H: of how many elements signs are taken. More of them propose fewer vectors in vain, fewer of
+  /// them miss fewer that are alike. 1 to 64.
+  int hash_count = 32;
+  /// CR: representatives are kept from batch to batch, and their products for as long as the
+  /// weights are the same: for inference, where batches resemble each other.
+  bool cluster_reuse = false;
+  /// With cluster_reuse: how many vectors, each with its product, are kept per slice.
+  index_t cluster_cache_limit = 4096;
+};
+
+/// What a user asks for: one of five; a later edition may add alternatives at the end.
+using Setting = std::variant<Automatic, Exact, Subspace, Published, Clustered>;
 
 namespace checks {
 
@@ -85,7 +112,7 @@ namespace checks {
 template <class Chosen>
 using IfSetting =
     std::enable_if_t<std::is_same_v<Chosen, Exact> || std::is_same_v<Chosen, Subspace> ||
-                     std::is_same_v<Chosen, Published>>;
+                     std::is_same_v<Chosen, Published> || std::is_same_v<Chosen, Clustered>>;
 
 }  // namespace checks
 
@@ -185,6 +212,19 @@ struct Options {
     // Where a subspace pays forward, exact tiles are the faster gradients.
     plan.input_gradient = InputGradient::dense;
     plan.weight_gradient = WeightGradient::dense;
+    plan.meter_interval = k_meter_interval;
+    return plan;
+  }
+  static Plan plan_of(const Clustered& clustered) {
+    Plan plan;
+    plan.method = Method::clustered;
+    plan.radius = clustered.radius;
+    plan.vector_length = clustered.vector_length;
+    plan.hash_count = clustered.hash_count;
+    plan.cluster_reuse = clustered.cluster_reuse;
+    plan.cluster_cache_limit = clustered.cluster_cache_limit;
+    plan.weight_gradient = WeightGradient::clusters;
+    plan.input_gradient = InputGradient::dense;
     plan.meter_interval = k_meter_interval;
     return plan;
   }

@@ -117,6 +117,22 @@ struct GivenIds {
   }
 };
 
+/// The input with every neuron vector replaced by the one that stands for it, where clusters have
+/// such vectors and no centroids; the input as it is without clusters.
+template <class T>
+Matrix with_representatives(const Matrix& x, const adr::Clustering<T>& clustering) {
+  Matrix result = x;
+  for (const auto& slice : clustering.slices) {
+    for (index_t i = 0; i < x.rows; ++i) {
+      const index_t from = slice.first_members[slice.ids[i]];
+      for (index_t k = slice.first_column; k < slice.first_column + slice.length; ++k) {
+        result(i, k) = x(from, k);
+      }
+    }
+  }
+  return result;
+}
+
 /// The centroids that the library used, which are older than the batch with cluster reuse.
 template <class T>
 std::vector<Matrix> stored_centroids(const adr::Clustering<T>& clustering) {

@@ -73,7 +73,14 @@ class Draw {
   adr::Random random_;
 };
 
-enum class Kind { exact, exact_directly, subspace, published, published_exact_gradients };
+enum class Kind {
+  exact,
+  exact_directly,
+  subspace,
+  published,
+  published_exact_gradients,
+  clustered
+};
 
 struct Asked {
   Kind kind;
@@ -84,7 +91,7 @@ struct Asked {
 
 Asked draw_options(Draw& draw, index_t columns) {
   Asked asked{draw.one_of({Kind::exact, Kind::exact_directly, Kind::subspace, Kind::published,
-                           Kind::published_exact_gradients}),
+                           Kind::published_exact_gradients, Kind::clustered}),
               {},
               {},
               draw.between(0, 3) == 0};
@@ -106,6 +113,11 @@ Asked draw_options(Draw& draw, index_t columns) {
       asked.name = "subspace";
       asked.options.setting = adr::Subspace{columns};
       break;
+    case Kind::clustered:
+      asked.name = "clustered";
+      asked.options.setting = adr::Clustered{0.01, draw.flip() ? 0 : draw.between(1, columns + 3),
+                                             static_cast<int>(draw.between(1, 64))};
+      break;
     default:
       asked.name = "published";
       asked.options.setting = published;
@@ -117,6 +129,31 @@ Asked draw_options(Draw& draw, index_t columns) {
   }
   asked.options.seed = static_cast<std::uint64_t>(draw.between(1, 1000));
   return asked;
+}
+
+/// Outputs for which a search for clusters pays, where there is one.
+index_t draw_outputs(Draw& draw, const Asked& asked, index_t most) {
+  return asked.kind == Kind::clustered && draw.between(0, 3) > 0 ? draw.between(250, 350)
+                                                                 : draw.between(1, most);
+}
+
+/// Makes most rows of x much like one of the first few. Row i, column k is x[i * row_step + k *
+/// col_step].
+template <class T>
+void repeat_rows(Draw& draw, const Asked& asked, index_t rows, index_t columns, index_t row_step,
+                 index_t col_step, std::vector<T>& x) {
+  if (asked.kind != Kind::clustered) return;
+  const index_t distinct = draw.between(1, 20);
+  for (index_t i = distinct; i < rows; ++i) {
+    if (draw.between(0, 4) == 0) continue;
+    const index_t like = draw.between(0, distinct - 1);
+    const auto noise = draw.normals<T>(columns);
+    for (index_t k = 0; k < columns; ++k) {
+      x[static_cast<std::size_t>(i * row_step + k * col_step)] =
+          x[static_cast<std::size_t>(like * row_step + k * col_step)] +
+          T(2e-3) * noise[static_cast<std::size_t>(k)];
+    }
+  }
 }
 
 /// What a case has computed, group by group.
@@ -188,9 +225,15 @@ std::string check(const Asked& asked, const Operands& o, const Results& got,
       asked.kind == Kind::published || asked.kind == Kind::published_exact_gradients;
   const bool from_clusters = asked.kind == Kind::published && !asked.rounded;
   const GivenIds given(clustering);
-  const Expected y = clustered ? adr_test::clustered_output(o, given) : adr_test::dense_output(o);
-  const Expected d_w = from_clusters ? adr_test::clustered_weight_gradient(o, given)
-                                     : adr_test::dense_weight_gradient(o);
+  Operands of_clusters = o;
+  if (asked.kind == Kind::clustered) {
+    of_clusters.x = adr_test::with_representatives(o.x, clustering);
+  }
+  const Expected y =
+      clustered ? adr_test::clustered_output(o, given) : adr_test::dense_output(of_clusters);
+  const Expected d_w = from_clusters
+                           ? adr_test::clustered_weight_gradient(o, given)
+                           : adr_test::dense_weight_gradient(asked.rounded ? o : of_clusters);
   Matrix unit_w;
   Matrix unit_x;
   if (asked.rounded) {
@@ -235,8 +278,8 @@ template <class T>
 std::string product_case(Draw& draw, std::string& name) {
   const index_t rows = draw.one_of<index_t>({1, 3, 64, 200, draw.between(1, 300), 1000});
   const index_t columns = draw.between(1, rows > 300 ? 20 : 45);
-  const index_t outputs = draw.between(1, rows > 300 ? 20 : 45);
   const Asked asked = draw_options(draw, columns);
+  const index_t outputs = draw_outputs(draw, asked, rows > 300 ? 20 : 45);
   const double density = draw.one_of({0.0, 0.05, 0.5, 1.0});
   const bool by_columns = draw.flip();
   const bool trans_a = draw.flip();
@@ -252,8 +295,13 @@ std::string product_case(Draw& draw, std::string& name) {
        << (trans_b ? ", b^T" : "") << (by_columns ? ", by columns, " : ", by rows, ") << asked.name
        << ", density " << density;
   name = text.str();
-  const auto a = draw.normals<T>((trans_a ? k : m) * lda);
-  const auto b = draw.normals<T>((trans_b ? n : k) * ldb);
+  auto a = draw.normals<T>((trans_a ? k : m) * lda);
+  auto b = draw.normals<T>((trans_b ? n : k) * ldb);
+  if (by_columns) {
+    repeat_rows(draw, asked, rows, columns, trans_b ? ldb : 1, trans_b ? 1 : ldb, b);
+  } else {
+    repeat_rows(draw, asked, rows, columns, trans_a ? 1 : lda, trans_a ? lda : 1, a);
+  }
   const auto d_c = draw.normals<T>(m * ldc, density);
   std::vector<T> c(static_cast<std::size_t>(m * ldc));
   const auto& x = by_columns ? b : a;
@@ -286,8 +334,8 @@ template <class T>
 std::string linear_case(Draw& draw, std::string& name) {
   const index_t rows = draw.one_of<index_t>({1, 3, 64, 200, draw.between(1, 300)});
   const index_t columns = draw.between(1, 45);
-  const index_t outputs = draw.between(1, 45);
   const Asked asked = draw_options(draw, columns);
+  const index_t outputs = draw_outputs(draw, asked, 45);
   const double density = draw.one_of({0.0, 0.05, 0.5, 1.0});
   std::ostringstream text;
   text << "linear layer " << rows << " x " << columns << " -> " << outputs << ", " << asked.name
@@ -295,6 +343,7 @@ std::string linear_case(Draw& draw, std::string& name) {
   name = text.str();
   auto x = draw.normals<T>(rows * columns), w = draw.normals<T>(outputs * columns);
   auto bias = draw.normals<T>(outputs), d_y = draw.normals<T>(rows * outputs, density);
+  repeat_rows(draw, asked, rows, columns, columns, 1, x);
   std::vector<T> y(d_y.size()), d_x(x.size()), d_w(w.size()), d_bias(bias.size());
   adr::ReuseLinear<T> layer(columns, outputs, asked.options);
   const MatrixView<const T> x_view(x.data(), rows, columns), w_view(w.data(), outputs, columns);

@@ -35,6 +35,8 @@ inline double usual_error(const adr::Plan& config) {
       return 0;
     case adr::Method::subspace:
       return 3.2 / static_cast<double>(config.kept_coordinates);
+    case adr::Method::clustered:
+      return config.radius;
     case adr::Method::published:
       break;
   }

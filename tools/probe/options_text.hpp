@@ -21,6 +21,12 @@ struct SettingText {
     text << "options.setting = adr::Subspace{" << subspace.coordinates << "};";
     return text.str();
   }
+  std::string operator()(const adr::Clustered& clustered) const {
+    std::ostringstream text;
+    text << "options.setting = adr::Clustered{" << clustered.radius << ", "
+         << clustered.vector_length << ", " << clustered.hash_count << "};";
+    return text.str();
+  }
   std::string operator()(const adr::Published& published) const {
     std::ostringstream text;
     const bool centred = published.hash_center == adr::HashCenter::mean;

@@ -44,6 +44,8 @@ struct StageUnits {
   static constexpr double cluster = 6;       ///< per element of slices that are summed
   static constexpr double slice = 540;       ///< per slice: signature, id and gathering
   static constexpr double centroid = 1.6;    ///< per multiply-add of centroids
+  static constexpr double look = 20;         ///< per element that is compared
+  static constexpr double remaining = 0.25;  ///< of rows, where some repeat
   static constexpr double gather = 2.3;      ///< per element of a gathered product row
   static constexpr double pass = 3e5;        ///< per pass: threads, samples, bookkeeping
   static constexpr double fit = 3;           ///< forward passes that a fit takes
@@ -99,7 +101,8 @@ inline double filled_clusters(double vectors, int bits) noexcept {
   return std::max(1.0, std::min(0.1 * vectors, 0.25 * std::exp2(bits)));
 }
 
-inline double forward_units(const LayerShape& shape, const Plan& config) noexcept {
+inline double forward_units(const LayerShape& shape, const Plan& config,
+                            double remaining_ratio) noexcept {
   using U = StageUnits;
   const auto rows = static_cast<double>(shape.rows);
   const auto columns = static_cast<double>(shape.columns);
@@ -110,6 +113,9 @@ inline double forward_units(const LayerShape& shape, const Plan& config) noexcep
     case Method::subspace:
       return U::pass + subspace_units(shape, config) *
                            (1.0 + U::fit / static_cast<double>(config.refit_interval));
+    case Method::clustered:
+      return U::pass + rows * (U::look * columns + U::gather * outputs) +
+             remaining_ratio * dense_units(shape);
     case Method::published: {
       const double slices = rows * std::ceil(columns / static_cast<double>(config.vector_length));
       const double planes = 16 * std::ceil(config.hash_count / 16.0);
@@ -130,15 +136,16 @@ inline double forward_units(const LayerShape& shape, const Plan& config) noexcep
 ///
 /// Math: per stage, multiply-adds or elements touched times what one of them takes (StageUnits);
 /// gradients over non-zeros as sparse_pays has them. `density` is the share of non-zeros in what
-/// the gradients are computed over. Gradients in any other form count as dense. Good to about a
+/// the gradients are computed over, `remaining_ratio` the share of rows that clusters
+/// with a radius multiply. Gradients in any other form count as dense. Good to about a
 /// third on direct convolutions, to a factor of two on plain products; where dense convolutions are
 /// Winograd's they are two to three times as fast as this knows. A CostModel corrects it. Requires:
 /// a setting that is valid for shape.columns >= 1. Thread-safety: reentrant. Source: this library.
-inline PassCosts predicted_costs(const LayerShape& shape, const Plan& config,
-                                 double density) noexcept {
+inline PassCosts predicted_costs(const LayerShape& shape, const Plan& config, double density,
+                                 double remaining_ratio = detail::StageUnits::remaining) noexcept {
   const double dense = detail::dense_units(shape);
   PassCosts costs;
-  costs.forward = detail::forward_units(shape, config) / dense;
+  costs.forward = detail::forward_units(shape, config, remaining_ratio) / dense;
   const GradientCosts usual;
   const double listing =
       detail::StageUnits::pass / dense + usual.listing / static_cast<double>(shape.columns);
@@ -178,8 +185,10 @@ class CostModel {
   }
 
   /// The predicted cost of a forward pass; see predicted_costs.
-  [[nodiscard]] double predict_forward(const LayerShape& shape, const Plan& config) const noexcept {
-    return predicted_costs(shape, config, 1.0).forward * factor(config.method);
+  [[nodiscard]] double predict_forward(
+      const LayerShape& shape, const Plan& config,
+      double remaining_ratio = detail::StageUnits::remaining) const noexcept {
+    return predicted_costs(shape, config, 1.0, remaining_ratio).forward * factor(config.method);
   }
 
   void exchange(StateArchive& archive) {
@@ -188,7 +197,7 @@ class CostModel {
 
  private:
   using Ratios = RobustMedian<9>;
-  static constexpr std::size_t k_methods = static_cast<std::size_t>(Method::subspace) + 1;
+  static constexpr std::size_t k_methods = static_cast<std::size_t>(Method::clustered) + 1;
 
   static std::size_t index(Method method) noexcept { return static_cast<std::size_t>(method); }
 

@@ -48,6 +48,24 @@ inline std::vector<Plan> shared_candidates(const LayerShape& shape, const Plan& 
   return candidates;
 }
 
+/// The clusters with a radius that Strategy::error_budget tries, from coarse to fine; what they
+/// have in common is taken from `base`. Only of rows that are multiplied as they are: convolutions
+/// with larger kernels are faster on tiles than on unfolded rows, even where most rows repeat
+/// (decision 0019). Thread-safety: reentrant. Source: this library.
+inline std::vector<Plan> clustered_candidates(const LayerShape& shape, const Plan& base) {
+  std::vector<Plan> candidates;
+  if (shape.kernel_plane > 1) return candidates;
+  Plan config = base;
+  config.method = Method::clustered;
+  config.vector_length = 0;
+  config.hash_count = 32;
+  for (const double radius : {0.1, 0.03, 0.01}) {
+    config.radius = radius;
+    candidates.push_back(config);
+  }
+  return candidates;
+}
+
 /// The plans that the published strategies try: the published method, from coarse (large L, small
 /// H) to fine (small L, large H); what they have in common is taken from `base`.
 ///

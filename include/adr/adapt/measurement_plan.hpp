@@ -38,9 +38,25 @@ inline double measurement_work(const LayerShape& shape) noexcept {
          rows * static_cast<double>(shape.columns) * static_cast<double>(shape.outputs);
 }
 
-/// The same for all settings of a request.
+/// The same for all settings of a request; those of clusters with a radius multiply the whole batch
+/// where that pays, and are at most an exact pass.
 inline double measurement_work(const LayerShape& shape, const std::vector<Plan>& configs) noexcept {
-  return static_cast<double>(configs.size()) * measurement_work(shape);
+  double work = 0;
+  for (const Plan& config : configs) {
+    work += config.method == Method::clustered ? shape.dense_work() : measurement_work(shape);
+  }
+  return work;
+}
+
+/// The finest setting of every method, in their order.
+inline std::vector<Plan> finest_of_each(const std::vector<Plan>& candidates) {
+  std::vector<Plan> finest;
+  for (std::size_t i = 0; i < candidates.size(); ++i) {
+    const bool last =
+        i + 1 == candidates.size() || candidates[i + 1].method != candidates[i].method;
+    if (last) finest.push_back(candidates[i]);
+  }
+  return finest;
 }
 
 /// Leaves out every other candidate, never the last and finest, until is_affordable() says that the
@@ -64,11 +80,12 @@ inline bool has_rungs_of(const std::vector<Plan>& settings, const Ladder& ladder
   return ladder.empty() || std::all_of(ladder.begin(), ladder.end() - 1, is_there);
 }
 
-/// The candidates whose forward pass is predicted to take less than most_cost dense ones, from
-/// coarse to fine.
+/// The candidates whose forward pass is predicted to take less than most_cost dense ones, method by
+/// method from coarse to fine.
 inline std::vector<Plan> promising_candidates(const LayerShape& shape, const Plan& base,
                                               const CostModel& costs, double most_cost) {
-  std::vector<Plan> candidates = shared_candidates(shape, base);
+  std::vector<Plan> candidates = clustered_candidates(shape, base);
+  for (const Plan& config : shared_candidates(shape, base)) candidates.push_back(config);
   const auto is_slow = [&](const Plan& config) {
     return costs.predict_forward(shape, config) >= most_cost;
   };
@@ -81,7 +98,8 @@ inline std::vector<Rung> as_rungs(const std::vector<RungMeasurement>& measuremen
                                   const LayerShape& shape, const CostModel& costs) {
   std::vector<Rung> rungs;
   for (const RungMeasurement& m : measurements) {
-    rungs.push_back({m.config, costs.predict_forward(shape, m.config), m.output_error});
+    rungs.push_back(
+        {m.config, costs.predict_forward(shape, m.config, m.remaining_ratio), m.output_error});
   }
   return rungs;
 }

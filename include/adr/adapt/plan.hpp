@@ -17,6 +17,7 @@ enum class Method {
   exact,      ///< every product computed: the baseline and the last rung of ladders
   published,  ///< sign hashes of im2col slices, one product per cluster
   subspace,   ///< exact products in the leading principal coordinates of shared neuron vectors
+  clustered,  ///< one product for all rows, or slices of rows, within a radius of one of them
 };
 
 /// Where the hash's hyperplanes pass.
@@ -27,10 +28,10 @@ enum class HashCenter {
 
 /// How the gradient with respect to the input is formed.
 enum class InputGradient {
-  automatic,       ///< cluster_mean for the published method; else over_non_zeros where d_y has
-                   ///< few, rounded elsewhere
-  cluster_mean,    ///< published: every member of a cluster receives the mean over its cluster
-  dense,           ///< the product d_y W^T
+  automatic,     ///< cluster_mean for the published method, dense for clusters with a radius; else
+                 ///< over_non_zeros where d_y has few, rounded elsewhere
+  cluster_mean,  ///< published: every member of a cluster receives the mean over its cluster
+  dense,         ///< the product d_y W^T
   over_non_zeros,  ///< the same over the non-zeros of d_y alone
   rounded,         ///< unbiased rounding of d_y, then over its non-zeros
   exact,           ///< dense or over_non_zeros, whichever costs less
@@ -38,7 +39,7 @@ enum class InputGradient {
 
 /// How the gradient with respect to the weights is formed.
 enum class WeightGradient {
-  automatic,       ///< clusters for the published method; else the cheaper of clusters and
+  automatic,       ///< clusters where the method has them; else the cheaper of clusters and
                    ///< over_non_zeros, by the density of d_y
   clusters,        ///< sums of d_y per cluster, times centroids; or from coordinates of a subspace
   dense,           ///< the product X^T d_y
@@ -49,7 +50,7 @@ enum class WeightGradient {
 
 /// The name of a method as it appears in tables, files and command lines.
 inline const char* to_string(Method method) noexcept {
-  constexpr const char* names[] = {"exact", "published", "subspace"};
+  constexpr const char* names[] = {"exact", "published", "subspace", "clustered"};
   return names[static_cast<int>(method)];
 }
 
@@ -65,11 +66,16 @@ struct Plan {
   Method method = Method::published;
 
   /// L in the papers: how many consecutive columns of the unfolded input make one neuron vector.
-  /// Need not divide the number of columns; the last neuron vector of a row may be shorter.
+  /// Need not divide the number of columns; the last neuron vector of a row may be shorter. With
+  /// Method::clustered 0 is a whole row.
   index_t vector_length = 25;
 
   /// H in the papers: how many hyperplanes, hence bits of a signature. 1 to 64.
   int hash_count = 10;
+
+  /// With Method::clustered: how far a neuron vector may be from the one that stands for it, as a
+  /// part of its norm. At least 0 and below 1.
+  double radius = 0.001;
 
   /// Where the hyperplanes of the published method pass.
   HashCenter hash_center = HashCenter::origin;
@@ -162,6 +168,12 @@ struct Plan {
       return message("vector_length must be at most the number of unfolded columns (", columns,
                      "), got ", vector_length);
     }
+    if (method == Method::clustered && vector_length < 0) {
+      return message("vector_length must be at least 0, got ", vector_length);
+    }
+    if (!(radius >= 0 && radius < 1)) {
+      return message("radius must be at least 0 and below 1, got ", radius);
+    }
     if (hash_count < 1 || hash_count > 64) {
       return message("hash_count must be between 1 and 64, got ", hash_count);
     }
@@ -191,9 +203,9 @@ struct Plan {
   /// gradients and the meter agrees, so that what was learned stays useful.
   [[nodiscard]] bool clusters_as(const Plan& other) const noexcept {
     return method == other.method && vector_length == other.vector_length &&
-           hash_count == other.hash_count && hash_center == other.hash_center &&
-           shared_hyperplanes == other.shared_hyperplanes && cluster_reuse == other.cluster_reuse &&
-           max_product_age == other.max_product_age &&
+           hash_count == other.hash_count && radius == other.radius &&
+           hash_center == other.hash_center && shared_hyperplanes == other.shared_hyperplanes &&
+           cluster_reuse == other.cluster_reuse && max_product_age == other.max_product_age &&
            cluster_cache_limit == other.cluster_cache_limit &&
            refit_interval == other.refit_interval && neuron_vectors == other.neuron_vectors &&
            kept_coordinates == other.kept_coordinates && subspace_error == other.subspace_error &&

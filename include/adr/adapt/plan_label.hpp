@@ -25,7 +25,8 @@ inline std::string gradient_words(int form, const char* gradient) {
 }
 
 inline bool reuses_clusters(const Plan& plan) noexcept {
-  return plan.method == Method::published && plan.cluster_reuse;
+  return (plan.method == Method::published || plan.method == Method::clustered) &&
+         plan.cluster_reuse;
 }
 
 }  // namespace detail
@@ -48,9 +49,16 @@ inline std::string forward_label(const Plan& plan) {
       text = message("published L ", plan.vector_length, " H ", plan.hash_count);
       if (plan.hash_center == HashCenter::mean) text += " centred";
       break;
+    case Method::clustered:
+      text = message("clustered within ", plan.radius);
+      if (plan.vector_length > 0) text += message(" L ", plan.vector_length);
+      text += message(" H ", plan.hash_count);
+      break;
   }
-  if (detail::reuses_clusters(plan))
-    text += message(" with cluster reuse to age ", plan.max_product_age);
+  if (detail::reuses_clusters(plan)) {
+    text += " with cluster reuse";
+    if (plan.method == Method::published) text += message(" to age ", plan.max_product_age);
+  }
   return text;
 }
 
@@ -63,19 +71,24 @@ inline std::string label(const Plan& plan) {
     text += joint + words;
     joint = " and ";
   };
-  const auto is_usual = [&](int form) {
+  const auto is_usual = [&](int form, bool of_weights) {
     const bool automatic = form == static_cast<int>(WeightGradient::automatic);
     const bool exact = form == static_cast<int>(WeightGradient::dense);
     if (plan.method == Method::exact) return automatic || exact;  // the same there
+    if (plan.method == Method::clustered && of_weights) {
+      return form == static_cast<int>(WeightGradient::clusters);
+    }
     return plan.method == Method::published ? automatic : exact;
   };
   const int weights = static_cast<int>(plan.weight_gradient);
   const int input = static_cast<int>(plan.input_gradient);
   if (weights == input) {
-    if (!is_usual(weights)) add(detail::gradient_words(weights, "gradients"));
+    if (!is_usual(weights, true) || !is_usual(input, false)) {
+      add(detail::gradient_words(weights, "gradients"));
+    }
   } else {
-    if (!is_usual(weights)) add(detail::gradient_words(weights, "dW"));
-    if (!is_usual(input)) add(detail::gradient_words(input, "dX"));
+    if (!is_usual(weights, true)) add(detail::gradient_words(weights, "dW"));
+    if (!is_usual(input, false)) add(detail::gradient_words(input, "dX"));
   }
   return text;
 }

@@ -22,9 +22,10 @@ inline constexpr index_t k_most_rungs = 256;
 
 /// A setting; a read one is valid for that many unfolded columns.
 inline void exchange(StateArchive& archive, Plan& plan, index_t columns) {
-  archive.choice("method", plan.method, Method::subspace);
+  archive.choice("method", plan.method, Method::clustered);
   archive("vector_length", plan.vector_length);
   archive.count("hash_count", plan.hash_count, 0, 64);
+  archive("radius", plan.radius);
   archive.choice("hash_center", plan.hash_center, HashCenter::mean);
   archive("shared_hyperplanes", plan.shared_hyperplanes);
   archive("cluster_reuse", plan.cluster_reuse);

@@ -93,7 +93,7 @@ struct Report {
   /// How often the subspace was fitted anew in the forward pass.
   int fits = 0;
   /// Forward passes that were computed densely because the input holds a NaN or an infinity, which
-  /// no subspace can stand for.
+  /// no subspace can stand for, or because a sample of it promised no clusters within the radius.
   int dense_fallbacks = 0;
   /// Multiply-adds of exact forward passes that were left out because their results are copies of
   /// those of equal inputs.
@@ -111,6 +111,11 @@ struct Report {
   /// sampled; 0 in passes that it left out.
   double output_error_energy = 0;
   double sampled_output_energy = 0;  ///< the second of the two sums
+
+  /// With Method::clustered, over the passes that it computed: what ||y - y_exact||^2 is at most,
+  /// and ||y||^2, both without bias.
+  double bounded_error_energy = 0;
+  double output_energy = 0;  ///< the second of the two
 
   /// Who chose the setting, and why, where a ReuseScheduler did.
   Decision decision;
@@ -143,6 +148,11 @@ struct Report {
   /// ||Y - Y_exact|| / ||Y_exact|| over the sampled rows; 0 where there are none.
   [[nodiscard]] double relative_output_error() const noexcept {
     return has_output_error() ? std::sqrt(output_error_energy / sampled_output_energy) : 0.0;
+  }
+  /// What ||Y - Y_exact|| / ||Y|| is at most, with Method::clustered; 0 where nothing guarantees
+  /// it or needs to. Math: ||X - X_clustered|| ||W|| / ||Y|| in Frobenius norms, without bias.
+  [[nodiscard]] double output_error_bound() const noexcept {
+    return output_energy > 0 ? std::sqrt(bounded_error_energy / output_energy) : 0.0;
   }
   /// R in the papers: the share of neuron vectors whose cluster was known.
   [[nodiscard]] double cluster_reuse_rate() const noexcept {
@@ -185,6 +195,8 @@ struct Report {
     gradient_density = other.gradient_density;
     output_error_energy += other.output_error_energy;
     sampled_output_energy += other.sampled_output_energy;
+    bounded_error_energy += other.bounded_error_energy;
+    output_energy += other.output_energy;
     decision = other.decision;
     seconds.add(other.seconds);
     forward.add(other.forward);

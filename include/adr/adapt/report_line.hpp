@@ -15,7 +15,7 @@ ADR_NAMESPACE_BEGIN
 
 /// A report in one line: what runs, since when and why; the measured error; milliseconds of every
 /// pass, and of the exact one; the remaining ratio and the computed share where they are below 1;
-/// scratch. Thread-safety: reentrant.
+/// the bound on the error where there is one; scratch. Thread-safety: reentrant.
 inline std::string to_string(const Report& report) {
   const auto number = [](const char* format, double value) {
     char text[32];
@@ -34,6 +34,9 @@ inline std::string to_string(const Report& report) {
     line += ", error not measured yet";
   } else {
     line += ", error " + number("%.2g", report.measured_error);
+  }
+  if (report.output_error_bound() > 0) {
+    line += " (at most " + number("%.2g", report.output_error_bound()) + ")";
   }
   if (report.max_error > 0) line += " of " + number("%.2g", report.max_error);
   const auto pass = [&](const char* name, double seconds, double exact) {

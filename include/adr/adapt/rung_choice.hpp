@@ -65,7 +65,10 @@ inline void rescale_errors(Ladder& ladder, int metered_rung, double metered_erro
   const double expected = ladder[static_cast<std::size_t>(metered_rung)].error;
   if (!(expected > 0) || !(metered_error > 0)) return;
   const double factor = metered_error / expected;
-  for (Rung& rung : ladder) rung.error *= factor;
+  const Method method = ladder[static_cast<std::size_t>(metered_rung)].config.method;
+  for (Rung& rung : ladder) {
+    if (rung.config.method == method) rung.error *= factor;
+  }
 }
 
 ADR_NAMESPACE_END

@@ -14,9 +14,10 @@ ADR_NAMESPACE_BEGIN
 
 /// What a plan does on a sample of a layer's own input.
 struct RungMeasurement {
-  Plan config;              ///< what was measured
-  double output_error = 0;  ///< ||Y - Y_exact|| / ||Y_exact|| on rows that were not fitted
-  double input_error = 0;   ///< from the energy within the clusters
+  Plan config;                 ///< what was measured
+  double output_error = 0;     ///< ||Y - Y_exact|| / ||Y_exact|| on rows that were not fitted
+  double input_error = 0;      ///< from the energy within the clusters
+  double remaining_ratio = 1;  ///< clusters / rows, of Method::clustered
 };
 
 /// A layer whose plan may be changed between steps: what a ReuseScheduler takes charge of.

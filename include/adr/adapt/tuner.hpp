@@ -24,7 +24,7 @@ ADR_NAMESPACE_BEGIN
 /// none is faster.
 ///
 /// Stages: timing (dense), measuring (the layer tries candidates on a part of its input; where it
-/// runs dense, the finest alone at first, since no other is within a budget that this one leaves),
+/// runs dense, the finest of every method at first: no other is within a budget that it leaves),
 /// running (a rung, or dense until the next measurement). Decisions depend on reports alone:
 /// without times in them predicted costs decide. Thread-safety: none. Source: this library.
 class Tuner final : public LayerPolicy {
@@ -167,7 +167,7 @@ class Tuner final : public LayerPolicy {
       decision_.reason = Reason::no_rung_in_budget;
       return follow_budget(layer, allowed, Reason::first_rung);
     }
-    if (is_dense(rung_)) candidates.erase(candidates.begin(), candidates.end() - 1);
+    if (is_dense(rung_)) candidates = finest_of_each(candidates);
     measure(layer, std::move(candidates));
   }
 
@@ -197,11 +197,11 @@ class Tuner final : public LayerPolicy {
     const Plan running = layer.plan();
     const auto competitor = options_->tuning.max_cost >= 1 ? Competitor::none : Competitor::dense;
     Ladder ladder = make_ladder(as_rungs(layer.measurements(), shape, costs_), competitor);
-    if (is_dense(rung_) && requested_.size() == 1 && ladder.size() > 1 &&
-        ladder.front().error <= allowed.max_error) {
+    if (is_dense(rung_) && finest_of_each(requested_).size() == requested_.size() &&
+        ladder.size() > 1 && ladder.front().error <= allowed.max_error) {
       auto candidates = promising_candidates(shape, base_, costs_, options_->tuning.max_cost);
       if (!make_affordable(candidates, shape)) candidates.clear();
-      if (candidates.size() > 1) return measure(layer, std::move(candidates));
+      if (candidates.size() > requested_.size()) return measure(layer, std::move(candidates));
       if (ladder_.size() > ladder.size()) ladder = ladder_;  // the others are not affordable again
     }
     ladder_ = std::move(ladder);
@@ -258,7 +258,9 @@ class Tuner final : public LayerPolicy {
     current().cost = rung_timings_.forward(base_.refit_interval) / dense;
     if (timed > k_enough_passes) return;
     costs_.note(current().config.method,
-                predicted_costs(layer.layer_shape(), current().config, 1.0).forward,
+                predicted_costs(layer.layer_shape(), current().config, 1.0,
+                                layer.report().remaining_ratio())
+                    .forward,
                 current().cost);
   }
   [[nodiscard]] bool is_suspected() {

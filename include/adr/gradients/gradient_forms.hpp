@@ -75,7 +75,8 @@ inline WeightGradient choose_weight_gradient(const Plan& config, const GradientC
   }
   const bool has_clusters = config.method != Method::exact;
   if (form == WeightGradient::automatic && !has_clusters) return WeightGradient::dense;
-  if (form == WeightGradient::automatic && config.method == Method::published) {
+  const bool usual = config.method == Method::published || config.method == Method::clustered;
+  if (form == WeightGradient::automatic && usual) {
     form = WeightGradient::clusters;
   }
   if (form == WeightGradient::automatic) {
@@ -108,6 +109,7 @@ inline InputGradient choose_input_gradient(const Plan& config, const GradientCos
                      (form == InputGradient::automatic && config.method == Method::published);
   if (means) return c.clusters_usable ? InputGradient::cluster_mean : InputGradient::dense;
   if (form != InputGradient::automatic) return form;
+  if (config.method == Method::clustered) return InputGradient::dense;
   return c.density <= k_few ? InputGradient::over_non_zeros : InputGradient::rounded;
 }
 

@@ -35,6 +35,7 @@ inline void agree_on_clusters(StateArchive& archive, const Plan& config, NeuronV
   archive.agree("method", to_string(config.method));
   archive.agree("vector_length", config.vector_length);
   archive.agree("hash_count", config.hash_count);
+  archive.agree("radius", exact_text(config.radius));
   archive.agree("hash_center", name_of(config.hash_center, {"origin", "mean"}));
   archive.agree("shared_hyperplanes", index_t{config.shared_hyperplanes});
   archive.agree("cluster_reuse", index_t{config.cluster_reuse});

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "adr/adapt/plan.hpp"
+#include "adr/clustered/clustered_product.hpp"
 #include "adr/core/errors.hpp"
 #include "adr/options.hpp"
 #include "adr/product/product_shape.hpp"
@@ -36,6 +37,13 @@ struct ProductOf<Domain, Published> {
     return std::make_unique<PublishedProduct<Domain>>(shape, plan);
   }
 };
+template <class Domain>
+struct ProductOf<Domain, Clustered> {
+  static constexpr Method k_method = Method::clustered;
+  static std::unique_ptr<ReusingProduct<Domain>> make(const ProductShape& shape, const Plan& plan) {
+    return std::make_unique<ClusteredProduct<Domain>>(shape, plan);
+  }
+};
 
 /// The product of a plan of any of these settings. Errors: std::invalid_argument for another plan.
 template <class Domain, class... Chosen>
@@ -58,7 +66,7 @@ std::unique_ptr<ReusingProduct<Domain>> make_product_of(const ProductShape& shap
 /// Makes the product of any plan.
 template <class Domain>
 std::unique_ptr<ReusingProduct<Domain>> make_product(const ProductShape& shape, const Plan& plan) {
-  return detail::make_product_of<Domain, Subspace, Published>(shape, plan);
+  return detail::make_product_of<Domain, Subspace, Published, Clustered>(shape, plan);
 }
 
 ADR_NAMESPACE_END

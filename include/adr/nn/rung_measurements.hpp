@@ -38,9 +38,9 @@ struct MeasuredParts {
   }
 };
 
-/// Root of the quotient of the energies of a - b and of b.
+/// Root of the quotient of the energies of a - b and of b. Requires: a of as many elements.
 template <class T>
-double relative_difference(const AlignedBuffer<T>& a, const AlignedBuffer<T>& b) {
+double relative_difference(const T* a, const AlignedBuffer<T>& b) {
   double difference = 0;
   double energy = 0;
   for (index_t i = 0; i < b.size(); ++i) {
@@ -87,6 +87,20 @@ std::vector<RungMeasurement> measure_rungs(
     Plan trial = config;
     trial.meter_interval = 0;
     if (!config.validate(shape.columns).empty()) continue;
+    if (config.method == Method::clustered) {
+      // Who is alike shows in the whole batch.
+      Report report;
+      const auto product = make(shape, trial);
+      const auto whole = output_of(input, shape.outputs, output);
+      if (!product->forward(input, weights, VectorView<const T>(), whole,
+                            {gemm, context, report, nullptr})) {
+        continue;
+      }
+      const index_t first = exact.size() / parts.judged.size() * parts.judged.first;
+      found.push_back({config, detail::relative_difference(output.data() + first, exact),
+                       report.relative_input_error(), report.remaining_ratio()});
+      continue;
+    }
     LayerProduct<Domain> product(shape, trial, make);
     product.set_dense_gemm(gemm);
     multiply(product, learned, learned_output);
@@ -94,8 +108,8 @@ std::vector<RungMeasurement> measure_rungs(
     if (product.can_freeze()) product.freeze();
     multiply(product, judged, output);
     if (product.report().dense_fallbacks > 0) continue;
-    found.push_back({config, detail::relative_difference(output, exact),
-                     product.report().relative_input_error()});
+    found.push_back({config, detail::relative_difference(output.data(), exact),
+                     product.report().relative_input_error(), 1.0});
   }
   return found;
 }

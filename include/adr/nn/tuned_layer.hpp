@@ -249,7 +249,7 @@ class TunedLayer : public Tunable {
   }
   /// With vectors no longer than a row, where a published setting says how long they are.
   static Plan fitted_plan(Plan plan, const Options& options, index_t columns) noexcept {
-    if (std::holds_alternative<Published>(options.setting)) {
+    if (!std::holds_alternative<Automatic>(options.setting)) {
       plan.vector_length = std::min(plan.vector_length, columns);
     }
     return plan;

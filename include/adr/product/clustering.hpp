@@ -29,6 +29,8 @@ struct SliceClusters {
   /// it is one vector that is far from all others.
   AlignedBuffer<std::uint8_t> is_apart;
   AlignedBuffer<T> centroids;   ///< [cluster_count x centroid_stride], padding 0
+  /// [cluster_count] the row that stands for the cluster, where there are no centroids.
+  AlignedBuffer<index_t> first_members;
   index_t centroid_stride = 0;  ///< from centroid to centroid, in elements
 
   /// Sum of ||v||^2 over the neuron vectors of clusters that are not apart, and of ||v -

@@ -99,6 +99,17 @@ TEST_CASE("Shared candidates of a convolution are these") {
         Names{"subspace16", "subspace24", "subspace32", "subspace48"});
 }
 
+TEST_CASE("Clusters with a radius are candidates where rows are multiplied as they are") {
+  CHECK(clustered_candidates(convolution_shape(), Plan()).empty());
+  const auto candidates = clustered_candidates(plain_product(4096, 2304, 256), Plan());
+  REQUIRE(candidates.size() == 3);
+  for (std::size_t i = 0; i < candidates.size(); ++i) {
+    CHECK(candidates[i].method == Method::clustered);
+    CHECK(candidates[i].validate(2304).empty());
+    if (i > 0) CHECK(candidates[i].radius < candidates[i - 1].radius);
+  }
+}
+
 TEST_CASE("Short vectors have fewer candidates, each of them once, and very long ones have none") {
   const auto of_length = [](index_t length) {
     return short_names(shared_candidates(plain_product(64, length, 8), Plan()));

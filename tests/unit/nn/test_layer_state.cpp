@@ -48,7 +48,8 @@ using adr_test::TemporaryFolder;
 using adr_test::with_method;
 using adr_test::write_bytes;
 
-constexpr Method k_methods[] = {Method::exact, Method::published, Method::subspace};
+constexpr Method k_methods[] = {Method::exact, Method::published, Method::subspace,
+                                Method::clustered};
 /// Passes before a layer is saved; as many follow.
 constexpr int k_half = 7;
 
@@ -118,6 +119,7 @@ std::vector<NamedConfig> all_configs() {
               c.hash_center = HashCenter::mean;
               c.refit_interval = 9;
             }),
+      named("clustered", Method::clustered),
       named("subspace", Method::subspace),
       named("subspace, refitted", Method::subspace,
             [](Plan& c) {
@@ -509,6 +511,7 @@ TEST_CASE("A state file of another setting is refused by what differs") {
       {"method published, this layer has exact", [](Plan& c) { c.method = Method::exact; }},
       {"vector_length 4, this layer has 9", [](Plan& c) { c.vector_length = 9; }},
       {"hash_count 5, this layer has 6", [](Plan& c) { c.hash_count = 6; }},
+      {"radius 0.001, this layer has 0.002", [](Plan& c) { c.radius = 0.002; }},
       {"hash_center origin, this layer has mean",
        [](Plan& c) { c.hash_center = HashCenter::mean; }},
       {"shared_hyperplanes 1, this layer has 0", [](Plan& c) { c.shared_hyperplanes = false; }},

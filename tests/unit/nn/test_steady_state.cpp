@@ -1,4 +1,5 @@
 // Layers that have seen a batch allocate nothing for the next one of its size.
+#include <algorithm>
 #include <memory>
 #include <vector>
 
@@ -101,6 +102,25 @@ TEST_CASE("The steady state allocates nothing") {
         layer.backward(c.x_view(), c.w_view(), c.d_y_view(),
                        {c.d_x.view(), c.d_w.view(), c.d_bias.vector()});
       });
+    }
+  }
+  SECTION("clusters with a radius") {
+    for (const adr::index_t length : {0, 50}) {
+      LinearCase<float> c(1500, 96, 512, data);
+      for (adr::index_t i = 30; i < c.rows; ++i) {
+        std::copy_n(c.x.view().row(i % 30), c.columns, c.x.view().row(i));
+      }
+      adr::Clustered clustered;
+      clustered.vector_length = length;
+      adr::Context context;
+      ReuseLinear<float> layer(96, 512, clustered, context);
+      check_steady([&] {
+        layer.forward(c.x_view(), c.w_view(), c.bias.vector(), c.y.view());
+        layer.backward(c.x_view(), c.w_view(), c.d_y_view(),
+                       {c.d_x.view(), c.d_w.view(), c.d_bias.vector()});
+      });
+      CHECK(layer.report().remaining_ratio() < 0.1);
+      CHECK(context.workspace().peak_bytes() == layer.workspace_bytes(c.rows));
     }
   }
   SECTION("dense convolutions of the user") {

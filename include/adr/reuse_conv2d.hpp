@@ -23,12 +23,14 @@
 #include "adr/gradients/bias_gradient.hpp"
 #include "adr/nn/blend.hpp"
 #include "adr/nn/layer_state.hpp"
+#include "adr/nn/layer_stream.hpp"
 #include "adr/nn/operand_checks.hpp"
 #include "adr/nn/saved.hpp"
 #include "adr/nn/tuned_layer.hpp"
 #include "adr/options.hpp"
 #include "adr/product/operands.hpp"
 #include "adr/product/product_shape.hpp"
+#include "adr/stream/stream.hpp"
 #include "adr/unfold/conv_geometry.hpp"
 #include "adr/unfold/neuron_vectors.hpp"
 
@@ -173,6 +175,27 @@ class ReuseConv2d final : public TunedLayer<ImageDomain<T>> {
     forward(x, w, bias, y, &saved);
   }
 
+  /// The same for the next frame of a stream, with Options::stream: what has not changed since the
+  /// frames before stays what it was, as far as max_error allows (docs/streams.md). Returns the
+  /// output, in memory of the stream: valid until its next pass. Gradients after it are those of
+  /// the exact product of x. Errors: std::invalid_argument, too, without Options::stream, for the
+  /// Stream of another layer, and with products or convolutions of the user's own.
+  TensorView<const T> forward(const TensorView<const T>& x, const MatrixView<const T>& w,
+                              const VectorView<const T>& bias, Stream& stream) {
+    const ConvGeometry& g = geometry_;
+    // No output of the caller's own: anything that is not null has the right shape.
+    require_operands(x, w, bias, "y",
+                     {x.data, x.batch, g.out_channels, g.out_height(), g.out_width(), g.layout});
+    return forward_stream(x, w, bias, {}, stream);
+  }
+  /// The same with an output of the caller's.
+  void forward(const TensorView<const T>& x, const MatrixView<const T>& w,
+               const VectorView<const T>& bias, const TensorView<T>& y, Stream& stream) {
+    require_operands(x, w, bias, "y", y);
+    require_disjoint_output(x, w, bias, y);
+    forward_stream(x, w, bias, plain_stride(y), stream);
+  }
+
   /// Computes the gradients of the last forward pass, which must have had this x.
   ///
   /// Math: d_w = d_y^T X, d_bias = column sums of d_y, d_x = col2im(d_y w); in which form, the
@@ -214,11 +237,7 @@ class ReuseConv2d final : public TunedLayer<ImageDomain<T>> {
                const VectorView<const T>& bias, const TensorView<T>& y, Saved* saved) {
     require_operands(x, w, bias, "y", y);
     require_disjoint_output(x, w, bias, y);
-    if (this->plan().check_finite) {
-      require_finite("x", x);
-      require_finite("w", w);
-      require_finite("bias", bias);
-    }
+    require_finite_operands(x, w, bias);
     this->begin_forward();
     for (index_t g = 0; g < geometry_.groups; ++g) {
       this->product(g).forward(ConvInput<const T>{geometry_, plain_stride(x), g},
@@ -226,6 +245,18 @@ class ReuseConv2d final : public TunedLayer<ImageDomain<T>> {
                                ConvOutput<T>{geometry_, plain_stride(y), g}, this->context());
     }
     this->end_forward([&] { return input_of(x); }, saved);
+  }
+
+  TensorView<const T> forward_stream(const TensorView<const T>& x, const MatrixView<const T>& w,
+                                     const VectorView<const T>& bias, const TensorView<T>& y,
+                                     Stream& stream) {
+    detail::require(this->options().stream, "a Stream needs Options::stream");
+    require_finite_operands(x, w, bias);
+    const auto result = LayerStream<T>::of(stream, this).forward(
+        {geometry_, plain_stride(x), plain_stride(w), bias}, this->products(), stream.output(),
+        this->options().max_error, this->mode() == Mode::inference, y, this->context());
+    this->end_forward([&] { return input_of(x); }, nullptr);
+    return result;
   }
 
   void backward(const TensorView<const T>& x, const MatrixView<const T>& w,
@@ -272,6 +303,13 @@ class ReuseConv2d final : public TunedLayer<ImageDomain<T>> {
     }
   }
 
+  void require_finite_operands(const TensorView<const T>& x, const MatrixView<const T>& w,
+                               const VectorView<const T>& bias) const {
+    if (!this->plan().check_finite) return;
+    require_finite("x", x);
+    require_finite("w", w);
+    require_finite("bias", bias);
+  }
   void require_operands(const TensorView<const T>& x, const MatrixView<const T>& w,
                         const VectorView<const T>& bias, std::string_view y_name,
                         const TensorView<const T>& y) const {

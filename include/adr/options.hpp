@@ -131,8 +131,8 @@ struct Options {
       return checks::message("gradient_rounding must be between 0 and 1e6, got ",
                              gradient_rounding);
     }
-    if (stream && (std::holds_alternative<Subspace>(setting) ||
-                   std::holds_alternative<Published>(setting))) {
+    if (stream &&
+        (std::holds_alternative<Subspace>(setting) || std::holds_alternative<Published>(setting))) {
       return "stream needs the setting Automatic or Exact, got another one";
     }
     if (stream && gradient_rounding > 0) {

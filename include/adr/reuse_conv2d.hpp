@@ -252,9 +252,10 @@ class ReuseConv2d final : public TunedLayer<ImageDomain<T>> {
                                      Stream& stream) {
     detail::require(this->options().stream, "a Stream needs Options::stream");
     require_finite_operands(x, w, bias);
-    const auto result = LayerStream<T>::of(stream, this).forward(
-        {geometry_, plain_stride(x), plain_stride(w), bias}, this->products(), stream.output(),
-        this->options().max_error, this->mode() == Mode::inference, y, this->context());
+    const auto result = LayerStream<T>::of(stream, this)
+                            .forward({geometry_, plain_stride(x), plain_stride(w), bias},
+                                     this->products(), stream.output(), this->options().max_error,
+                                     this->mode() == Mode::inference, y, this->context());
     this->end_forward([&] { return input_of(x); }, nullptr);
     return result;
   }

@@ -15,8 +15,7 @@ namespace stream {
 ///
 /// changes: at least 0, or no number, which is above every limit. Returns at most `most`; 0 where
 /// no change above 0 fits. Cost: one read; 16 KB of stack. Deterministic.
-inline float change_limit(const float* changes, index_t count, double budget,
-                          float most) noexcept {
+inline float change_limit(const float* changes, index_t count, double budget, float most) noexcept {
   constexpr int k_dropped_bits = 20;  // all but the exponent and three digits
   std::array<double, std::size_t{1} << (31 - k_dropped_bits)> sums{};
   for (index_t i = 0; i < count; ++i) {

@@ -31,8 +31,7 @@ void copy_pixels(const exact::GroupImages<const T>& from, index_t image,
   }
   const exact::PixelWindow<const T> source = from.in_place(image);
   const exact::PixelWindow<T> target = to.in_place(to_image);
-  const bool one_run =
-      source.pixel_stride == from.channels && target.pixel_stride == from.channels;
+  const bool one_run = source.pixel_stride == from.channels && target.pixel_stride == from.channels;
   for (index_t i = 0; i < height; ++i) {
     const T* read = source.at(rect.first_y + i, rect.first_x);
     T* written = target.at(y + i, x);

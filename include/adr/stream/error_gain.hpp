@@ -56,16 +56,16 @@ class ErrorGain {
       changes_[static_cast<std::size_t>(drawn_)] = change;
       ++drawn_;
     }
-    gather(grid, y, drawn_, [&](index_t i) { return blocks_[static_cast<std::size_t>(i)]; },
-           before_);
+    gather(
+        grid, y, drawn_, [&](index_t i) { return blocks_[static_cast<std::size_t>(i)]; }, before_);
   }
 
   /// Compares the results of the drawn blocks with what they were. input_energy: of all windows.
   void measure(const WindowGrid& grid, index_t count, const exact::GroupImages<const T>& y,
                double input_energy) {
     if (drawn_ == 0) return;
-    gather(grid, y, drawn_, [&](index_t i) { return blocks_[static_cast<std::size_t>(i)]; },
-           after_);
+    gather(
+        grid, y, drawn_, [&](index_t i) { return blocks_[static_cast<std::size_t>(i)]; }, after_);
     double ratio = 0;
     const index_t size = before_.size() / drawn_;
     for (index_t k = 0; k < drawn_; ++k) {
@@ -121,8 +121,9 @@ class ErrorGain {
     double energy = 0;
     for (index_t first = 0; first < samples; first += blocks_at_once(grid)) {
       const index_t some = std::min(blocks_at_once(grid), samples - first);
-      gather(grid, y, some, [&](index_t i) { return (2 * (first + i) + 1) * count / (2 * samples); },
-             after_);
+      gather(
+          grid, y, some, [&](index_t i) { return (2 * (first + i) + 1) * count / (2 * samples); },
+          after_);
       for (index_t i = 0; i < after_.size(); ++i) {
         energy += static_cast<double>(after_[i]) * static_cast<double>(after_[i]);
       }

@@ -28,10 +28,10 @@ namespace stream {
 
 /// What a pass of a stream did to one group.
 struct Comparison {
-  double computed = 1;        ///< share of the blocks of outputs that were computed
-  double threshold = 0;       ///< the largest change that was left aside, of the mean of the windows
-  double error_energy = 0;    ///< of the output, estimated
-  double output_energy = 0;   ///< estimated; 0 where it is not known
+  double computed = 1;       ///< share of the blocks of outputs that were computed
+  double threshold = 0;      ///< the largest change that was left aside, of the mean of the windows
+  double error_energy = 0;   ///< of the output, estimated
+  double output_energy = 0;  ///< estimated; 0 where it is not known
 };
 
 /// The operands of a pass over one group.
@@ -105,8 +105,9 @@ class GroupStream {
     // Squares of very small numbers are zero: what is that small is compared bit by bit.
     constexpr double k_least_square = 1e-24;
     const bool bits = max_error == 0 || !(mean_square_ > k_least_square);
-    find_pixel_changes(operands.x, as_const(operands.used), bits ? Compare::bits : Compare::energies,
-                       threads, changes_.data(), energies_.data());
+    find_pixel_changes(operands.x, as_const(operands.used),
+                       bits ? Compare::bits : Compare::energies, threads, changes_.data(),
+                       energies_.data());
     sum_windows(grid_, batch, changes_.data(), threads, columns_.data(), sums_.data());
     const double input_energy = window_energy(batch, operands.x.channels);
     Comparison result;
@@ -114,16 +115,18 @@ class GroupStream {
     if (!bits) {
       add_debts(count);
       const double budget = max_error * max_error * input_energy;
-      const double most = k_most_of_a_window * k_most_of_a_window * budget / static_cast<double>(count);
-      limit = change_limit(sums_.data(), count, budget / gain_.value(),
-                           static_cast<float>(std::min<double>(
-                               most, std::numeric_limits<float>::max())));
+      const double most =
+          k_most_of_a_window * k_most_of_a_window * budget / static_cast<double>(count);
+      limit = change_limit(
+          sums_.data(), count, budget / gain_.value(),
+          static_cast<float>(std::min<double>(most, std::numeric_limits<float>::max())));
     }
     for (index_t i = 0; i < count; ++i) {
       marks_[i] = sums_[i] <= limit && !(bits && debts_[i] > 0) ? 0 : 1;
     }
     const bool measures = !bits && gain_.is_due();
-    if (measures) gain_.draw(grid_, sums_.data(), count, limit, as_const(operands.y), marks_.data());
+    if (measures)
+      gain_.draw(grid_, sums_.data(), count, limit, as_const(operands.y), marks_.data());
     const index_t computed = list_marked(count);
     result.computed = static_cast<double>(computed) / static_cast<double>(count);
     move_used(operands, batch, !bits, threads);
@@ -252,13 +255,13 @@ class GroupStream {
   WindowGrid grid_;
   PatchForward<T> patches_;
   ErrorGain<T> gain_;
-  double mean_square_ = 0;           ///< of the elements of x in the last comparison
-  AlignedBuffer<float> changes_;     ///< of pixels
-  AlignedBuffer<double> energies_;   ///< of lines of x
-  AlignedBuffer<float> columns_;     ///< scratch of the sums
-  AlignedBuffer<float> sums_;        ///< changes of the windows of blocks
-  AlignedBuffer<float> moved_;       ///< of that what the used image has moved on
-  AlignedBuffer<float> debts_;       ///< distances by which it has, under outputs that stayed
+  double mean_square_ = 0;                ///< of the elements of x in the last comparison
+  AlignedBuffer<float> changes_;          ///< of pixels
+  AlignedBuffer<double> energies_;        ///< of lines of x
+  AlignedBuffer<float> columns_;          ///< scratch of the sums
+  AlignedBuffer<float> sums_;             ///< changes of the windows of blocks
+  AlignedBuffer<float> moved_;            ///< of that what the used image has moved on
+  AlignedBuffer<float> debts_;            ///< distances by which it has, under outputs that stayed
   AlignedBuffer<unsigned char> marks_;    ///< blocks that are computed
   AlignedBuffer<unsigned char> touched_;  ///< pixels of their windows
   AlignedBuffer<index_t> list_;

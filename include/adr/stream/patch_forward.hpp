@@ -70,10 +70,10 @@ class PatchForward {
   }
   [[nodiscard]] exact::GroupImages<T> images(T* data, index_t count, index_t channels,
                                              index_t height, index_t width) const noexcept {
-    return {{data, count, channels, height, width, patch_.layout,
-             stride_of(channels, height, width)},
-            0,
-            channels};
+    return {
+        {data, count, channels, height, width, patch_.layout, stride_of(channels, height, width)},
+        0,
+        channels};
   }
 
   void gather(index_t block, const exact::GroupImages<const T>& x,
@@ -83,8 +83,8 @@ class PatchForward {
     const index_t column = block % grid_.x.blocks;
     const bool whole = rect.last_y - rect.first_y == grid_.y.size && rect.width() == grid_.x.size;
     if (!whole) std::fill_n(windows.images.image(i), windows.images.image_size(), T(0));
-    copy_pixels(x, block / grid_.per_image(), rect, windows, i,
-                rect.first_y - grid_.y.first(row), rect.first_x - grid_.x.first(column));
+    copy_pixels(x, block / grid_.per_image(), rect, windows, i, rect.first_y - grid_.y.first(row),
+                rect.first_x - grid_.x.first(column));
   }
   void scatter(index_t block, const exact::GroupImages<T>& results, index_t i,
                const exact::GroupImages<T>& y) const noexcept {

@@ -62,8 +62,8 @@ double line_changes(Compare compare, const T* x, const T* used, index_t pixels, 
     B energy = B::broadcast(T(0));
     T energy_of_rest = 0;
     for (index_t i = 0; i < pixels; ++i) {
-      changes[i] = static_cast<float>(pixel_change(x + i * stride, used + i * used_stride, channels,
-                                                   energy, energy_of_rest));
+      changes[i] = static_cast<float>(
+          pixel_change(x + i * stride, used + i * used_stride, channels, energy, energy_of_rest));
     }
     return static_cast<double>(sum(energy)) + static_cast<double>(energy_of_rest);
   }

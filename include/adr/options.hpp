@@ -131,9 +131,11 @@ struct Options {
       return checks::message("gradient_rounding must be between 0 and 1e6, got ",
                              gradient_rounding);
     }
-    if (stream &&
-        (std::holds_alternative<Subspace>(setting) || std::holds_alternative<Published>(setting))) {
-      return "stream needs the setting Automatic or Exact, got another one";
+    const bool approximates =
+        std::holds_alternative<Subspace>(setting) || std::holds_alternative<Published>(setting);
+    if (stream && approximates) {
+      return checks::message("stream needs the setting Automatic or Exact, got ",
+                             std::holds_alternative<Subspace>(setting) ? "Subspace" : "Published");
     }
     if (stream && gradient_rounding > 0) {
       return checks::message("stream needs gradient_rounding 0, got ", gradient_rounding);

@@ -1,5 +1,4 @@
-// A convolution layer whose products are reused: unfold, cluster, multiply and adapt behind forward
-// and backward.
+// A convolution layer whose products are reused, behind forward and backward.
 #pragma once
 
 #include <algorithm>
@@ -22,6 +21,7 @@
 #include "adr/gradients.hpp"
 #include "adr/gradients/bias_gradient.hpp"
 #include "adr/nn/blend.hpp"
+#include "adr/nn/conv_operands.hpp"
 #include "adr/nn/layer_state.hpp"
 #include "adr/nn/layer_stream.hpp"
 #include "adr/nn/operand_checks.hpp"
@@ -175,15 +175,14 @@ class ReuseConv2d final : public TunedLayer<ImageDomain<T>> {
     forward(x, w, bias, y, &saved);
   }
 
-  /// The same for the next frame of a stream, with Options::stream: what has not changed since the
-  /// frames before stays what it was, as far as max_error allows (docs/streams.md). Returns the
-  /// output, in memory of the stream: valid until its next pass. Gradients after it are those of
-  /// the exact product of x. Errors: std::invalid_argument, too, without Options::stream, for the
-  /// Stream of another layer, and with products or convolutions of the user's own.
+  /// The same for the next frame of a stream: what has not changed since the frames before stays
+  /// what it was, as far as max_error allows (docs/streams.md). Returns the output, in memory of
+  /// the stream, valid until its next pass. Gradients after it are those of the exact product of x.
+  /// Errors: std::invalid_argument, too, without Options::stream, for another layer's Stream, and
+  /// with products or convolutions of the user's own.
   TensorView<const T> forward(const TensorView<const T>& x, const MatrixView<const T>& w,
                               const VectorView<const T>& bias, Stream& stream) {
     const ConvGeometry& g = geometry_;
-    // No output of the caller's own: anything that is not null has the right shape.
     require_operands(x, w, bias, "y",
                      {x.data, x.batch, g.out_channels, g.out_height(), g.out_width(), g.layout});
     return forward_stream(x, w, bias, {}, stream);
@@ -239,9 +238,10 @@ class ReuseConv2d final : public TunedLayer<ImageDomain<T>> {
     require_disjoint_output(x, w, bias, y);
     require_finite_operands(x, w, bias);
     this->begin_forward();
+    const ConvOperands<T> operands{geometry_, x, w, bias};
     for (index_t g = 0; g < geometry_.groups; ++g) {
       this->product(g).forward(ConvInput<const T>{geometry_, plain_stride(x), g},
-                               group_weights(w, g), group_bias(bias, g),
+                               transposed(operands.group_weights(g)), operands.group_bias(g),
                                ConvOutput<T>{geometry_, plain_stride(y), g}, this->context());
     }
     this->end_forward([&] { return input_of(x); }, saved);
@@ -294,11 +294,12 @@ class ReuseConv2d final : public TunedLayer<ImageDomain<T>> {
       set_zero(pixel_view(d_x, 0, geometry_.in_channels), context.threads());
     }
     const index_t outputs = geometry_.group_out_channels();
+    const ConvOperands<T> operands{geometry_, x, w, {}};
     for (index_t g = 0; g < geometry_.groups; ++g) {
       const GemmResult<T> d_weights{
           d_w.data != nullptr ? d_w.middle_rows(g * outputs, outputs) : MatrixView<T>(), true};
       this->product(g).backward(ConvInput<const T>{geometry_, plain_stride(x), g},
-                                group_weights(w, g),
+                                transposed(operands.group_weights(g)),
                                 ConvOutput<const T>{geometry_, plain_stride(d_y), g}, d_weights,
                                 ConvInput<T>{geometry_, d_x, g}, context);
     }
@@ -339,18 +340,6 @@ class ReuseConv2d final : public TunedLayer<ImageDomain<T>> {
       require_finite("w", w);
       require_finite("d_y", d_y);
     }
-  }
-
-  [[nodiscard]] GemmFactor<T> group_weights(const MatrixView<const T>& w,
-                                            index_t g) const noexcept {
-    const index_t outputs = geometry_.group_out_channels();
-    return transposed(plain_stride(w.middle_rows(g * outputs, outputs)));
-  }
-  [[nodiscard]] VectorView<const T> group_bias(const VectorView<const T>& bias,
-                                               index_t g) const noexcept {
-    const index_t outputs = geometry_.group_out_channels();
-    if (bias.empty()) return bias;
-    return {bias.data + g * outputs, outputs};
   }
 
   ConvGeometry geometry_;

@@ -170,7 +170,7 @@ struct Report {
 
   /// Whether nothing was lost but rounding, and nothing had to be measured.
   [[nodiscard]] bool is_exact() const noexcept {
-    return method == Method::exact && stream_pass != StreamPass::compared;
+    return method == Method::exact && !(stream_threshold > 0);
   }
 
   /// The work of an exact forward pass of which that share was computed.

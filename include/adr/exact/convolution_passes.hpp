@@ -95,6 +95,17 @@ class ConvolutionPasses {
     return computed / static_cast<double>(groups_);
   }
 
+  /// Multiply-adds of a forward pass as it is computed.
+  [[nodiscard]] double forward_multiply_adds(index_t batch) const {
+    if (forward_form(batch) == Form::direct) {
+      return static_cast<double>(geometry_.rows(batch)) * static_cast<double>(geometry_.columns()) *
+             static_cast<double>(groups_ * geometry_.group_out_channels());
+    }
+    double sum = 0;
+    for_each_forward(no_images<const T>(batch), no_weights(), no_outputs<T>(batch), {}, false, 1,
+                     [&](const auto& pass, index_t) { sum += pass.multiply_adds(); });
+    return sum;
+  }
   /// What the tiles of a forward pass over x read. Requires: one group, a form that is not direct.
   [[nodiscard]] TileInputs tile_inputs(const TensorView<const T>& x) const {
     TileInputs inputs;

@@ -18,6 +18,7 @@
 #include "adr/core/view_checks.hpp"
 #include "adr/exact/convolution_passes.hpp"
 #include "adr/exact/tile_images.hpp"
+#include "adr/nn/conv_operands.hpp"
 #include "adr/nn/layer_product.hpp"
 #include "adr/product/dense_passes.hpp"
 #include "adr/product/operands.hpp"
@@ -28,15 +29,6 @@
 #include "adr/unfold/conv_geometry.hpp"
 
 ADR_NAMESPACE_BEGIN
-
-/// The operands of a forward pass of a convolution, images without gaps in their strides.
-template <class T>
-struct ConvOperands {
-  const ConvGeometry& geometry;
-  TensorView<const T> x;
-  MatrixView<const T> w;
-  VectorView<const T> bias;
-};
 
 /// What a stream keeps for one layer. Thread-safety: none. Source: this library.
 template <class T>
@@ -102,16 +94,13 @@ class LayerStream final : public Stream::State {
       });
     }
     if (pass == StreamPass::first) pace_.kept();
-    if (pass == StreamPass::compared) pace_.compared(computed < k_break_even);
+    if (pass == StreamPass::compared) pace_.compared(computed < groups_.front().break_even());
     if (in_place || y.data == nullptr) return target;
     stream::copy_images<T>(target, y, context.threads());
     return y;
   }
 
  private:
-  /// What of an exact pass may have to be computed for comparisons to pay.
-  static constexpr double k_break_even = 0.85;
-
   /// What must stay the same for outputs to stay.
   struct Key {
     ConvGeometry geometry;
@@ -155,8 +144,8 @@ class LayerStream final : public Stream::State {
     stream::StreamOperands<T> o;
     o.x = {from_group(operands.x), 0, inputs};
     o.y = {from_group(y), 0, outputs};
-    o.w = plain_stride(operands.w.middle_rows(group * outputs, outputs));
-    if (!operands.bias.empty()) o.bias = {operands.bias.data + group * outputs, outputs};
+    o.w = operands.group_weights(group);
+    o.bias = operands.group_bias(group);
     o.relu = relu;
     o.kept_weights = engine.kept_weights(o.w, context.threads());
     const exact::ConvolutionPasses<T>& passes = *engine.own_passes();

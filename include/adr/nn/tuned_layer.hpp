@@ -244,8 +244,8 @@ class TunedLayer : public Tunable {
     detail::require(problem.empty(), "Options: ", problem);
   }
   static bool wants_tuner(const Options& options) noexcept {
-    return std::holds_alternative<Automatic>(options.setting) &&
-           !options.stream && (options.max_error > 0 || options.gradient_rounding > 0);
+    return std::holds_alternative<Automatic>(options.setting) && !options.stream &&
+           (options.max_error > 0 || options.gradient_rounding > 0);
   }
   /// With vectors no longer than a row, where a published setting says how long they are.
   static Plan fitted_plan(Plan plan, const Options& options, index_t columns) noexcept {

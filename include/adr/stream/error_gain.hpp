@@ -102,6 +102,7 @@ class ErrorGain {
   void gather(const WindowGrid& grid, const exact::GroupImages<const T>& y, index_t count,
               const Block& block, AlignedBuffer<T>& to) {
     const index_t size = grid.y.outputs * grid.x.outputs * y.channels;
+    to.reserve(blocks_at_once(grid) * size);
     to.resize(count * size);
     std::fill_n(to.data(), count * size, T(0));
     const exact::GroupImages<T> images{

@@ -90,9 +90,14 @@ class GroupStream {
     list_.resize(blocks);
     debts_.assign(blocks, 0.0F);
     gain_ = ErrorGain<T>();
+    break_even_ = break_even_of(passes, operands.x);
     mean_square_ = std::numeric_limits<double>::infinity();
     keep_input(operands, threads);
   }
+
+  /// The share of the outputs below which comparing takes less than it saves: an estimate from
+  /// sizes, so that what is decided does not depend on the clock.
+  [[nodiscard]] double break_even() const noexcept { return break_even_; }
 
   /// Computes what has changed. Requires: keep, or this, with operands of these shapes before, and
   /// the same weights, bias, relu and memory of `used` and y.
@@ -148,6 +153,17 @@ class GroupStream {
     geometry.out_channels = geometry.group_out_channels();
     geometry.groups = 1;
     return geometry;
+  }
+
+  static double break_even_of(const exact::ConvolutionPasses<T>& passes,
+                              const exact::GroupImages<const T>& x) {
+    // Elements that a core reads, or multiplies and adds, in the time of one another.
+    constexpr double k_multiply_adds_per_byte = 4.0;
+    constexpr double k_reads_and_copies = 4;
+    const double bytes = static_cast<double>(x.images.batch * x.images.height) *
+                         static_cast<double>(x.images.width * x.channels) * double{sizeof(T)};
+    const double look = k_reads_and_copies * k_multiply_adds_per_byte * bytes;
+    return std::clamp(1 - look / passes.forward_multiply_adds(x.images.batch), 0.3, 0.97);
   }
 
   /// The energy of x in all windows together, a pixel once for each; of lines that are finite.
@@ -252,6 +268,7 @@ class GroupStream {
   }
 
   bool of_tiles_ = false;
+  double break_even_ = 0;
   WindowGrid grid_;
   PatchForward<T> patches_;
   ErrorGain<T> gain_;

@@ -7,7 +7,9 @@
 #include "adr/core/aligned_buffer.hpp"
 #include "adr/core/context.hpp"
 #include "adr/core/types.hpp"
+#include "adr/exact/direct_blocks.hpp"
 #include "adr/exact/direct_forward.hpp"
+#include "adr/exact/linear_form.hpp"
 #include "adr/exact/tile_grid.hpp"
 #include "adr/exact/tile_images.hpp"
 #include "adr/stream/copied_pixels.hpp"
@@ -23,31 +25,33 @@ namespace stream {
 template <class T>
 class PatchForward {
  public:
-  /// Whether a pass over all outputs has the bits of passes over squares: short products of rows
-  /// sum up in another order.
+  /// Whether a pass over all outputs has the bits of passes over squares (short products of rows
+  /// sum up in another order), and squares enough.
   [[nodiscard]] static bool is_possible(const ConvGeometry& geometry) noexcept {
-    return geometry.out_pixels() > detail::k_short_pixels;
+    return geometry.out_pixels() >
+           (detail::is_pointwise(geometry) ? detail::k_short_pixels : k_fewest_outputs);
   }
 
   /// geometry: that of one group. Requires: is_possible.
   void set_geometry(const ConvGeometry& geometry) {
-    constexpr index_t k_outputs = 16;
     constexpr index_t k_pixels_at_once = 1024;
-    constexpr index_t k_least = 2;
-    grid_ = window_grid(geometry, k_outputs);
+    const index_t outputs = geometry.out_pixels() >= k_many_outputs ? 16 : 8;
+    grid_ = window_grid(geometry, outputs);
     patch_ = geometry;
     patch_.set_padding(0);
     patch_.in_height = grid_.y.size;
     patch_.in_width = grid_.x.size;
-    at_once_ = std::max(k_pixels_at_once / (k_outputs * k_outputs), k_least);
+    at_once_ = k_pixels_at_once / (outputs * outputs);
     windows_.resize(at_once_ * stride_of(patch_.in_channels, patch_.in_height, patch_.in_width));
-    results_.resize(at_once_ * stride_of(patch_.out_channels, k_outputs, k_outputs));
+    results_.resize(at_once_ * stride_of(patch_.out_channels, outputs, outputs));
   }
   [[nodiscard]] const WindowGrid& grid() const noexcept { return grid_; }
 
   void run(const exact::TileList& list, const exact::GroupImages<const T>& x,
            const MatrixView<const T>& w, const VectorView<const T>& bias, bool relu,
            const exact::GroupImages<T>& y, Context& context) {
+    context.workspace().reserve(
+        direct_forward_workspace_bytes<T>(patch_, at_once_, context.threads()));
     for (index_t first = 0; first < list.count; first += at_once_) {
       const index_t count = std::min(at_once_, list.count - first);
       const exact::GroupImages<T> windows =
@@ -55,14 +59,15 @@ class PatchForward {
       const exact::GroupImages<T> results = images(results_.data(), count, patch_.out_channels,
                                                    patch_.out_height(), patch_.out_width());
       for (index_t i = 0; i < count; ++i) gather(list[first + i], x, windows, i);
-      context.workspace().reserve(
-          direct_forward_workspace_bytes<T>(patch_, count, context.threads()));
       direct_forward<T>(patch_, windows.images, w, bias, results.images, context, relu);
       for (index_t i = 0; i < count; ++i) scatter(list[first + i], results, i, y);
     }
   }
 
  private:
+  static constexpr index_t k_fewest_outputs = 256;
+  static constexpr index_t k_many_outputs = 64 * 64;
+
   /// Images do not touch, or those of single pixels would become rows of one product.
   static index_t stride_of(index_t channels, index_t height, index_t width) {
     constexpr index_t k_gap = 16;

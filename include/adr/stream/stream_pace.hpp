@@ -42,8 +42,9 @@ class StreamPace {
   }
 
  private:
-  /// A cut to another scene is one miss, and no moving camera.
-  static constexpr int k_most_misses = 2;
+  /// A cut to another scene is one miss, and no moving camera; the first comparisons know little
+  /// of what may be left aside.
+  static constexpr int k_most_misses = 4;
 
   GrowingInterval interval_{32, 512};
   index_t wait_ = 0;

@@ -77,11 +77,13 @@ class Trunk {
         &LayerTotals::exact_seconds);
   }
   adr::TensorView<const float> stream(adr::TensorView<const float> x, FrameSeconds& seconds) {
+    const adr::Stream* before = nullptr;
     return run(
         x, seconds,
         [&](Layer& layer, const adr::TensorView<const float>& input) {
           const auto y = layer.conv->forward(input, layer.weights->matrix(), layer.bias->vector(),
-                                             layer.stream);
+                                             layer.stream, before);
+          before = &layer.stream;
           const adr::Report& report = layer.conv->report();
           layer.totals.computed += report.computed_share();
           layer.totals.threshold += report.stream_threshold;

@@ -175,24 +175,24 @@ class ReuseConv2d final : public TunedLayer<ImageDomain<T>> {
     forward(x, w, bias, y, &saved);
   }
 
-  /// The same for the next frame of a stream: what has not changed since the frames before stays
-  /// what it was, as far as max_error allows (docs/streams.md). Returns the output, in memory of
-  /// the stream, valid until its next pass. Gradients after it are those of the exact product of x.
-  /// Errors: std::invalid_argument, too, without Options::stream, for another layer's Stream, and
-  /// with products or convolutions of the user's own.
+  /// The same for the next frame of a stream: computes what has changed (docs/streams.md), into
+  /// memory of the stream, which is valid until its next pass. before: the stream whose output x
+  /// is, as it was returned, or null. Gradients are those of the exact product. Errors: as above,
+  /// and without Options::stream, for another layer's Stream, and for products of the user's own.
   TensorView<const T> forward(const TensorView<const T>& x, const MatrixView<const T>& w,
-                              const VectorView<const T>& bias, Stream& stream) {
+                              const VectorView<const T>& bias, Stream& stream,
+                              const Stream* before = nullptr) {
     const ConvGeometry& g = geometry_;
     require_operands(x, w, bias, "y",
                      {x.data, x.batch, g.out_channels, g.out_height(), g.out_width(), g.layout});
-    return forward_stream(x, w, bias, {}, stream);
+    return forward_stream(x, w, bias, {}, stream, before);
   }
   /// The same with an output of the caller's.
   void forward(const TensorView<const T>& x, const MatrixView<const T>& w,
                const VectorView<const T>& bias, const TensorView<T>& y, Stream& stream) {
     require_operands(x, w, bias, "y", y);
     require_disjoint_output(x, w, bias, y);
-    forward_stream(x, w, bias, plain_stride(y), stream);
+    forward_stream(x, w, bias, plain_stride(y), stream, nullptr);
   }
 
   /// Computes the gradients of the last forward pass, which must have had this x.
@@ -249,13 +249,13 @@ class ReuseConv2d final : public TunedLayer<ImageDomain<T>> {
 
   TensorView<const T> forward_stream(const TensorView<const T>& x, const MatrixView<const T>& w,
                                      const VectorView<const T>& bias, const TensorView<T>& y,
-                                     Stream& stream) {
+                                     Stream& stream, const Stream* before) {
     detail::require(this->options().stream, "a Stream needs Options::stream");
     require_finite_operands(x, w, bias);
     const auto result = LayerStream<T>::of(stream, this)
                             .forward({geometry_, plain_stride(x), plain_stride(w), bias},
                                      this->products(), stream.output(), this->options().max_error,
-                                     this->mode() == Mode::inference, y, this->context());
+                                     this->mode() == Mode::inference, y, before, this->context());
     this->end_forward([&] { return input_of(x); }, nullptr);
     return result;
   }

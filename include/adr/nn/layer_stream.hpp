@@ -54,13 +54,14 @@ class LayerStream final : public Stream::State {
 
   [[nodiscard]] bool is_empty() const noexcept override { return !pace_.keeps(); }
   void reset() noexcept override { pace_.reset(); }
+  [[nodiscard]] const void* output() const noexcept override { return y_.data(); }
 
   /// Computes the output: into y, or where that is empty into memory of the stream, which stays as
   /// it is until the next pass. Returns where it is. Errors: std::invalid_argument for products of
   /// the user's own, and for an x that is the output of the same stream.
   TensorView<const T> forward(const ConvOperands<T>& operands, Products& products,
                               Stream::Output output, double max_error, bool inference,
-                              const TensorView<T>& y, Context& context) {
+                              const TensorView<T>& y, const Stream* before, Context& context) {
     const ConvGeometry& g = operands.geometry;
     const index_t batch = operands.x.batch;
     const exact::ConvolutionPasses<T>* passes = products.front().images().own_passes();
@@ -75,6 +76,7 @@ class LayerStream final : public Stream::State {
     groups_.resize(static_cast<std::size_t>(g.groups));
     const bool is_possible = batch > 0 && stream::GroupStream<T>::is_possible(*passes, batch);
     const StreamPass pass = is_possible ? pace_.next() : StreamPass::left;
+    const unsigned char* written = written_before(before, operands.x, pass);
     const bool in_place = pass == StreamPass::left && y.data != nullptr;
     TensorView<T> target = y;
     if (!in_place) {
@@ -82,18 +84,22 @@ class LayerStream final : public Stream::State {
       target = {y_.data(), batch, g.out_channels, g.out_height(), g.out_width(), g.layout};
     }
     double computed = 0;
+    pace_.forget();  // should anything be thrown
     for (index_t group = 0; group < g.groups; ++group) {
       auto& product = products[static_cast<std::size_t>(group)];
       const ConvInput<const T> input{g, operands.x, group};
       product.forward_by(input, context, [&](Report& report) {
         report.stream_pass = pass;
-        const double share = run(group, operands, target, output == Stream::Output::rectified,
-                                 product.images(), max_error, context, report);
+        const double share =
+            run(group, operands, written, target, output == Stream::Output::rectified,
+                product.images(), max_error, context, report);
         computed += share / static_cast<double>(g.groups);
         return share;
       });
     }
-    if (pass == StreamPass::first) pace_.kept();
+    last_pass_ = pass;
+    ++passes_;
+    if (pass != StreamPass::left) pace_.kept();
     if (pass == StreamPass::compared) pace_.compared(computed < groups_.front().break_even());
     if (in_place || y.data == nullptr) return target;
     stream::copy_images<T>(target, y, context.threads());
@@ -130,9 +136,34 @@ class LayerStream final : public Stream::State {
     return key;
   }
 
+  [[nodiscard]] bool has_output_of(const TensorView<const T>& x) const noexcept {
+    const ConvGeometry& g = key_.geometry;
+    return key_.batch == x.batch && g.out_channels == x.channels && g.out_height() == x.height &&
+           g.out_width() == x.width;
+  }
+
+  /// Marks of the pixels of x that were written since this stream's last pass, where x is the
+  /// output that the stream before it has just returned; null where that is not known.
+  const unsigned char* written_before(const Stream* before, const TensorView<const T>& x,
+                                      StreamPass pass) {
+    Stream::State* state = before != nullptr ? before->state() : nullptr;
+    // Of elements of this type, then.
+    auto* source =
+        state != nullptr && state->output() == x.data ? static_cast<LayerStream*>(state) : nullptr;
+    const bool is_output = source != nullptr && source->has_output_of(x);
+    const bool is_next = is_output && source == source_ && source->passes_ == source_pass_ + 1;
+    source_ = is_output && pass != StreamPass::left ? source : nullptr;
+    source_pass_ = is_output ? source->passes_ : 0;
+    if (!is_next || source->last_pass_ != StreamPass::compared) return nullptr;
+    source->written_.assign(x.batch * x.height * x.width, static_cast<unsigned char>(0));
+    for (const auto& group : source->groups_) group.mark_written(source->written_.data());
+    return source->written_.data();
+  }
+
   /// Runs the pass that the report names over one group. Returns the share that was computed.
-  double run(index_t group, const ConvOperands<T>& operands, const TensorView<T>& y, bool relu,
-             DensePasses<T>& engine, double max_error, Context& context, Report& report) {
+  double run(index_t group, const ConvOperands<T>& operands, const unsigned char* written,
+             const TensorView<T>& y, bool relu, DensePasses<T>& engine, double max_error,
+             Context& context, Report& report) {
     const ConvGeometry& g = operands.geometry;
     const index_t inputs = g.group_in_channels();
     const index_t outputs = g.group_out_channels();
@@ -147,6 +178,7 @@ class LayerStream final : public Stream::State {
     o.w = operands.group_weights(group);
     o.bias = operands.group_bias(group);
     o.relu = relu;
+    o.written = written;
     o.kept_weights = engine.kept_weights(o.w, context.threads());
     const exact::ConvolutionPasses<T>& passes = *engine.own_passes();
     auto& state = groups_[static_cast<std::size_t>(group)];
@@ -174,6 +206,11 @@ class LayerStream final : public Stream::State {
   AlignedBuffer<T> used_;
   AlignedBuffer<T> y_;
   std::vector<stream::GroupStream<T>> groups_;
+  StreamPass last_pass_ = StreamPass::none;
+  std::uint64_t passes_ = 0;
+  AlignedBuffer<unsigned char> written_;  ///< outputs, for the stream that comes next
+  const LayerStream* source_ = nullptr;   ///< whose output the last x was; compared, never read
+  std::uint64_t source_pass_ = 0;
 };
 
 ADR_NAMESPACE_END

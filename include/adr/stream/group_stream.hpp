@@ -18,6 +18,7 @@
 #include "adr/stream/change_limit.hpp"
 #include "adr/stream/copied_pixels.hpp"
 #include "adr/stream/error_gain.hpp"
+#include "adr/stream/marked_runs.hpp"
 #include "adr/stream/patch_forward.hpp"
 #include "adr/stream/pixel_changes.hpp"
 #include "adr/stream/window_grid.hpp"
@@ -44,6 +45,8 @@ struct StreamOperands {
   VectorView<const T> bias;
   bool relu = false;
   const T* kept_weights = nullptr;
+  /// Marks of the pixels of x that were written since the last pass; null: any may have been.
+  const unsigned char* written = nullptr;
 };
 
 /// Math: blocks of outputs (tiles of the exact engine, or squares where the form is direct) are
@@ -81,7 +84,8 @@ class GroupStream {
     }
     const index_t blocks = batch * grid_.per_image();
     const index_t pixels = batch * grid_.in_pixels();
-    changes_.resize(pixels);
+    changes_.assign(pixels, 0.0F);
+    moved_pixels_.resize(pixels);
     energies_.resize(batch * grid_.y.in_pixels);
     columns_.resize(threads * grid_.x.in_pixels);
     for (auto* of_blocks : {&sums_, &moved_}) of_blocks->resize(blocks);
@@ -99,6 +103,19 @@ class GroupStream {
   /// sizes, so that what is decided does not depend on the clock.
   [[nodiscard]] double break_even() const noexcept { return break_even_; }
 
+  /// Marks the outputs that the last comparison has computed; all is the caller's to clear.
+  void mark_written(unsigned char* pixels) const noexcept {
+    for (index_t i = 0; i < computed_; ++i) {
+      const exact::PixelRect rect = grid_.written(list_[i]);
+      const index_t image = list_[i] / grid_.per_image();
+      for (index_t y = rect.first_y; y < rect.last_y; ++y) {
+        const index_t line = image * grid_.y.out_pixels + y;
+        std::fill_n(pixels + line * grid_.x.out_pixels + rect.first_x, rect.width(),
+                    static_cast<unsigned char>(1));
+      }
+    }
+  }
+
   /// Computes what has changed. Requires: keep, or this, with operands of these shapes before, and
   /// the same weights, bias, relu and memory of `used` and y.
   Comparison compare(const exact::ConvolutionPasses<T>& passes, const Operands& operands,
@@ -110,7 +127,10 @@ class GroupStream {
     // Squares of very small numbers are zero: what is that small is compared bit by bit.
     constexpr double k_least_square = 1e-24;
     const bool bits = max_error == 0 || !(mean_square_ > k_least_square);
-    find_pixel_changes(operands.x, as_const(operands.used),
+    const bool measures = gain_.is_due();
+    const bool all = measures || bits != compared_bits_;
+    compared_bits_ = bits;
+    find_pixel_changes(operands.x, as_const(operands.used), all ? nullptr : operands.written,
                        bits ? Compare::bits : Compare::energies, threads, changes_.data(),
                        energies_.data());
     sum_windows(grid_, batch, changes_.data(), threads, columns_.data(), sums_.data());
@@ -129,14 +149,13 @@ class GroupStream {
     for (index_t i = 0; i < count; ++i) {
       marks_[i] = sums_[i] <= limit && !(bits && debts_[i] > 0) ? 0 : 1;
     }
-    const bool measures = !bits && gain_.is_due();
-    if (measures)
+    if (measures && !bits)
       gain_.draw(grid_, sums_.data(), count, limit, as_const(operands.y), marks_.data());
-    const index_t computed = list_marked(count);
-    result.computed = static_cast<double>(computed) / static_cast<double>(count);
+    computed_ = list_marked(count);
+    result.computed = static_cast<double>(computed_) / static_cast<double>(count);
     move_used(operands, batch, !bits, threads);
-    compute(passes, operands, {list_.data(), computed}, context);
-    if (measures) gain_.measure(grid_, count, as_const(operands.y), input_energy);
+    compute(passes, operands, {list_.data(), computed_}, context);
+    if (measures && !bits) gain_.measure(grid_, count, as_const(operands.y), input_energy);
     if (!bits) fill_in(result, count, input_energy);
     return result;
   }
@@ -223,19 +242,17 @@ class GroupStream {
       const index_t y = line % grid_.y.in_pixels;
       const unsigned char* touched = touched_.data() + line * width;
       float* changes = changes_.data() + line * width;
-      for (index_t x = 0; x < width;) {
-        const index_t first = x;
-        const unsigned char kind = touched[x];
-        while (x < width && touched[x] == kind) ++x;
-        if (kind != 0) {
-          copy_pixels(operands.x, image, {y, y + 1, first, x}, operands.used, image, y, first);
-        } else {
-          std::fill_n(changes + first, x - first, 0.0F);
-        }
-      }
+      float* moved = moved_pixels_.data() + line * width;
+      std::fill_n(moved, width, 0.0F);
+      for_each_marked_run(touched, width, [&](const IndexRange& run) {
+        copy_pixels(operands.x, image, {y, y + 1, run.first, run.last}, operands.used, image, y,
+                    run.first);
+        std::copy_n(changes + run.first, run.size(), moved + run.first);
+        std::fill_n(changes + run.first, run.size(), 0.0F);
+      });
     });
     if (!notes_debts) return;
-    sum_windows(grid_, batch, changes_.data(), threads, columns_.data(), moved_.data());
+    sum_windows(grid_, batch, moved_pixels_.data(), threads, columns_.data(), moved_.data());
     for (index_t i = 0; i < batch * grid_.per_image(); ++i) {
       if (marks_[i] == 0 && moved_[i] > 0) debts_[i] += std::sqrt(moved_[i]);
     }
@@ -273,7 +290,9 @@ class GroupStream {
   PatchForward<T> patches_;
   ErrorGain<T> gain_;
   double mean_square_ = 0;                ///< of the elements of x in the last comparison
-  AlignedBuffer<float> changes_;          ///< of pixels
+  AlignedBuffer<float> changes_;          ///< of pixels, since the used image has moved there
+  AlignedBuffer<float> moved_pixels_;     ///< by how much it has in this pass
+  bool compared_bits_ = false;            ///< what the changes are
   AlignedBuffer<double> energies_;        ///< of lines of x
   AlignedBuffer<float> columns_;          ///< scratch of the sums
   AlignedBuffer<float> sums_;             ///< changes of the windows of blocks
@@ -282,6 +301,7 @@ class GroupStream {
   AlignedBuffer<unsigned char> marks_;    ///< blocks that are computed
   AlignedBuffer<unsigned char> touched_;  ///< pixels of their windows
   AlignedBuffer<index_t> list_;
+  index_t computed_ = 0;  ///< how many it lists
 };
 
 }  // namespace stream

@@ -10,6 +10,7 @@
 #include "adr/core/types.hpp"
 #include "adr/exact/tile_images.hpp"
 #include "adr/simd/batch.hpp"
+#include "adr/stream/marked_runs.hpp"
 
 ADR_NAMESPACE_BEGIN
 namespace stream {
@@ -109,18 +110,43 @@ double add_plane_changes(Compare compare, const T* x, const T* used, index_t pix
   return total;
 }
 
+/// Pixels that lie side by side in a line of the batch. Returns the sum of the squares of x.
+template <class T>
+double run_changes(const exact::GroupImages<const T>& x, const exact::GroupImages<const T>& used,
+                   Compare compare, index_t line, const IndexRange& run, float* changes) noexcept {
+  const index_t image = line / x.images.height;
+  const index_t y = line % x.images.height;
+  changes += run.first;
+  if (x.channels_last()) {
+    const auto a = x.in_place(image);
+    const auto b = used.in_place(image);
+    return line_changes(compare, a.at(y, run.first), b.at(y, run.first), run.size(), a.pixel_stride,
+                        b.pixel_stride, x.channels, changes);
+  }
+  const index_t at = y * x.images.width + run.first;
+  double energy = 0;
+  std::fill_n(changes, run.size(), 0.0F);
+  for (index_t c = 0; c < x.channels; ++c) {
+    energy += add_plane_changes(compare, x.plane(image, c) + at, used.plane(image, c) + at,
+                                run.size(), changes);
+  }
+  return energy;
+}
+
 }  // namespace detail
 
-/// Compares every pixel of x with the one at its place in `used`.
+/// Compares every pixel of x with the one at its place in `used`, or those alone that `written`
+/// marks.
 ///
-/// changes: an element per pixel of the batch; energies: one per line, the sum of the squares of x.
-/// A pixel that holds a NaN, or an infinity in both, has a change that is no number (energies) or 1
-/// (bits). Requires: the same layout, sizes and numbers of channels. Cost: one read of both.
-/// Determinism: the bits do not depend on the number of threads.
+/// changes: an element per pixel of the batch, which stays where nothing is compared; energies: one
+/// per line, the sum of the squares of x, where all is compared. written: an element per pixel, or
+/// null. A pixel that holds a NaN, or an infinity in both, has a change that is no number
+/// (energies) or 1 (bits). Requires: the same layout, sizes and numbers of channels. Cost: one read
+/// of what is compared in both. Determinism: the bits do not depend on the number of threads.
 template <class T>
 void find_pixel_changes(const exact::GroupImages<const T>& x,
-                        const exact::GroupImages<const T>& used, Compare compare, int threads,
-                        float* changes, double* energies) {
+                        const exact::GroupImages<const T>& used, const unsigned char* written,
+                        Compare compare, int threads, float* changes, double* energies) {
   const index_t height = x.images.height;
   const index_t width = x.images.width;
   const index_t lines = x.images.batch * height;
@@ -130,22 +156,14 @@ void find_pixel_changes(const exact::GroupImages<const T>& x,
   parallel_for(pieces, threads, [&](index_t piece, int) {
     const IndexRange range = partition(lines, pieces, piece);
     for (index_t line = range.first; line < range.last; ++line) {
-      const index_t image = line / height;
-      const index_t y = line % height;
       float* to = changes + line * width;
-      if (x.channels_last()) {
-        const auto a = x.in_place(image);
-        const auto b = used.in_place(image);
-        energies[line] = detail::line_changes(compare, a.at(y, 0), b.at(y, 0), width,
-                                              a.pixel_stride, b.pixel_stride, x.channels, to);
+      if (written == nullptr) {
+        energies[line] = detail::run_changes(x, used, compare, line, {0, width}, to);
         continue;
       }
-      std::fill_n(to, width, 0.0F);
-      energies[line] = 0;
-      for (index_t c = 0; c < x.channels; ++c) {
-        energies[line] += detail::add_plane_changes(compare, x.plane(image, c) + y * width,
-                                                    used.plane(image, c) + y * width, width, to);
-      }
+      for_each_marked_run(written + line * width, width, [&](const IndexRange& run) {
+        detail::run_changes(x, used, compare, line, run, to);
+      });
     }
   });
 }

@@ -38,6 +38,8 @@ class Stream {
     virtual ~State() = default;
     [[nodiscard]] virtual bool is_empty() const noexcept = 0;
     virtual void reset() noexcept = 0;
+    /// Where the output is; null where there is none.
+    [[nodiscard]] virtual const void* output() const noexcept = 0;
     const void* layer = nullptr;  ///< whose passes are kept
   };
   [[nodiscard]] State* state() const noexcept { return state_.get(); }

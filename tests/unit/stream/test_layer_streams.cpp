@@ -575,3 +575,120 @@ TEST_CASE("What streams cannot be is refused") {
   options.gradient_rounding = 1;
   CHECK(options.validate() == "stream needs gradient_rounding 0, got 1");
 }
+
+namespace {
+
+/// Two layers, one after the other, each with its stream.
+struct Chain {
+  ReuseConv2d<float> first;
+  ReuseConv2d<float> second;
+  Stream first_stream{Stream::Output::rectified};
+  Stream second_stream;
+
+  Chain(const ConvGeometry& g, const ConvGeometry& h, double max_error)
+      : first(g, stream_options(max_error)), second(h, stream_options(max_error)) {}
+};
+
+}  // namespace
+
+TEST_CASE("A stream that knows the one before it computes what one that does not would") {
+  Data data;
+  INFO(data);
+  for (const Layout layout : {Layout::nhwc, Layout::nchw}) {
+    for (const double max_error : {0.0, 0.1}) {
+      for (const index_t groups : {1, 2}) {
+        ConvGeometry g = square_layer(4, 45, 50, 16, 3, 1, layout);
+        g.groups = groups;
+        ConvGeometry h = square_layer(16, 45, 50, 32, 3, 1, layout);
+        h.groups = groups;
+        Chain told(g, h, max_error);
+        Chain untold(g, h, max_error);
+        std::vector<float> x = data.normals<float>(index_t{2} * 4 * 45 * 50);
+        const std::vector<float> v = data.normals<float>(16 * g.columns());
+        const std::vector<float> w = data.normals<float>(32 * h.columns());
+        const TensorView<const float> images(x.data(), 2, 4, 45, 50, layout);
+        const MatrixView<const float> first_weights(v.data(), 16, g.columns());
+        const MatrixView<const float> second_weights(w.data(), 32, h.columns());
+        for (int frame = 0; frame < 24; ++frame) {
+          TensorView<const float> results[2];
+          for (Chain* chain : {&told, &untold}) {
+            const auto between =
+                chain->first.forward(images, first_weights, {}, chain->first_stream);
+            // Now and then nothing is told, or the layer is left out.
+            const bool tells = chain == &told && frame % 7 != 5;
+            if (frame % 11 == 9) continue;
+            results[chain == &told ? 0 : 1] =
+                chain->second.forward(between, second_weights, {}, chain->second_stream,
+                                      tells ? &chain->first_stream : nullptr);
+          }
+          if (frame % 11 != 9) {
+            const index_t size = 2 * results[0].image_size();
+            INFO("frame " << frame << " groups " << groups << " max_error " << max_error);
+            // Limits follow from the energy of x, which is not looked at in every frame.
+            const double same =
+                told.second.report().computed_share() - untold.second.report().computed_share();
+            CHECK(std::abs(same) < (max_error > 0 ? 0.1 : 1e-9));
+            if (max_error == 0) {
+              CHECK(std::equal(results[0].data, results[0].data + size, results[1].data));
+            }
+            CHECK(told.second.report().measured_error <= 1.1 * max_error);
+          }
+          for (int i = 0; i < 5; ++i) {
+            x[static_cast<std::size_t>(data.between(0, static_cast<index_t>(x.size()) - 1))] =
+                data.normal<float>();
+          }
+          if (max_error == 0) continue;
+          for (float& value : x) value += 0.01F * data.normal<float>();
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("A stream is not misled about the one before it") {
+  Data data;
+  INFO(data);
+  const ConvGeometry g = square_layer(8, 32, 32, 16, 3, 1, Layout::nhwc);
+  const ConvGeometry h = square_layer(16, 32, 32, 16, 3, 1, Layout::nhwc);
+  Chain chain(g, h, 0);
+  ReuseConv2d<float> exact(h, adr::Exact{});
+  std::vector<float> x = data.normals<float>(index_t{2} * 8 * 32 * 32);
+  const std::vector<float> v = data.normals<float>(16 * g.columns());
+  const std::vector<float> w = data.normals<float>(16 * h.columns());
+  std::vector<float> y(2 * 16 * 32 * 32);
+  const MatrixView<const float> first_weights(v.data(), 16, g.columns());
+  const MatrixView<const float> second_weights(w.data(), 16, h.columns());
+  const auto pass = [&](const TensorView<const float>& between) {
+    const TensorView<const float> found =
+        chain.second.forward(between, second_weights, {}, chain.second_stream, &chain.first_stream);
+    exact.forward(between, second_weights, {},
+                  TensorView<float>(y.data(), between.batch, 16, 32, 32, h.layout));
+    return std::equal(found.data, found.data + between.batch * found.image_size(), y.begin());
+  };
+  const auto first = [&](index_t batch) {
+    x[static_cast<std::size_t>(data.between(0, static_cast<index_t>(x.size()) - 1))] += 1;
+    return chain.first.forward(TensorView<const float>(x.data(), batch, 8, 32, 32, g.layout),
+                               first_weights, {}, chain.first_stream);
+  };
+  for (int frame = 0; frame < 3; ++frame) CHECK(pass(first(2)));
+  // Two passes of the first layer, one of the second.
+  first(2);
+  CHECK(pass(first(2)));
+  // A copy of the output, and a part of it.
+  const TensorView<const float> between = first(2);
+  const std::vector<float> copy(between.data, between.data + 2 * between.image_size());
+  CHECK(pass(TensorView<const float>(copy.data(), 2, 16, 32, 32, h.layout)));
+  CHECK(pass(first(2)));
+  const TensorView<const float> whole = first(2);
+  CHECK(pass(TensorView<const float>(whole.data, 1, 16, 32, 32, h.layout)));
+  CHECK(pass(first(2)));
+  // The first begins anew, and is handed another batch.
+  chain.first_stream.reset();
+  CHECK(pass(first(2)));
+  CHECK(pass(first(1)));
+  CHECK(pass(first(1)));
+  // A stream of another layer and of nothing.
+  Stream nothing;
+  chain.second.forward(first(1), second_weights, {}, chain.second_stream, &nothing);
+  CHECK(pass(first(1)));
+}

@@ -37,8 +37,8 @@ TEST_CASE("Changes of pixels are sums of squared differences over the channels o
       };
       std::vector<float> changes(2 * k_height * k_width);
       std::vector<double> energies(2 * k_height);
-      adr::stream::find_pixel_changes(images(x), images(used), Compare::energies, 2, changes.data(),
-                                      energies.data());
+      adr::stream::find_pixel_changes(images(x), images(used), nullptr, Compare::energies, 2,
+                                      changes.data(), energies.data());
       double all_energy = 0;
       for (index_t p = 0; p < 2 * k_height * k_width; ++p) {
         double change = 0;

@@ -152,9 +152,15 @@ class GroupStream {
     if (measures && !bits)
       gain_.draw(grid_, sums_.data(), count, limit, as_const(operands.y), marks_.data());
     computed_ = list_marked(count);
+    // Blocks that lie apart take longer than all at once.
+    const bool whole = static_cast<double>(computed_) > break_even_ * static_cast<double>(count);
+    if (whole) {
+      std::fill_n(marks_.data(), count, static_cast<unsigned char>(1));
+      computed_ = list_marked(count);
+    }
     result.computed = static_cast<double>(computed_) / static_cast<double>(count);
     move_used(operands, batch, !bits, threads);
-    compute(passes, operands, {list_.data(), computed_}, context);
+    compute(passes, operands, {whole ? nullptr : list_.data(), computed_}, context);
     if (measures && !bits) gain_.measure(grid_, count, as_const(operands.y), input_energy);
     if (!bits) fill_in(result, count, input_energy);
     return result;
@@ -174,15 +180,17 @@ class GroupStream {
     return geometry;
   }
 
-  static double break_even_of(const exact::ConvolutionPasses<T>& passes,
-                              const exact::GroupImages<const T>& x) {
+  [[nodiscard]] double break_even_of(const exact::ConvolutionPasses<T>& passes,
+                                     const exact::GroupImages<const T>& x) const {
     // Elements that a core reads, or multiplies and adds, in the time of one another.
     constexpr double k_multiply_adds_per_byte = 4.0;
     constexpr double k_reads_and_copies = 4;
     const double bytes = static_cast<double>(x.images.batch * x.images.height) *
                          static_cast<double>(x.images.width * x.channels) * double{sizeof(T)};
     const double look = k_reads_and_copies * k_multiply_adds_per_byte * bytes;
-    return std::clamp(1 - look / passes.forward_multiply_adds(x.images.batch), 0.3, 0.97);
+    // Squares are copied to and fro.
+    const double most = of_tiles_ ? 0.97 : 0.65;
+    return std::clamp(1 - look / passes.forward_multiply_adds(x.images.batch), 0.3, most);
   }
 
   /// The energy of x in all windows together, a pixel once for each; of lines that are finite.
@@ -261,7 +269,9 @@ class GroupStream {
   void compute(const exact::ConvolutionPasses<T>& passes, const Operands& o,
                const exact::TileList& list, Context& context) {
     if (list.count == 0) return;
-    if (of_tiles_) {
+    if (list.tiles == nullptr) {
+      passes.forward(o.x.images, o.w, o.bias, o.relu, o.y.images, context, o.kept_weights);
+    } else if (of_tiles_) {
       passes.forward_tiles(o.x.images, o.w, o.bias, o.relu, o.y.images, list, context,
                            o.kept_weights);
     } else {

@@ -55,12 +55,51 @@ bool same_bits(const T* a, const T* b, index_t count) noexcept {
   return std::memcmp(a, b, static_cast<std::size_t>(count) * sizeof(T)) == 0;
 }
 
+/// The same for whole pixels of few channels, which fill registers together.
+template <class T>
+double packed_changes(const T* x, const T* used, index_t pixels, index_t channels,
+                      float* changes) noexcept {
+  using B = simd::Batch<T>;
+  constexpr index_t k_at_once = 512;
+  T squares[k_at_once];
+  double energy = 0;
+  const index_t some = k_at_once / channels;
+  for (index_t first = 0; first < pixels; first += some) {
+    const index_t count = std::min(some, pixels - first);
+    const T* a = x + first * channels;
+    const T* b = used + first * channels;
+    B lanes = B::broadcast(T(0));
+    index_t i = 0;
+    for (; i + B::size <= count * channels; i += B::size) {
+      const B v = B::load(a + i);
+      const B d = v - B::load(b + i);
+      (d * d).store(squares + i);
+      lanes = multiply_add(v, v, lanes);
+    }
+    T rest = 0;
+    for (; i < count * channels; ++i) {
+      squares[i] = (a[i] - b[i]) * (a[i] - b[i]);
+      rest += a[i] * a[i];
+    }
+    energy += static_cast<double>(sum(lanes)) + static_cast<double>(rest);
+    for (index_t p = 0; p < count; ++p) {
+      T change = 0;
+      for (index_t c = 0; c < channels; ++c) change += squares[p * channels + c];
+      changes[first + p] = static_cast<float>(change);
+    }
+  }
+  return energy;
+}
+
 /// One line of pixels in layout nhwc. Returns the sum of the squares of x.
 template <class T>
 double line_changes(Compare compare, const T* x, const T* used, index_t pixels, index_t stride,
                     index_t used_stride, index_t channels, float* changes) noexcept {
   using B = simd::Batch<T>;
   if (compare == Compare::energies) {
+    if (stride == channels && used_stride == channels && channels < B::size) {
+      return packed_changes(x, used, pixels, channels, changes);
+    }
     B energy = B::broadcast(T(0));
     T energy_of_rest = 0;
     for (index_t i = 0; i < pixels; ++i) {

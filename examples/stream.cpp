@@ -27,7 +27,7 @@ struct Options {
   std::string frames;
   std::string checkpoint;
   index_t count = 0;
-  std::vector<double> max_errors = {0.015};
+  std::vector<double> max_errors = {0.03};
   bool layers = false;
 };
 

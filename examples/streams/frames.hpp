@@ -22,7 +22,7 @@ using training::index_t;
 
 /// A background that stays, a disc that crosses it, and the noise of a sensor.
 inline ImageSet generated_frames(const ImageShape& shape, index_t count) {
-  constexpr double k_noise = 1.0;
+  constexpr double k_noise = 0.4;  // of a byte
   ImageSet frames;
   frames.shape = shape;
   adr::Random random(1);

@@ -54,6 +54,21 @@ class LayerStream final : public Stream::State {
 
   [[nodiscard]] bool is_empty() const noexcept override { return !pace_.keeps(); }
   void reset() noexcept override { pace_.reset(); }
+  void shift(index_t dy, index_t dx) override {
+    if (!pace_.keeps() || !groups_.front().can_shift(dy, dx)) return pace_.reset();
+    const ConvGeometry& g = key_.geometry;
+    const TensorView<T> used(used_.data(), key_.batch, g.in_channels, g.in_height, g.in_width,
+                             g.layout);
+    const TensorView<T> y(y_.data(), key_.batch, g.out_channels, g.out_height(), g.out_width(),
+                          g.layout);
+    for (index_t group = 0; group < g.groups; ++group) {
+      groups_[static_cast<std::size_t>(group)].shift(
+          {exact::images_from_group(used, g.groups, group), 0, g.group_in_channels()},
+          {exact::images_from_group(y, g.groups, group), 0, g.group_out_channels()}, dy, dx);
+    }
+    source_ = nullptr;
+    last_pass_ = StreamPass::none;
+  }
   [[nodiscard]] const void* output() const noexcept override { return y_.data(); }
 
   /// Computes the output: into y, or where that is empty into memory of the stream, which stays as

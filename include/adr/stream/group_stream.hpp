@@ -21,6 +21,7 @@
 #include "adr/stream/marked_runs.hpp"
 #include "adr/stream/patch_forward.hpp"
 #include "adr/stream/pixel_changes.hpp"
+#include "adr/stream/shifted_blocks.hpp"
 #include "adr/stream/window_grid.hpp"
 #include "adr/stream/window_sums.hpp"
 
@@ -102,6 +103,29 @@ class GroupStream {
   /// The share of the outputs below which comparing takes less than it saves: an estimate from
   /// sizes, so that what is decided does not depend on the clock.
   [[nodiscard]] double break_even() const noexcept { return break_even_; }
+
+  /// Whether images may be shifted by that much, in pixels of the input.
+  [[nodiscard]] bool can_shift(index_t dy, index_t dx) const noexcept {
+    return dy % grid_.y.step == 0 && dx % grid_.x.step == 0;
+  }
+  /// Moves what is kept by (dy, dx) pixels of the input; blocks that nothing has moved to are
+  /// computed in the next comparison, which looks at everything. Requires: keep before, can_shift.
+  void shift(const exact::GroupImages<T>& used, const exact::GroupImages<T>& y, index_t dy,
+             index_t dx) {
+    const index_t rows = dy / grid_.y.step;
+    const index_t columns = dx / grid_.x.step;
+    shift_pixels(used, dy, dx);
+    shift_pixels(y, rows * grid_.y.outputs, columns * grid_.x.outputs);
+    // moved_ has the debts of before.
+    std::copy_n(debts_.data(), debts_.size(), moved_.data());
+    for (index_t i = 0; i < debts_.size(); ++i) {
+      const index_t within = i % grid_.per_image();
+      const index_t row = source_of(grid_.y, within / grid_.x.blocks, rows);
+      const index_t column = source_of(grid_.x, within % grid_.x.blocks, columns);
+      debts_[i] = row < 0 || column < 0 ? std::numeric_limits<float>::infinity()
+                                        : moved_[i - within + row * grid_.x.blocks + column];
+    }
+  }
 
   /// Marks the outputs that the last comparison has computed; all is the caller's to clear.
   void mark_written(unsigned char* pixels) const noexcept {

@@ -33,11 +33,19 @@ class Stream {
     if (state_ != nullptr) state_->reset();
   }
 
+  /// Says that the next input is the last one moved by (dy, dx) pixels, up to what entered at the
+  /// border: what it has in common with that one stays. Shifts by anything but whole blocks (tiles
+  /// of 2 or 4, squares of 8 or 16 outputs, times the stride), and where nothing is kept: as reset.
+  void shift(index_t dy, index_t dx) {
+    if (state_ != nullptr) state_->shift(dy, dx);
+  }
+
   /// What layers of different kinds keep.
   struct State {
     virtual ~State() = default;
     [[nodiscard]] virtual bool is_empty() const noexcept = 0;
     virtual void reset() noexcept = 0;
+    virtual void shift(index_t dy, index_t dx) = 0;
     /// Where the output is; null where there is none.
     [[nodiscard]] virtual const void* output() const noexcept = 0;
     const void* layer = nullptr;  ///< whose passes are kept

@@ -692,3 +692,68 @@ TEST_CASE("A stream is not misled about the one before it") {
   chain.second.forward(first(1), second_weights, {}, chain.second_stream, &nothing);
   CHECK(pass(first(1)));
 }
+
+TEST_CASE("Windows that slide over a picture compute what entered") {
+  Data data;
+  INFO(data);
+  ConvGeometry signal = square_layer(9, 1, 800, 12, 1, 0, Layout::nhwc);
+  signal.kernel_width = 5;
+  signal.pad_left = signal.pad_right = 2;
+  std::vector<ConvGeometry> all = {signal};
+  for (const Layout layout : {Layout::nhwc, Layout::nchw}) {
+    all.push_back(square_layer(16, 48, 64, 256, 3, 1, layout));
+    all.push_back(square_layer(3, 70, 90, 96, 3, 1, layout));
+    all.push_back(with(square_layer(16, 48, 64, 256, 3, 1, layout), 1, 1, 2));
+    all.push_back(with(square_layer(6, 90, 100, 96, 3, 1, layout), 2, 1, 1));
+  }
+  for (const ConvGeometry& g : all) {
+    INFO(Shown{g});
+    // A picture larger than the window on it.
+    constexpr index_t k_margin = 80;
+    const index_t height = g.in_height + 2 * k_margin;
+    const index_t width = g.in_width + 2 * k_margin;
+    const std::vector<float> picture = data.normals<float>(g.in_channels * height * width);
+    Camera<float> camera(g, 0, data);
+    index_t y = k_margin;
+    index_t x = k_margin;
+    const auto look = [&] {
+      for (index_t i = 0; i < g.in_channels * g.in_height * g.in_width; ++i) {
+        const index_t plane = g.in_height * g.in_width;
+        const bool last = g.layout == Layout::nhwc;
+        const index_t c = last ? i % g.in_channels : i / plane;
+        const index_t p = last ? i / g.in_channels : i % plane;
+        camera.x()[static_cast<std::size_t>(i)] = picture[static_cast<std::size_t>(
+            (c * height + y + p / g.in_width) * width + x + p % g.in_width)];
+      }
+      camera.pass();
+    };
+    look();
+    const index_t flat = g.in_height == 1 ? 0 : 1;
+    for (const auto& [dy, dx] : {std::pair<index_t, index_t>{0, 16},
+                                 {16, 0},
+                                 {-16, -16},
+                                 {0, -16},
+                                 {16, 16},
+                                 {-16, 16},
+                                 {0, 0}}) {
+      camera.stream().shift(flat * dy, dx);
+      y -= flat * dy;
+      x -= dx;
+      look();
+      CHECK(camera.has_exact_bits());
+      CHECK(camera.report().stream_pass == StreamPass::compared);
+      // Where the picture moves both ways, too little stays of maps this small.
+      if (flat * dy == 0 || dx == 0) CHECK(camera.report().computed_share() < 1);
+      look();
+      CHECK(camera.report().computed_share() == 0);
+    }
+    camera.stream().shift(0, 3);
+    x -= 3;
+    CHECK(camera.stream().empty());
+    look();
+    CHECK(camera.has_exact_bits());
+    Stream nothing;
+    nothing.shift(4, 4);
+    CHECK(nothing.empty());
+  }
+}

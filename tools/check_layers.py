@@ -4,7 +4,7 @@
     check_layers.py INCLUDE_DIR    exit status 1 and one line per violation
     check_layers.py --self-test    feeds itself trees that violate each rule
 
-The layers, lowest first: core, simd <- unfold, adapt <- exact <- algebra, gemm <- product <- published, subspace,
+The layers, lowest first: core, simd <- unfold, adapt <- exact <- stream, algebra, gemm <- product <- published, subspace,
 gradients <- nn <- the headers of adr/ itself.
 """
 import pathlib
@@ -24,6 +24,7 @@ ALLOWED = {
     "adapt": {"core"},
     "reference": {"core"},
     "exact": {"core", "simd", "unfold"},
+    "stream": {"core", "simd", "unfold", "adapt", "exact"},
     "algebra": {"core", "simd", "exact/packed_gemm.hpp"},
     "gemm": {"core", "simd", "exact/packed_gemm.hpp", "exact/first_equal.hpp", "exact/panels.hpp"},
     "product": {"core", "simd", "unfold", "adapt", "exact", "gemm"},
@@ -31,8 +32,8 @@ ALLOWED = {
     "clustered": {"core", "simd", "adapt", "unfold", "exact", "gemm", "product"},
     "subspace": {"core", "simd", "algebra", "unfold", "adapt", "exact", "gemm", "product"},
     "gradients": {"core", "simd", "adapt", "gemm", "product"},
-    "nn": {"core", "simd", "unfold", "adapt", "exact", "gemm", "product", "published", "clustered", "subspace", "gradients",
-           "options.hpp"},
+    "nn": {"core", "simd", "unfold", "adapt", "exact", "gemm", "product", "stream", "published", "clustered", "subspace",
+           "gradients", "options.hpp"},
 }
 # Headers of adr/ itself stand on top and see every folder; of each other they see only these.
 TOP = {"version.hpp": set(), "options.hpp": set(), "gradients.hpp": set(), "eigen.hpp": set(), "onednn.hpp": set(), "extern_layers.hpp": set(),

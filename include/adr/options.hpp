@@ -121,7 +121,8 @@ using IfSetting =
 /// Plain data: whoever takes it validates. Thread-safety: that of plain data. Source: this library.
 struct Options {
   /// With Automatic: the relative output error that a forward pass may have, ||y - y_exact|| /
-  /// ||y_exact||. At least 0 and below 1. Settings given by hand are taken as they are.
+  /// ||y_exact||. At least 0 and below 1. Settings given by hand are taken as they are. With
+  /// stream, the same for a pass of a stream.
   double max_error = 0;
   /// How products are computed.
   Setting setting = Automatic{};
@@ -134,6 +135,11 @@ struct Options {
   /// Refuse operands that hold a NaN or an infinity with std::invalid_argument, at the cost of one
   /// more read of each. Gradients check d_y and the weights, not x.
   bool check_finite = false;
+
+  /// Whether convolutions see the frames of streams (adr::Stream), and max_error is what forward
+  /// passes of a stream may have: docs/streams.md. For inference, with Automatic or Exact; passes
+  /// that belong to no stream are exact then. Other layers ignore it.
+  bool stream = false;
 
   /// The defaults, with that setting.
   static Options with(const Setting& setting) {
@@ -151,6 +157,15 @@ struct Options {
     if (!(gradient_rounding >= 0 && gradient_rounding <= 1e6)) {
       return checks::message("gradient_rounding must be between 0 and 1e6, got ",
                              gradient_rounding);
+    }
+    const bool approximates =
+        std::holds_alternative<Subspace>(setting) || std::holds_alternative<Published>(setting);
+    if (stream && approximates) {
+      return checks::message("stream needs the setting Automatic or Exact, got ",
+                             std::holds_alternative<Subspace>(setting) ? "Subspace" : "Published");
+    }
+    if (stream && gradient_rounding > 0) {
+      return checks::message("stream needs gradient_rounding 0, got ", gradient_rounding);
     }
     const Plan plan = this->plan();
     if (const auto* published = std::get_if<Published>(&setting)) {

@@ -1,5 +1,4 @@
-// A convolution layer whose products are reused: unfold, cluster, multiply and adapt behind forward
-// and backward.
+// A convolution layer whose products are reused, behind forward and backward.
 #pragma once
 
 #include <algorithm>
@@ -22,13 +21,16 @@
 #include "adr/gradients.hpp"
 #include "adr/gradients/bias_gradient.hpp"
 #include "adr/nn/blend.hpp"
+#include "adr/nn/conv_operands.hpp"
 #include "adr/nn/layer_state.hpp"
+#include "adr/nn/layer_stream.hpp"
 #include "adr/nn/operand_checks.hpp"
 #include "adr/nn/saved.hpp"
 #include "adr/nn/tuned_layer.hpp"
 #include "adr/options.hpp"
 #include "adr/product/operands.hpp"
 #include "adr/product/product_shape.hpp"
+#include "adr/stream/stream.hpp"
 #include "adr/unfold/conv_geometry.hpp"
 #include "adr/unfold/neuron_vectors.hpp"
 
@@ -173,6 +175,26 @@ class ReuseConv2d final : public TunedLayer<ImageDomain<T>> {
     forward(x, w, bias, y, &saved);
   }
 
+  /// The same for the next frame of a stream: computes what has changed (docs/streams.md), into
+  /// memory of the stream, which is valid until its next pass. before: the stream whose output x
+  /// is, as it was returned, or null. Gradients are those of the exact product. Errors: as above,
+  /// and without Options::stream, for another layer's Stream, and for products of the user's own.
+  TensorView<const T> forward(const TensorView<const T>& x, const MatrixView<const T>& w,
+                              const VectorView<const T>& bias, Stream& stream,
+                              const Stream* before = nullptr) {
+    const ConvGeometry& g = geometry_;
+    require_operands(x, w, bias, "y",
+                     {x.data, x.batch, g.out_channels, g.out_height(), g.out_width(), g.layout});
+    return forward_stream(x, w, bias, {}, stream, before);
+  }
+  /// The same with an output of the caller's.
+  void forward(const TensorView<const T>& x, const MatrixView<const T>& w,
+               const VectorView<const T>& bias, const TensorView<T>& y, Stream& stream) {
+    require_operands(x, w, bias, "y", y);
+    require_disjoint_output(x, w, bias, y);
+    forward_stream(x, w, bias, plain_stride(y), stream, nullptr);
+  }
+
   /// Computes the gradients of the last forward pass, which must have had this x.
   ///
   /// Math: d_w = d_y^T X, d_bias = column sums of d_y, d_x = col2im(d_y w); in which form, the
@@ -214,18 +236,28 @@ class ReuseConv2d final : public TunedLayer<ImageDomain<T>> {
                const VectorView<const T>& bias, const TensorView<T>& y, Saved* saved) {
     require_operands(x, w, bias, "y", y);
     require_disjoint_output(x, w, bias, y);
-    if (this->plan().check_finite) {
-      require_finite("x", x);
-      require_finite("w", w);
-      require_finite("bias", bias);
-    }
+    require_finite_operands(x, w, bias);
     this->begin_forward();
+    const ConvOperands<T> operands{geometry_, x, w, bias};
     for (index_t g = 0; g < geometry_.groups; ++g) {
       this->product(g).forward(ConvInput<const T>{geometry_, plain_stride(x), g},
-                               group_weights(w, g), group_bias(bias, g),
+                               transposed(operands.group_weights(g)), operands.group_bias(g),
                                ConvOutput<T>{geometry_, plain_stride(y), g}, this->context());
     }
     this->end_forward([&] { return input_of(x); }, saved);
+  }
+
+  TensorView<const T> forward_stream(const TensorView<const T>& x, const MatrixView<const T>& w,
+                                     const VectorView<const T>& bias, const TensorView<T>& y,
+                                     Stream& stream, const Stream* before) {
+    detail::require(this->options().stream, "a Stream needs Options::stream");
+    require_finite_operands(x, w, bias);
+    const auto result = LayerStream<T>::of(stream, this)
+                            .forward({geometry_, plain_stride(x), plain_stride(w), bias},
+                                     this->products(), stream.output(), this->options().max_error,
+                                     this->mode() == Mode::inference, y, before, this->context());
+    this->end_forward([&] { return input_of(x); }, nullptr);
+    return result;
   }
 
   void backward(const TensorView<const T>& x, const MatrixView<const T>& w,
@@ -262,16 +294,24 @@ class ReuseConv2d final : public TunedLayer<ImageDomain<T>> {
       set_zero(pixel_view(d_x, 0, geometry_.in_channels), context.threads());
     }
     const index_t outputs = geometry_.group_out_channels();
+    const ConvOperands<T> operands{geometry_, x, w, {}};
     for (index_t g = 0; g < geometry_.groups; ++g) {
       const GemmResult<T> d_weights{
           d_w.data != nullptr ? d_w.middle_rows(g * outputs, outputs) : MatrixView<T>(), true};
       this->product(g).backward(ConvInput<const T>{geometry_, plain_stride(x), g},
-                                group_weights(w, g),
+                                transposed(operands.group_weights(g)),
                                 ConvOutput<const T>{geometry_, plain_stride(d_y), g}, d_weights,
                                 ConvInput<T>{geometry_, d_x, g}, context);
     }
   }
 
+  void require_finite_operands(const TensorView<const T>& x, const MatrixView<const T>& w,
+                               const VectorView<const T>& bias) const {
+    if (!this->plan().check_finite) return;
+    require_finite("x", x);
+    require_finite("w", w);
+    require_finite("bias", bias);
+  }
   void require_operands(const TensorView<const T>& x, const MatrixView<const T>& w,
                         const VectorView<const T>& bias, std::string_view y_name,
                         const TensorView<const T>& y) const {
@@ -300,18 +340,6 @@ class ReuseConv2d final : public TunedLayer<ImageDomain<T>> {
       require_finite("w", w);
       require_finite("d_y", d_y);
     }
-  }
-
-  [[nodiscard]] GemmFactor<T> group_weights(const MatrixView<const T>& w,
-                                            index_t g) const noexcept {
-    const index_t outputs = geometry_.group_out_channels();
-    return transposed(plain_stride(w.middle_rows(g * outputs, outputs)));
-  }
-  [[nodiscard]] VectorView<const T> group_bias(const VectorView<const T>& bias,
-                                               index_t g) const noexcept {
-    const index_t outputs = geometry_.group_out_channels();
-    if (bias.empty()) return bias;
-    return {bias.data + g * outputs, outputs};
   }
 
   ConvGeometry geometry_;

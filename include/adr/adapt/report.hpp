@@ -1,6 +1,7 @@
 // What the last passes of a reusing product did: plain data that policies, tables and users read.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <utility>
@@ -54,6 +55,14 @@ struct PassSeconds {
   }
 };
 
+/// What a forward pass did as one of a stream (adr::Stream).
+enum class StreamPass {
+  none,      ///< it was none
+  first,     ///< everything was computed, and is kept
+  compared,  ///< what has changed was computed
+  left,      ///< everything was computed and nothing kept: too little stays what it was to compare
+};
+
 /// What a forward pass and the backward pass after it did.
 ///
 /// The fields are counts and sums, so that `add` can merge groups, batches or layers; the ratios of
@@ -96,7 +105,7 @@ struct Report {
   /// no subspace can stand for, or because a sample of it promised no clusters within the radius.
   int dense_fallbacks = 0;
   /// Multiply-adds of exact forward passes that were left out because their results are copies of
-  /// those of equal inputs.
+  /// those of equal inputs, or, in a stream, are what they were.
   double copied_multiply_adds = 0;
 
   /// What the last backward pass did; where the plan says automatic, what was chosen. With groups
@@ -116,6 +125,11 @@ struct Report {
   /// and ||y||^2, both without bias.
   double bounded_error_energy = 0;
   double output_energy = 0;  ///< the second of the two
+  /// What the pass did as one of a stream.
+  StreamPass stream_pass = StreamPass::none;
+  /// Of a stream: the largest change of a window whose results stayed, relative to the root mean
+  /// square of all windows.
+  double stream_threshold = 0;
 
   /// Who chose the setting, and why, where a ReuseScheduler did.
   Decision decision;
@@ -129,7 +143,7 @@ struct Report {
   StageTimes backward_times;  ///< by stage, when Plan::time_stages is on
 
   /// The share of an exact forward pass that was computed, and not copied from the results of equal
-  /// inputs; 1 for passes that approximate.
+  /// inputs or, in a stream, left as it was; 1 for passes that approximate otherwise.
   [[nodiscard]] double computed_share() const noexcept {
     return copied_multiply_adds > 0 ? 1.0 - copied_multiply_adds / forward.multiply_adds_dense
                                     : 1.0;
@@ -161,6 +175,11 @@ struct Report {
   /// The share of clusters whose product was not computed.
   [[nodiscard]] double product_reuse_rate() const noexcept {
     return clusters > 0 ? reused_products / clusters : 0.0;
+  }
+
+  /// Whether nothing was lost but rounding, and nothing had to be measured.
+  [[nodiscard]] bool is_exact() const noexcept {
+    return method == Method::exact && !(stream_threshold > 0);
   }
 
   /// The work of an exact forward pass of which that share was computed.
@@ -197,6 +216,8 @@ struct Report {
     sampled_output_energy += other.sampled_output_energy;
     bounded_error_energy += other.bounded_error_energy;
     output_energy += other.output_energy;
+    stream_pass = other.stream_pass;
+    stream_threshold = std::max(stream_threshold, other.stream_threshold);
     decision = other.decision;
     seconds.add(other.seconds);
     forward.add(other.forward);

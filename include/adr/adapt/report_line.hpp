@@ -15,7 +15,8 @@ ADR_NAMESPACE_BEGIN
 
 /// A report in one line: what runs, since when and why; the measured error; milliseconds of every
 /// pass, and of the exact one; the remaining ratio and the computed share where they are below 1;
-/// the bound on the error where there is one; scratch. Thread-safety: reentrant.
+/// what a stream left aside; the bound on the error where there is one; scratch. Thread-safety:
+/// reentrant.
 inline std::string to_string(const Report& report) {
   const auto number = [](const char* format, double value) {
     char text[32];
@@ -49,6 +50,11 @@ inline std::string to_string(const Report& report) {
   pass("dX", report.seconds.input_gradient, report.exact_seconds.input_gradient);
   if (report.remaining_ratio() < 1) line += ", r_c " + number("%.3g", report.remaining_ratio());
   if (report.computed_share() < 1) line += ", computed " + number("%.3g", report.computed_share());
+  if (report.stream_pass == StreamPass::compared) {
+    line += ", stream up to " + number("%.2g", report.stream_threshold);
+  } else if (report.stream_pass == StreamPass::left) {
+    line += ", stream left to exact";
+  }
   return line + ", scratch " +
          number("%.3g MB", 1e-6 * static_cast<double>(report.workspace_bytes));
 }

@@ -12,7 +12,9 @@
 #include "adr/exact/direct_weight_gradient.hpp"
 #include "adr/exact/streamed_results.hpp"
 #include "adr/exact/tile_forward.hpp"
+#include "adr/exact/tile_grid.hpp"
 #include "adr/exact/tile_images.hpp"
+#include "adr/exact/tile_inputs.hpp"
 #include "adr/exact/tile_reuse.hpp"
 #include "adr/exact/tile_weight_gradient.hpp"
 #include "adr/unfold/conv_geometry.hpp"
@@ -91,6 +93,35 @@ class ConvolutionPasses {
                             kept != nullptr ? kept + group * pass.kept_size() : nullptr);
     });
     return computed / static_cast<double>(groups_);
+  }
+
+  /// Multiply-adds of a forward pass as it is computed.
+  [[nodiscard]] double forward_multiply_adds(index_t batch) const {
+    if (forward_form(batch) == Form::direct) {
+      return static_cast<double>(geometry_.rows(batch)) * static_cast<double>(geometry_.columns()) *
+             static_cast<double>(groups_ * geometry_.group_out_channels());
+    }
+    double sum = 0;
+    for_each_forward(no_images<const T>(batch), no_weights(), no_outputs<T>(batch), {}, false, 1,
+                     [&](const auto& pass, index_t) { sum += pass.multiply_adds(); });
+    return sum;
+  }
+  /// What the tiles of a forward pass over x read. Requires: one group, a form that is not direct.
+  [[nodiscard]] TileInputs tile_inputs(const TensorView<const T>& x) const {
+    TileInputs inputs;
+    for_each_forward(x, no_weights(), no_outputs<T>(x.batch), {}, false, 1,
+                     [&](const auto& pass, index_t) { inputs = pass.inputs(); });
+    return inputs;
+  }
+  /// The forward pass over those tiles alone, an ascending list; all else of y stays. Requires: as
+  /// tile_inputs.
+  void forward_tiles(const TensorView<const T>& x, const MatrixView<const T>& w,
+                     const VectorView<const T>& bias, bool relu, const TensorView<T>& y,
+                     const TileList& tiles, Context& context, const T* kept) const {
+    for_each_forward(x, w, y, bias, relu, context.threads(), [&](const auto& pass, index_t) {
+      context.workspace().reserve(pass.workspace_bytes(kept != nullptr));
+      pass.over(tiles).run(context, kept);
+    });
   }
 
   /// Computes d_w.

@@ -20,13 +20,7 @@ void LayerProduct<Domain>::forward(const Input& input, const GemmFactor<T>& weig
                                    const VectorView<const T>& bias, const Output& output,
                                    Context& context) {
   PassTimer timer(context);
-  pass_.has_forward = false;
-  pass_.clusters_usable = true;
-  pass_.pass = ++pass_count_;
-  pass_.plan = plan_count_;
-  pass_.map = last_map_ = input.vectors(shape_.input.kind).map();
-  stats_.reset();
-  stats_.method = config_.method;
+  begin_pass(input);
   if (state_->method) {
     stats_.forward.multiply_adds_dense = shape_.dense_work(pass_.map.rows());
     pass_.clusters_usable =
@@ -37,9 +31,7 @@ void LayerProduct<Domain>::forward(const Input& input, const GemmFactor<T>& weig
   if (!state_->method || !pass_.clusters_usable) {
     multiply_exactly(input, weights, bias, output, context);
   }
-  pass_.has_forward = true;
-  stats_.seconds.forward = timer.lap();
-  stats_.decision = decision_;
+  end_pass(timer);
   if (config_.method == Method::exact && requested_.empty()) return;
   if (config_.method != Method::exact && state_->meter.is_due(config_.meter_interval)) {
     context.workspace().reserve(

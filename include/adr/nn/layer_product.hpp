@@ -28,8 +28,10 @@
 #include "adr/nn/output_error_meter.hpp"
 #include "adr/nn/pass_state.hpp"
 #include "adr/nn/product_state.hpp"
+#include "adr/product/dense_passes.hpp"
 #include "adr/product/exact_product.hpp"
 #include "adr/product/operands.hpp"
+#include "adr/product/pass_timer.hpp"
 #include "adr/product/product_shape.hpp"
 #include "adr/product/reusing_product.hpp"
 
@@ -130,7 +132,10 @@ class LayerProduct {
       pass_ = PassState<T>();
       ++plan_count_;
     }
-    if (has_other_forms) exact_.set_shape(shape_, config.winograd);
+    if (has_other_forms) {
+      exact_.set_shape(shape_, config.winograd);
+      ++form_count_;
+    }
     config_ = config;
   }
 
@@ -194,6 +199,7 @@ class LayerProduct {
   /// Without learning, what was learned stays as it is, and where nothing was, products are dense.
   void set_learning(bool learns) {
     learns_ = learns;
+    ++form_count_;
     exact_.set_inference(!learns);
     if (state_->method) state_->method->set_learning(learns);
   }
@@ -229,6 +235,23 @@ class LayerProduct {
     return bytes;
   }
 
+  /// Counts what changes the bits of exact passes besides operands: settings, modes, sizes.
+  [[nodiscard]] std::uint64_t version() const noexcept { return plan_count_ + form_count_; }
+  /// The exact passes over images.
+  [[nodiscard]] DensePasses<T>& images() noexcept { return exact_.images(); }
+  /// Lets compute(report) compute an exact forward pass, whatever the setting;
+  /// gradients after it are those of the exact product. compute returns the share that it computed.
+  template <class Compute>
+  void forward_by(const Input& input, Context& context, const Compute& compute) {
+    PassTimer timer(context);
+    begin_pass(input);
+    pass_.clusters_usable = false;
+    stats_.method = Method::exact;
+    const double computed = compute(stats_);
+    stats_.set_exact_forward(shape_.dense_work(pass_.map.rows()), computed);
+    end_pass(timer);
+  }
+
   /// Computes output = input weights + bias, exactly or through clusters.
   void forward(const Input& input, const GemmFactor<T>& weights, const VectorView<const T>& bias,
                const Output& output, Context& context);
@@ -260,6 +283,21 @@ class LayerProduct {
     return {gemm_, context, stats_, config_.time_stages ? &times : nullptr};
   }
 
+  void begin_pass(const Input& input) {
+    pass_.has_forward = false;
+    pass_.clusters_usable = true;
+    pass_.pass = ++pass_count_;
+    pass_.plan = plan_count_;
+    pass_.map = last_map_ = input.vectors(shape_.input.kind).map();
+    stats_.reset();
+    stats_.method = config_.method;
+  }
+  void end_pass(PassTimer& timer) {
+    pass_.has_forward = true;
+    stats_.seconds.forward = timer.lap();
+    stats_.decision = decision_;
+  }
+
   void multiply_exactly(const Input& input, const GemmFactor<T>& weights,
                         const VectorView<const T>& bias, const Output& output, Context& context) {
     StageClock clock(config_.time_stages ? &stats_.forward_times : nullptr);
@@ -278,6 +316,7 @@ class LayerProduct {
   VectorMap last_map_;  // also of a pass that was swapped away
   std::uint64_t pass_count_ = 0;
   std::uint64_t plan_count_ = 0;
+  std::uint64_t form_count_ = 0;  // modes and forms of the exact passes
   Decision decision_;
   std::vector<Plan> requested_;
   std::vector<RungMeasurement> measurements_;

@@ -244,7 +244,7 @@ class TunedLayer : public Tunable {
     detail::require(problem.empty(), "Options: ", problem);
   }
   static bool wants_tuner(const Options& options) noexcept {
-    return std::holds_alternative<Automatic>(options.setting) &&
+    return std::holds_alternative<Automatic>(options.setting) && !options.stream &&
            (options.max_error > 0 || options.gradient_rounding > 0);
   }
   /// With vectors no longer than a row, where a published setting says how long they are.
@@ -293,7 +293,7 @@ class TunedLayer : public Tunable {
     report_.plan = plan_;
     report_.passes_of_plan = passes_of_plan_;
     report_.max_error = is_handed_over_ ? decision_.max_error : options_.max_error;
-    report_.measured_error = report_.method == Method::exact ? 0.0 : measured_error_;
+    report_.measured_error = report_.is_exact() ? 0.0 : measured_error_;
     report_.exact_seconds = tuner_ ? tuner_->exact_seconds() : PassSeconds();
     report_.workspace_bytes = context_->workspace().peak_bytes();
   }

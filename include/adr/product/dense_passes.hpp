@@ -67,6 +67,16 @@ class DensePasses {
     forget_weights();
   }
 
+  /// The library's own passes; null where the user's take their place.
+  [[nodiscard]] const exact::ConvolutionPasses<T>* own_passes() const noexcept {
+    return user_ == nullptr && !own_products_ ? &*exact_ : nullptr;
+  }
+  /// The weights as forward passes take them in inference; null in training.
+  const T* kept_weights(const MatrixView<const T>& weights, int threads) {
+    if (keeps_weights_) keep(weights, threads);
+    return kept_.data();
+  }
+
   /// Requires, for all passes: take_images. Returns the share of the results that was computed, and
   /// not copied from those of equal inputs.
   double forward(const ConvInput<const T>& input, const MatrixView<const T>& weights,
@@ -75,9 +85,8 @@ class DensePasses {
       user_->forward(input.images, weights, bias, output.images);
       return 1;
     }
-    if (keeps_weights_) keep(weights, context.threads());
     return exact_->forward(group_of(input), weights, bias, false, group_of(output), context,
-                           kept_.data());
+                           kept_weights(weights, context.threads()));
   }
   void weight_gradient(const ConvInput<const T>& input, const ConvOutput<const T>& d_output,
                        const MatrixView<T>& d_weights, Context& context) const {

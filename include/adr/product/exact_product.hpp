@@ -61,6 +61,12 @@ class ExactProduct {
     return false;
   }
 
+  /// The passes over images.
+  [[nodiscard]] DensePasses<T>& images() noexcept {
+    static_assert(Domain::k_images, "matrices are not convolved");
+    return images_;
+  }
+
   /// Bytes of scratch for passes of that many rows.
   [[nodiscard]] std::size_t forward_workspace_bytes(index_t rows, int threads) const {
     if constexpr (Domain::k_images) {

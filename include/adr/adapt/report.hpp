@@ -74,7 +74,7 @@ struct Report {
   Method method = Method::exact;
   /// What runs: the method and the forms of the gradients.
   Plan plan;
-  index_t passes_of_plan = 0;  ///< forward passes since it has
+  index_t passes_of_plan = 0;  ///< forward passes that were computed so, without a change
   double max_error = 0;        ///< what an automatic setting may have
   /// The relative error of the output as last measured under the plan; 0 where it is exact, NaN
   /// where it was not measured yet.

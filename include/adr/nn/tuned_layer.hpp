@@ -190,11 +190,7 @@ class TunedLayer : public Tunable {
     ++passes_of_plan_;
     if (saved != nullptr || plan_.method != Method::exact) input_ = input();
     collect();
-    if (report_.has_output_error()) {
-      measured_error_ = report_.relative_output_error();
-    } else if (passes_of_plan_ == 1) {
-      measured_error_ = std::numeric_limits<double>::quiet_NaN();
-    }
+    if (report_.has_output_error()) measured_error_ = report_.relative_output_error();
     fill_in();
     if (saved != nullptr) save(*saved);
   }
@@ -266,8 +262,11 @@ class TunedLayer : public Tunable {
     parts_.require_taken(plan);
     if (plan == plan_) return;
     for (auto& product : products_) product.set_plan(shape_for(plan), plan);
+    if (!plan.clusters_as(plan_)) {
+      passes_of_plan_ = 0;
+      measured_error_ = std::numeric_limits<double>::quiet_NaN();
+    }
     plan_ = plan;
-    passes_of_plan_ = 0;
   }
 
   void make_tuner() {

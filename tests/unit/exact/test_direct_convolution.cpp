@@ -239,8 +239,8 @@ TEMPLATE_TEST_CASE("Zeros of the output gradient are left out, and nothing is lo
   Data data;
   INFO(data);
   for (const ConvGeometry& g : first_layers()) {
-    for (const double share : {0.0, 0.02, 0.1, 0.3}) {
-      ConvCase<T> c(g, 5, data, {5, Start::misaligned});
+    for (const double share : {0.02, 0.3}) {
+      ConvCase<T> c(g, 3, data, {5, Start::misaligned});
       thin_out(c, share, 7);
       INFO(Shown{g} << ", " << g.out_channels << " filters, " << share << " of the gradient");
       std::vector<T> bits;

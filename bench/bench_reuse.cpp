@@ -1,5 +1,6 @@
-// Where does reuse pay, and where not? Clusters with a radius and the published method beside the
-// exact engine, on layers of networks and on plain products, with the data that arguments name.
+// Where does reuse pay, and where not? Clusters with a radius, the published method and streams
+// beside the exact engine, on layers of networks and on plain products, with the data that
+// arguments name.
 #include <adr/options.hpp>
 #include <cstdio>
 #include <string>
@@ -7,6 +8,7 @@
 
 #include "bench/reuse/comparison.hpp"
 #include "bench/reuse/data.hpp"
+#include "bench/reuse/layer_stack.hpp"
 #include "bench/support/command_line.hpp"
 #include "bench/support/conv_layers.hpp"
 #include "bench/support/machine.hpp"
@@ -21,6 +23,7 @@ struct Options {
   std::vector<std::string> data;
   std::vector<std::string> networks;
   std::vector<double> radii = {0, 0.01, 0.05};
+  std::vector<double> max_errors = {0, 0.02, 0.05};
   std::vector<index_t> patches = {4, 8, 16};
   index_t outputs = 256;
   index_t layers = 6;
@@ -35,6 +38,10 @@ void add_options(CLI::App& app, Options& options) {
       ->delimiter(',');
   app.add_option("--network", options.networks, "Files of layers, as those in bench/shapes");
   app.add_option("--radius", options.radii, "Of clusters with a radius")
+      ->delimiter(',')
+      ->check(CLI::Range(0.0, 0.999))
+      ->capture_default_str();
+  app.add_option("--max-error", options.max_errors, "Of streams over images one after the other")
       ->delimiter(',')
       ->check(CLI::Range(0.0, 0.999))
       ->capture_default_str();
@@ -64,6 +71,7 @@ std::vector<ReuseData> load(const Options& options, bool quick) {
   for (const double ratio : {0.05, 0.5, 1.0}) all.push_back(redundant_rows(rows, 576, ratio));
   all.push_back(plain_images(quick ? 1 : 8, quick ? 16 : 128));
   all.push_back(smooth_images(quick ? 1 : 8, quick ? 16 : 128));
+  all.push_back(still_camera(quick ? 3 : 8, quick ? 16 : 128));
   return all;
 }
 
@@ -120,7 +128,10 @@ class Run {
         if (2 * layer.height <= before.out_height() + 1) stack.pool();
       }
       if (!stack.fits(layer.geometry(adr::Layout::nhwc))) return;
-      add(stack.compare(layer, settings_));
+      stack.enter(layer);
+      add(stack.compare(settings_));
+      if (data.count > 1) add(stack.compare_streams(options_.max_errors));
+      stack.leave();
     }
   }
 

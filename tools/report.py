@@ -15,7 +15,7 @@ import re
 import statistics
 import sys
 
-FILES = ("exact.json", "experiments.json", "experiments_avx512.json", "inference.json")
+FILES = ("exact.json", "experiments.json", "experiments_avx512.json", "inference.json", "reuse.json")
 
 NETWORKS = {"cifarnet": "CifarNet", "alexnet": "AlexNet", "vgg19": "VGG-19", "vgg19-bn": "VGG-19 with batch norm",
             "vgg19-224": "VGG-19, 224 pixels"}
@@ -186,6 +186,44 @@ def inference(data):
     return table(["network", "batch", "setting, or points that may be lost", "dense accuracy", "points", "whole network", "convolutions"], rows)
 
 
+# ---- Reuse -----------------------------------------------------------------------------------------
+
+ENGINES = {"adr_published": "published", "adr_clustered": "clusters with a radius", "adr_stream": "streams"}
+
+
+def reuse_points(rows):
+    """(data, engine) and what its rows computed and gained; data that were cut or taken frame by frame are of one name."""
+    found = {}
+    for row in rows:
+        if row["engine"] in ENGINES:
+            found.setdefault((row["data"].split(",")[0], row["engine"]), []).append(
+                (row["share_computed"], row["speedup_vs_exact"]))
+    return found
+
+
+def draw_reuse(plt, data, images):
+    found = reuse_points(data["rows"])
+    names = unique(name for name, _ in found)
+    figure, axis = plt.subplots(figsize=(8, 4.2), constrained_layout=True)
+    marker = {name: "osD^vP*X<>"[i % 10] for i, name in enumerate(names)}
+    colour = {engine: f"C{i}" for i, engine in enumerate(ENGINES)}
+    for (name, engine), cells in found.items():
+        axis.scatter(*zip(*cells), s=28, marker=marker[name], color=colour[engine], alpha=0.8)
+    for engine, words in ENGINES.items():
+        axis.plot([], [], "s", color=colour[engine], label=words)
+    for name in names:
+        axis.plot([], [], marker[name], color="grey", label=name)
+    axis.axhline(1, color="black", linewidth=0.8)
+    axis.set_yscale("log", base=2)
+    axis.yaxis.set_major_formatter("{x:g}")
+    axis.set_xlabel("share of the multiply-adds that is computed")
+    axis.set_ylabel("times the exact engine")
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1))
+    axis.set_title("What is not computed is not always time saved")
+    save(plt, figure, images / "reuse.svg")
+
+
 # ---- The page --------------------------------------------------------------------------------------
 
 TABLES = {
@@ -199,7 +237,7 @@ TABLES = {
     "exact direct": ("exact.json", direct_layers),
     "inference": ("inference.json", inference),
 }
-PICTURES = {"experiments.json": draw_trainings, "exact.json": draw_exact}
+PICTURES = {"experiments.json": draw_trainings, "exact.json": draw_exact, "reuse.json": draw_reuse}
 
 
 def filled(page, results):
@@ -259,6 +297,8 @@ def self_test():
         raise AssertionError("a table that nothing makes is refused")
     except ValueError:
         pass
+    cut = {"data": "pages, patches of 8", "engine": "adr_clustered", "share_computed": 0.2, "speedup_vs_exact": 1.5}
+    assert reuse_points([cut, cut | {"engine": "adr_exact"}]) == {("pages", "adr_clustered"): [(0.2, 1.5)]}
     assert points([0.01]) == "+1.00" and number(None) == "-"
     print("report.py: self-test passed")
 

@@ -1,19 +1,16 @@
-// Ways to reuse, beside the exact engine, on one product or one layer.
+// Ways to reuse, beside the exact engine, on the same operands.
 #pragma once
 
 #include <adr/adapt/plan_label.hpp>
 #include <adr/options.hpp>
-#include <adr/reuse_conv2d.hpp>
 #include <adr/reuse_gemm.hpp>
 #include <algorithm>
 #include <functional>
 #include <memory>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "bench/reuse/data.hpp"
-#include "bench/support/layer_tensors.hpp"
 #include "bench/support/library_engines.hpp"
 #include "bench/support/paired_rounds.hpp"
 #include "bench/support/statistics.hpp"
@@ -43,7 +40,7 @@ struct ReuseCase {
   std::vector<ReuseResult> results;  ///< the exact engine first
 };
 
-/// An engine on its operands. Others than settings of a layer, such as streams, join here.
+/// An engine on its operands.
 struct ReuseEngine {
   std::string engine;
   std::string config;
@@ -106,106 +103,5 @@ inline ReuseCase compare_product(const ReuseData& rows, index_t m,
   result.results = compare_engines(engines, output.data(), output.size(), rounds, threads);
   return result;
 }
-
-/// Layers one behind the other, every engine on what the exact one hands on.
-class LayerStack {
- public:
-  LayerStack(const ReuseData& images, std::string network, int rounds, int threads)
-      : name_(images.name),
-        network_(std::move(network)),
-        rounds_(rounds),
-        threads_(threads),
-        batch_(images.count),
-        channels_(images.channels),
-        height_(images.height),
-        width_(images.width),
-        values_(channels_last(images.elements, images.count, images.channels)) {}
-
-  [[nodiscard]] index_t channels() const noexcept { return channels_; }
-  [[nodiscard]] bool fits(const adr::ConvGeometry& g) const {
-    return height_ + g.pad_top + g.pad_bottom >= g.kernel_height &&
-           width_ + g.pad_left + g.pad_right >= g.kernel_width;
-  }
-
-  /// Computes a layer of these kernels with every engine on images of whatever size has come here;
-  /// its exact output behind a ReLU is the input of the next.
-  ReuseCase compare(const ConvLayer& layer, const std::vector<adr::Setting>& settings) {
-    adr::ConvGeometry g = layer.geometry(adr::Layout::nhwc);
-    g.in_channels = channels_;
-    g.in_height = height_;
-    g.in_width = width_;
-    g.groups = channels_ == layer.in_channels ? layer.groups : 1;
-    const double deviation = std::sqrt(2.0 / static_cast<double>(g.columns()));
-    const Matrix weights = normal_matrix(g.out_channels, g.columns(), deviation, 12);
-    const index_t elements = batch_ * g.out_channels * g.out_pixels();
-    LayerTensors::Tensor output(static_cast<std::size_t>(elements));
-    LayerTensors::Tensor handed_on;
-    adr::Context context(threads_);
-    std::vector<std::unique_ptr<adr::ReuseConv2d<float>>> layers;
-    std::vector<ReuseEngine> engines;
-    for (const adr::Setting& setting : settings) {
-      layers.push_back(
-          std::make_unique<adr::ReuseConv2d<float>>(g, options_with(setting), context));
-      adr::ReuseConv2d<float>& conv = *layers.back();
-      engines.push_back(
-          {engine_of(setting), adr::forward_label(options_with(setting).plan()),
-           [&] {
-             conv.forward(
-                 {values_.data(), batch_, channels_, height_, width_, g.layout}, weights.view(), {},
-                 {output.data(), batch_, g.out_channels, g.out_height(), g.out_width(), g.layout});
-           },
-           [&]() -> const adr::Report& {
-             if (handed_on.empty()) handed_on = output;
-             return conv.report();
-           }});
-    }
-    ReuseCase result{name_,       network_,       layer.name, batch_ * g.out_pixels(),
-                     g.columns(), g.out_channels, {}};
-    result.results = compare_engines(engines, output.data(), elements, rounds_, threads_);
-    for (float& value : handed_on) value = std::max(value, 0.0F);
-    values_.assign(handed_on.begin(), handed_on.end());
-    channels_ = g.out_channels;
-    height_ = g.out_height();
-    width_ = g.out_width();
-    return result;
-  }
-
-  /// A maximum over 2 x 2 pixels, as far as whole ones go.
-  void pool() {
-    const index_t height = std::max<index_t>(height_ / 2, 1);
-    const index_t width = std::max<index_t>(width_ / 2, 1);
-    std::vector<float> pooled(static_cast<std::size_t>(batch_ * height * width * channels_));
-    const auto at = [&](index_t n, index_t y, index_t x, index_t c) {
-      y = std::min(y, height_ - 1);
-      x = std::min(x, width_ - 1);
-      return values_[static_cast<std::size_t>(((n * height_ + y) * width_ + x) * channels_ + c)];
-    };
-    std::size_t i = 0;
-    for (index_t n = 0; n < batch_; ++n) {
-      for (index_t y = 0; y < height; ++y) {
-        for (index_t x = 0; x < width; ++x) {
-          for (index_t c = 0; c < channels_; ++c) {
-            pooled[i++] = std::max({at(n, 2 * y, 2 * x, c), at(n, 2 * y + 1, 2 * x, c),
-                                    at(n, 2 * y, 2 * x + 1, c), at(n, 2 * y + 1, 2 * x + 1, c)});
-          }
-        }
-      }
-    }
-    values_ = std::move(pooled);
-    height_ = height;
-    width_ = width;
-  }
-
- private:
-  std::string name_;
-  std::string network_;
-  int rounds_;
-  int threads_;
-  index_t batch_;
-  index_t channels_;
-  index_t height_;
-  index_t width_;
-  std::vector<float> values_;  // in layout nhwc
-};
 
 }  // namespace adr_bench

@@ -120,6 +120,29 @@ inline ReuseData plain_images(index_t count, index_t size) {
   return data;
 }
 
+/// Frames of a still camera: a smooth background, a square that crosses it, and the noise of a
+/// sensor, in steps of a byte. Requires: 2 frames.
+inline ReuseData still_camera(index_t count, index_t size) {
+  constexpr double k_noise = 0.4;  // of a byte
+  adr::Random random(7);
+  const std::vector<float> background = detail::smooth_planes({3, size, size}, random);
+  const index_t extent = std::max<index_t>(size / 8, 1);
+  const index_t top = (size - extent) / 2;
+  ReuseData data{"moving square", count, 3, size, size, {}};
+  for (index_t n = 0; n < count; ++n) {
+    const index_t left = n * (size - extent) / (count - 1);
+    for (index_t i = 0; i < 3 * size * size; ++i) {
+      const index_t y = i / size % size;
+      const index_t x = i % size;
+      const bool in_square = y >= top && y < top + extent && x >= left && x < left + extent;
+      const double byte = in_square ? 220 : 128 + 40 * background[static_cast<std::size_t>(i)];
+      data.elements.push_back(static_cast<float>(
+          std::clamp(std::round(byte + k_noise * random.normal()), 0.0, 255.0) / 255));
+    }
+  }
+  return data;
+}
+
 /// The patches of side `patch` side by side, one row each, at most `most` of them.
 inline ReuseData patches_of(const ReuseData& images, index_t patch, index_t most) {
   ReuseData rows{

@@ -67,7 +67,8 @@ class ClusteredProduct final : public ReusingProduct<Domain> {
     if (count == 0 || count > std::numeric_limits<std::int32_t>::max()) return false;
     rows_.prepare();
     in_place_ = rows.in_place();
-    costs_ = SearchCosts::of<T>(shape_, count, rows_.slice_count(), in_place_);
+    const bool exact_copies = output.rows().in_place() && !tools.gemm.is_users_own();
+    costs_ = SearchCosts::of<T>(shape_, count, rows_.slice_count(), in_place_, exact_copies);
     StageClock clock(tools.times);
     Context& context = tools.context;
     if (!in_place_) context.workspace().reserve(unfolded_bytes(count, context.threads()));
@@ -202,8 +203,8 @@ class ClusteredProduct final : public ReusingProduct<Domain> {
     if (in_place_) context.workspace().reserve(rows_.sample_bytes(all));
     const MatrixView<const T> x = in_place_ ? rows.view(0, all, nullptr)
                                             : MatrixView<const T>(unfolded, count, shape_.columns);
-    return rows_.sampled_share(x, in_place_ ? list.data() : nullptr, count,
-                               Domain::k_images ? count : all, context) > costs_.break_even();
+    return costs_.pays(rows_.sampled_share(x, in_place_ ? list.data() : nullptr, count,
+                                           Domain::k_images ? count : all, context));
   }
 
   /// Rows [first, first + count) one after the other.

@@ -118,30 +118,40 @@ class RadiusClusters {
   /// Clusters that there are at least.
   [[nodiscard]] index_t signature_count() const noexcept { return signature_count_; }
 
-  /// Compares; once.
-  void join(const RadiusRule<T>& rule) noexcept {
+  /// Compares; once. wanted: how many vectors another one must stand for. Returns false, with
+  /// nothing of use, where they are fewer, or where a part of the first comparisons, or a round of
+  /// them, promises fewer: the first leaders tend to have the most followers.
+  bool join(const RadiusRule<T>& rule, double wanted = 0) noexcept {
+    constexpr index_t k_fewest_leaders = 16;  // of which anything can be said
     const index_t count = vectors_.count();
     for (index_t i = 0; i < count; ++i) scratch_.representative[i] = static_cast<std::int32_t>(i);
     index_t waiting = sort_by_signature();
-    for (int i = 0; i < k_tries && waiting > 0; ++i) {
+    index_t joined = 0;
+    for (int round = 0; round < k_tries && waiting > 0; ++round) {
       const index_t compared = appoint(waiting);
-      compare(compared, rule);
+      const index_t leaders = waiting - compared;
+      const auto promises = [&](double joins, int rounds) {
+        return leaders < k_fewest_leaders || static_cast<double>(joined) + rounds * joins >= wanted;
+      };
+      const bool probes = round == 0 && wanted > 0;
+      if (probes) {
+        compare(compared, rule, Pieces::probed);
+        if (!promises(probed_share(compared) * static_cast<double>(compared), k_tries))
+          return false;
+      }
+      compare(compared, rule, probes ? Pieces::others : Pieces::all);
       waiting = keep_waiting(compared);
+      const index_t joins = compared - waiting;
+      joined += joins;
+      if (!promises(static_cast<double>(joins), k_tries - 1 - round)) return false;
     }
     for (index_t i = 0; i < waiting; ++i) {
       const std::int32_t vector = scratch_.waiting[i];
       scratch_.representative[vector] = vector;
     }
+    return static_cast<double>(joined) >= wanted;
   }
 
-  /// How many vectors another one stands for.
-  [[nodiscard]] index_t joined() const noexcept {
-    index_t count = 0;
-    for (index_t i = 0; i < vectors_.count(); ++i) {
-      count += scratch_.representative[i] != static_cast<std::int32_t>(i) ? 1 : 0;
-    }
-    return count;
-  }
   [[nodiscard]] const std::int32_t* representative() const noexcept {
     return scratch_.representative;
   }
@@ -151,6 +161,10 @@ class RadiusClusters {
  private:
   static constexpr index_t k_at_once = 64;
   static constexpr index_t k_ahead = 4;
+  static constexpr index_t k_probed = 8;
+
+  /// Of a list of vectors: one piece in k_probed, which tells how many join, the others, or all.
+  enum class Pieces { all, probed, others };
 
   struct Scratch {
     index_t slot_count;
@@ -177,10 +191,14 @@ class RadiusClusters {
   };
 
   template <class Use>
-  void in_pieces(index_t count, const Use& use) const {
+  void in_pieces(index_t count, const Use& use, Pieces which = Pieces::all) const {
     const index_t pieces = blocks_of(count, k_at_once);
-    parallel_for(pieces, threads_,
-                 [&](index_t piece, int) { use(partition(count, pieces, piece)); });
+    parallel_for(pieces, threads_, [&](index_t piece, int) {
+      const bool probed = piece % k_probed == 0;
+      if (which == Pieces::all || probed == (which == Pieces::probed)) {
+        use(partition(count, pieces, piece));
+      }
+    });
   }
 
   /// Lists the vectors that share a signature, signature by signature, in their order; returns how
@@ -224,8 +242,8 @@ class RadiusClusters {
     return compared;
   }
 
-  void compare(index_t count, const RadiusRule<T>& rule) noexcept {
-    in_pieces(count, [&](const IndexRange& range) {
+  void compare(index_t count, const RadiusRule<T>& rule, Pieces which) noexcept {
+    const auto compare_piece = [&](const IndexRange& range) {
       std::int32_t leader = -1;
       T most = T(0);
       for (index_t i = range.first; i < range.last; ++i) {
@@ -241,7 +259,23 @@ class RadiusClusters {
         scratch_.distances[vector] = found.distance;
         scratch_.norms[vector] = found.norm;
       }
-    });
+    };
+    in_pieces(count, compare_piece, which);
+  }
+
+  /// Of the vectors that were compared first, how many have joined.
+  [[nodiscard]] double probed_share(index_t count) const noexcept {
+    const index_t pieces = blocks_of(count, k_at_once);
+    index_t seen = 0;
+    index_t joined = 0;
+    for (index_t piece = 0; piece < pieces; piece += k_probed) {
+      const IndexRange range = partition(count, pieces, piece);
+      seen += range.size();
+      for (index_t i = range.first; i < range.last; ++i) {
+        joined += scratch_.representative[scratch_.waiting[i]] >= 0 ? 1 : 0;
+      }
+    }
+    return seen > 0 ? static_cast<double>(joined) / static_cast<double>(seen) : 0.0;
   }
 
   index_t keep_waiting(index_t count) noexcept {

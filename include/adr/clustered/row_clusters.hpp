@@ -112,9 +112,9 @@ class RowClusters {
 
   /// Estimates which share of `all` rows takes the product of another one, from some of them: those
   /// that a list names, or all of x.
-  double sampled_share(const MatrixView<const T>& x, const index_t* list, index_t count,
-                       index_t all, Context& context) {
-    double share = 0;
+  SampledShare sampled_share(const MatrixView<const T>& x, const index_t* list, index_t count,
+                             index_t all, Context& context) {
+    SampledShare share;
     for (index_t s = 0; s < slice_count(); ++s) {
       const ListedVectors<T> vectors = {columns_of(x, slice(s)), count, list, kept(s).vectors()};
       signs(s).set_centres(
@@ -122,8 +122,10 @@ class RowClusters {
       RadiusClusters<T> search(vectors, signs(s), context);
       if (search.signature_count() == vectors.count()) continue;
       search.join(RadiusRule<T>(rule_.radius, slice(s).length));
-      share += share_of(search, vectors, all) * static_cast<double>(slice(s).length) /
-               static_cast<double>(columns_);
+      const SampledShare of_slice = share_of(search, vectors, all);
+      const double part = static_cast<double>(slice(s).length) / static_cast<double>(columns_);
+      share.all += part * of_slice.all;
+      share.equal += part * of_slice.equal;
     }
     return share;
   }
@@ -152,8 +154,7 @@ class RowClusters {
       RadiusClusters<T> search(vectors, signs(s), context);
       const double wanted = slice_count() == 1 ? worth * static_cast<double>(x.rows) : 0;
       if (static_cast<double>(vectors.count() - search.signature_count()) < wanted) return false;
-      search.join(RadiusRule<T>(rule_.radius, slice(s).length));
-      if (static_cast<double>(search.joined()) < wanted) return false;
+      if (!search.join(RadiusRule<T>(rule_.radius, slice(s).length), wanted)) return false;
       block_ids_[s] = static_cast<std::int32_t>(slice(s).cluster_count);
       number(search, s, x.rows, first);
     }
@@ -170,13 +171,19 @@ class RowClusters {
 
  private:
   /// What kept vectors stand for is known; the rest is estimated.
-  static double share_of(const RadiusClusters<T>& search, const ListedVectors<T>& vectors,
-                         index_t all) noexcept {
+  static SampledShare share_of(const RadiusClusters<T>& search, const ListedVectors<T>& vectors,
+                               index_t all) noexcept {
     std::array<std::int32_t, static_cast<std::size_t>(k_most_sampled)> members{};
     const index_t kept_count = vectors.kept.rows;
     index_t known = 0;
+    index_t joined = 0;
+    index_t equal = 0;
     for (index_t i = 0; i < vectors.row_count; ++i) {
       const index_t representative = search.representative()[kept_count + i];
+      if (representative != kept_count + i) {
+        ++joined;
+        equal += search.distances()[kept_count + i] == T(0) ? 1 : 0;
+      }
       if (representative < kept_count) {
         ++known;
       } else {
@@ -191,7 +198,10 @@ class RowClusters {
     }
     const auto sampled = static_cast<double>(vectors.row_count);
     const double known_share = static_cast<double>(known) / sampled;
-    return known_share + (1 - known_share) * estimated_share(all, vectors.row_count - known, found);
+    const double share =
+        known_share + (1 - known_share) * estimated_share(all, vectors.row_count - known, found);
+    return {share,
+            joined > 0 ? share * static_cast<double>(equal) / static_cast<double>(joined) : 0};
   }
 
   [[nodiscard]] CoordinateSigns<T>& signs(index_t s) noexcept {

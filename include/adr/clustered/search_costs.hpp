@@ -6,10 +6,17 @@
 #include <type_traits>
 
 #include "adr/core/types.hpp"
+#include "adr/gemm/identical_rows.hpp"
 #include "adr/product/product_shape.hpp"
 #include "adr/simd/batch.hpp"
 
 ADR_NAMESPACE_BEGIN
+
+/// Estimated shares of vectors that take the product of another one.
+struct SampledShare {
+  double all = 0;
+  double equal = 0;  ///< bit for bit
+};
 
 /// Nanoseconds of one thread of a usual core.
 struct SearchCosts {
@@ -17,11 +24,14 @@ struct SearchCosts {
   double search = 0;    ///< signatures and comparisons of all vectors
   double overhead = 0;  ///< what else a pass through clusters does
   double sampled = 0;   ///< one row of a sample
+  /// The share of equal vectors from which the exact product copies their results itself.
+  double copied_from = 2;
 
-  /// in_place: rows are read where they lie.
+  /// in_place: rows are read where they lie. exact_copies: the exact product may copy the
+  /// results of equal rows of a matrix.
   template <class T>
-  static SearchCosts of(const ProductShape& shape, index_t rows, index_t slices,
-                        bool in_place) noexcept {
+  static SearchCosts of(const ProductShape& shape, index_t rows, index_t slices, bool in_place,
+                        bool exact_copies) noexcept {
     constexpr double k_multiply_adds = 6.0 * simd::Batch<T>::size;
     constexpr double k_bytes = 12;         // that are read or written
     constexpr double k_unfolded = 4;       // bytes of rows that are unfolded, or transposed
@@ -36,11 +46,21 @@ struct SearchCosts {
     costs.search = n * (k_size / k_bytes + vectors * k_vector);
     costs.overhead = n * (2 * vectors * m_size / k_bytes + (in_place ? 0 : k_size / k_unfolded));
     costs.sampled = vectors * k_first_touch + (in_place ? 0 : k_size / k_unfolded);
+    if (exact_copies && in_place && !shape.convolution && slices == 1 &&
+        looks_for_equal_rows<T>(rows, shape.columns, shape.outputs)) {
+      costs.copied_from = detail::RowCosts::of<T>(rows, shape.columns, shape.outputs).break_even();
+    }
     return costs;
   }
   /// The share of vectors without a product of their own from which clusters pay.
   [[nodiscard]] double break_even() const noexcept {
     return pass > 0 ? (search + overhead) / pass : 2.0;
+  }
+  /// Whether a search is worth it. Equal rows alone are not: the exact product finds them with less
+  /// work.
+  [[nodiscard]] bool pays(const SampledShare& share) const noexcept {
+    return share.all > break_even() &&
+           (share.equal < copied_from || (share.all - share.equal) * pass > search);
   }
 
  private:

@@ -480,6 +480,39 @@ TEST_CASE("Slices share what rows do not") {
                      adr_test::dense_output({Matrix(x_view), Matrix(w_view), {}, {}})) == "");
 }
 
+TEST_CASE("Equal rows are left to the exact product, which finds them with less work") {
+  constexpr index_t k_rows = 1100;
+  constexpr index_t k_columns = 512;
+  constexpr index_t k_outputs = 256;
+  Data data;
+  INFO(data);
+  const auto w = data.normals<float>(k_columns * k_outputs);
+  const auto run = [&](const std::vector<float>& x, const adr::Setting& setting, Report& report) {
+    std::vector<float> y(static_cast<std::size_t>(k_rows * k_outputs));
+    Options options;
+    options.setting = setting;
+    adr::ReuseGemm<float> product(options);
+    adr::reuse_gemm(MatrixView<const float>(x.data(), k_rows, k_columns),
+                    MatrixView<const float>(w.data(), k_columns, k_outputs),
+                    MatrixView<float>(y.data(), k_rows, k_outputs), product);
+    report = product.report();
+    return y;
+  };
+  Report report;
+  const auto equal = repeating<float>(k_rows, k_columns, 50, 0, data);
+  const auto clustered = run(equal, Clustered{}, report);
+  CHECK(report.dense_fallbacks == 1);
+  CHECK(report.computed_share() < 0.1);
+  CHECK(run(equal, adr::Exact{}, report) == clustered);
+  // Rows that are alike, and slices that are equal, it does not find.
+  run(repeating<float>(k_rows, k_columns, 50, 1e-4, data), Clustered{}, report);
+  CHECK(report.dense_fallbacks == 0);
+  Clustered sliced;
+  sliced.vector_length = k_columns / 2;
+  run(equal, sliced, report);
+  CHECK(report.dense_fallbacks == 0);
+}
+
 TEST_CASE("A sample tells few large clusters from many small ones") {
   using adr::estimated_share;
   // Ten thousand clusters of one size among twenty thousand vectors: about 25 pairs in 1,000.

@@ -255,3 +255,48 @@ TEST_CASE("Clusters do not depend on the number of threads") {
     CHECK(representatives<float>(x, 0.01, 8, threads) == found);
   }
 }
+
+TEST_CASE("A search that promises too little is given up, and no other") {
+  constexpr index_t k_rows = 3000;
+  constexpr index_t k_columns = 40;
+  constexpr double k_radius = 0.01;
+  Data data;
+  INFO(data);
+  GuardedBuffer<float> buffer(k_rows, k_columns, k_columns, Start::aligned);
+  const MatrixView<float> x = buffer.view();
+  data.fill_normal(x);
+  // With 6 bits some 64 signatures, whose vectors are compared.
+  const auto is_worth = [&](int bits, double wanted) {
+    Context context;
+    context.workspace().reserve(RadiusClusters<float>::workspace_bytes(k_rows));
+    CoordinateSigns<float> signs(k_columns, bits, 3);
+    signs.set_centres(
+        k_rows, [&](index_t i) { return x.row(i); }, k_radius);
+    RadiusClusters<float> clusters({x, k_rows}, signs, context);
+    const bool worth = clusters.join(RadiusRule<float>(k_radius, k_columns), wanted * k_rows);
+    if (worth && wanted > 0) {
+      const auto whole = representatives<float>(x, k_radius, bits);
+      CHECK(std::equal(whole.begin(), whole.end(), clusters.representative()));
+    }
+    return worth;
+  };
+  SECTION("where nobody joins") {
+    CHECK(is_worth(6, 0));
+    CHECK_FALSE(is_worth(6, 0.1));
+  }
+  SECTION("where some do") {
+    for (index_t i = 0; i < k_rows; i += 4) copy_with_noise(x, i, 0, 1e-3, data);
+    CHECK_FALSE(is_worth(6, 0.5));
+    CHECK(is_worth(6, 0.2));
+  }
+  SECTION("where all do") {
+    for (index_t i = 20; i < k_rows; ++i) copy_with_noise(x, i, i % 20, 1e-3, data);
+    CHECK(is_worth(6, 0.8));
+  }
+  SECTION("where few leaders say nothing") {
+    // The first of the only signature has no followers, the second has all others.
+    std::fill_n(x.row(0), k_columns, 1.0F);
+    for (index_t i = 2; i < k_rows; ++i) std::copy_n(x.row(1), k_columns, x.row(i));
+    CHECK(is_worth(6, 0.9));
+  }
+}

@@ -7,7 +7,6 @@
 // are frozen. Beside it the same network by the packages, and with convolutions of 8-bit integers.
 #include <CLI/CLI.hpp>
 #include <cstdio>
-#include <exception>
 #include <string>
 #include <utility>
 #include <vector>
@@ -21,12 +20,12 @@
 #include "training/data_source.hpp"
 #include "training/evaluation.hpp"
 #include "training/pixel_scale.hpp"
+#include "training/program.hpp"
 
 namespace {
 
 using namespace inference;
 using training::Network;
-using training::UserError;
 
 struct Options {
   training::Options common;
@@ -137,8 +136,6 @@ void run(const Options& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  constexpr int k_failure = 1;
-  constexpr int k_user_error = 2;
   Options options;
   std::vector<std::string> backends = training::package_backends();
   options.common.dense_backend = backends.empty() ? "exact" : backends.front();
@@ -159,19 +156,5 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(1, 100000))
       ->capture_default_str();
   app.add_option("--json", options.json, "File for the results");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : k_user_error;
-  }
-  try {
-    run(options);
-  } catch (const UserError& error) {
-    std::fprintf(stderr, "infer: %s\n", error.what());
-    return k_user_error;
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "infer: %s\n", error.what());
-    return k_failure;
-  }
-  return 0;
+  return training::run_program(app, argc, argv, "infer", [&] { run(options); });
 }

@@ -7,20 +7,22 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <exception>
 #include <string>
 #include <vector>
 
 #include "streams/frames.hpp"
 #include "streams/trunk.hpp"
+#include "training/batch_loader.hpp"
 #include "training/checkpoint.hpp"
+#include "training/image_set.hpp"
 #include "training/networks.hpp"
 #include "training/options.hpp"
+#include "training/pixel_scale.hpp"
+#include "training/program.hpp"
 
 namespace {
 
 using training::index_t;
-using training::UserError;
 
 struct Options {
   training::Options common;
@@ -83,19 +85,20 @@ void run(const Options& options) {
               options.checkpoint.empty() ? "random weights" : options.checkpoint.c_str(),
               common.threads);
   std::printf("frame  computed  exact ms (pools)  stream ms (pools)  error of the last map\n");
-  training::Tensor<float> frame;
+  const training::BatchLoader<float> loader(frames, scale, common.layout, context);
+  training::Batch<float> frame;
   std::vector<float> exact_map;
   streams::FrameSeconds exact_sum;
   streams::FrameSeconds stream_sum;
   double share_sum = 0;
   double worst = 0;
   for (index_t n = 0; n < frames.size(); ++n) {
-    streams::load_frame(frames, scale, n, common.layout, frame);
+    loader.load(&n, 1, {}, frame);
     streams::FrameSeconds exact;
     streams::FrameSeconds stream;
-    const auto map = trunk.exact(frame.const_view(), exact);
+    const auto map = trunk.exact(frame.images.const_view(), exact);
     exact_map.assign(map.data, map.data + map.image_size());
-    const auto found = trunk.stream(frame.const_view(), stream);
+    const auto found = trunk.stream(frame.images.const_view(), stream);
     const double error = relative_error(found, exact_map);
     const double share = trunk.take_computed_share();
     std::printf("%5td  %8.3f  %8.2f (%5.2f)  %9.2f (%5.2f)  %21.4f\n", n + 1, share,
@@ -127,8 +130,6 @@ void run(const Options& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  constexpr int k_failure = 1;
-  constexpr int k_user_error = 2;
   Options options;
   options.common.network = "vgg19";
   CLI::App app("Compares the convolutions of a network over frames, exactly and as a stream.");
@@ -148,19 +149,5 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(0.0, 0.999))
       ->capture_default_str();
   app.add_flag("--layers", options.layers, "Prints every convolution");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : k_user_error;
-  }
-  try {
-    run(options);
-  } catch (const UserError& error) {
-    std::fprintf(stderr, "stream: %s\n", error.what());
-    return k_user_error;
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "stream: %s\n", error.what());
-    return k_failure;
-  }
-  return 0;
+  return training::run_program(app, argc, argv, "stream", [&] { run(options); });
 }

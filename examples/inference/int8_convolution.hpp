@@ -4,8 +4,6 @@
 
 #if defined(TRAINING_HAS_ONEDNN)
 
-#include <omp.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
@@ -19,6 +17,7 @@
 
 #include "adr/core/parallel.hpp"
 #include "adr/gemm/dense_convolution.hpp"
+#include "adr/gemm/onednn_threads.hpp"
 #include "adr/onednn.hpp"
 #include "inference/learning.hpp"
 #include "training/errors.hpp"
@@ -53,7 +52,7 @@ class Int8Convolution final : public adr::DenseConvolution<float> {
       note_range(x);
       return floats_.forward(x, w, bias, y);
     }
-    omp_set_num_threads(threads_);
+    const adr::detail::OneDnnThreads limit(threads_);
     if (weights_.empty()) quantise_weights(w);
     Pass& pass = pass_of(x.batch);
     quantise(x, pass);

@@ -7,9 +7,8 @@
 #include <string>
 
 #include "adr/core/random.hpp"
+#include "training/errors.hpp"
 #include "training/image_set.hpp"
-#include "training/pixel_scale.hpp"
-#include "training/tensor.hpp"
 #if defined(TRAINING_HAS_XTENSOR)
 #include "training/npy_images.hpp"
 #endif
@@ -56,22 +55,6 @@ inline ImageSet frames_of_file([[maybe_unused]] const std::string& path,
 #else
   throw training::UserError("--frames: reading .npy files needs xtensor");
 #endif
-}
-
-/// One frame as a network takes it.
-inline void load_frame(const ImageSet& frames, const training::PixelScale& scale, index_t n,
-                       adr::Layout layout, training::Tensor<float>& to) {
-  to.resize(1, frames.shape, layout);
-  const index_t plane = frames.shape.height * frames.shape.width;
-  const std::uint8_t* from = frames.image(n);
-  float* values = to.view().data;
-  for (index_t c = 0; c < frames.shape.channels; ++c) {
-    for (index_t p = 0; p < plane; ++p) {
-      const index_t at =
-          layout == adr::Layout::nhwc ? p * frames.shape.channels + c : c * plane + p;
-      values[at] = scale.table(c)[from[c * plane + p]];
-    }
-  }
 }
 
 }  // namespace streams

@@ -182,9 +182,7 @@ class ReuseConv2d final : public TunedLayer<ImageDomain<T>> {
   TensorView<const T> forward(const TensorView<const T>& x, const MatrixView<const T>& w,
                               const VectorView<const T>& bias, Stream& stream,
                               const Stream* before = nullptr) {
-    const ConvGeometry& g = geometry_;
-    require_operands(x, w, bias, "y",
-                     {x.data, x.batch, g.out_channels, g.out_height(), g.out_width(), g.layout});
+    require_inputs(x, w, bias);
     return forward_stream(x, w, bias, {}, stream, before);
   }
   /// The same with an output of the caller's.
@@ -236,7 +234,7 @@ class ReuseConv2d final : public TunedLayer<ImageDomain<T>> {
                const VectorView<const T>& bias, const TensorView<T>& y, Saved* saved) {
     require_operands(x, w, bias, "y", y);
     require_disjoint_output(x, w, bias, y);
-    require_finite_operands(x, w, bias);
+    if (this->plan().check_finite) require_finite_operands(x, w, bias);
     this->begin_forward();
     const ConvOperands<T> operands{geometry_, x, w, bias};
     for (index_t g = 0; g < geometry_.groups; ++g) {
@@ -251,7 +249,7 @@ class ReuseConv2d final : public TunedLayer<ImageDomain<T>> {
                                      const VectorView<const T>& bias, const TensorView<T>& y,
                                      Stream& stream, const Stream* before) {
     detail::require(this->options().stream, "a Stream needs Options::stream");
-    require_finite_operands(x, w, bias);
+    if (this->plan().check_finite) require_finite_operands(x, w, bias);
     const auto result = LayerStream<T>::of(stream, this)
                             .forward({geometry_, plain_stride(x), plain_stride(w), bias},
                                      this->products(), stream.output(), this->options().max_error,
@@ -305,22 +303,20 @@ class ReuseConv2d final : public TunedLayer<ImageDomain<T>> {
     }
   }
 
-  void require_finite_operands(const TensorView<const T>& x, const MatrixView<const T>& w,
-                               const VectorView<const T>& bias) const {
-    if (!this->plan().check_finite) return;
-    require_finite("x", x);
-    require_finite("w", w);
-    require_finite("bias", bias);
+  void require_inputs(const TensorView<const T>& x, const MatrixView<const T>& w,
+                      const VectorView<const T>& bias) const {
+    const ConvGeometry& g = geometry_;
+    require_shape("x", x, x.batch, g.in_channels, g.in_height, g.in_width, g.layout);
+    require_shape("w", w, g.out_channels, g.columns());
+    if (!bias.empty()) require_size("bias", bias, g.out_channels);
+    checked_product("rows x columns", x.batch, g.out_height(), g.out_width(), g.columns());
   }
   void require_operands(const TensorView<const T>& x, const MatrixView<const T>& w,
                         const VectorView<const T>& bias, std::string_view y_name,
                         const TensorView<const T>& y) const {
     const ConvGeometry& g = geometry_;
-    require_shape("x", x, x.batch, g.in_channels, g.in_height, g.in_width, g.layout);
-    require_shape("w", w, g.out_channels, g.columns());
-    if (!bias.empty()) require_size("bias", bias, g.out_channels);
+    require_inputs(x, w, bias);
     require_shape(y_name, y, x.batch, g.out_channels, g.out_height(), g.out_width(), g.layout);
-    checked_product("rows x columns", x.batch, g.out_height(), g.out_width(), g.columns());
   }
 
   void require_gradients(const TensorView<const T>& x, const MatrixView<const T>& w,

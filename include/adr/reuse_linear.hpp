@@ -106,11 +106,7 @@ class ReuseLinear final : public ReuseGemm<T> {
     if (!bias.empty()) require_size("bias", bias, out_features());
     require_shape("y", y, x.rows, out_features());
     require_disjoint_output(x, w, bias, y);
-    if (this->plan().check_finite) {
-      require_finite("x", x);
-      require_finite("w", w);
-      require_finite("bias", bias);
-    }
+    if (this->plan().check_finite) require_finite_operands(x, w, bias);
     this->multiply(MatrixOperand<const T>{plain_stride(x)}, transposed(plain_stride(w)), bias,
                    MatrixOperand<T>{plain_stride(y)}, {}, saved);
   }

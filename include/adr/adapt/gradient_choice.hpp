@@ -7,7 +7,6 @@
 #include "adr/adapt/cost_model.hpp"
 #include "adr/adapt/gradient_trials.hpp"
 #include "adr/adapt/growing_interval.hpp"
-#include "adr/adapt/layer_timings.hpp"
 #include "adr/adapt/scheduler_options.hpp"
 #include "adr/adapt/tunable.hpp"
 #include "adr/core/state_archive.hpp"

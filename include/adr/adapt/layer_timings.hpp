@@ -61,10 +61,6 @@ class PassTimings {
     return seconds;
   }
 
-  [[nodiscard]] static double backward_seconds(const PassSeconds& seconds) noexcept {
-    return seconds.weight_gradient + seconds.input_gradient + seconds.gradient_listing;
-  }
-
   void exchange(StateArchive& archive) {
     archive("passes timed", seen_);
     forward_.exchange("forward seconds", archive);
@@ -76,8 +72,9 @@ class PassTimings {
 
  private:
   void note_backward(const PassSeconds& seconds) {
-    if (!(backward_seconds(seconds) > 0)) return;
-    backward_.add(backward_seconds(seconds));
+    const double all = seconds.weight_gradient + seconds.input_gradient + seconds.gradient_listing;
+    if (!(all > 0)) return;
+    backward_.add(all);
     weight_gradient_.add(seconds.weight_gradient);
     input_gradient_.add(seconds.input_gradient);
   }

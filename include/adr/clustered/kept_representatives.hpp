@@ -2,15 +2,12 @@
 // products.
 //
 // The rule, in full:
-//  1. A vector that stood for a cluster is kept and stands for those within the
-//  radius of it in later
-//     batches, before any vector of theirs.
-//  2. Its product is kept with the fingerprint of the weights, and used only
-//  while that is the same:
-//     results are never stale.
-//  3. At most `limit` vectors are kept per slice, the first ones; none without
-//  learning, and none that
-//     is not finite.
+//  1. A vector that stood for a cluster is kept and stands for those within the radius of it in
+//     later batches, before any vector of theirs.
+//  2. Its product is kept with the fingerprint of the weights, and used only while that is the
+//     same: results are never stale.
+//  3. At most `limit` vectors are kept per slice, the first ones; none without learning, and none
+//     that is not finite.
 #pragma once
 
 #include <algorithm>

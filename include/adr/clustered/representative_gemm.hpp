@@ -11,16 +11,12 @@
 #include "adr/core/types.hpp"
 #include "adr/core/workspace.hpp"
 #include "adr/gemm/dense_gemm.hpp"
-#include "adr/gemm/dense_product.hpp"
+#include "adr/gemm/identical_rows.hpp"
 #include "adr/simd/kernels.hpp"
 
 ADR_NAMESPACE_BEGIN
 namespace detail {
 
-/// Representatives that are multiplied at once: copied side by side, they stay in a cache.
-inline index_t gathered_rows(index_t length) noexcept {
-  return std::min<index_t>(dense_block_rows(length), 512);
-}
 /// Rows whose products are gathered at once.
 inline constexpr index_t k_scattered_rows = 64;
 

@@ -11,6 +11,7 @@
 #include "adr/core/workspace.hpp"
 #include "adr/gemm/dense_gemm.hpp"
 #include "adr/gemm/dense_product.hpp"
+#include "adr/gemm/identical_rows.hpp"
 #include "adr/product/clustering.hpp"
 #include "adr/simd/kernels.hpp"
 
@@ -32,7 +33,7 @@ struct RepresentativeGradientScratch {
       most_clusters = std::max(most_clusters, slice.cluster_count);
       longest = std::max(longest, slice.length);
     }
-    gathered = std::min<index_t>(dense_block_rows(std::max<index_t>(longest, 1)), 512);
+    gathered = gathered_rows(std::max<index_t>(longest, 1));
     sums = memory.template take<T>(checked_product("sums", most_clusters, outputs));
     rows = memory.template take<T>(checked_product("representatives", threads, gathered, longest));
   }

@@ -1,6 +1,7 @@
 // The bits of floating point numbers.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
@@ -17,6 +18,12 @@ To same_bits(From from) noexcept {
   To to;
   std::memcpy(&to, &from, sizeof(to));
   return to;
+}
+
+/// Whether `count` elements have the same bits, -0 and 0 told apart, a NaN equal to itself.
+template <class T>
+bool equal_bits(const T* a, const T* b, index_t count) noexcept {
+  return std::memcmp(a, b, static_cast<std::size_t>(count) * sizeof(T)) == 0;
 }
 
 /// The integer of the size of a floating point number.

@@ -76,6 +76,12 @@ struct GradientParts {
   }
 };
 
+/// Adds the sums of the other parts, `size` elements each, to those of the first one.
+template <class T>
+void join_parts(T* sums, index_t parts, index_t size) noexcept {
+  for (index_t part = 1; part < parts; ++part) simd::add(sums + part * size, sums, size);
+}
+
 /// Adds up the weight gradient in the parts it is cut into; sum(block, pixel_part, to, thread)
 /// writes the sums of one part to `to`. sums: parts.sums_size elements.
 template <class T, class Sum>
@@ -91,9 +97,7 @@ void add_up_gradient(const GradientParts<T>& parts, T* sums, const MatrixView<T>
   if (whole) return;
   parallel_for(parts.results(), threads, [&](index_t result, int) {
     T* first = sums + result * parts.pixel_parts * parts.sum_size();
-    for (index_t part = 1; part < parts.pixel_parts; ++part) {
-      simd::add(first + part * parts.sum_size(), first, parts.sum_size());
-    }
+    join_parts(first, parts.pixel_parts, parts.sum_size());
     parts.store(parts.block(result), first, d_w);
   });
 }

@@ -9,6 +9,7 @@
 #include "adr/core/parallel.hpp"
 #include "adr/core/types.hpp"
 #include "adr/core/workspace.hpp"
+#include "adr/exact/gradient_parts.hpp"
 #include "adr/exact/padded_lines.hpp"
 #include "adr/exact/panels.hpp"
 #include "adr/exact/sparse_lines.hpp"
@@ -106,12 +107,6 @@ struct GradientLinesScratch {
         lines(memory.template take<T>(checked_product("padded lines", threads, line_size))),
         lists(memory, source.geometry, threads) {}
 };
-
-/// Adds the sums of the other parts to those of the first one.
-template <class T>
-void join_parts(T* totals, index_t parts, index_t size) noexcept {
-  for (index_t part = 1; part < parts; ++part) simd::add(totals + part * size, totals, size);
-}
 
 /// Requires: has_gradient_lines.
 template <class T>

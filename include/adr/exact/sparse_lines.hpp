@@ -12,7 +12,7 @@
 #include "adr/simd/batch.hpp"
 #include "adr/simd/kernels.hpp"
 #include "adr/simd/non_zeros.hpp"
-#include "adr/simd/window_sums.hpp"
+#include "adr/simd/window_kernels.hpp"
 
 ADR_NAMESPACE_BEGIN
 namespace detail {
@@ -32,7 +32,8 @@ class SparseLines {
 
     template <class Memory>
     Lists(Memory& memory, const ConvGeometry& g, int threads)
-        : room(PaddedLines{g}.band() * g.out_width()),
+        : room(SparseLines(PaddedLines{g}).sum_size() > 0 ? PaddedLines{g}.band() * g.out_width()
+                                                          : 0),
           windows(memory.template take<std::int32_t>(
               checked_product("lists", threads, g.out_channels, room))),
           values(memory.template take<T>(checked_product("lists", threads, g.out_channels, room))),
@@ -80,13 +81,7 @@ class SparseLines {
 
   /// Whether zeros may be left out: a window that is not finite times zero is no zero.
   [[nodiscard]] bool is_finite(const T* windows) const noexcept {
-    const B zero = B::broadcast(T(0));
-    B products = zero;
-    const index_t size = source_.size();
-    for (index_t i = 0; i < size; i += B::size) {
-      products = multiply_add(simd::load_part<B>(windows + i, size - i), zero, products);
-    }
-    return sum(products) == T(0);
+    return simd::all_finite(windows, source_.size());
   }
 
   /// Adds a band: its windows, in lines that are followed by a register of zeros, times its output

@@ -90,6 +90,12 @@ struct GroupImages {
   }
 };
 
+/// The same channels, to be read.
+template <class T>
+GroupImages<const T> as_const(const GroupImages<T>& group) noexcept {
+  return {group.images, group.first_channel, group.channels};
+}
+
 /// A window on the pixels of a rectangle, copied to scratch where they do not lie side by side.
 template <class T>
 PixelWindow<const T> read_pixels(const GroupImages<const T>& source, index_t image,

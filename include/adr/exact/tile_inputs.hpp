@@ -8,6 +8,7 @@
 #include <cstring>
 #include <utility>
 
+#include "adr/core/float_bits.hpp"
 #include "adr/core/parallel.hpp"
 #include "adr/core/types.hpp"
 #include "adr/exact/tile_grid.hpp"
@@ -71,9 +72,8 @@ inline index_t equal_run(const float* pixel, index_t stride, index_t channels,
   // element, for which a call is dear.
   const index_t at_once = stride == channels ? 8 : 1;
   const auto equal = [&](const float* from, index_t count) {
-    return std::memcmp(from, from - stride, sizeof(float)) == 0 &&
-           std::memcmp(from, from - stride,
-                       static_cast<std::size_t>(count * channels) * sizeof(float)) == 0;
+    return adr::detail::equal_bits(from, from - stride, 1) &&
+           adr::detail::equal_bits(from, from - stride, count * channels);
   };
   index_t run = 0;
   while (run + at_once <= most && equal(pixel + run * stride, at_once)) run += at_once;
@@ -91,10 +91,7 @@ inline bool same_rows(const TileInputs& tiles, const float* a, const float* b,
   const index_t size = one_run ? pixels * channels : last ? channels : pixels;
   const index_t stride = last ? tiles.pixel_stride() : tiles.channel_stride();
   for (index_t piece = 0; piece < pieces; ++piece) {
-    if (std::memcmp(a + piece * stride, b + piece * stride,
-                    static_cast<std::size_t>(size) * sizeof(float)) != 0) {
-      return false;
-    }
+    if (!adr::detail::equal_bits(a + piece * stride, b + piece * stride, size)) return false;
   }
   return true;
 }

@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 
 #include "adr/core/context.hpp"
 #include "adr/core/fingerprint.hpp"
+#include "adr/core/float_bits.hpp"
 #include "adr/core/matrix_rows.hpp"
 #include "adr/core/parallel.hpp"
 #include "adr/core/types.hpp"
@@ -32,7 +32,7 @@ constexpr index_t words_of(index_t columns) noexcept {
 
 template <class T>
 bool same_rows(const MatrixView<const T>& x, index_t a, index_t b) noexcept {
-  return std::memcmp(x.row(a), x.row(b), static_cast<std::size_t>(x.cols) * sizeof(T)) == 0;
+  return equal_bits(x.row(a), x.row(b), x.cols);
 }
 
 /// A hash of a few elements of a row: the beginning, the middle and the end.
@@ -76,8 +76,11 @@ struct RowCosts {
   }
 };
 
-/// Rows that are multiplied at once.
-inline constexpr index_t k_once_rows = 512;
+/// Rows of that many columns that are copied side by side and multiplied at once.
+inline index_t gathered_rows(index_t columns) noexcept {
+  constexpr index_t k_most = 512;
+  return std::min(k_most, dense_block_rows(columns));
+}
 /// Up to k_most_left_rows of them packed_gemm cuts sums into shorter blocks, which changes bits: no
 /// product with or without copies may have as few.
 inline constexpr index_t k_once_fewest_rows = k_most_left_rows + 1;
@@ -198,7 +201,7 @@ template <class T>
 void multiply_listed(const MatrixView<const T>& x, const index_t* list, index_t list_count,
                      const GemmFactor<T>& weights, const VectorView<const T>& bias,
                      const MatrixView<T>& y, const DenseGemm<T>& gemm, Context& context) {
-  const index_t most = std::min(k_once_rows, dense_block_rows(x.cols));
+  const index_t most = gathered_rows(x.cols);
   const index_t blocks = blocks_of(list_count, most);
   const Workspace::Frame frame(context.workspace());
   T* gathered = context.workspace().template take<T>(context.threads() * most * x.cols);

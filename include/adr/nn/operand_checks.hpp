@@ -1,4 +1,5 @@
-// The rule about overlapping memory for a product and its gradients, for all layers alike.
+// What all layers alike ask of the operands of a product and its gradients: finite elements where
+// that is wanted, and memory that does not overlap.
 #pragma once
 
 #include <string_view>
@@ -6,6 +7,14 @@
 #include "adr/core/view_checks.hpp"
 
 ADR_NAMESPACE_BEGIN
+
+/// Throws std::invalid_argument when an operand of a product holds a NaN or an infinity.
+template <class X, class W, class Bias>
+void require_finite_operands(const X& x, const W& w, const Bias& bias) {
+  require_finite("x", x);
+  require_finite("w", w);
+  require_finite("bias", bias);
+}
 
 /// Throws std::invalid_argument when the output of a product overlaps one of its operands.
 template <class X, class W, class Bias, class Y>

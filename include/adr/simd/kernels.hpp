@@ -21,6 +21,22 @@ void add(const T* x, T* y, index_t count) noexcept {
   for (; i < count; ++i) y[i] += x[i];
 }
 
+/// Whether x[i] is finite for all i < count: anything else times zero is not zero. Cost: one read.
+template <class T, class B = Batch<T>>
+bool all_finite(const T* x, index_t count) noexcept {
+  const B zero = B::broadcast(T(0));
+  B even = zero;
+  B odd = zero;
+  index_t i = 0;
+  for (; i + 2 * B::size <= count; i += 2 * B::size) {
+    even = even + B::load(x + i) * zero;
+    odd = odd + B::load(x + i + B::size) * zero;
+  }
+  T poison = sum(even + odd);
+  for (; i < count; ++i) poison += x[i] * T(0);
+  return poison == T(0);
+}
+
 /// Scales: x[i] *= factor for i < count.
 template <class T, class B = Batch<T>>
 void scale(T factor, T* x, index_t count) noexcept {

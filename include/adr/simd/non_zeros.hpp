@@ -108,8 +108,10 @@ index_t count_non_zeros(const T* x, index_t count) noexcept {
   return Packer::count(x, count);
 }
 
-/// Bit i is set where x[i] is not zero; NaN is not. Requires: count <= k_mask_bits.
+/// Elements of a non_zero_mask, at most.
 inline constexpr index_t k_mask_bits = 64;
+
+/// Bit i is set where x[i] is not zero; NaN is not. Requires: count <= k_mask_bits.
 template <class T, class Packer = detail::Packer<T>>
 std::uint64_t non_zero_mask(const T* x, index_t count) noexcept {
   return Packer::mask(x, count);

@@ -154,7 +154,7 @@ class GroupStream {
     const bool measures = gain_.is_due();
     const bool all = measures || bits != compared_bits_;
     compared_bits_ = bits;
-    find_pixel_changes(operands.x, as_const(operands.used), all ? nullptr : operands.written,
+    find_pixel_changes(operands.x, exact::as_const(operands.used), all ? nullptr : operands.written,
                        bits ? Compare::bits : Compare::energies, threads, changes_.data(),
                        energies_.data());
     sum_windows(grid_, batch, changes_.data(), threads, columns_.data(), sums_.data());
@@ -174,7 +174,7 @@ class GroupStream {
       marks_[i] = sums_[i] <= limit && !(bits && debts_[i] > 0) ? 0 : 1;
     }
     if (measures && !bits)
-      gain_.draw(grid_, sums_.data(), count, limit, as_const(operands.y), marks_.data());
+      gain_.draw(grid_, sums_.data(), count, limit, exact::as_const(operands.y), marks_.data());
     computed_ = list_marked(count);
     // Blocks that lie apart take longer than all at once.
     const bool whole = static_cast<double>(computed_) > break_even_ * static_cast<double>(count);
@@ -185,7 +185,7 @@ class GroupStream {
     result.computed = static_cast<double>(computed_) / static_cast<double>(count);
     move_used(operands, batch, !bits, threads);
     compute(passes, operands, {whole ? nullptr : list_.data(), computed_}, context);
-    if (measures && !bits) gain_.measure(grid_, count, as_const(operands.y), input_energy);
+    if (measures && !bits) gain_.measure(grid_, count, exact::as_const(operands.y), input_energy);
     if (!bits) fill_in(result, count, input_energy);
     return result;
   }
@@ -194,9 +194,6 @@ class GroupStream {
   /// How much more than the average a single window may leave aside, as a ratio of distances.
   static constexpr double k_most_of_a_window = 8;
 
-  static exact::GroupImages<const T> as_const(const exact::GroupImages<T>& images) noexcept {
-    return {images.images, images.first_channel, images.channels};
-  }
   static ConvGeometry one_group(ConvGeometry geometry) noexcept {
     geometry.in_channels = geometry.group_in_channels();
     geometry.out_channels = geometry.group_out_channels();

@@ -94,8 +94,7 @@ class PatchForward {
   void scatter(index_t block, const exact::GroupImages<T>& results, index_t i,
                const exact::GroupImages<T>& y) const noexcept {
     const exact::PixelRect rect = grid_.written(block);
-    const exact::GroupImages<const T> from{results.images, 0, results.channels};
-    copy_pixels(from, i, {0, rect.last_y - rect.first_y, 0, rect.width()}, y,
+    copy_pixels(exact::as_const(results), i, {0, rect.last_y - rect.first_y, 0, rect.width()}, y,
                 block / grid_.per_image(), rect.first_y, rect.first_x);
   }
 

@@ -3,9 +3,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstddef>
-#include <cstring>
 
+#include "adr/core/float_bits.hpp"
 #include "adr/core/parallel.hpp"
 #include "adr/core/types.hpp"
 #include "adr/exact/tile_images.hpp"
@@ -49,13 +48,7 @@ T pixel_change(const T* x, const T* used, index_t count, simd::Batch<T>& energy,
   return sum(sums[0] + sums[1]) + rest;
 }
 
-/// Whether `count` elements have the same bits.
-template <class T>
-bool same_bits(const T* a, const T* b, index_t count) noexcept {
-  return std::memcmp(a, b, static_cast<std::size_t>(count) * sizeof(T)) == 0;
-}
-
-/// The same for whole pixels of few channels, which fill registers together.
+/// The changes of whole pixels of few channels, which fill registers together.
 template <class T>
 double packed_changes(const T* x, const T* used, index_t pixels, index_t channels,
                       float* changes) noexcept {
@@ -119,7 +112,8 @@ double line_changes(Compare compare, const T* x, const T* used, index_t pixels, 
     }
     T squares = sum(energy);
     for (; c < channels; ++c) squares += pixel[c] * pixel[c];
-    const bool same = std::isfinite(squares) && same_bits(pixel, used + i * used_stride, channels);
+    const bool same =
+        std::isfinite(squares) && adr::detail::equal_bits(pixel, used + i * used_stride, channels);
     changes[i] = same ? 0.0F : 1.0F;
     total += static_cast<double>(squares);
   }
@@ -140,11 +134,12 @@ double add_plane_changes(Compare compare, const T* x, const T* used, index_t pix
     for (index_t i = 0; i < pixels; ++i) squares += x[i] * x[i];
     return static_cast<double>(squares);
   }
-  const bool same_line = same_bits(x, used, pixels);
+  const bool same_line = adr::detail::equal_bits(x, used, pixels);
   for (index_t i = 0; i < pixels; ++i) {
     const T square = x[i] * x[i];
     total += static_cast<double>(square);
-    if (!std::isfinite(square) || (!same_line && !same_bits(x + i, used + i, 1))) changes[i] = 1;
+    if (!std::isfinite(square) || (!same_line && !adr::detail::equal_bits(x + i, used + i, 1)))
+      changes[i] = 1;
   }
   return total;
 }

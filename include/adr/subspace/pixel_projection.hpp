@@ -12,32 +12,10 @@
 #include "adr/core/types.hpp"
 #include "adr/exact/packed_factor.hpp"
 #include "adr/exact/packed_gemm.hpp"
-#include "adr/simd/batch.hpp"
+#include "adr/simd/kernels.hpp"
 #include "adr/subspace/principal_axes.hpp"
 
 ADR_NAMESPACE_BEGIN
-namespace detail {
-
-/// Whether all elements are finite: anything else times zero is not zero.
-inline bool all_finite(const float* elements, index_t count) noexcept {
-  using B = simd::Batch<float>;
-  const B zero = B::broadcast(0.0F);
-  B even = zero;
-  B odd = zero;
-  index_t i = 0;
-  for (; i + 2 * B::size <= count; i += 2 * B::size) {
-    even = even + B::load(elements + i) * zero;
-    odd = odd + B::load(elements + i + B::size) * zero;
-  }
-  float lanes[B::size];
-  (even + odd).store(lanes);
-  float poison = 0;
-  for (const float lane : lanes) poison += lane;
-  for (; i < count; ++i) poison += elements[i] * 0.0F;
-  return poison == 0.0F;
-}
-
-}  // namespace detail
 
 /// The map of pixels to coordinates, z = encode^T x, of axes that cross in zero.
 ///
@@ -84,7 +62,7 @@ class PixelProjection {
   bool project_rows(const float* x, index_t count, float* z) const {
     columns_.multiply(as_is(MatrixView<const float>(x, count, channels_)), Update::replace,
                       MatrixView<float>(z, count, kept_));
-    return detail::all_finite(z, count * kept_);
+    return simd::all_finite(z, count * kept_);
   }
   bool project_planes(const float* x, index_t plane, index_t count, float* z) const {
     const MatrixView<float> result(z, kept_, count, plane);
@@ -93,7 +71,7 @@ class PixelProjection {
                 result);
     bool finite = true;
     for (index_t k = 0; k < kept_; ++k) {
-      finite = detail::all_finite(result.row(k), count) && finite;
+      finite = simd::all_finite(result.row(k), count) && finite;
     }
     return finite;
   }

@@ -53,12 +53,37 @@ inline const char* to_string(Form form) noexcept {
   return names[static_cast<int>(form)];
 }
 
+/// When a pass transforms its weights, or their gradient.
+enum class WeightTransforms {
+  of_forward,   ///< in a forward pass
+  of_gradient,  ///< in a gradient
+  kept,         ///< in advance, for many forward passes
+};
+
 namespace detail {
 
 /// Multiplications of one image per pair of channels.
 template <class Algorithm>
 index_t tile_products(const ConvGeometry& geometry) noexcept {
   return tile_grid<Algorithm>(geometry).per_image() * Algorithm::products * Algorithm::products;
+}
+
+/// Tiles whose products, all of them saved, would pay for the transforms of weights. Measured:
+/// forward passes over 3 tiles of F(4x4,3x3) are 0.9 times as fast as direct ones, over 4 tiles 1.3
+/// times; gradients over 4 tiles 0.8 times, over 6 as fast. Kept weights of maps of 2 x 2 are no
+/// larger than they were, and 1.5 to 2 times as fast for a single image; those of other forms are
+/// larger, and take as long to read as to transform.
+inline index_t tiles_worth_weights(Form form, WeightTransforms weights) noexcept {
+  const bool is_map = form == Form::map_2x3;
+  switch (weights) {
+    case WeightTransforms::of_forward:
+      return is_map ? 24 : 10;
+    case WeightTransforms::of_gradient:
+      return 24;
+    case WeightTransforms::kept:
+      return is_map ? 0 : 10;
+  }
+  return 24;
 }
 
 inline bool is_padded_map_of_two(const ConvGeometry& g) noexcept {
@@ -88,7 +113,8 @@ inline constexpr index_t k_large_batch = 1024;
 /// form of an input gradient is that of the convolution which carries it back
 /// (flipped_convolution).
 template <class T>
-Form choose_form(const ConvGeometry& g, Winograd winograd, index_t batch = k_large_batch) noexcept {
+Form choose_form(const ConvGeometry& g, Winograd winograd, index_t batch = k_large_batch,
+                 WeightTransforms weights = WeightTransforms::of_gradient) noexcept {
   if (!k_has_tiles<T> || winograd == Winograd::never) return Form::direct;
   if (g.kernel_height != g.kernel_width || g.stride_height != 1 || g.stride_width != 1 ||
       g.dilation_height != 1 || g.dilation_width != 1) {
@@ -96,14 +122,13 @@ Form choose_form(const ConvGeometry& g, Winograd winograd, index_t batch = k_lar
   }
   const index_t direct = g.kernel_height * g.kernel_width * g.out_pixels();
   const auto if_it_pays = [&](Form form, index_t products, index_t of_a_tile) {
-    // Transforms of tiles cost as much as a few channels and as a third of what they save; those of
-    // weights as the products of some 24 tiles of which they save nothing (measured: 4 tiles of 256
-    // channels at two thirds of the direct form's speed, 64 tiles at 2.6 times).
+    // Transforms of tiles cost as much as a few channels and as a third of what they save.
     constexpr index_t k_fewest_channels = 8;
     const bool pays =
         std::min(g.group_in_channels(), g.group_out_channels()) >= k_fewest_channels &&
         3 * products <= 2 * direct &&
-        (direct - products) * std::max<index_t>(batch, 1) >= 24 * of_a_tile;
+        (direct - products) * std::max<index_t>(batch, 1) >=
+            detail::tiles_worth_weights(form, weights) * of_a_tile;
     return pays || winograd == Winograd::wherever_possible ? form : Form::direct;
   };
   const auto tile_products = [&](auto algorithm) {

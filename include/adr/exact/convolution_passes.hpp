@@ -50,13 +50,14 @@ class ConvolutionPasses {
 
   /// The shape of the layer.
   [[nodiscard]] const ConvGeometry& geometry() const noexcept { return geometry_; }
-  /// The form of a forward pass over that many images.
-  [[nodiscard]] Form forward_form(index_t batch = k_large_batch) const noexcept {
-    return choose_form<T>(geometry_, winograd_, batch);
+  /// The form of a forward pass over that many images, with weights that were kept or not.
+  [[nodiscard]] Form forward_form(index_t batch = k_large_batch, bool kept = false) const noexcept {
+    return choose_form<T>(geometry_, winograd_, batch,
+                          kept ? WeightTransforms::kept : WeightTransforms::of_forward);
   }
   /// The form of the weight gradient.
   [[nodiscard]] Form weight_gradient_form(index_t batch = k_large_batch) const noexcept {
-    return forward_form(batch);
+    return choose_form<T>(geometry_, winograd_, batch);
   }
   /// The form of the input gradient.
   [[nodiscard]] Form input_gradient_form(index_t batch = k_large_batch) const noexcept {
@@ -76,7 +77,8 @@ class ConvolutionPasses {
                  const VectorView<const T>& bias, bool relu, const TensorView<T>& y,
                  Context& context, const T* kept = nullptr) const {
     if (x.batch == 0) return 1;
-    if (forward_form(x.batch) == Form::direct) {
+    const Form form = forward_form(x.batch, kept != nullptr);
+    if (form == Form::direct) {
       context.workspace().reserve(
           direct_forward_workspace_bytes<T>(geometry_, x.batch, context.threads()));
       for (index_t g = 0; g < groups_; ++g) {
@@ -86,30 +88,33 @@ class ConvolutionPasses {
       return 1;
     }
     double computed = 0;
-    for_each_forward(x, w, y, bias, relu, context.threads(), [&](const auto& pass, index_t group) {
-      context.workspace().reserve(
-          run_tiles_workspace_bytes(pass, look_, kept != nullptr, context.threads()));
-      computed += run_tiles(pass, look_, context,
-                            kept != nullptr ? kept + group * pass.kept_size() : nullptr);
-    });
+    for_each_forward(
+        form, x, w, y, bias, relu, context.threads(), [&](const auto& pass, index_t group) {
+          context.workspace().reserve(
+              run_tiles_workspace_bytes(pass, look_, kept != nullptr, context.threads()));
+          computed += run_tiles(pass, look_, context,
+                                kept != nullptr ? kept + group * pass.kept_size() : nullptr);
+        });
     return computed / static_cast<double>(groups_);
   }
 
   /// Multiply-adds of a forward pass as it is computed.
   [[nodiscard]] double forward_multiply_adds(index_t batch) const {
-    if (forward_form(batch) == Form::direct) {
+    const Form form = forward_form(batch);
+    if (form == Form::direct) {
       return static_cast<double>(geometry_.rows(batch)) * static_cast<double>(geometry_.columns()) *
              static_cast<double>(groups_ * geometry_.group_out_channels());
     }
     double sum = 0;
-    for_each_forward(no_images<const T>(batch), no_weights(), no_outputs<T>(batch), {}, false, 1,
-                     [&](const auto& pass, index_t) { sum += pass.multiply_adds(); });
+    for_each_forward(form, no_images<const T>(batch), no_weights(), no_outputs<T>(batch), {}, false,
+                     1, [&](const auto& pass, index_t) { sum += pass.multiply_adds(); });
     return sum;
   }
-  /// What the tiles of a forward pass over x read. Requires: one group, a form that is not direct.
+  /// What the tiles of a forward pass over x read. Requires: one group, a form of large batches
+  /// that is not direct.
   [[nodiscard]] TileInputs tile_inputs(const TensorView<const T>& x) const {
     TileInputs inputs;
-    for_each_forward(x, no_weights(), no_outputs<T>(x.batch), {}, false, 1,
+    for_each_forward(forward_form(), x, no_weights(), no_outputs<T>(x.batch), {}, false, 1,
                      [&](const auto& pass, index_t) { inputs = pass.inputs(); });
     return inputs;
   }
@@ -118,10 +123,11 @@ class ConvolutionPasses {
   void forward_tiles(const TensorView<const T>& x, const MatrixView<const T>& w,
                      const VectorView<const T>& bias, bool relu, const TensorView<T>& y,
                      const TileList& tiles, Context& context, const T* kept) const {
-    for_each_forward(x, w, y, bias, relu, context.threads(), [&](const auto& pass, index_t) {
-      context.workspace().reserve(pass.workspace_bytes(kept != nullptr));
-      pass.over(tiles).run(context, kept);
-    });
+    for_each_forward(forward_form(), x, w, y, bias, relu, context.threads(),
+                     [&](const auto& pass, index_t) {
+                       context.workspace().reserve(pass.workspace_bytes(kept != nullptr));
+                       pass.over(tiles).run(context, kept);
+                     });
   }
 
   /// Computes d_w.
@@ -182,11 +188,12 @@ class ConvolutionPasses {
   [[nodiscard]] std::size_t forward_workspace_bytes(index_t batch, int threads,
                                                     bool kept = false) const {
     if (batch == 0) return 0;
-    if (forward_form(batch) == Form::direct) {
+    const Form form = forward_form(batch, kept);
+    if (form == Form::direct) {
       return direct_forward_workspace_bytes<T>(geometry_, batch, threads);
     }
     std::size_t bytes = 0;
-    for_each_forward(no_images<const T>(batch), no_weights(), no_outputs<T>(batch), {}, false,
+    for_each_forward(form, no_images<const T>(batch), no_weights(), no_outputs<T>(batch), {}, false,
                      threads, [&](const auto& pass, index_t) {
                        bytes =
                            std::max(bytes, run_tiles_workspace_bytes(pass, look_, kept, threads));
@@ -299,17 +306,16 @@ class ConvolutionPasses {
     });
   }
   template <class Use>
-  void for_each_forward(const TensorView<const T>& x, const MatrixView<const T>& w,
+  void for_each_forward(Form form, const TensorView<const T>& x, const MatrixView<const T>& w,
                         const TensorView<T>& y, const VectorView<const T>& bias, bool relu,
                         int threads, const Use& use) const {
-    for_each_tile_pass(forward_form(x.batch), geometry_, WeightUse::forward, x, w, y, bias, relu,
-                       threads, use);
+    for_each_tile_pass(form, geometry_, WeightUse::forward, x, w, y, bias, relu, threads, use);
   }
   /// The form of kept weights is that of large batches.
   template <class Use>
   void for_each_kept(const MatrixView<const T>& w, int threads, const Use& use) const {
-    for_each_forward(no_images<const T>(k_large_batch), w, no_outputs<T>(k_large_batch), {}, false,
-                     threads, use);
+    for_each_forward(forward_form(), no_images<const T>(k_large_batch), w,
+                     no_outputs<T>(k_large_batch), {}, false, threads, use);
   }
   template <class Use>
   void for_each_input_gradient(const TensorView<const T>& d_y, const MatrixView<const T>& w,

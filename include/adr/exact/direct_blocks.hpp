@@ -52,8 +52,8 @@ struct RowBlocks {
   }
 };
 
-/// How the weights are packed as the right factor, terms x outputs: in parts of the outputs, and as
-/// many parts at once as fit 8 MB of floats.
+/// How the weights are packed as the right factor, terms x outputs: in parts of the outputs, at
+/// least so many where that many panels are there, and as many parts at once as fit 8 MB of floats.
 template <class T>
 struct WeightParts {
   index_t terms;
@@ -64,16 +64,17 @@ struct WeightParts {
   index_t count;      ///< parts
   index_t part_size;  ///< elements
 
-  WeightParts(index_t terms_, index_t outputs_)
+  WeightParts(index_t terms_, index_t outputs_, index_t least_count = 1)
       : terms(terms_), outputs(outputs_), depth(depth_block(terms_)) {
     constexpr index_t k_room = index_t{1} << 21;
     constexpr index_t k_width = k_panel_width<T>;
-    const index_t most = std::max<index_t>(k_room / terms / k_width, 1) * k_width;
-    count = (outputs + most - 1) / most;
+    const index_t most = std::max<index_t>(k_room / least_count / terms / k_width, 1) * k_width;
+    least_count = std::clamp<index_t>(least_count, 1, panel_count<T>(outputs));
+    count = std::max((outputs + most - 1) / most, least_count);
     width = (panel_count<T>(outputs) + count - 1) / count * k_width;
     count = (outputs + width - 1) / width;
     part_size = checked_product("packed weights", width, terms + blocks());
-    together = std::clamp<index_t>(k_room / part_size, 1, count);
+    together = std::clamp<index_t>(k_room / part_size, least_count, count);
   }
   [[nodiscard]] index_t blocks() const noexcept { return (terms + depth - 1) / depth; }
   /// Where block b of a part begins.

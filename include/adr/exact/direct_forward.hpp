@@ -80,6 +80,14 @@ struct PixelTask {
   }
 };
 
+/// Parts of the weights: enough of them to give all threads work where rows are one block or two.
+template <class T>
+WeightParts<T> pixel_parts(const ConvGeometry& g, index_t batch, int threads) {
+  const index_t least_blocks = blocks_of(g.rows(batch), k_most_left_rows);
+  return {g.columns(), g.group_out_channels(),
+          blocks_of(threads, std::max<index_t>(least_blocks, 1))};
+}
+
 template <class T>
 struct PixelScratch {
   index_t window_size;  ///< of a thread: windows that are pixels are read in place
@@ -100,10 +108,10 @@ template <class T>
 void forward_pixels(const ConvGeometry& g, const TensorView<const T>& x,
                     const MatrixView<const T>& w, exact::WeightUse use,
                     const exact::Finish<T>& finish, const TensorView<T>& y, Context& context) {
-  const WeightParts<T> parts(g.columns(), g.group_out_channels());
   const bool in_place = is_pointwise(g);
   const RowBlocks rows(x.batch, g.out_pixels(), images_touch(y) && (!in_place || images_touch(x)),
                        k_most_left_rows);
+  const WeightParts<T> parts = pixel_parts<T>(g, x.batch, context.threads());
   const PixelTask<T> pixels{g, x, y, parts, in_place, finish};
   const Workspace::Frame frame(context.workspace());
   const PixelScratch<T> scratch(context.workspace(), parts, in_place, context.threads());
@@ -142,8 +150,56 @@ std::size_t window_product_workspace_bytes(const ConvGeometry& g, index_t batch,
     return forward_planes_workspace_bytes<T>(g, batch, use, threads);
   }
   if (has_line_windows<T>(g)) return forward_lines_workspace_bytes<T>(g, threads);
-  return scratch_bytes<PixelScratch<T>>(WeightParts<T>(g.columns(), g.group_out_channels()),
-                                        is_pointwise(g), threads);
+  return scratch_bytes<PixelScratch<T>>(pixel_parts<T>(g, batch, threads), is_pointwise(g),
+                                        threads);
+}
+
+/// So few windows do not pay for packing the weights that they meet; with fewer filters there would
+/// be no work for two threads.
+inline constexpr index_t k_few_windows = 48;
+inline constexpr index_t k_least_filters_of_few = 128;
+
+/// Whether all windows are gathered at once, so that the weights are read where they lie.
+template <class T>
+bool has_few_windows(const ConvGeometry& g, index_t batch) noexcept {
+  return g.layout == Layout::nhwc && g.rows(batch) <= k_few_windows &&
+         g.group_out_channels() >= k_least_filters_of_few && !has_line_windows<T>(g);
+}
+
+/// All windows of a few images, as rows.
+template <class T>
+struct FewWindows {
+  MatrixView<T> rows;
+
+  template <class Memory>
+  FewWindows(Memory& memory, const ConvGeometry& g, index_t batch) {
+    const index_t stride = window_stride(g.columns());
+    rows = {memory.template take<T>(g.rows(batch) * stride), g.rows(batch), g.columns(), stride};
+  }
+};
+
+/// y = few windows of x times the filters of a group. Requires: has_few_windows.
+template <class T>
+void few_window_product(const ConvGeometry& g, const TensorView<const T>& x,
+                        const MatrixView<const T>& w, const exact::Finish<T>& finish,
+                        const TensorView<T>& y, Context& context) {
+  const Workspace::Frame frame(context.workspace());
+  const MatrixView<T> windows = FewWindows<T>(context.workspace(), g, x.batch).rows;
+  const index_t blocks = blocks_of(g.columns(), k_most_depth);
+  parallel_for(blocks, context.threads(), [&](index_t block, int) {
+    const IndexRange columns = partition(g.columns(), blocks, block);
+    im2col<T>(g, x, 0, 0, columns.first,
+              windows.block(0, columns.first, windows.rows, columns.size()));
+  });
+  // Images that lie apart are no rows of one matrix.
+  const RowBlocks images(x.batch, g.out_pixels(), images_touch(y), k_few_windows);
+  for (index_t i = 0; i < images.count(); ++i) {
+    const IndexRange rows = images.block(i);
+    const MatrixView<T> results(y.image(rows.first / g.out_pixels()), rows.size(),
+                                g.group_out_channels(), y.channels);
+    linear_forward<T>(windows.middle_rows(rows.first, rows.size()), w, finish, results,
+                      context.threads());
+  }
 }
 
 /// y = windows of x times filters, in either layout.
@@ -171,6 +227,9 @@ template <class T>
 std::size_t direct_forward_workspace_bytes(const ConvGeometry& geometry, index_t batch,
                                            int threads) {
   if (detail::is_linear(geometry)) return 0;
+  if (detail::has_few_windows<T>(geometry, batch)) {
+    return scratch_bytes<detail::FewWindows<T>>(geometry, batch);
+  }
   return detail::window_product_workspace_bytes<T>(geometry, batch, exact::WeightUse::forward,
                                                    threads);
 }
@@ -197,6 +256,8 @@ void direct_forward(const ConvGeometry& geometry, const TensorView<const T>& x,
   } else if (detail::is_short_pointwise<T>(geometry, x, y)) {
     detail::linear_forward(detail::pixels_as_rows(x), w, finish, detail::pixels_as_rows(y),
                            context.threads());
+  } else if (detail::has_few_windows<T>(geometry, x.batch)) {
+    detail::few_window_product(geometry, x, w, finish, y, context);
   } else {
     detail::window_product(geometry, x, w, exact::WeightUse::forward, finish, y, context);
   }

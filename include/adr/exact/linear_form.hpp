@@ -100,10 +100,19 @@ inline index_t linear_parts(index_t size, index_t rows) noexcept {
 /// Rows that a thread multiplies at once.
 inline constexpr index_t k_linear_rows = 512;
 
+/// The same where weights lie along the common dimension: every row of them is a long run, so that
+/// parts may be small, and two threads find work in small layers.
+inline index_t linear_forward_parts(index_t outputs, index_t rows) noexcept {
+  constexpr index_t k_few_rows = 8;
+  const index_t of_64 = outputs / 64;
+  return rows <= k_few_rows ? std::clamp<index_t>(of_64, 1, 16)
+                            : std::clamp<index_t>(of_64 / 2, std::clamp<index_t>(of_64, 1, 2), 8);
+}
+
 template <class T>
 void linear_forward(const MatrixView<const T>& x, const MatrixView<const T>& w,
                     const exact::Finish<T>& finish, const MatrixView<T>& y, int threads) {
-  const index_t parts = linear_parts(y.cols, y.rows);
+  const index_t parts = linear_forward_parts(y.cols, y.rows);
   const index_t row_parts = std::max<index_t>(blocks_of(y.rows, k_linear_rows), 1);
   parallel_for(parts * row_parts, threads, [&](index_t task, int) {
     const IndexRange outputs = partition(y.cols, parts, task % parts);

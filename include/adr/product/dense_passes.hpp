@@ -46,8 +46,9 @@ class DensePasses {
 
   /// Bytes of scratch of the context that passes of `rows` rows take.
   [[nodiscard]] std::size_t forward_workspace_bytes(index_t rows, int threads) const {
-    return of_exact(rows,
-                    [&](index_t batch) { return exact_->forward_workspace_bytes(batch, threads); });
+    return of_exact(rows, [&](index_t batch) {
+      return exact_->forward_workspace_bytes(batch, threads, keeps_weights_);
+    });
   }
   [[nodiscard]] std::size_t weight_gradient_workspace_bytes(index_t rows, int threads) const {
     return of_exact(rows, [&](index_t batch) {
@@ -61,7 +62,8 @@ class DensePasses {
   }
 
   /// In inference, transformed weights are kept from pass to pass for as long as a sample of the
-  /// weights stays what it was. Memory: that of exact::KeptWeights.
+  /// weights stays what it was, once a batch has tiles enough to use them. Memory: that of
+  /// exact::KeptWeights.
   void set_inference(bool inference) noexcept {
     keeps_weights_ = inference;
     forget_weights();
@@ -85,8 +87,10 @@ class DensePasses {
       user_->forward(input.images, weights, bias, output.images);
       return 1;
     }
+    const bool of_tiles =
+        exact_->forward_form(input.images.batch, keeps_weights_) != exact::Form::direct;
     return exact_->forward(group_of(input), weights, bias, false, group_of(output), context,
-                           kept_weights(weights, context.threads()));
+                           of_tiles ? kept_weights(weights, context.threads()) : nullptr);
   }
   void weight_gradient(const ConvInput<const T>& input, const ConvOutput<const T>& d_output,
                        const MatrixView<T>& d_weights, Context& context) const {

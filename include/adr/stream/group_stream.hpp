@@ -76,7 +76,7 @@ class GroupStream {
   /// Begins anew: all outputs are now those of x, which is kept. Requires: is_possible.
   void keep(const exact::ConvolutionPasses<T>& passes, const Operands& operands, int threads) {
     const index_t batch = operands.x.images.batch;
-    of_tiles_ = passes.forward_form(batch) != exact::Form::direct;
+    of_tiles_ = passes.forward_form(batch, operands.kept_weights != nullptr) != exact::Form::direct;
     if (of_tiles_) {
       grid_ = window_grid(passes.tile_inputs(operands.x.images));
     } else {

@@ -43,8 +43,9 @@ ConvGeometry layer(index_t in_channels, index_t size, index_t out_channels, inde
 }
 
 /// What conv_cases leaves out: sums and filters of several blocks, panels that span images, layers
-/// that are plain products, many groups, enough pixels for partial sums, lines of which only a part
-/// is copied at a time, images whose pixels are several blocks.
+/// that are plain products, few windows that meet many filters, many groups, enough pixels for
+/// partial sums, lines of which only a part is copied at a time, images whose pixels are several
+/// blocks.
 std::vector<ConvGeometry> larger_geometries() {
   std::vector<ConvGeometry> shapes = {
       layer(3, 21, 33, 5, 2),     layer(3, 19, 17, 3, 1, 2),  layer(70, 4, 40, 3, 1),
@@ -52,7 +53,7 @@ std::vector<ConvGeometry> larger_geometries() {
       layer(2, 45, 3, 3, 1),      layer(3, 3, 600, 1, 0),     layer(35, 6, 40, 1, 0, 2),
       layer(40, 7, 300, 3, 1, 2), layer(3, 40, 24, 11, 2, 4), layer(3, 29, 64, 3, 1),
       layer(3, 70, 16, 5, 2, 2),  layer(1, 133, 32, 3, 0),    layer(20, 17, 33, 1, 0),
-      layer(9, 23, 20, 2, 0, 3)};
+      layer(9, 23, 20, 2, 0, 3),  layer(280, 2, 131, 3, 1),   layer(33, 3, 129, 3, 1)};
   ConvGeometry whole = layer(30, 3, 70, 3, 0);
   whole.kernel_width = whole.in_width;
   ConvGeometry pixel = layer(290, 1, 75, 1, 0);
@@ -80,8 +81,10 @@ std::vector<ConvGeometry> larger_geometries() {
   strided_dilated.groups = 2;
   ConvGeometry grouped_pixels = layer(24, 5, 36, 1, 0);
   grouped_pixels.groups = 2;
+  ConvGeometry few_grouped = layer(70, 2, 260, 3, 1);
+  few_grouped.groups = 2;
   for (const auto& g : {whole, pixel, padded_whole, line, depthwise, grouped, dilated, tall_dilated,
-                        long_lines, strided_dilated, grouped_pixels}) {
+                        long_lines, strided_dilated, grouped_pixels, few_grouped}) {
     shapes.push_back(g);
   }
   std::vector<ConvGeometry> all;

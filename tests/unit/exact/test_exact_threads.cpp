@@ -60,7 +60,8 @@ std::vector<Layer> layers() {
           layer(3, 24, 6, 5, 170, 3, 1), layer(200, 12, 2, 2, 16, 3, 1),
           layer(7, 33, 2, 2, 260, 3, 1), layer(9, 10, 17, 19, 12, 5, 2),
           layer(2, 31, 9, 8, 150, 5, 2), layer(5, 24, 12, 12, 48, 5, 1, 3),
-          layer(3, 12, 13, 12, 40, 3, 1, 1, false), layer(2, 6, 9, 9, 40, 5, 2, 2, false)}) {
+          layer(3, 12, 13, 12, 40, 3, 1, 1, false), layer(2, 6, 9, 9, 40, 5, 2, 2, false),
+          layer(2, 40, 4, 4, 300, 3, 1, 1, false), layer(5, 160, 3, 3, 130, 3, 1, 1, false)}) {
       one.geometry.layout = layout;
       all.push_back(one);
     }
@@ -195,6 +196,28 @@ TEST_CASE("Kept weights give the bits of fresh ones until they are forgotten", "
       convolution.keep_weights(c.w_view());
       CHECK(adr_test::same_bits(forward(), second));
       CHECK(c.damage() == "");
+    }
+  }
+}
+
+TEST_CASE("Kept weights of maps of 2 x 2 serve a single image", "") {
+  Data data;
+  INFO(data);
+  for (const Layout layout : {Layout::nchw, Layout::nhwc}) {
+    const ConvGeometry g = adr_test::square_layer(40, 2, 2, 70, 3, 1, layout);
+    for (const index_t batch : {1, 3}) {
+      const ConvolutionPasses<float> passes(g);
+      REQUIRE(passes.forward_form(batch) == Form::direct);
+      REQUIRE(passes.forward_form(batch, true) == Form::map_2x3);
+      ConvCase<float> c(g, batch, data);
+      ExactConvolution<float> convolution(g, 1);
+      ExactConvolution<float> on_tiles(g, 1, adr::exact::Winograd::wherever_possible);
+      on_tiles.forward(c.x_view(), c.w_view(), c.bias.vector(), c.y_view());
+      const std::vector<float> expected = adr_test::elements_of(c.y);
+      convolution.keep_weights(c.w_view());
+      data.fill_normal(c.w.view());
+      convolution.forward(c.x_view(), c.w_view(), c.bias.vector(), c.y_view());
+      CHECK(adr_test::same_bits(adr_test::elements_of(c.y), expected));
     }
   }
 }

@@ -176,7 +176,8 @@ nlohmann::json rows_of(const std::vector<ReuseCase>& cases, const CommonOptions&
                       {"isa", ADR_ISA_NAME},
                       {"share_computed", result.share_computed},
                       {"relative_error", result.relative_error},
-                      {"error_bound", result.error_bound},
+                      {"error_bound", result.error_bound > 0 ? nlohmann::json(result.error_bound)
+                                                             : nlohmann::json(nullptr)},
                       {"seconds_median", median(result.seconds)},
                       {"speedup_vs_exact", result.speedup_vs_exact}});
     }

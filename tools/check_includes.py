@@ -26,7 +26,7 @@ NAMES = {
     "cstdint": "int16_t int32_t int64_t int8_t uint16_t uint32_t uint64_t uint8_t uintptr_t",
     "cstdio": "FILE fclose ferror fopen fprintf fputs fread fwrite printf remove rename snprintf",
     "cstdlib": "abort free getenv strtol",
-    "cstring": "memcmp memcpy memmove memset",
+    "cstring": "memchr memcmp memcpy memmove memset",
     "exception": "current_exception exception exception_ptr rethrow_exception",
     "functional": "function greater hash less plus",
     "initializer_list": "initializer_list",

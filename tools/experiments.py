@@ -38,6 +38,8 @@ DENSE = "dense"
 # What savings are measured against, and the run that is it: the fastest package for every pass; im2col and a product,
 # the baseline of the published work; this library's exact engine, to see what reuse adds.
 RIVALS = {"package": DENSE, "im2col_blas": "dense-openblas", "own_exact": "exact"}
+# The packages of a system that has oneDNN 3: runs of a build against those are compared among themselves.
+ONEDNN3 = "onednn3"
 RIVALS_ENVIRONMENT = ("OPENBLAS_CORETYPE", "DNNL_MAX_CPU_ISA")  # what makes the dense rivals run on other instructions
 
 # How each network is trained, the same way in every run, so that a series of one seed takes some two hours on two
@@ -111,7 +113,7 @@ def rivals_there(results, options, folder):
     there = {}
     for network, seed in dict.fromkeys((network, seed) for network, _, seed in results):
         plan = plan_of(network, options)
-        for name in RIVALS.values():
+        for name in rivals_of_series(options).values():
             path = folder / f"{network}-{name}-seed{seed}.csv"
             if is_complete(path, path.with_suffix(".json"), arguments_of(network, name, plan, seed, options), plan["epochs"]):
                 there[network, name, seed] = read_epochs(path)
@@ -178,20 +180,25 @@ def mode_of(name):
     return "published" if name.startswith("published") else option(RUNS[name], "--mode", "")
 
 
-def rivals_of(name):
+def rivals_of_series(options):
+    return {ONEDNN3: DENSE} if options.packages == ONEDNN3 else RIVALS
+
+
+def rivals_of(name, rivals):
     """A dense run is compared with nothing but itself, exact passes not with themselves."""
-    if name in RIVALS.values() and mode_of(name) == "dense":
-        return [rival for rival, run in RIVALS.items() if run == name]
-    return [rival for rival, run in RIVALS.items() if run != name]
+    if name in rivals.values() and mode_of(name) == "dense":
+        return [rival for rival, run in rivals.items() if run == name]
+    return [rival for rival, run in rivals.items() if run != name]
 
 
 def rows_of(results, rivals, options, isa_of):
     """A row for every run and rival that there are for the same seed, without savings where there is no rival."""
     rows = []
+    known = rivals_of_series(options)
     for (network, name, seed), epochs in results.items():
-        compared = [rival for rival in rivals_of(name) if (network, RIVALS[rival], seed) in rivals]
+        compared = [rival for rival in rivals_of(name, known) if (network, known[rival], seed) in rivals]
         for rival in compared or [None]:
-            dense = rivals[network, RIVALS[rival], seed] if rival else None
+            dense = rivals[network, known[rival], seed] if rival else None
             rows.append({
                 "network": network, "mode": mode_of(name), "rival": rival, "run": name, "seed": seed,
                 "images": plan_of(network, options)["train-images"] or 50000, "epochs": len(epochs),
@@ -272,7 +279,7 @@ def build_settings():
 
 def package_versions():
     """Versions of the dense rivals, where dpkg knows them."""
-    names = ["libeigen3-dev", "libopenblas0-pthread", "libdnnl2", "libxsimd-dev"]
+    names = ["libeigen3-dev", "libopenblas0-pthread", "libdnnl2", "libdnnl3.6", "libxsimd-dev"]
     try:
         found = subprocess.run(["dpkg-query", "-W", "-f", "${Package} ${Version}\n", *names], capture_output=True,
                                text=True, check=False).stdout
@@ -288,9 +295,13 @@ def self_test():
     results = {("cifarnet", DENSE, 1): epochs(10, [0.5, 0.7]), ("cifarnet", "auto", 1): epochs(3, [0.6, 0.71]),
                ("cifarnet", "dense-openblas", 1): epochs(30, [0.5, 0.7]), ("cifarnet", "exact", 1): epochs(4, [0.5, 0.7]),
                ("cifarnet", "published-fixed", 1): epochs(20, [0.4, 0.5]), ("alexnet", "auto", 1): epochs(1, [0.1, 0.2])}
-    options = argparse.Namespace(threads=2, **{name.replace("-", "_"): None for name in NETWORKS["cifarnet"]})
+    options = argparse.Namespace(threads=2, packages="package", **{name.replace("-", "_"): None for name in NETWORKS["cifarnet"]})
     rows = {(row["network"], row["run"], row["rival"]): row for row in rows_of(results, results, options, lambda *_: "avx2_fma")}
     auto = rows["cifarnet", "auto", "package"]
+    assert set(auto) == {
+        "network", "mode", "rival", "run", "seed", "images", "epochs", "threads", "isa", "max_error", "seconds",
+        "final_accuracy", "time_saved_vs_dense", "accuracy_minus_dense", "seconds_to_dense_accuracy", "accuracy_by_epoch",
+        "seconds_by_epoch"}, auto
     assert auto["time_saved_vs_dense"] == 0.7, auto
     assert rows["cifarnet", "auto", "im2col_blas"]["time_saved_vs_dense"] == 0.9
     assert rows["cifarnet", "auto", "own_exact"]["time_saved_vs_dense"] == 0.25
@@ -304,13 +315,18 @@ def self_test():
     assert published["seconds_to_dense_accuracy"] is None and published["mode"] == "published"
     assert published["time_saved_vs_dense"] == -1
     assert rows["alexnet", "auto", None]["time_saved_vs_dense"] is None
+    options.packages = ONEDNN3
+    of_onednn3 = rows_of(results, results, options, lambda *_: "avx2_fma")
+    assert {row["rival"] for row in of_onednn3 if row["network"] == "cifarnet"} == {ONEDNN3}, of_onednn3
     lines = table(list(rows.values()))
     assert "| cifarnet | auto | package | 1 | 3.0 | 70 % | 71.00 % | +1.00 | 1 of 1, after 6 s |" in lines, lines
-    parts = [{"machines": [1], "commands": {name: 1}, "phases": {}, "plans": {name: 2}, "rows": [{"network": name}]}
+    parts = [{"machines": [1], "commands": {name: 1}, "phases": {}, "plans": {name: 2}, "rows": [{"network": name, "rival": "package"}]}
              for name in ("a", "b")]
     both = added(*parts)
     assert both["machines"] == [1] and both["plans"] == {"a": 2, "b": 2} and len(both["rows"]) == 2, both
-    assert added(both, parts[0])["rows"] == [{"network": "b"}, {"network": "a"}]
+    assert [row["network"] for row in added(both, parts[0])["rows"]] == ["b", "a"]
+    more = added(both, {**parts[0], "rows": [{"network": "a", "rival": ONEDNN3}]})
+    assert len(more["rows"]) == 3 and len(added(more, parts[0])["rows"]) == 3, more
     print("experiments.py: self-test passed")
 
 
@@ -354,12 +370,14 @@ def main():
     parser.add_argument("--train-images", type=int, help="0: all")
     parser.add_argument("--test-images", type=int, help="0: all")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--packages", choices=["package", ONEDNN3], default="package",
+                        help="what the rows call the packages of dense runs: onednn3 where TRAIN is linked with oneDNN 3")
     parser.add_argument("--limit-seconds", type=float, help="a run that takes longer is stopped and left out")
     parser.add_argument("--no-new-runs", action="store_true", help="join the runs that are there, make none")
     parser.add_argument("--background", action="store_true", help="go on after the terminal is closed")
     parser.add_argument("--out", help=f"folder of the runs (default: {USUAL_FOLDER} of the project)")
     parser.add_argument("--json", help="file for the results")
-    parser.add_argument("--add", action="store_true", help="keep what the file holds of other networks")
+    parser.add_argument("--add", action="store_true", help="keep what the file holds of other networks and packages")
     parser.add_argument("--csv", help="the same as a table")
     options = parser.parse_args()
     if options.self_test:
@@ -384,11 +402,13 @@ def main():
 
 
 def added(old, new):
-    """The old document with the new networks, in the place of what it had of them."""
-    networks = {row["network"] for row in new["rows"]}
+    """The old document with the new networks, in the place of what it had of them by the same packages."""
+    def series(row):
+        return row["network"], row["rival"] == ONEDNN3
+    there = {series(row) for row in new["rows"]}
     return {"machines": old["machines"] + [m for m in new["machines"] if m not in old["machines"]],
             **{key: {**old[key], **new[key]} for key in ("commands", "phases", "plans")},
-            "rows": [row for row in old["rows"] if row["network"] not in networks] + new["rows"]}
+            "rows": [row for row in old["rows"] if series(row) not in there] + new["rows"]}
 
 
 def write_results(options, folder, results, rows):

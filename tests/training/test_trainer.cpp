@@ -49,6 +49,33 @@ TEST_CASE("Training remembers a handful of images") {
   CHECK(last.train_loss < 0.5);
 }
 
+TEST_CASE("Exact passes over tiles train like direct products") {
+  NetworkDescription description = one_layer();
+  description.layers = {ConvLayer{16, 3, 1, 1}, ReluLayer{}, ConvLayer{16, 3, 1, 1},
+                        LinearLayer{10}};
+  const DataSet data = few_images();
+  TrainingPlan plan;
+  plan.epochs = 2;
+  plan.batch = 10;
+  plan.sgd.learning_rate = 1e-4;
+  const auto loss = [&](bool winograd) {
+    adr::Exact exact;
+    exact.winograd = winograd;
+    NetworkSettings<float> settings;
+    settings.convolutions.assign(2, adr::Options::with(exact));
+    adr::Context context(1);
+    Network<float> network(description, settings, context);
+    return Trainer<float>(network, data, plan, {}, context).run().train_loss;
+  };
+  const double on_tiles = loss(true);
+  const double direct = loss(false);
+  CHECK(on_tiles != direct);
+  CHECK(direct < 3);
+  // Ten steps; over hundreds of them any two ways to round part, repetitions on several threads of
+  // a package among them.
+  CHECK(on_tiles == Approx(direct).margin(1e-4));
+}
+
 TEST_CASE("A diverged run leaves its row and stops") {
   const adr_test::TemporaryFolder folder;
   TrainingPlan plan;

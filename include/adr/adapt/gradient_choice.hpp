@@ -55,7 +55,8 @@ class GradientChoice {
 
   /// Ends rounding for now: its noise may be what the loss does not bear.
   void retreat(Tunable& layer) {
-    if (!in_force().rounds()) return;
+    // Forms in turn round now and then, and rounded ones may be found to be the fastest.
+    if (trials_.running() ? !(rounding_step_ > 0) : !in_force().rounds()) return;
     trials_.end();
     chosen_ = {TriedForm::exact, TriedForm::exact};
     next_trials_ = steps_ + options_->tuning.measure_interval;

@@ -102,6 +102,8 @@ class GradientTrials {
     archive.count("form in turn", turn_, -1, k_forms - 1);
     for (bool& waiting : competing_) archive("a form is tried", waiting);
     for (Times& form : times_) form.exchange(archive);
+    archive.require(!running_ || round_ < k_rounds, "a round of trials must be below ", k_rounds,
+                    " while forms are tried, got ", round_);
     archive.require(!running_ || (turn_ >= 0 && competing_[index(turn_)]),
                     "the form in turn must be one of those tried, got ", turn_);
   }

@@ -229,6 +229,7 @@ class ConvolutionPasses {
   /// That of the most demanding one.
   [[nodiscard]] std::size_t workspace_bytes(index_t batch, int threads) const {
     return std::max({forward_workspace_bytes(batch, threads),
+                     kept_size() > 0 ? forward_workspace_bytes(batch, threads, true) : 0,
                      weight_gradient_workspace_bytes(batch, threads),
                      input_gradient_workspace_bytes(batch, threads)});
   }

@@ -68,13 +68,14 @@ struct WeightParts {
       : terms(terms_), outputs(outputs_), depth(depth_block(terms_)) {
     constexpr index_t k_room = index_t{1} << 21;
     constexpr index_t k_width = k_panel_width<T>;
-    const index_t most = std::max<index_t>(k_room / least_count / terms / k_width, 1) * k_width;
     least_count = std::clamp<index_t>(least_count, 1, panel_count<T>(outputs));
+    const index_t most =
+        std::max<index_t>(k_room / least_count / (terms + blocks()) / k_width, 1) * k_width;
     count = std::max((outputs + most - 1) / most, least_count);
     width = (panel_count<T>(outputs) + count - 1) / count * k_width;
     count = (outputs + width - 1) / width;
     part_size = checked_product("packed weights", width, terms + blocks());
-    together = std::clamp<index_t>(k_room / part_size, least_count, count);
+    together = std::clamp<index_t>(k_room / part_size, 1, count);
   }
   [[nodiscard]] index_t blocks() const noexcept { return (terms + depth - 1) / depth; }
   /// Where block b of a part begins.

@@ -241,8 +241,9 @@ std::size_t direct_forward_workspace_bytes(const ConvGeometry& geometry, index_t
 /// (images_from_group); w one filter of it per row, columns in the order of ConvGeometry; bias an
 /// element for each or empty. Requires: a valid geometry, matching shapes, y overlapping nothing,
 /// scratch reserved in the context (direct_forward_workspace_bytes); callers check. Sums: blocks of
-/// at most 256 terms in the order of columns, added up in order; the bits follow from shape and
-/// instruction set, not from the number of threads. Cost: N K M multiply-adds, and copies of the
+/// at most 256 terms in the order of columns, added up in order; the bits follow from shape,
+/// instruction set and, of few windows or pixels, from whether images touch, not from the number of
+/// threads. Cost: N K M multiply-adds, and copies of the
 /// windows. Errors: std::bad_alloc from packing where the layer is fully connected. Thread-safety:
 /// reentrant with contexts of their own. Source: im2col as in Caffe, block by block.
 template <class T>

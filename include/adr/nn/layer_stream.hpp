@@ -68,6 +68,7 @@ class LayerStream final : public Stream::State {
     }
     source_ = nullptr;
     last_pass_ = StreamPass::none;
+    ++passes_;  // whoever reads the output has not seen this one
   }
   [[nodiscard]] const void* output() const noexcept override { return y_.data(); }
 

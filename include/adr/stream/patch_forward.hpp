@@ -50,8 +50,6 @@ class PatchForward {
   void run(const exact::TileList& list, const exact::GroupImages<const T>& x,
            const MatrixView<const T>& w, const VectorView<const T>& bias, bool relu,
            const exact::GroupImages<T>& y, Context& context) {
-    context.workspace().reserve(
-        direct_forward_workspace_bytes<T>(patch_, at_once_, context.threads()));
     for (index_t first = 0; first < list.count; first += at_once_) {
       const index_t count = std::min(at_once_, list.count - first);
       const exact::GroupImages<T> windows =
@@ -59,7 +57,12 @@ class PatchForward {
       const exact::GroupImages<T> results = images(results_.data(), count, patch_.out_channels,
                                                    patch_.out_height(), patch_.out_width());
       for (index_t i = 0; i < count; ++i) gather(list[first + i], x, windows, i);
-      direct_forward<T>(patch_, windows.images, w, bias, results.images, context, relu);
+      // The form of the pass over all outputs, whatever one square alone would take.
+      context.workspace().reserve(detail::window_product_workspace_bytes<T>(
+          patch_, count, exact::WeightUse::forward, context.threads()));
+      detail::window_product<T>(patch_, windows.images, w, exact::WeightUse::forward,
+                                {bias.empty() ? nullptr : bias.data, relu}, results.images,
+                                context);
       for (index_t i = 0; i < count; ++i) scatter(list[first + i], results, i, y);
     }
   }

@@ -3,13 +3,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
+#include <cstring>
 
 #include "adr/core/float_bits.hpp"
 #include "adr/core/parallel.hpp"
 #include "adr/core/types.hpp"
 #include "adr/exact/tile_images.hpp"
 #include "adr/simd/batch.hpp"
-#include "adr/stream/marked_runs.hpp"
 
 ADR_NAMESPACE_BEGIN
 namespace stream {
@@ -86,8 +87,8 @@ double packed_changes(const T* x, const T* used, index_t pixels, index_t channel
 
 /// One line of pixels in layout nhwc. Returns the sum of the squares of x.
 template <class T>
-double line_changes(Compare compare, const T* x, const T* used, index_t pixels, index_t stride,
-                    index_t used_stride, index_t channels, float* changes) noexcept {
+double pixel_changes(Compare compare, const T* x, const T* used, index_t pixels, index_t stride,
+                     index_t used_stride, index_t channels, float* changes) noexcept {
   using B = simd::Batch<T>;
   if (compare == Compare::energies) {
     if (stride == channels && used_stride == channels && channels < B::size) {
@@ -144,39 +145,39 @@ double add_plane_changes(Compare compare, const T* x, const T* used, index_t pix
   return total;
 }
 
-/// Pixels that lie side by side in a line of the batch. Returns the sum of the squares of x.
+/// One line of the batch. Returns the sum of the squares of x.
 template <class T>
-double run_changes(const exact::GroupImages<const T>& x, const exact::GroupImages<const T>& used,
-                   Compare compare, index_t line, const IndexRange& run, float* changes) noexcept {
+double line_changes(const exact::GroupImages<const T>& x, const exact::GroupImages<const T>& used,
+                    Compare compare, index_t line, float* changes) noexcept {
   const index_t image = line / x.images.height;
   const index_t y = line % x.images.height;
-  changes += run.first;
+  const index_t width = x.images.width;
   if (x.channels_last()) {
     const auto a = x.in_place(image);
     const auto b = used.in_place(image);
-    return line_changes(compare, a.at(y, run.first), b.at(y, run.first), run.size(), a.pixel_stride,
-                        b.pixel_stride, x.channels, changes);
+    return pixel_changes(compare, a.at(y, 0), b.at(y, 0), width, a.pixel_stride, b.pixel_stride,
+                         x.channels, changes);
   }
-  const index_t at = y * x.images.width + run.first;
   double energy = 0;
-  std::fill_n(changes, run.size(), 0.0F);
+  std::fill_n(changes, width, 0.0F);
   for (index_t c = 0; c < x.channels; ++c) {
-    energy += add_plane_changes(compare, x.plane(image, c) + at, used.plane(image, c) + at,
-                                run.size(), changes);
+    energy += add_plane_changes(compare, x.plane(image, c) + y * width,
+                                used.plane(image, c) + y * width, width, changes);
   }
   return energy;
 }
 
 }  // namespace detail
 
-/// Compares every pixel of x with the one at its place in `used`, or those alone that `written`
-/// marks.
+/// Compares every pixel of x with the one at its place in `used`, or the lines alone that hold one
+/// that `written` marks.
 ///
-/// changes: an element per pixel of the batch, which stays where nothing is compared; energies: one
-/// per line, the sum of the squares of x, where all is compared. written: an element per pixel, or
-/// null. A pixel that holds a NaN, or an infinity in both, has a change that is no number
-/// (energies) or 1 (bits). Requires: the same layout, sizes and numbers of channels. Cost: one read
-/// of what is compared in both. Determinism: the bits do not depend on the number of threads.
+/// changes: an element per pixel of the batch; energies: one per line, the sum of the squares of x;
+/// both stay where nothing is compared. Lines are compared whole, because their energy is that of
+/// all of their pixels. written: an element per pixel, or null. A pixel that holds a NaN, or an
+/// infinity in both, has a change that is no number (energies) or 1 (bits). Requires: the same
+/// layout, sizes and numbers of channels. Cost: one read of what is compared in both. Determinism:
+/// the bits do not depend on the number of threads.
 template <class T>
 void find_pixel_changes(const exact::GroupImages<const T>& x,
                         const exact::GroupImages<const T>& used, const unsigned char* written,
@@ -191,13 +192,11 @@ void find_pixel_changes(const exact::GroupImages<const T>& x,
     const IndexRange range = partition(lines, pieces, piece);
     for (index_t line = range.first; line < range.last; ++line) {
       float* to = changes + line * width;
-      if (written == nullptr) {
-        energies[line] = detail::run_changes(x, used, compare, line, {0, width}, to);
+      if (written != nullptr &&
+          std::memchr(written + line * width, 1, static_cast<std::size_t>(width)) == nullptr) {
         continue;
       }
-      for_each_marked_run(written + line * width, width, [&](const IndexRange& run) {
-        detail::run_changes(x, used, compare, line, run, to);
-      });
+      energies[line] = detail::line_changes(x, used, compare, line, to);
     }
   });
 }

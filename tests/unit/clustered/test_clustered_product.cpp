@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -75,6 +76,10 @@ std::vector<T> turned(const std::vector<T>& m, index_t rows, index_t cols) {
     }
   }
   return result;
+}
+
+double norm(const std::vector<double>& x) {
+  return std::sqrt(std::inner_product(x.begin(), x.end(), x.begin(), 0.0));
 }
 
 /// ||a - b|| / ||a||, both without bias, as Report::output_error_bound has it.
@@ -304,6 +309,57 @@ TEST_CASE("A layer with clusters reports them, bounds its error, and stays exact
     layer.backward(x_view, w_view, d_y_view,
                    {{}, MatrixView<float>(again.data(), k_outputs, k_columns), {}}, saved);
     CHECK(again == d_w);
+  }
+}
+
+TEST_CASE("The bound holds where rows lie at the edge of the radius and weights see nothing else") {
+  Data data;
+  INFO(data);
+  constexpr index_t k_rows = 600;
+  constexpr index_t k_columns = 96;
+  constexpr index_t k_outputs = 512;
+  constexpr double k_radius = 0.05;
+  Clustered clustered;
+  clustered.radius = k_radius;
+  for (const double outlier : {1.0, 1e6}) {
+    INFO("one row " << outlier << " times as large");
+    // All rows are a few, moved along one direction; every filter is a multiple of it.
+    auto x = repeating<float>(k_rows, k_columns, 20, 0, data);
+    const auto direction = data.normals<double>(k_columns);
+    const double length = norm(direction);
+    for (index_t i = 20; i < k_rows; ++i) {
+      float* row = x.data() + i * k_columns;
+      // Not to the same place, as equal rows are the exact product's; either way.
+      const double part =
+          (0.9 + 1e-3 * static_cast<double>(data.between(0, 50))) * (i % 2 == 0 ? 1 : -1);
+      const double step = part * k_radius * norm(std::vector<double>(row, row + k_columns));
+      for (index_t k = 0; k < k_columns; ++k) {
+        row[k] += static_cast<float>(step / length * direction[static_cast<std::size_t>(k)]);
+      }
+    }
+    for (index_t k = 0; k < k_columns; ++k) {
+      x[static_cast<std::size_t>(300 * k_columns + k)] *= static_cast<float>(outlier);
+    }
+    std::vector<float> w;
+    for (index_t m = 0; m < k_outputs; ++m) {
+      const auto scale = data.normal<double>();
+      for (const double element : direction) w.push_back(static_cast<float>(scale * element));
+    }
+    const MatrixView<const float> x_view(x.data(), k_rows, k_columns);
+    const MatrixView<const float> w_view(w.data(), k_outputs, k_columns);
+    std::vector<float> y(static_cast<std::size_t>(k_rows * k_outputs));
+    const MatrixView<float> y_view(y.data(), k_rows, k_outputs);
+    adr::ReuseLinear<float> layer(k_columns, k_outputs, clustered);
+    layer.forward(x_view, w_view, {}, y_view);
+    const Operands o{Matrix(x_view), adr::reference::transpose(Matrix(w_view)), {}, {}};
+    const double error =
+        error_of(Matrix(MatrixView<const float>(y_view)), adr_test::dense_output(o).value, {});
+    CHECK(layer.report().dense_fallbacks == 0);
+    CHECK(layer.report().remaining_ratio() < 0.2);
+    const double bound = layer.report().output_error_bound();
+    // Nothing is left between the error and its bound but what the outlier takes of the norm of y.
+    CHECK(error <= 1.001 * bound);
+    CHECK(error > (outlier > 1 ? 0.0 : 0.5 * bound));
   }
 }
 

@@ -94,6 +94,21 @@ index_t distinct(const std::vector<std::int32_t>& found) {
   return count;
 }
 
+/// The columns whose signs are taken.
+template <class T>
+std::vector<bool> signed_columns(index_t columns, int bits) {
+  const CoordinateSigns<T> signs(columns, bits, 3);
+  std::vector<T> ones(static_cast<std::size_t>(columns), T(1));
+  const auto plain = signs(ones.data(), 0);
+  std::vector<bool> read;
+  for (T& element : ones) {
+    element = T(-1);
+    read.push_back(signs(ones.data(), 0) != plain);
+    element = T(1);
+  }
+  return read;
+}
+
 /// Makes row i of x a copy of row j with noise of that norm, relative to the row's.
 template <class T>
 void copy_with_noise(const MatrixView<T>& x, index_t i, index_t j, double relative, Data& data) {
@@ -183,7 +198,6 @@ TEMPLATE_TEST_CASE("Signatures that collide decide nothing", "", ADR_TEST_ELEMEN
   GuardedBuffer<T> buffer(300, 40, 40, Start::aligned);
   const MatrixView<T> x = buffer.view();
   data.fill_normal(x);
-  // Vectors of large equal elements where signs are taken, with others elsewhere.
   CHECK(obeys<T>(x, 0.1, 1));
   CHECK(distinct<T>(representatives<T>(x, 0.1, 1)) == x.rows);
   // A constant block shares one signature and one representative.
@@ -194,6 +208,29 @@ TEMPLATE_TEST_CASE("Signatures that collide decide nothing", "", ADR_TEST_ELEMEN
   for (index_t i = 3; i < x.rows; ++i) copy_with_noise(x, i, i % 3, 1e-3, data);
   CHECK(obeys<T>(x, 0.01, 1));
   CHECK(distinct<T>(representatives<T>(x, 0.01, 1)) <= 6);
+}
+
+TEMPLATE_TEST_CASE("Vectors that differ only where no sign is taken are told apart", "",
+                   ADR_TEST_ELEMENTS) {
+  using T = TestType;
+  Data data;
+  INFO(data);
+  constexpr int k_bits = 32;
+  GuardedBuffer<T> buffer(200, 90, 90, Start::aligned);
+  const MatrixView<T> x = buffer.view();
+  data.fill_normal(x);
+  const std::vector<bool> read = signed_columns<T>(x.cols, k_bits);
+  REQUIRE(std::count(read.begin(), read.end(), true) == k_bits);
+  for (index_t i = 1; i < x.rows; ++i) {
+    for (index_t k = 0; k < x.cols; ++k) {
+      if (read[static_cast<std::size_t>(k)]) x(i, k) = x(0, k);
+    }
+  }
+  CHECK(distinct<T>(representatives<T>(x, 0.1, k_bits)) == x.rows);
+  // Followers of a few of them are found in the crowd: the first of all, at least.
+  for (index_t i = 100; i < x.rows; ++i) copy_with_noise(x, i, i % 3, 1e-3, data);
+  CHECK(obeys<T>(x, 0.01, k_bits));
+  CHECK(distinct<T>(representatives<T>(x, 0.01, k_bits)) < x.rows - 30);
 }
 
 TEMPLATE_TEST_CASE("What is not finite, huge, tiny or zero joins its equal alone", "",

@@ -113,8 +113,8 @@ void check_same(const Results<T>& actual, const Results<T>& expected) {
 }
 
 bool has_tiles(const ConvGeometry& g) {
-  return adr::exact::choose_form<float>(g, adr::exact::Winograd::where_it_pays, k_batch) !=
-         Form::direct;
+  return adr::exact::choose_form<float>(g, adr::exact::Winograd::where_it_pays, k_batch,
+                                        adr::exact::WeightTransforms::of_forward) != Form::direct;
 }
 
 }  // namespace

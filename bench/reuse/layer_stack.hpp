@@ -3,6 +3,7 @@
 #pragma once
 
 #include <adr/adapt/plan_label.hpp>
+#include <adr/exact/convolution_passes.hpp>
 #include <adr/options.hpp>
 #include <adr/reuse_conv2d.hpp>
 #include <algorithm>
@@ -53,7 +54,8 @@ class LayerStack {
     weights_ = normal_matrix(geometry_.out_channels, geometry_.columns(), deviation, 12);
   }
 
-  /// Computes the layer with every setting, the first of which is exact, on all images at once.
+  /// Computes the layer with every setting, the first of which is exact, and without a look for
+  /// equal tiles, on all images at once.
   ReuseCase compare(const std::vector<adr::Setting>& settings) {
     const adr::ConvGeometry& g = geometry_;
     const index_t elements = batch_ * g.out_channels * g.out_pixels();
@@ -79,6 +81,20 @@ class LayerStack {
              return conv.report();
            }});
     }
+    // What equal tiles save the exact engine is reuse, too.
+    adr::exact::ConvolutionPasses<float> plain(g);
+    plain.set_look(adr::exact::Look::never);
+    const adr::Report nothing_reused;
+    engines.push_back(
+        {"adr_exact", "exact, every tile",
+         [&] {
+           plain.forward(
+               {values_.data(), batch_, channels_, height_, width_, g.layout}, weights_.view(), {},
+               false,
+               {output.data(), batch_, g.out_channels, g.out_height(), g.out_width(), g.layout},
+               context);
+         },
+         [&]() -> const adr::Report& { return nothing_reused; }});
     ReuseCase result = empty_case(name_, batch_);
     result.results = compare_engines(engines, output.data(), elements, rounds_, threads_);
     return result;

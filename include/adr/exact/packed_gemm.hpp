@@ -132,7 +132,8 @@ void multiply_transposed(const GemmFactor<T>& left, const GemmFactor<T>& right, 
   const index_t block_depth = depth_block(depth);
   const index_t depth_blocks = (depth + block_depth - 1) / block_depth;
   constexpr index_t k_width = k_panel_width<T>;
-  constexpr index_t k_room = index_t{1} << 19;
+  // 128 columns of 4096 terms: what is left over would read all rows of the left factor once more.
+  constexpr index_t k_room = index_t{9} << 16;
   const index_t most_cols =
       std::clamp<index_t>(k_room / (depth + depth_blocks) / k_width, 1, 16) * k_width;
   const index_t block_cols = std::min(panel_cols<T>(right.cols()), most_cols);
@@ -216,7 +217,7 @@ void multiply_few_dotted(const GemmFactor<T>& left, const MatrixView<const T>& r
 /// and up to half a panel (8 with AVX2) where both factors lie along k, read b once and pack
 /// nothing; else one factor is packed, and the other one too where it lies across k and many panels
 /// pass over it. Sums: blocks of at most 256 terms (2048 with few rows) in order, added up in
-/// order; the bits follow from shapes, orientations and instruction set. Memory: at most 2.4 MB of
+/// order; the bits follow from shapes, orientations and instruction set. Memory: at most 2.6 MB of
 /// floats, or one panel over the whole depth where that is more, kept per thread, so that the
 /// steady state allocates nothing. Errors: std::bad_alloc. Thread-safety: reentrant. Source: the
 /// loops of GotoBLAS around the micro-kernel of simd/micro_kernel.hpp.

@@ -418,8 +418,10 @@ def write_results(options, folder, results, rows):
         machines = [m for i, m in enumerate(machines) if m not in machines[:i]]
         path = pathlib.Path(options.called_from, options.json)
         commands = {name: " ".join(["train", *arguments]) for name, arguments in RUNS.items() if name in options.runs}
-        phases = {network: " ".join(PHASES[network]) for network in options.networks}
-        plans = {network: plan_of(network, options) for network in options.networks}
+        def series(network):
+            return network if options.packages == "package" else f"{network}, {options.packages}"
+        phases = {series(network): " ".join(PHASES[network]) for network in options.networks}
+        plans = {series(network): plan_of(network, options) for network in options.networks}
         document = {"machines": machines, "commands": commands, "phases": phases, "plans": plans, "rows": rows}
         if options.add and path.exists():
             document = added(json.loads(path.read_text(encoding="utf-8")), document)

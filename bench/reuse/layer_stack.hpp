@@ -60,6 +60,10 @@ class LayerStack {
     const adr::ConvGeometry& g = geometry_;
     const index_t elements = batch_ * g.out_channels * g.out_pixels();
     LayerTensors::Tensor output(static_cast<std::size_t>(elements));
+    const adr::TensorView<const float> x(values_.data(), batch_, channels_, height_, width_,
+                                         g.layout);
+    const adr::TensorView<float> y(output.data(), batch_, g.out_channels, g.out_height(),
+                                   g.out_width(), g.layout);
     exact_.clear();
     adr::Context context(threads_);
     std::vector<std::unique_ptr<adr::ReuseConv2d<float>>> layers;
@@ -68,33 +72,20 @@ class LayerStack {
       layers.push_back(
           std::make_unique<adr::ReuseConv2d<float>>(g, options_with(setting), context));
       adr::ReuseConv2d<float>& conv = *layers.back();
-      engines.push_back(
-          {engine_of(setting), adr::forward_label(options_with(setting).plan()),
-           [&] {
-             conv.forward(
-                 {values_.data(), batch_, channels_, height_, width_, g.layout}, weights_.view(),
-                 {},
-                 {output.data(), batch_, g.out_channels, g.out_height(), g.out_width(), g.layout});
-           },
-           [&]() -> const adr::Report& {
-             if (exact_.empty()) exact_.assign(output.begin(), output.end());
-             return conv.report();
-           }});
+      engines.push_back({engine_of(setting), adr::forward_label(options_with(setting).plan()),
+                         [&] { conv.forward(x, weights_.view(), {}, y); },
+                         [&]() -> const adr::Report& {
+                           if (exact_.empty()) exact_.assign(output.begin(), output.end());
+                           return conv.report();
+                         }});
     }
     // What equal tiles save the exact engine is reuse, too.
     adr::exact::ConvolutionPasses<float> plain(g);
     plain.set_look(adr::exact::Look::never);
     const adr::Report nothing_reused;
-    engines.push_back(
-        {"adr_exact", "exact, every tile",
-         [&] {
-           plain.forward(
-               {values_.data(), batch_, channels_, height_, width_, g.layout}, weights_.view(), {},
-               false,
-               {output.data(), batch_, g.out_channels, g.out_height(), g.out_width(), g.layout},
-               context);
-         },
-         [&]() -> const adr::Report& { return nothing_reused; }});
+    engines.push_back({"adr_exact", "exact, every tile",
+                       [&] { plain.forward(x, weights_.view(), {}, false, y, context); },
+                       [&]() -> const adr::Report& { return nothing_reused; }});
     ReuseCase result = empty_case(name_, batch_);
     result.results = compare_engines(engines, output.data(), elements, rounds_, threads_);
     return result;

@@ -1,7 +1,6 @@
 // The results as JSON: one object with the machine and a list of rows, one row per measured thing.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdio>
 #include <cstdlib>
@@ -48,9 +47,8 @@ inline nlohmann::json to_json(const Row& row) {
   json["config"] = row.config;
   json["threads"] = row.threads;
   json["seconds_median"] = median(row.seconds);
-  const auto [least, most] = std::minmax_element(row.seconds.begin(), row.seconds.end());
-  json["seconds_least"] = *least;
-  json["seconds_most"] = *most;
+  json["seconds_least"] = least(row.seconds);
+  json["seconds_most"] = most(row.seconds);
   json["speedup_vs_best_dense"] = json_or_null(row.speedup_vs_best_dense);
   json["relative_error"] = json_or_null(row.relative_error);
   json["remaining_ratio"] = json_or_null(row.remaining_ratio);

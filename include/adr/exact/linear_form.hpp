@@ -90,24 +90,25 @@ MatrixView<T> planes_as_rows(const TensorView<T>& images) noexcept {
   return {images.data, images.channels, images.height * images.width};
 }
 
-/// Parts of the weights that different threads work on: few where rows are few, because then
-/// weights are read for as long as memory takes, which likes long runs.
+/// So few rows take as long as reading the weights does.
+inline constexpr index_t k_few_rows = 8;
+
+/// Parts of the weights that different threads work on: few where rows are few, because memory
+/// likes long runs.
 inline index_t linear_parts(index_t size, index_t rows) noexcept {
-  constexpr index_t k_few_rows = 8;
   return rows <= k_few_rows ? std::clamp<index_t>(size / 1024, 1, 16)
                             : std::clamp<index_t>(size / 128, 1, 8);
 }
-/// Rows that a thread multiplies at once.
-inline constexpr index_t k_linear_rows = 512;
-
 /// The same where weights lie along the common dimension: every row of them is a long run, so that
 /// parts may be small, and two threads find work in small layers.
 inline index_t linear_forward_parts(index_t outputs, index_t rows) noexcept {
-  constexpr index_t k_few_rows = 8;
   const index_t of_64 = outputs / 64;
   return rows <= k_few_rows ? std::clamp<index_t>(of_64, 1, 16)
                             : std::clamp<index_t>(of_64 / 2, std::clamp<index_t>(of_64, 1, 2), 8);
 }
+
+/// Rows that a thread multiplies at once.
+inline constexpr index_t k_linear_rows = 512;
 
 template <class T>
 void linear_forward(const MatrixView<const T>& x, const MatrixView<const T>& w,

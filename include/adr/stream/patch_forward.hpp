@@ -42,8 +42,10 @@ class PatchForward {
     patch_.in_height = grid_.y.size;
     patch_.in_width = grid_.x.size;
     at_once_ = k_pixels_at_once / (outputs * outputs);
-    windows_.resize(at_once_ * stride_of(patch_.in_channels, patch_.in_height, patch_.in_width));
-    results_.resize(at_once_ * stride_of(patch_.out_channels, outputs, outputs));
+    windows_.resize(checked_product("windows", at_once_, patch_.in_channels, patch_.in_height,
+                                    patch_.in_width));
+    results_.resize(
+        checked_product("results of squares", at_once_, patch_.out_channels, outputs, outputs));
   }
   [[nodiscard]] const WindowGrid& grid() const noexcept { return grid_; }
 
@@ -71,17 +73,9 @@ class PatchForward {
   static constexpr index_t k_fewest_outputs = 256;
   static constexpr index_t k_many_outputs = 64 * 64;
 
-  /// Images do not touch, or those of single pixels would become rows of one product.
-  static index_t stride_of(index_t channels, index_t height, index_t width) {
-    constexpr index_t k_gap = 16;
-    return checked_product("windows", channels, height, width) + k_gap;
-  }
   [[nodiscard]] exact::GroupImages<T> images(T* data, index_t count, index_t channels,
                                              index_t height, index_t width) const noexcept {
-    return {
-        {data, count, channels, height, width, patch_.layout, stride_of(channels, height, width)},
-        0,
-        channels};
+    return {{data, count, channels, height, width, patch_.layout}, 0, channels};
   }
 
   void gather(index_t block, const exact::GroupImages<const T>& x,

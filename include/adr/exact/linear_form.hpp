@@ -93,18 +93,26 @@ MatrixView<T> planes_as_rows(const TensorView<T>& images) noexcept {
 /// So few rows take as long as reading the weights does.
 inline constexpr index_t k_few_rows = 8;
 
+/// As many parts as there are, or a few more, so that two, four and eight threads have the same
+/// work.
+inline index_t even_parts(index_t parts) noexcept {
+  index_t even = 1;
+  while (even < parts) even *= 2;
+  return even;
+}
 /// Parts of the weights that different threads work on: few where rows are few, because memory
 /// likes long runs.
 inline index_t linear_parts(index_t size, index_t rows) noexcept {
   return rows <= k_few_rows ? std::clamp<index_t>(size / 1024, 1, 16)
-                            : std::clamp<index_t>(size / 128, 1, 8);
+                            : even_parts(std::clamp<index_t>(size / 128, 1, 8));
 }
 /// The same where weights lie along the common dimension: every row of them is a long run, so that
 /// parts may be small, and two threads find work in small layers.
 inline index_t linear_forward_parts(index_t outputs, index_t rows) noexcept {
   const index_t of_64 = outputs / 64;
-  return rows <= k_few_rows ? std::clamp<index_t>(of_64, 1, 16)
-                            : std::clamp<index_t>(of_64 / 2, std::clamp<index_t>(of_64, 1, 2), 8);
+  return rows <= k_few_rows
+             ? std::clamp<index_t>(of_64, 1, 16)
+             : even_parts(std::clamp<index_t>(of_64 / 2, std::clamp<index_t>(of_64, 1, 2), 8));
 }
 
 /// Rows that a thread multiplies at once.

@@ -65,7 +65,7 @@ struct PlaneTask {
       const index_t depth = std::min(shape.depth, columns - k);
       const index_t step = panel_stride(depth, k_width);
       if (places == nullptr) {
-        gather_pixel_panels(g, x, pixels, k, depth, panels);
+        gather_pixel_panels(g, x, columns, pixels, k, depth, panels);
       } else {
         gather_line_panels(*places, x, pixels, k, depth, lines, panels);
       }

@@ -100,7 +100,8 @@ struct PlaneFoldTask {
 
   void pack_gradients(const IndexRange& pixels, T* panels) const noexcept {
     for (index_t m = 0; m < fold.terms; m += fold.depth) {
-      gather_pixel_panels(geometry, d_y, pixels, m, std::min(fold.depth, fold.terms - m),
+      gather_pixel_panels(geometry, d_y, fold.terms, pixels, m,
+                          std::min(fold.depth, fold.terms - m),
                           panels + block_place(m, pixels.size()));
     }
   }

@@ -132,17 +132,18 @@ void gather_line_rows(const PlanePlaces& places, const TensorView<const T>& imag
   });
 }
 
-/// Channels [first, first + count) of pixels as panels, as gather_line_panels has them; geometry:
-/// without_lines.
+/// Channels [first, first + count) of the `channels` of a group as panels, as gather_line_panels
+/// has them; geometry: without_lines; images: those of the group (exact::images_from_group).
 template <class T>
-void gather_pixel_panels(const ConvGeometry& g, const TensorView<const T>& images,
+void gather_pixel_panels(const ConvGeometry& g, const TensorView<const T>& images, index_t channels,
                          const IndexRange& pixels, index_t first, index_t count, T* to) noexcept {
   constexpr index_t k_width = k_panel_width<T>;
   const index_t plane = g.out_pixels();
   const index_t stride = panel_stride(count, k_width);
-  // The last channels of an image have no room for reading whole rows of a panel.
-  const index_t guarded = std::min(
-      count, std::max<index_t>(first + count + blocks_of(k_width, plane) - images.channels, 0));
+  // The last channels of an image have no room for reading whole rows of a panel, and the last
+  // group ends with it.
+  const index_t guarded =
+      std::min(count, std::max<index_t>(first + count + blocks_of(k_width, plane) - channels, 0));
   for (index_t at = pixels.first; at < pixels.last;) {
     const index_t pixel = at % plane;
     const T* from = images.image(at / plane) + first * plane + pixel;

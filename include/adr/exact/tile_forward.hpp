@@ -32,6 +32,10 @@ namespace detail {
 /// Transformed tiles that wait for weights; more would outgrow the last cache or what translates
 /// addresses.
 inline constexpr index_t k_most_tile_bytes = index_t{13} << 19;
+/// Transformed tiles that stay near their core. Of few channels so many tiles are that small that
+/// the weights, which every block transforms again, cost little.
+inline constexpr index_t k_near_tile_bytes = index_t{3} << 18;
+inline constexpr index_t k_least_near_tiles = 48;
 
 }  // namespace detail
 
@@ -69,10 +73,15 @@ class TileForward {
         weight_stride_(frequency_stride(std::min(depths_, k_most_depths) * k_width)) {
     const index_t tiles = std::max<index_t>(list.count, 1);
     const index_t channels = round_up(depths_, simd::k_chunk);
-    index_t most = std::clamp<index_t>(detail::k_most_tile_bytes / (k_plane * channels * k_element),
-                                       16, k_most_block);
-    // Panels are shared out where there are enough of them, else blocks.
-    shares_blocks_ = threads > 1 && panels_ <= 2 * threads && tiles >= 16 * threads;
+    const index_t tile_bytes = k_plane * channels * k_element;
+    const index_t near = detail::k_near_tile_bytes / tile_bytes;
+    index_t most = std::clamp<index_t>(
+        near >= detail::k_least_near_tiles ? near : detail::k_most_tile_bytes / tile_bytes, 16,
+        k_most_block);
+    // Threads share blocks out, whose tiles then never leave their core, although each transforms
+    // all weights; of too few tiles they share panels.
+    shares_blocks_ =
+        threads > 1 && (tiles >= 64 * threads || (panels_ <= 2 * threads && tiles >= 16 * threads));
     if (shares_blocks_) most = std::min(most, blocks_of(tiles, threads));
     blocks_ = block_count(tiles, most);
     block_ = blocks_of(tiles, blocks_);

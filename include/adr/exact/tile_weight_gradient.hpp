@@ -1,8 +1,10 @@
 // The weight gradient over tiles: the products of transformed inputs and transformed output
 // gradients, summed over the tiles and transformed back.
 //
-// Sums run over a block of tiles, then over the blocks, which rounds less than one long sum. The
-// blocks follow from the shape alone, so the bits do not depend on the number of threads.
+// Sums run over a block of tiles, then over the blocks, which rounds less than one long sum. Where
+// sums are small, blocks are added up in a few parts, which threads work on apart: transformed
+// tiles stay in the caches of the core that needs them. Blocks and parts follow from the shape
+// alone, so the bits do not depend on the number of threads.
 #pragma once
 
 #include <algorithm>
@@ -18,6 +20,7 @@
 #include "adr/exact/tile_images.hpp"
 #include "adr/exact/tile_transforms.hpp"
 #include "adr/exact/tile_weights.hpp"
+#include "adr/simd/kernels.hpp"
 #include "adr/simd/micro_kernel.hpp"
 
 ADR_NAMESPACE_BEGIN
@@ -35,6 +38,10 @@ class TileWeightGradient {
   static constexpr index_t k_wanted_sum_bytes = index_t{4} << 20;
   static constexpr index_t k_most_tile_bytes = index_t{5} << 20;
   static constexpr index_t k_most_single_block = 128;
+  /// Parts of small sums, what small means, and the tiles that each part transforms at once.
+  static constexpr index_t k_sum_parts = 4;
+  static constexpr index_t k_small_sum_bytes = index_t{5} << 18;
+  static constexpr index_t k_part_tile_bytes = index_t{1} << 20;
 
  public:
   TileWeightGradient(const TileGrid& grid, const GroupImages<const T>& x,
@@ -59,9 +66,16 @@ class TileWeightGradient {
     single_block_ = tiles_ <= k_most_single_block &&
                     k_plane * channels * k_bytes * tiles_ <= 2 * k_most_tile_bytes;
     strip_ = strip(single_block_ ? k_wanted_sum_bytes : k_most_sum_bytes);
-    const index_t most =
-        std::clamp<index_t>(k_most_tile_bytes / (k_plane * k_bytes * (channels + strip_)), 16, 128);
-    blocks_ = single_block_ ? 1 : blocks_of(tiles_, most);
+    const auto most_tiles = [&](index_t bytes) {
+      return std::clamp<index_t>(bytes / (k_plane * k_bytes * (channels + strip_)), 16, 128);
+    };
+    const index_t part_blocks = blocks_of(tiles_, most_tiles(k_part_tile_bytes));
+    const bool in_parts = !single_block_ && filters * filter_bytes <= k_small_sum_bytes &&
+                          part_blocks >= 2 * k_sum_parts;
+    sum_parts_ = in_parts ? k_sum_parts : 1;
+    blocks_ = single_block_ ? 1
+              : in_parts    ? round_up(part_blocks, k_sum_parts)
+                            : blocks_of(tiles_, most_tiles(k_most_tile_bytes));
     block_ = blocks_of(tiles_, std::max<index_t>(blocks_, 1));
     input_stride_ = frequency_stride(channels * TilePanels<T>::places(block_));
     gradient_stride_ = frequency_stride(strip_ * TilePanels<T>::places(block_));
@@ -79,27 +93,16 @@ class TileWeightGradient {
     const Workspace::Frame frame(context.workspace());
     const Scratch scratch(context.workspace(), *this, threads);
     const bool stream = streams_results();
+    const int apart = threads_apart(threads);
     for (index_t first = 0; first < d_filters_.count(); first += strip_) {
-      const index_t filters = std::min(strip_, d_filters_.count() - first);
-      for (index_t block = 0; block < blocks_; ++block) {
-        const IndexRange range = partition(tiles_, blocks_, block);
-        const TilePanels<T> x = {scratch.inputs, input_stride_, range.size(), k_width};
-        const TilePanels<T> y = {scratch.gradients, gradient_stride_, range.size(), k_rows};
-        const bool reads_input = !single_block_ || first == 0;
-        const index_t parts = std::min<index_t>(range.size(), threads > 1 ? 4 * threads : 1);
-        parallel_for(parts, threads, [&](index_t part, int thread) {
-          const IndexRange some = partition(range.size(), parts, part);
-          transform_tiles({range.first + some.first, range.first + some.last}, range.first,
-                          {first, first + filters}, reads_input, x, y,
-                          scratch.rows + thread * scratch.row_size);
-        });
-        parallel_for(k_plane, threads, [&](index_t frequency, int) {
-          multiply(frequency, filters, block, x, y, scratch.sums);
-        });
-      }
-      const index_t groups = blocks_of(filters, k_rows);
+      const IndexRange filters = {first, std::min(first + strip_, d_filters_.count())};
+      parallel_for(sum_parts_, apart, [&](index_t part, int thread) {
+        add_up(part, filters, scratch, thread, apart > 1 ? 1 : threads);
+      });
+      const index_t groups = blocks_of(filters.size(), k_rows);
       parallel_for(groups, threads, [&](index_t group, int) {
-        const index_t count = std::min(k_rows, filters - group * k_rows);
+        join_parts(group, scratch);
+        const index_t count = std::min(k_rows, filters.size() - group * k_rows);
         for (index_t panel = 0; panel < panels_; ++panel) {
           transform_weight_gradient<Algorithm, T>(piece(scratch.sums, 0, group, panel), sum_stride_,
                                                   first + group * k_rows, count, panel * k_width,
@@ -112,25 +115,35 @@ class TileWeightGradient {
 
  private:
   struct Scratch {
-    index_t row_size;  ///< of a thread
-    T* inputs;         ///< transformed tiles of x
-    T* gradients;      ///< transformed tiles of d_y
+    index_t input_size;     ///< of a thread that works apart
+    index_t gradient_size;  ///< of a thread that works apart
+    index_t sum_size;       ///< of a part
+    index_t row_size;       ///< of a thread
+    T* inputs;              ///< transformed tiles of x
+    T* gradients;           ///< transformed tiles of d_y
     T* sums;
     T* rows;  ///< of x or d_y
 
     template <class Memory>
     Scratch(Memory& memory, const TileWeightGradient& pass, int threads)
-        : row_size(std::max(
+        : input_size(checked_product("transformed tiles", k_plane, pass.input_stride_)),
+          gradient_size(checked_product("transformed tiles", k_plane, pass.gradient_stride_)),
+          sum_size(checked_product("sums of tiles", k_plane, pass.sum_stride_)),
+          row_size(std::max(
               pass.x_.gathered_size(Algorithm::inputs, simd::padded(pass.d_filters_.channels)),
               pass.d_y_.gathered_size(Algorithm::outputs, simd::padded(pass.strip_)))),
           inputs(memory.template take<T>(
-              checked_product("transformed tiles", k_plane, pass.input_stride_))),
+              checked_product("scratch", input_size, pass.threads_apart(threads)))),
           gradients(memory.template take<T>(
-              checked_product("transformed tiles", k_plane, pass.gradient_stride_))),
-          sums(
-              memory.template take<T>(checked_product("sums of tiles", k_plane, pass.sum_stride_))),
+              checked_product("scratch", gradient_size, pass.threads_apart(threads)))),
+          sums(memory.template take<T>(checked_product("scratch", sum_size, pass.sum_parts_))),
           rows(memory.template take<T>(checked_product("scratch", row_size, threads))) {}
   };
+
+  /// Threads that work on a part each; 1 where all of them share one.
+  [[nodiscard]] int threads_apart(int threads) const noexcept {
+    return threads <= sum_parts_ ? threads : 1;
+  }
 
   [[nodiscard]] bool streams_results() const noexcept {
     const MatrixView<T>& w = d_filters_.matrix;
@@ -141,6 +154,40 @@ class TileWeightGradient {
   /// The sums of k_rows filters with one panel of channels.
   [[nodiscard]] T* piece(T* sums, index_t frequency, index_t group, index_t panel) const noexcept {
     return sums + frequency * sum_stride_ + (group * panels_ + panel) * k_rows * k_width;
+  }
+
+  /// Adds up the blocks of one part; threads: of those that share it, else `thread` works alone.
+  void add_up(index_t part, const IndexRange& filters, const Scratch& scratch, int thread,
+              int threads) const {
+    const IndexRange blocks = partition(blocks_, sum_parts_, part);
+    for (index_t block = blocks.first; block < blocks.last; ++block) {
+      const IndexRange range = partition(tiles_, blocks_, block);
+      const TilePanels<T> x = {scratch.inputs + thread * scratch.input_size, input_stride_,
+                               range.size(), k_width};
+      const TilePanels<T> y = {scratch.gradients + thread * scratch.gradient_size, gradient_stride_,
+                               range.size(), k_rows};
+      const bool reads_input = !single_block_ || filters.first == 0;
+      const index_t pieces = std::min<index_t>(range.size(), threads > 1 ? 4 * threads : 1);
+      parallel_for(pieces, threads, [&](index_t index, int inner) {
+        const IndexRange some = partition(range.size(), pieces, index);
+        transform_tiles({range.first + some.first, range.first + some.last}, range.first, filters,
+                        reads_input, x, y, scratch.rows + (thread + inner) * scratch.row_size);
+      });
+      const simd::Sums mode = block == blocks.first ? simd::Sums::start : simd::Sums::add;
+      parallel_for(k_plane, threads, [&](index_t frequency, int) {
+        multiply(frequency, filters.size(), mode, x, y, scratch.sums + part * scratch.sum_size);
+      });
+    }
+  }
+
+  /// Adds the sums of the other parts to those of the first one, for k_rows filters.
+  void join_parts(index_t group, const Scratch& scratch) const noexcept {
+    for (index_t part = 1; part < sum_parts_; ++part) {
+      for (index_t frequency = 0; frequency < k_plane; ++frequency) {
+        T* first = piece(scratch.sums, frequency, group, 0);
+        simd::add(first + part * scratch.sum_size, first, panels_ * k_rows * k_width);
+      }
+    }
   }
 
   void transform_tiles(const IndexRange& range, index_t first_of_block, const IndexRange& filters,
@@ -167,9 +214,8 @@ class TileWeightGradient {
   }
 
   /// One frequency: what it reads fits the second-level cache.
-  void multiply(index_t frequency, index_t filters, index_t block, const TilePanels<T>& x,
+  void multiply(index_t frequency, index_t filters, simd::Sums mode, const TilePanels<T>& x,
                 const TilePanels<T>& y, T* sums) const noexcept {
-    const simd::Sums mode = block == 0 ? simd::Sums::start : simd::Sums::add;
     for (index_t group = 0; group * k_rows < filters; ++group) {
       const index_t rows = std::min(k_rows, filters - group * k_rows);
       for (index_t panel = 0; panel < panels_; ++panel) {
@@ -189,6 +235,7 @@ class TileWeightGradient {
   index_t panels_ = 0;
   bool single_block_ = false;
   index_t strip_ = 0;
+  index_t sum_parts_ = 1;
   index_t blocks_ = 0;
   index_t block_ = 0;
   index_t input_stride_ = 0;

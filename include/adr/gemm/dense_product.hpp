@@ -154,8 +154,10 @@ void dense_forward(const Input& input, const GemmFactor<T>& weights,
                             ? detail::column_parts(row_tasks, outputs, wanted_tasks)
                             : 1;
   parallel_for(row_tasks * parts, context.threads(), [&](index_t task, int thread) {
-    const index_t first = task / parts * block_rows;
-    const index_t count = std::min(block_rows, rows - first);
+    // Nearly equal blocks: sums of few rows have other bits.
+    const IndexRange block = partition(rows, row_tasks, task / parts);
+    const index_t first = block.first;
+    const index_t count = block.size();
     const IndexRange cols = partition(outputs, parts, task % parts);
     const GemmFactor<T> w = weights.block(0, cols.first, columns, cols.size());
     if constexpr (k_are_matrices) {

@@ -82,7 +82,8 @@ inline index_t gathered_rows(index_t columns) noexcept {
   return std::min(k_most, dense_block_rows(columns));
 }
 /// Up to k_most_left_rows of them packed_gemm cuts sums into shorter blocks, which changes bits: no
-/// product with or without copies may have as few.
+/// product with or without copies may have as few. dense_forward has blocks of half of 512 at
+/// least.
 inline constexpr index_t k_once_fewest_rows = k_most_left_rows + 1;
 /// Outputs are cut into parts of at least that many: more than packed_gemm takes for few.
 inline constexpr index_t k_once_fewest_outputs = 64;
@@ -94,10 +95,7 @@ inline constexpr index_t k_once_fewest_outputs = 64;
 template <class T>
 bool looks_for_equal_rows(index_t rows, index_t columns, index_t outputs) noexcept {
   constexpr index_t k_fewest_rows = 256;
-  const index_t block = detail::dense_block_rows(columns);
-  const index_t rest = rows % block;
-  return rows >= k_fewest_rows && block >= detail::k_once_fewest_rows &&
-         (rest == 0 || rest >= detail::k_once_fewest_rows) &&
+  return rows >= k_fewest_rows && detail::gathered_rows(columns) >= detail::k_once_fewest_rows &&
          outputs >= detail::k_once_fewest_outputs &&
          detail::RowCosts::of<T>(rows, columns, outputs).break_even() < 1;
 }

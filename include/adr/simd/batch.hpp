@@ -120,7 +120,15 @@ struct NativeBatch {
   friend std::uint64_t greater_mask(NativeBatch a, NativeBatch b) noexcept {
     return lane_mask(a.value > b.value);
   }
-  friend T sum(NativeBatch a) noexcept {
+  [[gnu::always_inline]] friend T sum(NativeBatch a) noexcept {
+#if defined(__AVX512F__)
+    // In a large program gcc leaves a call where xsimd 8 adds the lanes.
+    if constexpr (std::is_same_v<T, float>) {
+      return _mm512_reduce_add_ps(a.value);
+    } else if constexpr (std::is_same_v<T, double>) {
+      return _mm512_reduce_add_pd(a.value);
+    }
+#endif
 #if XSIMD_VERSION_MAJOR >= 9
     return xsimd::reduce_add(a.value);
 #else

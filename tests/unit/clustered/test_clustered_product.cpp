@@ -17,6 +17,7 @@
 #include "property/reuse_reference.hpp"
 #include "support/catch.hpp"
 #include "support/data.hpp"
+#include "support/effort.hpp"
 #include "support/elements.hpp"
 #include "support/refusal.hpp"
 #include "training/temporary_folder.hpp"
@@ -35,6 +36,7 @@ using adr::Plan;
 using adr::Report;
 using adr::TensorView;
 using adr::VectorView;
+using adr_test::as_dear;
 using adr_test::Data;
 using adr_test::fault;
 using adr_test::Matrix;
@@ -365,14 +367,14 @@ TEST_CASE("The bound holds where rows lie at the edge of the radius and weights 
 
 TEST_CASE("Clustered layers have the same bits on any number of threads") {
   constexpr index_t k_rows = 900;
-  constexpr index_t k_columns = 130;
-  constexpr index_t k_outputs = 300;
+  constexpr index_t k_columns = as_dear(130);
+  constexpr index_t k_outputs = as_dear(300);
   Data data;
   INFO(data);
   const auto x = repeating<float>(k_rows, k_columns, 200, 1e-3, data);
   const auto w = data.normals<float>(k_columns * k_outputs);
   const auto d_y = data.normals<float>(k_rows * k_outputs);
-  for (const index_t length : {0, 65}) {
+  for (const index_t length : {index_t{0}, k_columns / 2}) {
     std::vector<float> first;
     for (const int threads : {1, 2, 3}) {
       Context context(threads);
@@ -515,10 +517,10 @@ TEST_CASE("Slices share what rows do not") {
   Data data;
   INFO(data);
   constexpr index_t k_items = 700;
-  constexpr index_t k_user = 192;
-  constexpr index_t k_slice = 64;
+  constexpr index_t k_user = as_dear(192);
+  constexpr index_t k_slice = as_dear(64);
   constexpr index_t k_all = k_user + k_slice;
-  constexpr index_t k_outputs = 512;
+  constexpr index_t k_outputs = as_dear(512);
   auto x = data.normals<float>(k_items * k_all);
   for (index_t i = 1; i < k_items; ++i) std::copy_n(x.begin(), k_user, x.begin() + i * k_all);
   const auto w = data.normals<float>(k_all * k_outputs);

@@ -47,21 +47,32 @@ Layer layer(index_t batch, index_t in_channels, index_t height, index_t width, i
   return {g, batch, winograd};
 }
 
-/// Layers of every form in both layouts: with few panels and many tiles, whose blocks are shared
-/// out; with many panels and few tiles, whose panels are; and in between, where it depends on the
-/// number of threads.
+/// Layers of every form in both layouts: with many tiles, whose blocks are shared out; with many
+/// panels and few tiles, whose panels are; in between, where it depends on the number of threads;
+/// and with so many tiles that weight gradients are summed in parts.
 std::vector<Layer> layers() {
   std::vector<Layer> all;
   for (const Layout layout : {Layout::nchw, Layout::nhwc}) {
-    for (Layer one :
-         {layer(2, 8, 45, 47, 16, 3, 1), layer(3, 16, 25, 29, 100, 3, 1),
-          layer(1, 40, 9, 11, 200, 3, 0), layer(2, 300, 7, 7, 24, 3, 2),
-          layer(4, 16, 15, 13, 34, 3, 1, 2), layer(30, 9, 6, 6, 20, 3, 1),
-          layer(3, 24, 6, 5, 170, 3, 1), layer(200, 12, 2, 2, 16, 3, 1),
-          layer(7, 33, 2, 2, 260, 3, 1), layer(9, 10, 17, 19, 12, 5, 2),
-          layer(2, 31, 9, 8, 150, 5, 2), layer(5, 24, 12, 12, 48, 5, 1, 3),
-          layer(3, 12, 13, 12, 40, 3, 1, 1, false), layer(2, 6, 9, 9, 40, 5, 2, 2, false),
-          layer(2, 40, 4, 4, 300, 3, 1, 1, false), layer(5, 160, 3, 3, 130, 3, 1, 1, false)}) {
+    for (Layer one : {layer(2, 8, 45, 47, 16, 3, 1),
+                      layer(3, 16, 25, 29, 100, 3, 1),
+                      layer(1, 40, 9, 11, 200, 3, 0),
+                      layer(2, 300, 7, 7, 24, 3, 2),
+                      layer(4, 16, 15, 13, 34, 3, 1, 2),
+                      layer(30, 9, 6, 6, 20, 3, 1),
+                      layer(3, 24, 6, 5, 170, 3, 1),
+                      layer(200, 12, 2, 2, 16, 3, 1),
+                      layer(7, 33, 2, 2, 260, 3, 1),
+                      layer(9, 10, 17, 19, 12, 5, 2),
+                      layer(2, 31, 9, 8, 150, 5, 2),
+                      layer(1, 16, 61, 47, 300, 3, 1),
+                      layer(2, 5, 97, 103, 6, 3, 1),
+                      layer(1, 64, 89, 98, 61, 3, 1),
+                      layer(1, 40, 70, 82, 30, 5, 2),
+                      layer(5, 24, 12, 12, 48, 5, 1, 3),
+                      layer(3, 12, 13, 12, 40, 3, 1, 1, false),
+                      layer(2, 6, 9, 9, 40, 5, 2, 2, false),
+                      layer(2, 40, 4, 4, 300, 3, 1, 1, false),
+                      layer(5, 160, 3, 3, 130, 3, 1, 1, false)}) {
       one.geometry.layout = layout;
       all.push_back(one);
     }

@@ -12,6 +12,7 @@
 #include "support/allocation_counter.hpp"
 #include "support/catch.hpp"
 #include "support/data.hpp"
+#include "support/effort.hpp"
 #include "support/naive_product.hpp"
 
 using adr::ConvGeometry;
@@ -25,6 +26,7 @@ using adr::ReuseConv2d;
 using adr::ReuseLinear;
 using adr::WeightGradient;
 using adr_test::allocations;
+using adr_test::as_dear;
 using adr_test::ConvCase;
 using adr_test::Data;
 using adr_test::LinearCase;
@@ -105,8 +107,9 @@ TEST_CASE("The steady state allocates nothing") {
     }
   }
   SECTION("clusters with a radius") {
-    for (const adr::index_t length : {0, 50}) {
-      LinearCase<float> c(1500, 96, 512, data);
+    for (const adr::index_t length : {adr::index_t{0}, as_dear(50)}) {
+      const adr::index_t outputs = as_dear(512);
+      LinearCase<float> c(1500, as_dear(96), outputs, data);
       for (adr::index_t i = 30; i < c.rows; ++i) {
         // Alike and not equal, which the exact product would find.
         const float scale = 1 + 1e-6F * static_cast<float>(i);
@@ -117,7 +120,7 @@ TEST_CASE("The steady state allocates nothing") {
       adr::Clustered clustered;
       clustered.vector_length = length;
       adr::Context context;
-      ReuseLinear<float> layer(96, 512, clustered, context);
+      ReuseLinear<float> layer(c.columns, outputs, clustered, context);
       check_steady([&] {
         layer.forward(c.x_view(), c.w_view(), c.bias.vector(), c.y.view());
         layer.backward(c.x_view(), c.w_view(), c.d_y_view(),

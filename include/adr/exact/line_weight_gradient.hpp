@@ -92,7 +92,6 @@ struct GradientLinesScratch {
   T* of_bands;       ///< the sums of one band, of every thread
   index_t line_size;
   T* lines;  ///< padded, of every thread
-  typename SparseLines<T>::Lists lists;
 
   template <class Memory>
   GradientLinesScratch(Memory& memory, const LineParts& parts, const PaddedLines& source,
@@ -104,8 +103,7 @@ struct GradientLinesScratch {
         of_bands(
             memory.template take<T>(checked_product("sums of bands", threads, parts.sum_size))),
         line_size(source.size() + simd::k_row_padding),
-        lines(memory.template take<T>(checked_product("padded lines", threads, line_size))),
-        lists(memory, source.geometry, threads) {}
+        lines(memory.template take<T>(checked_product("padded lines", threads, line_size))) {}
 };
 
 /// Requires: has_gradient_lines.
@@ -127,7 +125,6 @@ void weight_gradient_lines(const ConvGeometry& g, const TensorView<const T>& x,
     T* sparse_total = scratch.sparse_totals + part * sparse_size;
     T* of_band = scratch.of_bands + thread * parts.sum_size;
     T* windows = scratch.lines + thread * scratch.line_size;
-    const auto lists = scratch.lists.of_thread(g, thread);
     const bool leaves_zeros = sparse.pay(d_y, mine);
     std::fill_n(total, parts.sum_size, T(0));
     std::fill_n(sparse_total, sparse_size, T(0));
@@ -137,7 +134,7 @@ void weight_gradient_lines(const ConvGeometry& g, const TensorView<const T>& x,
       const T* gradients = d_y.image(image) + band.first * g.out_width() * g.out_channels;
       std::fill(source.copy(x.image(image), band, windows), windows + scratch.line_size, T(0));
       if (leaves_zeros && sparse.is_finite(windows)) {
-        sparse.add(windows, gradients, band.size(), lists, sparse_total);
+        sparse.add(windows, gradients, band.size(), sparse_total);
       } else {
         sum_band(source, static_cast<const T*>(windows), d_y.image(image), band, of_band);
         simd::add(of_band, total, parts.sum_size);

@@ -3,8 +3,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cstddef>
-#include <cstdint>
 
 #include "adr/core/parallel.hpp"
 #include "adr/core/types.hpp"
@@ -23,31 +21,6 @@ class SparseLines {
   using B = simd::Batch<T>;
 
  public:
-  /// Lists of the non-zeros of a band, one per filter.
-  struct Lists {
-    index_t room;           ///< of a list
-    std::int32_t* windows;  ///< the place of each one's window
-    T* values;
-    index_t* counts;
-
-    template <class Memory>
-    Lists(Memory& memory, const ConvGeometry& g, int threads)
-        : room(SparseLines(PaddedLines{g}).sum_size() > 0 ? PaddedLines{g}.band() * g.out_width()
-                                                          : 0),
-          windows(memory.template take<std::int32_t>(
-              checked_product("lists", threads, g.out_channels, room))),
-          values(memory.template take<T>(checked_product("lists", threads, g.out_channels, room))),
-          counts(memory.template take<index_t>(threads * g.out_channels)) {}
-
-    [[nodiscard]] Lists of_thread(const ConvGeometry& g, int thread) const noexcept {
-      Lists mine = *this;
-      mine.windows += thread * g.out_channels * room;
-      mine.values += thread * g.out_channels * room;
-      mine.counts += thread * g.out_channels;
-      return mine;
-    }
-  };
-
   explicit SparseLines(const PaddedLines& source) noexcept
       : source_(source), registers_(static_cast<int>(blocks_of(source.run(), B::size))) {}
 
@@ -70,13 +43,14 @@ class SparseLines {
       const T* gradients = d_y.image(band / source_.bands()) + pixel * g.out_channels;
       found += simd::count_non_zeros(gradients, g.out_channels);
     }
-    // In cycles for each output gradient, measured with AVX2: a look at each, listing what is
-    // found and the registers of its window; of the dense form the start of a block and its sums.
+    // In cycles for each output gradient: a look at each, and for what is found the registers of
+    // its window; of the dense form the start of a block and its sums.
     const double density =
         static_cast<double>(found) / static_cast<double>(k_sampled * g.out_channels);
-    const double of_non_zero = 16 + 0.8 * registers_ * static_cast<double>(g.kernel_height);
+    const auto looks = static_cast<double>(blocks_of(g.kernel_height, simd::most_runs(registers_)));
+    const double of_non_zero = 4 + registers_ * static_cast<double>(g.kernel_height);
     const double dense = 1 + static_cast<double>(g.columns()) / (1.75 * B::size);
-    return 0.5 + density * of_non_zero < dense;
+    return 1.2 * looks + density * of_non_zero < dense;
   }
 
   /// Whether zeros may be left out: a window that is not finite times zero is no zero.
@@ -86,18 +60,24 @@ class SparseLines {
 
   /// Adds a band: its windows, in lines that are followed by a register of zeros, times its output
   /// gradients.
-  void add(const T* windows, const T* d_y, index_t lines, const Lists& lists,
-           T* sums) const noexcept {
+  void add(const T* windows, const T* d_y, index_t lines, T* sums) const noexcept {
     const ConvGeometry& g = source_.geometry;
-    list(d_y, lines, lists);
     const index_t most = simd::most_runs(registers_);
     for (index_t first = 0; first < g.kernel_height; first += most) {
       const index_t runs = std::min(most, g.kernel_height - first);
-      const simd::WindowKernel<T> kernel = simd::window_kernel<T>(registers_, runs);
-      for (index_t m = 0; m < g.out_channels; ++m) {
-        kernel({lists.windows + m * lists.room, lists.values + m * lists.room, lists.counts[m]},
-               windows + first * source_.run_step(), source_.run_step(),
-               sums + m * filter_size() + first * run_size());
+      const simd::WindowKernel<T> add_window = simd::window_kernel<T>(registers_, runs);
+      const T* values = d_y;
+      for (index_t line = 0; line < lines; ++line) {
+        const T* window = windows + line * source_.line_step() + first * source_.run_step();
+        for (index_t x = 0; x < g.out_width(); ++x, window += source_.pixel_step()) {
+          for (index_t m = 0; m < g.out_channels; m += simd::k_mask_bits) {
+            const index_t channels = std::min(simd::k_mask_bits, g.out_channels - m);
+            add_window(values + m, simd::non_zero_mask(values + m, channels), window,
+                       source_.run_step(), sums + m * filter_size() + first * run_size(),
+                       filter_size());
+          }
+          values += g.out_channels;
+        }
       }
     }
   }
@@ -117,27 +97,6 @@ class SparseLines {
   [[nodiscard]] index_t run_size() const noexcept { return registers_ * B::size; }
   [[nodiscard]] index_t filter_size() const noexcept {
     return source_.geometry.kernel_height * run_size();
-  }
-
-  void list(const T* d_y, index_t lines, const Lists& lists) const noexcept {
-    const ConvGeometry& g = source_.geometry;
-    std::fill_n(lists.counts, g.out_channels, index_t{0});
-    for (index_t line = 0; line < lines; ++line) {
-      for (index_t x = 0; x < g.out_width(); ++x, d_y += g.out_channels) {
-        const auto window =
-            static_cast<std::int32_t>(line * source_.line_step() + x * source_.pixel_step());
-        for (index_t first = 0; first < g.out_channels; first += simd::k_mask_bits) {
-          const index_t channels = std::min(simd::k_mask_bits, g.out_channels - first);
-          std::uint64_t mask = simd::non_zero_mask(d_y + first, channels);
-          for (; mask != 0; mask &= mask - 1) {
-            const index_t m = first + __builtin_ctzll(mask);
-            const index_t at = m * lists.room + lists.counts[m]++;
-            lists.windows[at] = window;
-            lists.values[at] = d_y[m];
-          }
-        }
-      }
-    }
   }
 
   PaddedLines source_;

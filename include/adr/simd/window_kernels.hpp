@@ -1,10 +1,11 @@
-// Sums of windows that lie in place, each times a number of its own: one multiply-add per register
-// of a window, whose sums stay in registers.
+// A window that lies in place, added to the sums of some outputs, each times a number of its own:
+// the window stays in registers, and the sums, one multiply-add per register, in the first cache.
 #pragma once
 
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <utility>
 
 #include "adr/core/types.hpp"
@@ -18,47 +19,44 @@ namespace simd {
 /// Registers of a run that there are kernels for.
 inline constexpr int k_most_run_registers = 5;
 
-/// Runs of a window whose sums fit the registers at once.
+/// Runs of a window that fit the registers at once.
 inline constexpr int most_runs(int registers) noexcept {
   return std::min(k_most_sums / registers, 7);
 }
 
-/// sums[r, :] += sum over k of values[k] * windows[indices[k] + r run_step ...] for some runs, each
-/// of so many registers; sums are as wide as those.
+/// sums[m, r, :] += values[m] * window[r run_step ...] for the m in a mask and some runs of a
+/// window, each of so many registers; the sums of m + 1 are sum_step elements behind those of m.
 template <class T>
-using WindowKernel = void (*)(const NonZeros<T>& list, const T* windows, index_t run_step,
-                              T* sums) noexcept;
+using WindowKernel = void (*)(const T* values, std::uint64_t mask, const T* window,
+                              index_t run_step, T* sums, index_t sum_step) noexcept;
 
 namespace detail {
 
 template <class B, int Registers, int Runs, class T>
-void add_windows(const NonZeros<T>& list, const T* windows, index_t run_step, T* sums) noexcept {
-  constexpr index_t k_width = Registers * B::size;
-  std::array<B, static_cast<std::size_t>(Registers * Runs)> total;
-  fill_registers(total, B::broadcast(T(0)));
-  for (index_t k = 0; k < list.count; ++k) {
-    const B value = B::broadcast(list.values[k]);
-    const T* window = windows + list.indices[k];
-    unrolled<Runs>([&](auto run) ADR_INLINE_LAMBDA {
-      const T* from = window + static_cast<index_t>(run) * run_step;
-      unrolled<Registers>([&](auto i) ADR_INLINE_LAMBDA {
-        B& sum = total[run * Registers + i];
-        sum = multiply_add(value, B::load(from + static_cast<index_t>(i) * B::size), sum);
-      });
-    });
-  }
+void add_window(const T* values, std::uint64_t mask, const T* window, index_t run_step, T* sums,
+                index_t sum_step) noexcept {
+  std::array<B, static_cast<std::size_t>(Registers * Runs)> part;
   unrolled<Runs>([&](auto run) ADR_INLINE_LAMBDA {
     unrolled<Registers>([&](auto i) ADR_INLINE_LAMBDA {
-      T* to = sums + static_cast<index_t>(run) * k_width + static_cast<index_t>(i) * B::size;
-      (B::load(to) + total[run * Registers + i]).store(to);
+      part[run * Registers + i] = B::load(window + static_cast<index_t>(run) * run_step +
+                                          static_cast<index_t>(i) * B::size);
     });
   });
+  for (; mask != 0; mask &= mask - 1) {
+    const auto m = static_cast<index_t>(__builtin_ctzll(mask));
+    const B value = B::broadcast(values[m]);
+    T* to = sums + m * sum_step;
+    unrolled<Registers * Runs>([&](auto i) ADR_INLINE_LAMBDA {
+      T* place = to + static_cast<index_t>(i) * B::size;
+      multiply_add(value, part[i], B::load(place)).store(place);
+    });
+  }
 }
 
 template <class B, class T, int Registers, std::size_t... I>
 constexpr auto window_kernels(std::index_sequence<I...> /*runs - 1*/) noexcept {
   return std::array<WindowKernel<T>, sizeof...(I)>{
-      &add_windows<B, Registers, static_cast<int>(I) + 1, T>...};
+      &add_window<B, Registers, static_cast<int>(I) + 1, T>...};
 }
 
 template <class B, class T, int Registers>

@@ -178,11 +178,16 @@ class GradientTrials {
     } while (!competing_[index(turn_)]);
   }
 
-  /// Of those that were timed; infinity where none was.
+  /// Of a gradient by itself, with the list that it needs; 0 where it was not timed.
+  static double seconds_alone(const Times& form, Median Times::*gradient) noexcept {
+    const double seconds = (form.*gradient).median();
+    return seconds > 0 ? seconds + form.listing.median() : 0.0;
+  }
+  /// The least of those that were timed; infinity where none was.
   [[nodiscard]] double least_seconds(Median Times::*gradient) const noexcept {
     double least = std::numeric_limits<double>::infinity();
     for (const Times& form : times_) {
-      const double seconds = (form.*gradient).median();
+      const double seconds = seconds_alone(form, gradient);
       if (seconds > 0) least = std::min(least, seconds);
     }
     return least;
@@ -192,8 +197,8 @@ class GradientTrials {
     const double weights = k_hopeless * least_seconds(&Times::weights);
     const double input = k_hopeless * least_seconds(&Times::input);
     for (std::size_t form = 0; form < k_tried_forms; ++form) {
-      const double of_weights = times_[form].weights.median();
-      const double of_input = times_[form].input.median();
+      const double of_weights = seconds_alone(times_[form], &Times::weights);
+      const double of_input = seconds_alone(times_[form], &Times::input);
       const bool slow = of_weights > weights || of_input > input;
       // Of a gradient that is not computed every form takes 0 seconds.
       const bool competes =

@@ -66,6 +66,15 @@ TEST_CASE("A form that is far slower in both gradients runs two times and no mor
   CHECK(trials.fastest(0.97) == TriedForms{TriedForm::dense, TriedForm::dense});
 }
 
+TEST_CASE("A list is part of what a form takes when slow ones are dropped") {
+  // As of a first layer: no input gradient, and a list that takes longer than what it spares.
+  GradientTrials trials;
+  const auto turns = run(trials, {{{3.8, 0, 0}, {2, 0, 3}, {1, 0, 6}}});
+  CHECK(std::count(turns.begin(), turns.end(), TriedForm::dense) == 4);
+  CHECK(std::count(turns.begin(), turns.end(), TriedForm::rounded) == 2);
+  CHECK(trials.fastest(0.97) == TriedForms{TriedForm::dense, TriedForm::dense});
+}
+
 TEST_CASE("A gradient that is not computed has the form of the other one") {
   GradientTrials trials;
   run(trials, {{{5, 0, 0}, {4, 0, 0}, {2, 0, 0}}});

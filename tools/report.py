@@ -15,7 +15,9 @@ import re
 import statistics
 import sys
 
-FILES = ("exact.json", "experiments.json", "experiments_avx512.json", "inference.json", "reuse.json")
+TRAININGS = ("experiments.json", "experiments_avx512.json")
+FILES = ("exact.json", *TRAININGS, "inference.json", "reuse.json")
+ALL_TRAININGS = " and ".join(TRAININGS)  # the rows of both
 
 NETWORKS = {"cifarnet": "CifarNet", "alexnet": "AlexNet", "vgg19": "VGG-19", "vgg19-bn": "VGG-19 with batch norm",
             "vgg19-224": "VGG-19, 224 pixels"}
@@ -24,6 +26,7 @@ RUNS = {"dense": "dense, by the packages", "dense-openblas": "dense, im2col + Op
         "published-plateau": "published, plateau ladder", "published-reuse": "published, cluster reuse first"}
 RIVALS = {"package": "the fastest packages", "onednn3": "packages with oneDNN 3.7", "im2col_blas": "im2col + OpenBLAS",
           "own_exact": "the own exact engine"}
+INSTRUCTIONS = {"avx2_fma": "AVX2", "avx512bw": "AVX-512"}
 PASSES = ("forward", "input_gradient", "weight_gradient", "step")
 
 
@@ -72,7 +75,7 @@ def headline(data):
             if not package:
                 continue
             cells = [of(mine, rival=rival) for rival in rivals]
-            rows.append([NETWORKS.get(network, network), isa, RUNS[run]]
+            rows.append([NETWORKS.get(network, network), INSTRUCTIONS.get(isa, isa), RUNS[run]]
                         + [percent(statistics.fmean(r["time_saved_vs_dense"] for r in cell)) if cell else "-"
                            for cell in cells]
                         + [points([r["accuracy_minus_dense"] for r in package]), len(package)])
@@ -97,7 +100,7 @@ def trainings(data):
                   "reaches its dense run's accuracy"], rows)
 
 
-def draw_trainings(plt, data, images):
+def draw_accuracy(plt, data, images):
     shown = [run for run in ("dense", "exact", "auto") if of(data["rows"], run=run)]
     networks = unique(row["network"] for row in data["rows"])
     figure, axes = plt.subplots(1, len(networks), figsize=(4.2 * len(networks), 3.4), squeeze=False,
@@ -115,16 +118,22 @@ def draw_trainings(plt, data, images):
     figure.suptitle("The same accuracy in less time")
     save(plt, figure, images / "accuracy_against_time.svg")
 
-    bars = [(network, run) for network in networks for run in shown
-            if run != "dense" and of(data["rows"], network=network, run=run, rival="package")]
-    figure, axis = plt.subplots(figsize=(7, 0.5 * len(bars) + 1), constrained_layout=True)
-    for place, (network, run) in enumerate(bars):
-        rows = of(data["rows"], network=network, run=run, rival="package")
+
+def draw_saved(plt, data, images):
+    mine = [row for row in of(data["rows"], rival="package") if row["run"] in ("exact", "auto")]
+    bars = unique((row["network"], row["isa"], row["run"]) for row in mine)
+    networks = unique(bar[0] for bar in bars)
+    bars.sort(key=lambda bar: networks.index(bar[0]))
+    figure, axis = plt.subplots(figsize=(7, 0.4 * len(bars) + 1), constrained_layout=True)
+    for place, (network, isa, run) in enumerate(bars):
+        rows = of(mine, network=network, isa=isa, run=run)
         mean, error = mean_and_error([100 * r["time_saved_vs_dense"] for r in rows])
-        axis.barh(place, mean, xerr=error, color=f"C{shown.index(run)}")
+        axis.barh(place, mean, xerr=error, color=f"C{1 + ('exact', 'auto').index(run)}",
+                  alpha=0.7 if isa == "avx512bw" else 1)
         axis.text(1, place, f"{mean:.0f} %   {points([r['accuracy_minus_dense'] for r in rows])} points", va="center",
                   color="white", fontsize=9)
-    axis.set_yticks(range(len(bars)), [f"{NETWORKS.get(network, network)}, {RUNS[run]}" for network, run in bars])
+    axis.set_yticks(range(len(bars)), [f"{NETWORKS.get(network, network)}, {RUNS[run]}, {INSTRUCTIONS.get(isa, isa)}"
+                                       for network, isa, run in bars])
     axis.invert_yaxis()
     axis.set_xlim(0, 100)
     axis.set_title("Training time saved against the fastest packages, %")
@@ -237,9 +246,9 @@ def draw_reuse(plt, data, images):
 # ---- The page --------------------------------------------------------------------------------------
 
 TABLES = {
-    "headline": ("experiments.json", headline),
-    "headline avx512": ("experiments_avx512.json", headline),
+    "headline": (ALL_TRAININGS, headline),
     "trainings": ("experiments.json", trainings),
+    "trainings avx512": ("experiments_avx512.json", trainings),
     "exact vgg19": ("exact.json", lambda data: exact_layers(data, "vgg19")),
     "exact alexnet": ("exact.json", lambda data: exact_layers(data, "alexnet")),
     "exact cifarnet": ("exact.json", lambda data: exact_layers(data, "cifarnet")),
@@ -247,7 +256,7 @@ TABLES = {
     "exact direct": ("exact.json", direct_layers),
     "inference": ("inference.json", inference),
 }
-PICTURES = {"experiments.json": draw_trainings, "exact.json": draw_exact, "reuse.json": draw_reuse}
+PICTURES = ((ALL_TRAININGS, draw_saved), ("experiments.json", draw_accuracy), ("exact.json", draw_exact), ("reuse.json", draw_reuse))
 
 
 def filled(page, results):
@@ -277,9 +286,17 @@ def draw(results, images):
     import matplotlib.pyplot as plt
     plt.rcParams["svg.hashsalt"] = "adr"  # the same data give the same file
     images.mkdir(exist_ok=True)
-    for name, function in PICTURES.items():
+    for name, function in PICTURES:
         if results[name]:
             function(plt, results[name], images)
+
+
+def read_results(folder):
+    """The contents of each file, None where it is not there; the trainings together, too."""
+    paths = {name: folder / name for name in FILES}
+    results = {name: json.loads(path.read_text(encoding="utf-8")) if path.exists() else None for name, path in paths.items()}
+    rows = [row for name in TRAININGS if results[name] for row in results[name]["rows"]]
+    return results | {ALL_TRAININGS: {"rows": rows} if rows else None}
 
 
 def self_test():
@@ -327,8 +344,7 @@ def main():
     if len(arguments) < 2:
         sys.exit(__doc__)
     folder, pages = pathlib.Path(arguments[0]), [pathlib.Path(page) for page in arguments[1:]]
-    paths = {name: folder / name for name in FILES}
-    results = {name: json.loads(path.read_text(encoding="utf-8")) if path.exists() else None for name, path in paths.items()}
+    results = read_results(folder)
     for page in pages:
         text = page.read_text(encoding="utf-8")
         made = filled(text, results)

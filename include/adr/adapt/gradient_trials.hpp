@@ -196,6 +196,10 @@ class GradientTrials {
   void drop_hopeless() noexcept {
     const double weights = k_hopeless * least_seconds(&Times::weights);
     const double input = k_hopeless * least_seconds(&Times::input);
+    double total = std::numeric_limits<double>::infinity();
+    for (const Times& form : times_) {
+      if (form.total() > 0) total = std::min(total, k_hopeless * form.total());
+    }
     for (std::size_t form = 0; form < k_tried_forms; ++form) {
       const double of_weights = seconds_alone(times_[form], &Times::weights);
       const double of_input = seconds_alone(times_[form], &Times::input);
@@ -203,7 +207,8 @@ class GradientTrials {
       // Of a gradient that is not computed every form takes 0 seconds.
       const bool competes =
           (of_weights > 0 && of_weights <= weights) || (of_input > 0 && of_input <= input);
-      if (slow && !competes) competing_[form] = false;
+      // A list serves both gradients.
+      if (slow && !competes && times_[form].total() > total) competing_[form] = false;
     }
   }
 

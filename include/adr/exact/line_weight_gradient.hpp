@@ -87,9 +87,10 @@ void sum_band(const PaddedLines& source, const T* windows, const T* d_y, const I
 
 template <class T>
 struct GradientLinesScratch {
-  T* totals;         ///< of the parts
-  T* sparse_totals;  ///< of the parts, over non-zeros
-  T* of_bands;       ///< the sums of one band, of every thread
+  T* totals;           ///< of the parts
+  T* sparse_totals;    ///< of the parts, over non-zeros
+  T* of_bands;         ///< the sums of one band, of every thread
+  T* sparse_of_bands;  ///< those over the non-zeros of a few bands, of every thread
   index_t line_size;
   T* lines;  ///< padded, of every thread
 
@@ -102,6 +103,8 @@ struct GradientLinesScratch {
             checked_product("partial sums", parts.parts, SparseLines<T>(source).sum_size()))),
         of_bands(
             memory.template take<T>(checked_product("sums of bands", threads, parts.sum_size))),
+        sparse_of_bands(memory.template take<T>(
+            checked_product("sums of bands", threads, SparseLines<T>(source).sum_size()))),
         line_size(source.size() + simd::k_row_padding),
         lines(memory.template take<T>(checked_product("padded lines", threads, line_size))) {}
 };
@@ -124,20 +127,28 @@ void weight_gradient_lines(const ConvGeometry& g, const TensorView<const T>& x,
     T* total = totals + part * parts.sum_size;
     T* sparse_total = scratch.sparse_totals + part * sparse_size;
     T* of_band = scratch.of_bands + thread * parts.sum_size;
+    T* sparse_of_bands = scratch.sparse_of_bands + thread * sparse_size;
     T* windows = scratch.lines + thread * scratch.line_size;
     const bool leaves_zeros = sparse.pay(d_y, mine);
     std::fill_n(total, parts.sum_size, T(0));
     std::fill_n(sparse_total, sparse_size, T(0));
+    std::fill_n(sparse_of_bands, sparse_size, T(0));
     for (index_t i = mine.first; i < mine.last; ++i) {
       const index_t image = i / source.bands();
       const IndexRange band = source.lines(i % source.bands());
       const T* gradients = d_y.image(image) + band.first * g.out_width() * g.out_channels;
       std::fill(source.copy(x.image(image), band, windows), windows + scratch.line_size, T(0));
       if (leaves_zeros && sparse.is_finite(windows)) {
-        sparse.add(windows, gradients, band.size(), sparse_total);
+        sparse.add(windows, gradients, band.size(), sparse_of_bands);
       } else {
         sum_band(source, static_cast<const T*>(windows), d_y.image(image), band, of_band);
         simd::add(of_band, total, parts.sum_size);
+      }
+      // About as many terms at once as the dense sums of a band have.
+      constexpr index_t k_sparse_bands = 4;
+      if (leaves_zeros && ((i + 1 - mine.first) % k_sparse_bands == 0 || i + 1 == mine.last)) {
+        simd::add(sparse_of_bands, sparse_total, sparse_size);
+        std::fill_n(sparse_of_bands, sparse_size, T(0));
       }
     }
   });

@@ -115,6 +115,13 @@ inline index_t linear_forward_parts(index_t outputs, index_t rows) noexcept {
              : even_parts(std::clamp<index_t>(of_64 / 2, std::clamp<index_t>(of_64, 1, 2), 8));
 }
 
+/// One of some nearly equal parts of columns, whole panels each.
+template <class T>
+IndexRange part_of_panels(index_t cols, index_t parts, index_t part) noexcept {
+  const IndexRange panels = partition(panel_count<T>(cols), parts, part);
+  return {panels.first * k_panel_width<T>, std::min(panels.last * k_panel_width<T>, cols)};
+}
+
 /// Rows that a thread multiplies at once.
 inline constexpr index_t k_linear_rows = 512;
 
@@ -124,7 +131,7 @@ void linear_forward(const MatrixView<const T>& x, const MatrixView<const T>& w,
   const index_t parts = linear_forward_parts(y.cols, y.rows);
   const index_t row_parts = std::max<index_t>(blocks_of(y.rows, k_linear_rows), 1);
   parallel_for(parts * row_parts, threads, [&](index_t task, int) {
-    const IndexRange outputs = partition(y.cols, parts, task % parts);
+    const IndexRange outputs = part_of_panels<T>(y.cols, parts, task % parts);
     const IndexRange rows = partition(y.rows, row_parts, task / parts);
     const MatrixView<T> to = y.block(rows.first, outputs.first, rows.size(), outputs.size());
     packed_gemm(as_is(x.middle_rows(rows.first, rows.size())),
@@ -150,7 +157,7 @@ void linear_input_gradient(const MatrixView<const T>& d_y, const MatrixView<cons
   const index_t parts = linear_parts(d_x.cols, d_x.rows);
   const index_t row_parts = std::max<index_t>(blocks_of(d_x.rows, k_linear_rows), 1);
   parallel_for(parts * row_parts, threads, [&](index_t task, int) {
-    const IndexRange cols = partition(d_x.cols, parts, task % parts);
+    const IndexRange cols = part_of_panels<T>(d_x.cols, parts, task % parts);
     const IndexRange rows = partition(d_x.rows, row_parts, task / parts);
     packed_gemm(as_is(d_y.middle_rows(rows.first, rows.size())),
                 as_is(w.block(0, cols.first, w.rows, cols.size())), Update::replace,

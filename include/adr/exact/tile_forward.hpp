@@ -29,6 +29,14 @@ namespace exact {
 
 namespace detail {
 
+/// Whether cores have large second-level caches of their own and a slow one that they share, as
+/// server processors with AVX-512 do; others have it the other way round.
+#if defined(__AVX512F__) && !defined(ADR_NO_SIMD)
+inline constexpr bool k_large_own_caches = true;
+#else
+inline constexpr bool k_large_own_caches = false;
+#endif
+
 /// Transformed tiles that wait for weights; more would outgrow the last cache or what translates
 /// addresses.
 inline constexpr index_t k_most_tile_bytes = index_t{13} << 19;
@@ -78,10 +86,7 @@ class TileForward {
     index_t most = std::clamp<index_t>(
         near >= detail::k_least_near_tiles ? near : detail::k_most_tile_bytes / tile_bytes, 16,
         k_most_block);
-    // Threads share blocks out, whose tiles then never leave their core, although each transforms
-    // all weights; of too few tiles they share panels.
-    shares_blocks_ =
-        threads > 1 && (tiles >= 64 * threads || (panels_ <= 2 * threads && tiles >= 16 * threads));
+    shares_blocks_ = shares_blocks(tiles);
     if (shares_blocks_) most = std::min(most, blocks_of(tiles, threads));
     blocks_ = block_count(tiles, most);
     block_ = blocks_of(tiles, blocks_);
@@ -92,8 +97,10 @@ class TileForward {
   /// The same pass over fewer tiles, an ascending list, in the scratch of this one.
   [[nodiscard]] TileForward over(const TileList& list) const noexcept {
     TileForward pass = *this;
+    const index_t tiles = std::max<index_t>(list.count, 1);
     pass.list_ = list;
-    pass.blocks_ = block_count(std::max<index_t>(list.count, 1), block_);
+    pass.shares_blocks_ = shares_blocks_ && shares_blocks(tiles);
+    pass.blocks_ = pass.block_count(tiles, block_);
     return pass;
   }
   [[nodiscard]] TileInputs inputs() const noexcept { return {grid_, x_, Algorithm::inputs}; }
@@ -130,6 +137,7 @@ class TileForward {
     };
     const auto block = [&](index_t index, int outer, int inner_threads) {
       const IndexRange range = partition(list_.count, blocks_, index);
+      if (range.size() == 0) return;
       const Panels tiles = {of_thread(0, shares_blocks_ ? outer : 0), input_stride_, range.size(),
                             simd::k_chunk};
       const index_t parts = inner_threads > 1 ? std::min<index_t>(range.size(), 4 * inner_threads)
@@ -153,6 +161,13 @@ class TileForward {
   }
 
  private:
+  /// Panels are shared out where there are enough of them, else blocks, whose tiles then never
+  /// leave their core: that is worth transforming all weights in each thread where caches are slow
+  /// to hand tiles on.
+  [[nodiscard]] bool shares_blocks(index_t tiles) const noexcept {
+    const bool keeps_tiles = detail::k_large_own_caches && tiles >= 64 * threads_;
+    return threads_ > 1 && (keeps_tiles || (panels_ <= 2 * threads_ && tiles >= 16 * threads_));
+  }
   [[nodiscard]] index_t block_count(index_t tiles, index_t most) const noexcept {
     const index_t blocks = blocks_of(tiles, most);
     return shares_blocks_ ? round_up(blocks, threads_) : blocks;

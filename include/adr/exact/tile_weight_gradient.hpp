@@ -41,7 +41,7 @@ class TileWeightGradient {
   /// Parts of small sums, what small means, and the tiles that each part transforms at once.
   static constexpr index_t k_sum_parts = 4;
   static constexpr index_t k_small_sum_bytes = index_t{5} << 18;
-  static constexpr index_t k_part_tile_bytes = index_t{1} << 20;
+  static constexpr index_t k_part_tile_bytes = index_t{detail::k_large_own_caches ? 1 : 2} << 20;
 
  public:
   TileWeightGradient(const TileGrid& grid, const GroupImages<const T>& x,

@@ -45,9 +45,10 @@ inline index_t dense_block_rows(index_t columns) noexcept {
   return std::clamp<index_t>((index_t{1} << 20) / std::max<index_t>(columns, 1), 64, 4096);
 }
 
-/// The same of an input that lies there as a matrix.
+/// The same of an input that lies there as a matrix; blocks have half of the least at least.
+inline constexpr index_t k_least_in_place_rows = 512;
 inline index_t in_place_block_rows(index_t rows) noexcept {
-  return std::clamp<index_t>(rows / k_wanted_tasks, 512, 4096);
+  return std::clamp<index_t>(rows / k_wanted_tasks, k_least_in_place_rows, 4096);
 }
 
 /// How many parts columns may be cut into: 256 wide, where products are fastest, or narrower ones

@@ -82,9 +82,9 @@ inline index_t gathered_rows(index_t columns) noexcept {
   return std::min(k_most, dense_block_rows(columns));
 }
 /// Up to k_most_left_rows of them packed_gemm cuts sums into shorter blocks, which changes bits: no
-/// product with or without copies may have as few. dense_forward has blocks of half of 512 at
-/// least.
+/// product with or without copies may have as few.
 inline constexpr index_t k_once_fewest_rows = k_most_left_rows + 1;
+static_assert(k_least_in_place_rows / 2 >= k_once_fewest_rows, "dense_forward has blocks as small");
 /// Outputs are cut into parts of at least that many: more than packed_gemm takes for few.
 inline constexpr index_t k_once_fewest_outputs = 64;
 

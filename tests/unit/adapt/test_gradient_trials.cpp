@@ -75,6 +75,12 @@ TEST_CASE("A list is part of what a form takes when slow ones are dropped") {
   CHECK(trials.fastest(0.97) == TriedForms{TriedForm::dense, TriedForm::dense});
 }
 
+TEST_CASE("A long list that serves both gradients is no reason to drop a form") {
+  GradientTrials trials;
+  run(trials, {{{4.5, 4.5, 0}, {1, 1, 6}, {9, 9, 0}}});
+  CHECK(trials.fastest(0.97) == TriedForms{TriedForm::exact, TriedForm::exact});
+}
+
 TEST_CASE("A gradient that is not computed has the form of the other one") {
   GradientTrials trials;
   run(trials, {{{5, 0, 0}, {4, 0, 0}, {2, 0, 0}}});

@@ -207,15 +207,16 @@ TEMPLATE_TEST_CASE("The direct forms are the convolution and its gradients", "",
 
 namespace {
 
-/// Layers whose weight gradients leave out zeros: runs of one register to five, windows of which
-/// all runs or a few fit the registers at once, and one whose runs are too long.
+/// Layers whose weight gradients leave out zeros: filters that fill whole panels of any instruction
+/// set, runs of one register to five with AVX2 and with AVX-512, windows of which all runs or a few
+/// fit the registers at once, and one whose runs are too long with AVX2.
 std::vector<ConvGeometry> first_layers() {
-  std::vector<ConvGeometry> shapes = {layer(3, 29, 64, 5, 2),     layer(3, 20, 16, 3, 1),
-                                      layer(1, 40, 80, 9, 4),     layer(3, 40, 32, 7, 3, 2),
-                                      layer(3, 60, 16, 11, 2, 4), layer(2, 33, 144, 4, 1),
-                                      layer(4, 9, 16, 7, 3),      layer(20, 12, 16, 3, 1)};
+  std::vector<ConvGeometry> shapes = {
+      layer(3, 29, 64, 5, 2),    layer(3, 20, 32, 3, 1),  layer(1, 40, 96, 9, 4),
+      layer(3, 40, 32, 7, 3, 2), layer(2, 33, 160, 4, 1), layer(4, 9, 32, 7, 3),
+      layer(12, 12, 32, 3, 1),   layer(20, 12, 32, 3, 1), layer(24, 10, 64, 3, 1)};
   for (ConvGeometry& g : shapes) g.layout = Layout::nhwc;
-  shapes.push_back(layer(3, 12, 16, 3, 2));
+  shapes.push_back(layer(3, 12, 32, 3, 2));
   shapes.back().layout = Layout::nhwc;
   shapes.back().dilation_height = 2;
   return shapes;

@@ -206,7 +206,7 @@ TEST_CASE("Exact passes where blocks, panels and sums are cut", "") {
     const Large cases[] = {
         {"several blocks of tiles", square_layer(8, 61, 57, 8, 3, 1, layout), 2, Form::tile_4x3},
         {"sums in parts", square_layer(5, 97, 103, 6, 3, 1, layout), 2, Form::tile_4x3},
-        {"sums of 5 x 5 in parts", square_layer(40, 70, 82, 3, 5, 2, layout), 1, Form::tile_4x5},
+        {"sums of 5 x 5 in parts", square_layer(40, 70, 82, 3, 5, 2, layout), 3, Form::tile_4x5},
         {"several blocks of small tiles", square_layer(8, 6, 6, 9, 3, 1, layout), 31,
          Form::tile_2x3},
         {"several blocks of maps", square_layer(17, 2, 2, 33, 3, 1, layout), 211, Form::map_2x3},

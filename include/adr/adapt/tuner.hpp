@@ -197,9 +197,8 @@ class Tuner final : public LayerPolicy {
     const Plan running = layer.plan();
     const auto competitor = options_->tuning.max_cost >= 1 ? Competitor::none : Competitor::dense;
     Ladder ladder = make_ladder(as_rungs(layer.measurements(), shape, costs_), competitor);
-    const bool one_fits = std::any_of(ladder.begin(), ladder.end() - 1, [&](const Rung& rung) {
-      return rung.error <= allowed.max_error;
-    });
+    const bool one_fits =
+        rung_within(ladder, allowed.max_error) + 1 < static_cast<int>(ladder.size());
     if (is_dense(rung_) && first_tries(requested_).size() == requested_.size() && one_fits) {
       auto candidates = promising_candidates(shape, base_, costs_, options_->tuning.max_cost);
       if (!make_affordable(candidates, shape)) candidates.clear();

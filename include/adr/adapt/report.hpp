@@ -107,6 +107,8 @@ struct Report {
   /// Multiply-adds of exact forward passes that were left out because their results are copies of
   /// those of equal inputs, or, in a stream, are what they were.
   double copied_multiply_adds = 0;
+  /// Multiply-adds of exact forward passes that were left out because a factor is zero.
+  double zero_multiply_adds = 0;
 
   /// What the last backward pass did; where the plan says automatic, what was chosen. With groups
   /// or several layers, these three are those of the last one.
@@ -182,10 +184,12 @@ struct Report {
     return method == Method::exact && !(stream_threshold > 0);
   }
 
-  /// The work of an exact forward pass of which that share was computed.
-  void set_exact_forward(double dense_work, double computed) noexcept {
+  /// The work of an exact forward pass of which that share was not copied, and of that share so
+  /// many multiply-adds done.
+  void set_exact_forward(double dense_work, double computed, double terms = 1) noexcept {
     copied_multiply_adds = dense_work * (1.0 - computed);
-    forward = {dense_work - copied_multiply_adds, dense_work};
+    zero_multiply_adds = dense_work * computed * (1.0 - terms);
+    forward = {dense_work * computed * terms, dense_work};
   }
 
   /// Empties everything and keeps the memory, so that a steady state allocates nothing.
@@ -209,6 +213,7 @@ struct Report {
     fits += other.fits;
     dense_fallbacks += other.dense_fallbacks;
     copied_multiply_adds += other.copied_multiply_adds;
+    zero_multiply_adds += other.zero_multiply_adds;
     weight_gradient_form = other.weight_gradient_form;
     input_gradient_form = other.input_gradient_form;
     gradient_density = other.gradient_density;

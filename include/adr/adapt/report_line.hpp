@@ -50,6 +50,10 @@ inline std::string to_string(const Report& report) {
   pass("dX", report.seconds.input_gradient, report.exact_seconds.input_gradient);
   if (report.remaining_ratio() < 1) line += ", r_c " + number("%.3g", report.remaining_ratio());
   if (report.computed_share() < 1) line += ", computed " + number("%.3g", report.computed_share());
+  if (report.zero_multiply_adds > 0) {
+    line += ", zeros left out " +
+            number("%.3g", report.zero_multiply_adds / report.forward.multiply_adds_dense);
+  }
   if (report.stream_pass == StreamPass::compared) {
     line += ", stream up to " + number("%.2g", report.stream_threshold);
   } else if (report.stream_pass == StreamPass::left) {

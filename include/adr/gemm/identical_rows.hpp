@@ -233,23 +233,25 @@ std::size_t dense_forward_once_workspace_bytes(index_t rows, index_t columns, in
               : 0);
 }
 
-/// Multiplies all rows of a matrix by the weights, equal rows once where a sample of them says that
-/// this pays.
+/// Whether equal rows of this matrix are multiplied once: where a sample of them says that this
+/// pays, and never by a product of the user's own. Cost: less than 1 % of the product.
+template <class T>
+bool multiplies_equal_rows_once(const MatrixView<const T>& x, index_t outputs,
+                                const DenseGemm<T>& gemm, int threads) noexcept {
+  return !gemm.is_users_own() && looks_for_equal_rows<T>(x.rows, x.cols, outputs) &&
+         detail::row_repeats_pay(x, outputs, threads);
+}
+
+/// Multiplies all rows of a matrix by the weights, equal rows once.
 ///
 /// Math, shapes: dense_forward, to the same bits but for which of several NaN a result is. Returns
-/// the share of rows that was computed. Requires: matching shapes, scratch reserved. Cost: that of
-/// dense_forward for distinct rows; a look is one read of x and at most one more, a sample less
-/// than 1 % of the product. A product of the user's own is never left out.
+/// the share of rows that was computed. Requires: multiplies_equal_rows_once, matching shapes,
+/// scratch reserved. Cost: that of dense_forward for distinct rows, one read of x and at most one
+/// more.
 template <class T>
 double dense_forward_once(const MatrixView<const T>& x, const GemmFactor<T>& weights,
                           const VectorView<const T>& bias, const MatrixView<T>& y,
                           const DenseGemm<T>& gemm, Context& context) {
-  const bool looks = !gemm.is_users_own() && looks_for_equal_rows<T>(x.rows, x.cols, y.cols) &&
-                     detail::row_repeats_pay(x, y.cols, context.threads());
-  if (!looks) {
-    dense_forward(MatrixRows<const T>(x), weights, bias, MatrixRows<T>(y), gemm, context);
-    return 1;
-  }
   const IdenticalRows<T> rows(x, context);
   detail::multiply_listed(x, rows.distinct(), rows.distinct_count(), weights, bias, y, gemm,
                           context);

@@ -237,17 +237,19 @@ class ProductGradients {
     Report& stats = tools.report;
     StageClock clock(tools.times);
     if (forms.weights == WeightGradient::dense) {
-      forward.exact.weight_gradient(operands.input, operands.d_output, operands.d_output_rows,
-                                    operands.d_weights, tools.context);
+      const double share =
+          forward.exact.weight_gradient(operands.input, operands.d_output, operands.d_output_rows,
+                                        operands.d_weights, tools.context);
       clock.finish(Stage::dense);
-      stats.weight_gradient.multiply_adds_done = work;
+      stats.weight_gradient.multiply_adds_done = work * share;
       stats.seconds.weight_gradient += timer.lap();
     }
     if (forms.input == InputGradient::dense) {
-      forward.exact.input_gradient(operands.d_output, operands.d_output_rows, operands.weights,
-                                   *operands.d_input, tools.context);
+      const double share =
+          forward.exact.input_gradient(operands.d_output, operands.d_output_rows, operands.weights,
+                                       *operands.d_input, tools.context);
       clock.finish(Stage::dense);
-      stats.input_gradient.multiply_adds_done = work;
+      stats.input_gradient.multiply_adds_done = work * share;
       stats.seconds.input_gradient += timer.lap();
     }
   }

@@ -37,18 +37,17 @@ class SparseGradients {
   /// std::invalid_argument (absurd sizes).
   static std::size_t weight_gradient_workspace_bytes(const VectorMap& map,
                                                      const ProductShape& shape, int thread_count) {
-    const index_t length = shape.input.length;
-    return in_place(map, shape.input)
-               ? sparse_weight_gradient_in_place_workspace_bytes<T>(map, length, thread_count)
-               : sparse_weight_gradient_workspace_bytes<T>(map, length, shape.outputs,
-                                                           thread_count);
+    return in_place(map, shape.input) ? sparse_weight_gradient_in_place_workspace_bytes<T>(
+                                            map, shape.outputs, thread_count)
+                                      : sparse_weight_gradient_workspace_bytes<T>(
+                                            map, shape.input.length, shape.outputs, thread_count);
   }
   static std::size_t input_gradient_workspace_bytes(const VectorMap& map, const ProductShape& shape,
                                                     int thread_count) {
-    const index_t length = shape.input.length;
     return in_place(map, shape.input)
-               ? sparse_input_gradient_in_place_workspace_bytes<T>(map, length, thread_count)
-               : sparse_input_gradient_workspace_bytes<T>(map, length, shape.outputs, thread_count);
+               ? sparse_input_gradient_in_place_workspace_bytes<T>(map, shape.outputs, thread_count)
+               : sparse_input_gradient_workspace_bytes<T>(map, shape.input.length, shape.outputs,
+                                                          thread_count);
   }
 
   /// Looks at an output gradient, which must not change until the gradients are computed.
@@ -65,7 +64,9 @@ class SparseGradients {
   /// Lists the non-zeros for one or both gradients.
   void list(Rounding rounding, SparseUse use, Context& context, StageTimes* times) {
     StageClock clock(times);
-    rows_.list(d_output_, rounding.step, rounding.seed, use, context);
+    // In place, one order serves both.
+    rows_.list(d_output_, rounding.step, rounding.seed, in_place_ ? SparseUse::input_gradient : use,
+               context);
     clock.finish(Stage::non_zeros);
   }
 

@@ -301,9 +301,9 @@ class LayerProduct {
   void multiply_exactly(const Input& input, const GemmFactor<T>& weights,
                         const VectorView<const T>& bias, const Output& output, Context& context) {
     StageClock clock(config_.time_stages ? &stats_.forward_times : nullptr);
-    const double computed = exact_.forward(input, weights, bias, output, context);
+    const ComputedShares computed = exact_.forward(input, weights, bias, output, context);
     clock.finish(Stage::dense);
-    stats_.set_exact_forward(shape_.dense_work(pass_.map.rows()), computed);
+    stats_.set_exact_forward(shape_.dense_work(pass_.map.rows()), computed.rows, computed.terms);
   }
 
   ProductShape shape_;

@@ -15,11 +15,19 @@
 #include "adr/gemm/dense_gemm.hpp"
 #include "adr/gemm/dense_product.hpp"
 #include "adr/gemm/identical_rows.hpp"
+#include "adr/gemm/masked_product.hpp"
 #include "adr/product/dense_passes.hpp"
 #include "adr/product/operands.hpp"
 #include "adr/product/product_shape.hpp"
 
 ADR_NAMESPACE_BEGIN
+
+/// What an exact forward pass computed: of the rows, the others being copies of results of equal
+/// ones, and of the multiply-adds of those, the others having a zero for a factor.
+struct ComputedShares {
+  double rows = 1;
+  double terms = 1;
+};
 
 /// The exact product of any input with one weight matrix, and its exact gradients. Thread-safety:
 /// none. Source: this library.
@@ -72,71 +80,110 @@ class ExactProduct {
     if constexpr (Domain::k_images) {
       if (takes_images(rows)) return images_.forward_workspace_bytes(rows, threads);
     }
-    return dense_forward_once_workspace_bytes<T>(Domain::k_images ? 0 : rows, columns_, outputs_,
-                                                 threads);
+    return std::max(dense_forward_once_workspace_bytes<T>(Domain::k_images ? 0 : rows, columns_,
+                                                          outputs_, threads),
+                    masked_workspace_bytes(rows, columns_, outputs_, threads));
   }
   [[nodiscard]] std::size_t weight_gradient_workspace_bytes(index_t rows, int threads) const {
     if constexpr (Domain::k_images) {
       if (takes_images(rows)) return images_.weight_gradient_workspace_bytes(rows, threads);
     }
-    return dense_weight_gradient_workspace_bytes<T>(rows, columns_, outputs_, threads);
+    return std::max({dense_weight_gradient_workspace_bytes<T>(rows, columns_, outputs_, threads),
+                     masked_workspace_bytes(outputs_, rows, columns_, threads),
+                     masked_workspace_bytes(columns_, rows, outputs_, threads)});
   }
   [[nodiscard]] std::size_t input_gradient_workspace_bytes(index_t rows, int threads) const {
     if constexpr (Domain::k_images) {
       if (takes_images(rows)) return images_.input_gradient_workspace_bytes(rows, threads);
     }
-    return dense_input_gradient_workspace_bytes<T>(columns_, threads);
+    return std::max(dense_input_gradient_workspace_bytes<T>(columns_, threads),
+                    masked_workspace_bytes(rows, outputs_, columns_, threads));
   }
 
-  /// Computes output = input weights + bias. Returns the share of the results that was computed,
-  /// and not copied from those of equal inputs.
-  double forward(const Input& input, const GemmFactor<T>& weights, const VectorView<const T>& bias,
-                 const Output& output, Context& context) {
+  /// Computes output = input weights + bias.
+  ComputedShares forward(const Input& input, const GemmFactor<T>& weights,
+                         const VectorView<const T>& bias, const Output& output, Context& context) {
     const auto rows = input.rows();
     if constexpr (Domain::k_images) {
       if (takes_images(rows.rows())) {
-        return images_.forward(input, by_output(weights), bias, output, context);
+        return {images_.forward(input, by_output(weights), bias, output, context), 1};
       }
     }
     context.workspace().reserve(forward_workspace_bytes(rows.rows(), context.threads()));
     const auto results = output.rows();
     if constexpr (!Domain::k_images) {
-      if (rows.in_place() && results.in_place()) {
-        return dense_forward_once(rows.view(0, rows.rows(), nullptr), weights, bias,
-                                  results.target(0, rows.rows(), nullptr, Keep::nothing), gemm_,
-                                  context);
+      const GemmFactor<T> x{input.matrix, input.transposed};
+      if (rows.in_place() && results.in_place() &&
+          multiplies_equal_rows_once(x.matrix, outputs_, gemm_, context.threads())) {
+        return {dense_forward_once(x.matrix, weights, bias, output.matrix, gemm_, context), 1};
+      }
+      if (masks(x, outputs_)) {
+        const GemmResult<T> y{output.matrix, output.transposed};
+        const double share = masked_gemm(x, weights, Update::replace, y, context);
+        if (!bias.empty()) detail::add_to_rows(bias.data, y);
+        return {1, share};
       }
     }
     dense_forward(rows, weights, bias, results, gemm_, context);
-    return 1;
+    return {};
   }
 
-  /// d_output_rows: d_output by rows, read unless takes_images of their number. Requires, for both:
-  /// scratch reserved.
-  void weight_gradient(const Input& input, const OutputGradient& d_output,
-                       const MatrixView<const T>& d_output_rows, const GemmResult<T>& d_weights,
-                       Context& context) const {
+  /// Returns the share of the multiply-adds that was done. d_output_rows: d_output by rows, read
+  /// unless takes_images of their number. Requires, for both: scratch reserved.
+  double weight_gradient(const Input& input, const OutputGradient& d_output,
+                         const MatrixView<const T>& d_output_rows, const GemmResult<T>& d_weights,
+                         Context& context) const {
     if constexpr (Domain::k_images) {
       if (takes_images(d_output.pixels().rows())) {
         ADR_ASSERT(d_weights.transposed, "a convolution's weights have a row per output");
-        return images_.weight_gradient(input, d_output, d_weights.matrix, context);
+        images_.weight_gradient(input, d_output, d_weights.matrix, context);
+        return 1;
+      }
+    } else {
+      // The sum over rows as it lies in memory, x^T d_y or d_y^T x.
+      const GemmFactor<T> x{input.matrix, input.transposed};
+      const GemmFactor<T> d_y = as_is(d_output_rows);
+      const GemmFactor<T> left = d_weights.transposed ? d_y.transpose() : x.transpose();
+      const GemmFactor<T>& right = d_weights.transposed ? x : d_y;
+      if (masks(left, right.cols())) {
+        return masked_gemm(left, right, Update::replace, GemmResult<T>{d_weights.matrix, false},
+                           context);
       }
     }
     dense_weight_gradient(input.rows(), d_output_rows, d_weights, gemm_, context);
+    return 1;
   }
-  /// Images are replaced where takes_images, else added to; a matrix says what it wants.
-  void input_gradient(const OutputGradient& d_output, const MatrixView<const T>& d_output_rows,
-                      const GemmFactor<T>& weights, const InputGradientOperand& d_input,
-                      Context& context) const {
+  /// The same for the input. Images are replaced where takes_images, else added to; a matrix says
+  /// what it wants.
+  double input_gradient(const OutputGradient& d_output, const MatrixView<const T>& d_output_rows,
+                        const GemmFactor<T>& weights, const InputGradientOperand& d_input,
+                        Context& context) const {
     if constexpr (Domain::k_images) {
       if (takes_images(d_output.pixels().rows())) {
-        return images_.input_gradient(d_output, by_output(weights), d_input, context);
+        images_.input_gradient(d_output, by_output(weights), d_input, context);
+        return 1;
+      }
+    } else {
+      if (masks(as_is(d_output_rows), columns_)) {
+        return masked_gemm(as_is(d_output_rows), weights.transpose(), d_input.update,
+                           GemmResult<T>{d_input.matrix, d_input.transposed}, context);
       }
     }
     dense_input_gradient(d_output_rows, weights, d_input.rows(), gemm_, context);
+    return 1;
   }
 
  private:
+  /// Whether the zeros of a left factor are left out: never from a product of the user's own.
+  [[nodiscard]] bool masks(const GemmFactor<T>& left, index_t cols) const noexcept {
+    return !gemm_.is_users_own() && leaves_out_zeros(left, cols);
+  }
+  static std::size_t masked_workspace_bytes(index_t rows, index_t depth, index_t cols,
+                                            int threads) {
+    if (Domain::k_images || !may_leave_out_zeros<T>(rows, depth, cols)) return 0;
+    return masked_gemm_workspace_bytes<T>(rows, depth, threads);
+  }
+
   static const MatrixView<const T>& by_output(const GemmFactor<T>& weights) noexcept {
     ADR_ASSERT(weights.transposed, "a convolution's weights have a row per output");
     return weights.matrix;

@@ -167,20 +167,6 @@ void pixel_kernel(const std::int32_t* starts, const std::int32_t* ends,
                                     weights, plane, Numbers<Offsets * Registers>());
 }
 
-template <class B, class T, int... I>
-void wide_sum(const NonZeros<T>& list, std::int32_t first, const T* plane, bool add, T* to,
-              std::integer_sequence<int, I...> /*numbers*/) noexcept {
-  const B zero = B::broadcast(T(0));
-  B total[] = {(add ? B::load(to + I * B::size) : zero)...};
-  for (index_t k = 0; k < list.count; ++k) {
-    const index_t place = list.indices[k] - first;
-    const T* from = plane + place * (static_cast<index_t>(sizeof...(I)) * B::size);
-    const B value = B::broadcast(list.values[k]);
-    ((total[I] = multiply_add(value, B::load(from + I * B::size), total[I])), ...);
-  }
-  (total[I].store(to + I * B::size), ...);
-}
-
 /// The place of 1, 2, 3 and 5 in a table.
 inline int run_index(index_t run) noexcept { return run == 5 ? 3 : static_cast<int>(run) - 1; }
 
@@ -249,18 +235,6 @@ PixelKernel<T> pixel_kernel(index_t offsets, int registers) noexcept {
       &detail::pixel_kernel<B, 3, 2, T>, &detail::pixel_kernel<B, 5, 2, T>};
   if (registers == 4) return &detail::pixel_kernel<B, 1, 4, T>;
   return (registers == 2 ? two : one)[detail::run_index(offsets)];
-}
-
-/// Registers of the strips of weights that are worked on in place: so many sums hide the latency of
-/// each other.
-inline constexpr int k_wide_registers = 8;
-
-/// to[:] = sum over k of values[k] * plane[indices[k] - first, :] for strips of k_wide_registers;
-/// added to what is there where asked.
-template <class T, class B = Batch<T>>
-void wide_sum(const NonZeros<T>& list, std::int32_t first, const T* plane, bool add,
-              T* to) noexcept {
-  detail::wide_sum<B>(list, first, plane, add, to, detail::Numbers<k_wide_registers>());
 }
 
 }  // namespace simd

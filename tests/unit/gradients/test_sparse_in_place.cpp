@@ -37,8 +37,8 @@ struct Shape {
   index_t outputs;
 };
 
-/// Rows of one tile and of two, with a last strip that is whole, short, or the only one, and blocks
-/// of several strips; outputs of one block of channels and of several.
+/// Rows of one tile and of several, of one block and of several, with a last strip that is whole,
+/// short, or the only one; outputs of one block and of several.
 std::vector<Shape> shapes() {
   return {{1, 1, 1},     {5, 3, 7},  {97, 64, 20},  {128, 70, 33},  {61, 129, 5},  {230, 100, 9},
           {64, 192, 41}, {0, 20, 6}, {20, 70, 300}, {40, 1100, 37}, {230, 600, 35}};
@@ -92,7 +92,7 @@ struct Case {
     SparseRows<T> rows;
     Context listing(threads);
     rows.measure(pixels, map, shape.columns, listing);
-    rows.list(pixels, 0.0, 1, SparseUse::both, listing);
+    rows.list(pixels, 0.0, 1, SparseUse::input_gradient, listing);
 
     compute(rows, threads, adr::transposed(w.view()), {d_w.view(), true}, d_x);
     compute(rows, threads, adr::as_is(w_of_elements.view()), {d_w_of_elements.view(), false},
@@ -104,11 +104,11 @@ struct Case {
     const adr::VectorMap map = adr::row_map(shape.rows);
     const MatrixVectors<const T> input(MatrixView<const T>(x.view()));
     const MatrixVectors<T> d_input(d_to.view());
-    in_just(adr::sparse_weight_gradient_in_place_workspace_bytes<T>(map, shape.columns, threads),
+    in_just(adr::sparse_weight_gradient_in_place_workspace_bytes<T>(map, shape.outputs, threads),
             threads, [&](Context& context) {
               adr::sparse_weight_gradient_in_place(rows, input, d_weights, context);
             });
-    in_just(adr::sparse_input_gradient_in_place_workspace_bytes<T>(map, shape.columns, threads),
+    in_just(adr::sparse_input_gradient_in_place_workspace_bytes<T>(map, shape.outputs, threads),
             threads, [&](Context& context) {
               adr::sparse_input_gradient_in_place(rows, weights, d_input, context);
             });
@@ -196,13 +196,13 @@ TEMPLATE_TEST_CASE("gradients beside weights in place equal the plain sums", "",
 
 TEST_CASE("gradients are computed in place where each output has its vector and rows are few") {
   CHECK(adr::sparse_gradients_in_place<float>(adr::row_map(128), 4096));
-  CHECK(adr::sparse_gradients_in_place<float>(adr::row_map(1), 3));
+  CHECK(adr::sparse_gradients_in_place<float>(adr::row_map(1), 300));
+  CHECK_FALSE(adr::sparse_gradients_in_place<float>(adr::row_map(128), 3));
   CHECK_FALSE(adr::sparse_gradients_in_place<float>(adr::row_map(100000), 4096));
   adr::VectorMap kernel = adr::row_map(16);
   kernel.offset_rows = 2;
   CHECK_FALSE(adr::sparse_gradients_in_place<float>(kernel, 4096));
-  // One row of pixels is never cut: all of it would be scratch.
-  adr::VectorMap line = adr::row_map(1);
-  line.grid_width = line.out_width = 100000;
-  CHECK_FALSE(adr::sparse_gradients_in_place<float>(line, 64));
+  adr::VectorMap strided = adr::row_map(16);
+  strided.step_y = 2;
+  CHECK_FALSE(adr::sparse_gradients_in_place<float>(strided, 4096));
 }

@@ -15,7 +15,6 @@
 #include "adr/core/types.hpp"
 #include "adr/core/workspace.hpp"
 #include "adr/exact/panels.hpp"
-#include "adr/exact/streamed_results.hpp"
 #include "adr/gemm/masked_rows.hpp"
 #include "adr/simd/kernels.hpp"
 #include "adr/simd/masked_sums.hpp"
@@ -71,11 +70,6 @@ struct ResultStrips {
   [[nodiscard]] T* strip(index_t row, index_t first_col) const noexcept {
     if (result.transposed || update == Update::accumulate) return nullptr;
     return result.matrix.row(row) + first_col;
-  }
-  /// Whether that goes past the caches.
-  [[nodiscard]] bool streams() const noexcept {
-    const MatrixView<T>& m = result.matrix;
-    return exact::is_streamed(m.data, m.row_stride, simd::k_strip<T>, m.rows * m.cols);
   }
   /// Writes or adds a block.
   void store(index_t first_row, index_t first_col,
@@ -137,7 +131,6 @@ void multiply_masked_strip(const MaskedRows<T>& left, const Right& right, const 
   constexpr index_t k_strip = simd::k_strip<T>;
   const index_t cols = std::min(k_strip, right.cols() - first_col);
   const bool writes_strips = cols == k_strip && result.strip(rows.first, first_col) != nullptr;
-  const bool streams = writes_strips && result.streams();
   for (index_t b = 0; b < left.blocks(); ++b) {
     const index_t first = b * MaskedRows<T>::k_block;
     const index_t terms = left.block_cols(b);
@@ -156,11 +149,9 @@ void multiply_masked_strip(const MaskedRows<T>& left, const Right& right, const 
       const std::uint64_t mask =
           finite ? left.mask(b, i) : ~std::uint64_t{0} >> (MaskedRows<T>::k_block - terms);
       simd::masked_sums(left.values(b, i), mask, strips, b == 0 ? nullptr : sum,
-                        last && writes_strips ? result.strip(i, first_col) : sum,
-                        last && streams ? simd::SumsTo::past_caches : simd::SumsTo::memory);
+                        last && writes_strips ? result.strip(i, first_col) : sum);
     }
   }
-  if (streams) simd::finish_streaming();
   if (!writes_strips) {
     result.store(rows.first, first_col, MatrixView<const T>(sums, rows.size(), cols, k_strip));
   }

@@ -47,7 +47,6 @@ struct AddedVectors {
   const Vectors& vectors;
 
   [[nodiscard]] static T* strip(index_t /*row*/, index_t /*first_col*/) noexcept { return nullptr; }
-  [[nodiscard]] static bool streams() noexcept { return false; }
   void store(index_t first_row, index_t first_col,
              const MatrixView<const T>& block) const noexcept {
     vectors.add_rows(first_row, first_col, block);

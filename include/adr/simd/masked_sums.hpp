@@ -20,17 +20,11 @@ inline constexpr int k_strip_registers = 8;
 template <class T>
 inline constexpr index_t k_strip = index_t{k_strip_registers} * Batch<T>::size;
 
-/// Where sums go.
-enum class SumsTo {
-  memory,      ///< through the caches
-  past_caches  ///< past them: the place must begin a register, finish_streaming ends it
-};
-
 /// to[:] = start[:] + sum over the bits k of mask of values[k] strips[k k_strip + :], in order.
 /// start: null for zero; it may be `to`.
 template <class T, class B = Batch<T>>
-void masked_sums(const T* values, std::uint64_t mask, const T* strips, const T* start, T* to,
-                 SumsTo where) noexcept {
+void masked_sums(const T* values, std::uint64_t mask, const T* strips, const T* start,
+                 T* to) noexcept {
   std::array<B, static_cast<std::size_t>(k_strip_registers)> sums;
   if (start == nullptr) {
     fill_registers(sums, B::broadcast(T(0)));
@@ -47,13 +41,8 @@ void masked_sums(const T* values, std::uint64_t mask, const T* strips, const T* 
       sums[i] = multiply_add(value, B::load(strip + static_cast<index_t>(i) * B::size), sums[i]);
     });
   }
-  if (where == SumsTo::past_caches) {
-    unrolled<k_strip_registers>(
-        [&](auto i) ADR_INLINE_LAMBDA { sums[i].stream(to + static_cast<index_t>(i) * B::size); });
-  } else {
-    unrolled<k_strip_registers>(
-        [&](auto i) ADR_INLINE_LAMBDA { sums[i].store(to + static_cast<index_t>(i) * B::size); });
-  }
+  unrolled<k_strip_registers>(
+      [&](auto i) ADR_INLINE_LAMBDA { sums[i].store(to + static_cast<index_t>(i) * B::size); });
 }
 
 }  // namespace simd

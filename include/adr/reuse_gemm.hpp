@@ -58,9 +58,9 @@ class ReuseGemm : public TunedLayer<MatrixDomain<T>> {
   /// Runs a plan with threads and scratch of the given context, which must outlive this object.
   ReuseGemm(const Plan& plan, Context& context) : Base(plan, Base::Parts::all(), &context) {}
 
-  /// Bytes of scratch for a product and its gradients on that many rows, at most: what zeros take
-  /// that are left out is counted. With reuse the scratch depends on the clusters found, and this
-  /// is what the last product needed. 0 before the first product.
+  /// Bytes of scratch for a product and its gradients on that many rows, at most: scratch for
+  /// leaving out zeros is counted whether the data has any or not. With reuse the scratch depends on
+  /// the clusters found, and this is what the last product needed. 0 before the first product.
   [[nodiscard]] std::size_t workspace_bytes(index_t rows) const {
     if (!this->has_products()) return 0;
     return this->product().workspace_bytes(row_map(rows), true, this->threads());

@@ -184,8 +184,8 @@ struct Report {
     return method == Method::exact && !(stream_threshold > 0);
   }
 
-  /// The work of an exact forward pass of which that share was not copied, and of that share so
-  /// many multiply-adds done.
+  /// The work of an exact forward pass of which the share `computed` was not copied, and of that
+  /// the share `terms` of the multiply-adds done.
   void set_exact_forward(double dense_work, double computed, double terms = 1) noexcept {
     copied_multiply_adds = dense_work * (1.0 - computed);
     zero_multiply_adds = dense_work * computed * (1.0 - terms);

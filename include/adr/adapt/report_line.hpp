@@ -15,8 +15,8 @@ ADR_NAMESPACE_BEGIN
 
 /// A report in one line: what runs, since when and why; the measured error; milliseconds of every
 /// pass, and of the exact one; the remaining ratio and the computed share where they are below 1;
-/// what a stream left aside; the bound on the error where there is one; scratch. Thread-safety:
-/// reentrant.
+/// the share of the forward pass that zeros spared; what a stream left aside; the bound on the
+/// error where there is one; scratch. Thread-safety: reentrant.
 inline std::string to_string(const Report& report) {
   const auto number = [](const char* format, double value) {
     char text[32];

@@ -9,7 +9,6 @@
 #include "adr/core/context.hpp"
 #include "adr/core/fingerprint.hpp"
 #include "adr/core/float_bits.hpp"
-#include "adr/core/matrix_rows.hpp"
 #include "adr/core/parallel.hpp"
 #include "adr/core/types.hpp"
 #include "adr/core/workspace.hpp"
@@ -234,7 +233,8 @@ std::size_t dense_forward_once_workspace_bytes(index_t rows, index_t columns, in
 }
 
 /// Whether equal rows of this matrix are multiplied once: where a sample of them says that this
-/// pays, and never by a product of the user's own. Cost: less than 1 % of the product.
+/// pays, and never with a product of the user's own. Cost: less than 1 % of the product.
+/// Thread-safety: reentrant.
 template <class T>
 bool multiplies_equal_rows_once(const MatrixView<const T>& x, index_t outputs,
                                 const DenseGemm<T>& gemm, int threads) noexcept {
@@ -245,7 +245,7 @@ bool multiplies_equal_rows_once(const MatrixView<const T>& x, index_t outputs,
 /// Multiplies all rows of a matrix by the weights, equal rows once.
 ///
 /// Math, shapes: dense_forward, to the same bits but for which of several NaN a result is. Returns
-/// the share of rows that was computed. Requires: multiplies_equal_rows_once, matching shapes,
+/// the share of rows that was computed. Requires: looks_for_equal_rows, matching shapes,
 /// scratch reserved. Cost: that of dense_forward for distinct rows, one read of x and at most one
 /// more.
 template <class T>

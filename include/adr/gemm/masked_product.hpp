@@ -134,9 +134,12 @@ void multiply_masked_strip(const MaskedRows<T>& left, const Right& right, const 
   for (index_t b = 0; b < left.blocks(); ++b) {
     const index_t first = b * MaskedRows<T>::k_block;
     const index_t terms = left.block_cols(b);
-    right.load(first, terms, first_col, cols, strips);
     // Zero times what is not finite is no zero.
-    const bool finite = simd::all_finite(strips, terms * k_strip);
+    bool finite = true;
+    if (terms > 0) {
+      right.load(first, terms, first_col, cols, strips);
+      finite = simd::all_finite(strips, terms * k_strip);
+    }
     const bool last = b + 1 == left.blocks();
     Ahead ahead;
     if (!last) {
@@ -183,24 +186,34 @@ struct MaskedGemmScratch {
 
 }  // namespace detail
 
-/// Whether a product of that shape is ever computed over non-zeros alone: where its left factor is
-/// small enough to be copied, and the product large enough to gain from it.
+/// Whether a left factor of that shape is small enough to be copied. Thread-safety: reentrant.
+template <class T>
+bool fits_masked_rows(index_t rows, index_t cols) noexcept {
+  constexpr index_t k_most_elements = index_t{1} << 22;
+  if (cols > k_most_elements) return false;
+  const index_t filled_up = round_up(std::max<index_t>(cols, 1), MaskedRows<T>::k_block);
+  return rows <= k_most_elements / filled_up;
+}
+/// Whether a product of that shape is ever computed over non-zeros alone: where its left factor
+/// fits, and the product is large enough to gain from it on two threads. Thread-safety: reentrant.
 template <class T>
 bool may_leave_out_zeros(index_t rows, index_t depth, index_t cols) noexcept {
   constexpr index_t k_fewest_rows = 16;
-  constexpr index_t k_most_elements = index_t{1} << 22;
+  constexpr index_t k_fewest_strips = 2;
   constexpr index_t k_least_work = index_t{1} << 24;
   if (rows < k_fewest_rows || cols < simd::k_strip<T>) return false;
-  const index_t elements = rows * depth;
-  return elements <= k_most_elements && elements >= k_least_work / cols;
+  if (!fits_masked_rows<T>(rows, depth) || rows * depth < k_least_work / cols) return false;
+  return cols / simd::k_strip<T> * (rows / k_fewest_rows) >= k_fewest_strips;
 }
-/// Whether it is of this left factor: a sample of it has few non-zeros. Measured on shapes of 16 to
-/// 512 rows: with a density of 0.5 three quarters of the dense product's time, with 0.75 all of it.
+/// Whether a product leaves out the zeros of this left factor: the shape allows it, and a sample
+/// finds few non-zeros. Measured on shapes of 16 to 512 rows: with a density of 0.5 seven tenths of
+/// the dense product's time, with 0.75 all of it. Cost: that of the sample. Thread-safety:
+/// reentrant.
 template <class T>
 bool leaves_out_zeros(const GemmFactor<T>& left, index_t cols) noexcept {
   constexpr double k_most_density = 0.65;
   return may_leave_out_zeros<T>(left.rows(), left.cols(), cols) &&
-         sampled_density(left.matrix) <= k_most_density;
+         sampled_non_zeros(left.matrix) <= k_most_density;
 }
 
 /// Bytes of scratch that masked_gemm takes: a copy of the left factor and, per thread, some strips.
@@ -214,9 +227,10 @@ std::size_t masked_gemm_workspace_bytes(index_t rows, index_t depth, int threads
 /// Math: result = left right or result += left right; zeros are left out but where they meet
 /// something that is not finite. Shapes: left n x k, right k x m, result n x m. Returns the share
 /// of the left factor that is not zero. Requires: matching shapes, result overlaps no factor,
-/// scratch reserved. Cost: about 0.1 + 1.2 times that share of the dense product. Sums: in order of
-/// k; the bits depend neither on threads nor on the other rows. Thread-safety: as Context. Source:
-/// this library.
+/// scratch reserved. Cost: about 0.1 + 1.2 times that share of the dense product, more where the
+/// result is large beside the right factor. Sums: of 64 terms in order, added up in order; the bits
+/// depend neither on threads nor on the other rows. Thread-safety: as Context. Source: this
+/// library.
 template <class T>
 double masked_gemm(const GemmFactor<T>& left, const GemmFactor<T>& right, Update update,
                    const GemmResult<T>& result, Context& context) {

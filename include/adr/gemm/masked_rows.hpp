@@ -16,7 +16,8 @@ ADR_NAMESPACE_BEGIN
 /// The rows of a factor, 64 columns at a time: those of a block lie one behind the other, so that a
 /// pass over all rows reads a run of memory. NaN is not zero.
 ///
-/// Memory: that of the factor, with columns filled up, and a bit per element, taken from `memory`.
+/// Memory: that of the factor, with columns filled up to whole blocks, and a bit per element, taken
+/// from `memory`.
 /// Thread-safety: different rows of a block may be written by different threads.
 template <class T>
 class MaskedRows {
@@ -32,10 +33,13 @@ class MaskedRows {
         values_(memory.template take<T>(checked_product("masked rows", blocks_, rows, k_block))),
         masks_(memory.template take<std::uint64_t>(blocks_ * rows)) {}
 
+  /// Rows of the factor.
   [[nodiscard]] index_t rows() const noexcept { return rows_; }
+  /// Columns of the factor.
   [[nodiscard]] index_t cols() const noexcept { return cols_; }
-  /// At least one.
+  /// Blocks of columns, at least one.
   [[nodiscard]] index_t blocks() const noexcept { return blocks_; }
+  /// Columns of a block, before it is filled up.
   [[nodiscard]] index_t block_cols(index_t block) const noexcept {
     return std::min(k_block, cols_ - block * k_block);
   }
@@ -48,6 +52,7 @@ class MaskedRows {
   [[nodiscard]] std::uint64_t mask(index_t block, index_t row) const noexcept {
     return masks_[block * rows_ + row];
   }
+  /// Says so.
   void set_mask(index_t block, index_t row, std::uint64_t mask) const noexcept {
     masks_[block * rows_ + row] = mask;
   }
@@ -92,9 +97,10 @@ class MaskedRows {
   std::uint64_t* masks_;
 };
 
-/// An estimate of the share of elements that are not zero. Cost: reading at most 16 runs of 4096.
+/// An estimate of the share of elements that are not zero, from the same places of any matrix of
+/// that shape. Cost: reading at most 16 runs of 4096. Thread-safety: reentrant.
 template <class T>
-double sampled_density(const MatrixView<const T>& matrix) noexcept {
+double sampled_non_zeros(const MatrixView<const T>& matrix) noexcept {
   constexpr index_t k_rows = 16;
   constexpr index_t k_run = 4096;
   const index_t rows = std::min(k_rows, matrix.rows);

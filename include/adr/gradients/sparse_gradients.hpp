@@ -13,8 +13,8 @@
 #include "adr/core/vector_map.hpp"
 #include "adr/gemm/dense_gemm.hpp"
 #include "adr/gradients/gradient_density.hpp"
+#include "adr/gradients/masked_gradients.hpp"
 #include "adr/gradients/sparse_gradient.hpp"
-#include "adr/gradients/sparse_in_place.hpp"
 #include "adr/gradients/sparse_rows.hpp"
 #include "adr/product/product_shape.hpp"
 
@@ -37,15 +37,15 @@ class SparseGradients {
   /// std::invalid_argument (absurd sizes).
   static std::size_t weight_gradient_workspace_bytes(const VectorMap& map,
                                                      const ProductShape& shape, int thread_count) {
-    return in_place(map, shape.input) ? sparse_weight_gradient_in_place_workspace_bytes<T>(
-                                            map, shape.outputs, thread_count)
-                                      : sparse_weight_gradient_workspace_bytes<T>(
-                                            map, shape.input.length, shape.outputs, thread_count);
+    return masked(map, shape.input, shape.outputs)
+               ? masked_weight_gradient_workspace_bytes<T>(map, shape.outputs, thread_count)
+               : sparse_weight_gradient_workspace_bytes<T>(map, shape.input.length, shape.outputs,
+                                                           thread_count);
   }
   static std::size_t input_gradient_workspace_bytes(const VectorMap& map, const ProductShape& shape,
                                                     int thread_count) {
-    return in_place(map, shape.input)
-               ? sparse_input_gradient_in_place_workspace_bytes<T>(map, shape.outputs, thread_count)
+    return masked(map, shape.input, shape.outputs)
+               ? masked_input_gradient_workspace_bytes<T>(map, shape.outputs, thread_count)
                : sparse_input_gradient_workspace_bytes<T>(map, shape.input.length, shape.outputs,
                                                           thread_count);
   }
@@ -55,7 +55,7 @@ class SparseGradients {
                           const VectorShape& vectors, Context& context, StageTimes* times) {
     StageClock clock(times);
     d_output_ = d_output;
-    in_place_ = in_place(map, vectors);
+    masked_ = masked(map, vectors, d_output.channels);
     const GradientDensity density = rows_.measure(d_output, map, vectors.length, context);
     clock.finish(Stage::non_zeros);
     return density;
@@ -64,8 +64,8 @@ class SparseGradients {
   /// Lists the non-zeros for one or both gradients.
   void list(Rounding rounding, SparseUse use, Context& context, StageTimes* times) {
     StageClock clock(times);
-    // In place, one order serves both.
-    rows_.list(d_output_, rounding.step, rounding.seed, in_place_ ? SparseUse::input_gradient : use,
+    // One order serves both masked gradients.
+    rows_.list(d_output_, rounding.step, rounding.seed, masked_ ? SparseUse::input_gradient : use,
                context);
     clock.finish(Stage::non_zeros);
   }
@@ -77,8 +77,8 @@ class SparseGradients {
   void weight_gradient(const Vectors& input, const index_t* columns, const GemmResult<T>& d_weights,
                        Context& context, StageTimes* times) const {
     StageClock clock(times);
-    if (in_place_) {
-      sparse_weight_gradient_in_place(rows_, input, d_weights, context);
+    if (masked_) {
+      masked_weight_gradient(rows_, input, d_weights, context);
     } else {
       sparse_weight_gradient(rows_, input, columns, d_weights, context);
     }
@@ -90,8 +90,8 @@ class SparseGradients {
   void input_gradient(const GemmFactor<T>& weights, const index_t* columns, const Vectors& d_input,
                       Context& context, StageTimes* times) const {
     StageClock clock(times);
-    if (in_place_) {
-      sparse_input_gradient_in_place(rows_, weights, d_input, context);
+    if (masked_) {
+      masked_input_gradient(rows_, weights, d_input, context);
     } else {
       sparse_input_gradient(rows_, weights, columns, d_input, context);
     }
@@ -99,12 +99,12 @@ class SparseGradients {
   }
 
  private:
-  static bool in_place(const VectorMap& map, const VectorShape& vectors) {
-    return vectors.pointwise && sparse_gradients_in_place<T>(map, vectors.length);
+  static bool masked(const VectorMap& map, const VectorShape& vectors, index_t outputs) {
+    return vectors.pointwise && masks_gradients<T>(map, vectors.length, outputs);
   }
 
   SparseRows<T> rows_;
-  bool in_place_ = false;
+  bool masked_ = false;
   PixelView<const T> d_output_;
 };
 

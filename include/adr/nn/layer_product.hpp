@@ -215,8 +215,9 @@ class LayerProduct {
                     pass_.map.rows(), " rows; the output gradient has ", rows);
   }
 
-  /// Bytes of scratch for a pass in each direction over that map. The scratch depends on the
-  /// clusters found and on the forms of the gradients; then this is what the last pass needed.
+  /// Bytes of scratch for a pass in each direction over that map, at most: that for leaving out
+  /// zeros is counted. The scratch depends on the clusters found and on the forms of the gradients;
+  /// then this is what the last pass needed.
   /// gradient_in_place: d_y is row-major.
   [[nodiscard]] std::size_t workspace_bytes(const VectorMap& map, bool gradient_in_place,
                                             int thread_count) const {

@@ -1,5 +1,5 @@
-// The product in which nothing is reused but what is equal: convolutions by the exact engine or the
-// user's implementation, everything else by rows.
+// The product in which nothing is reused but what is equal, and nothing left out but zeros:
+// convolutions by the exact engine or the user's implementation, everything else by rows.
 #pragma once
 
 #include <algorithm>
@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "adr/core/context.hpp"
+#include "adr/core/parallel.hpp"
 #include "adr/core/types.hpp"
 #include "adr/core/vector_map.hpp"
 #include "adr/gemm/dense_gemm.hpp"
@@ -113,15 +114,16 @@ class ExactProduct {
     const auto results = output.rows();
     if constexpr (!Domain::k_images) {
       const GemmFactor<T> x{input.matrix, input.transposed};
-      if (rows.in_place() && results.in_place() &&
-          multiplies_equal_rows_once(x.matrix, outputs_, gemm_, context.threads())) {
-        return {dense_forward_once(x.matrix, weights, bias, output.matrix, gemm_, context), 1};
-      }
+      // Asked first: what has bits of its own must not depend on a sample that depends on threads.
       if (masks(x, outputs_)) {
         const GemmResult<T> y{output.matrix, output.transposed};
         const double share = masked_gemm(x, weights, Update::replace, y, context);
-        if (!bias.empty()) detail::add_to_rows(bias.data, y);
+        if (!bias.empty()) add_bias(bias, y, context.threads());
         return {1, share};
+      }
+      if (rows.in_place() && results.in_place() &&
+          multiplies_equal_rows_once(x.matrix, outputs_, gemm_, context.threads())) {
+        return {dense_forward_once(x.matrix, weights, bias, output.matrix, gemm_, context), 1};
       }
     }
     dense_forward(rows, weights, bias, results, gemm_, context);
@@ -174,14 +176,23 @@ class ExactProduct {
   }
 
  private:
-  /// Whether the zeros of a left factor are left out: never from a product of the user's own.
+  /// Whether the zeros of a left factor are left out: never with a product of the user's own.
   [[nodiscard]] bool masks(const GemmFactor<T>& left, index_t cols) const noexcept {
     return !gemm_.is_users_own() && leaves_out_zeros(left, cols);
   }
-  static std::size_t masked_workspace_bytes(index_t rows, index_t depth, index_t cols,
-                                            int threads) {
-    if (Domain::k_images || !may_leave_out_zeros<T>(rows, depth, cols)) return 0;
-    return masked_gemm_workspace_bytes<T>(rows, depth, threads);
+  [[nodiscard]] std::size_t masked_workspace_bytes(index_t rows, index_t depth, index_t cols,
+                                                   int threads) const {
+    const bool may =
+        !Domain::k_images && !gemm_.is_users_own() && may_leave_out_zeros<T>(rows, depth, cols);
+    return may ? masked_gemm_workspace_bytes<T>(rows, depth, threads) : 0;
+  }
+  static void add_bias(const VectorView<const T>& bias, const GemmResult<T>& y, int threads) {
+    constexpr index_t k_rows = 32;
+    const index_t parts = blocks_of(y.rows(), k_rows);
+    parallel_for(parts, threads, [&](index_t part, int /*thread*/) {
+      const IndexRange range = partition(y.rows(), parts, part);
+      detail::add_to_rows(bias.data, y.middle_rows(range.first, range.size()));
+    });
   }
 
   static const MatrixView<const T>& by_output(const GemmFactor<T>& weights) noexcept {

@@ -155,10 +155,13 @@ TEST_CASE("Zeros are not left out where they meet what is not finite") {
   INFO(data);
   for (int orientation = 0; orientation < 8; ++orientation) {
     Case<float> c({20, 150, 140}, orientation, 0.4, data);
-    c.left.at(3, 100) = 0;
-    c.left.at(4, 100) = 1;
+    // A whole block, and the last one, which is short.
+    for (const index_t k : {100, 140}) {
+      c.left.at(3, k) = 0;
+      c.left.at(4, k) = 1;
+      c.right.at(k, k - 40) = std::numeric_limits<float>::infinity();
+    }
     c.left.at(7, 10) = std::numeric_limits<float>::quiet_NaN();
-    c.right.at(100, 60) = std::numeric_limits<float>::infinity();
     c.run(Update::replace, 1);
     for (index_t i = 0; i < 20; ++i) {
       for (index_t j = 0; j < 140; ++j) {
@@ -216,5 +219,8 @@ TEST_CASE(
   CHECK_FALSE(adr::may_leave_out_zeros<float>(128, 4096, 10));
   CHECK_FALSE(adr::may_leave_out_zeros<float>(128, 256, 256));
   CHECK_FALSE(adr::may_leave_out_zeros<float>(1000000, 4096, 4096));
+  // Columns are filled up to 64, and sizes whose product overflows are too large.
+  CHECK_FALSE(adr::may_leave_out_zeros<float>(200000, 1, 4096));
+  CHECK_FALSE(adr::may_leave_out_zeros<float>(index_t{1} << 40, index_t{1} << 40, 4096));
   CHECK_FALSE(adr::may_leave_out_zeros<float>(128, 0, 4096));
 }

@@ -6,9 +6,13 @@
 #include <vector>
 
 #include "adr/extern_layers.hpp"
+#include "adr/gradients/masked_gradients.hpp"
+#include "adr/reuse_conv2d.hpp"
 #include "adr/reuse_gemm.hpp"
 #include "adr/reuse_gemm_blas.hpp"
 #include "adr/reuse_linear.hpp"
+#include "adr/simd/masked_sums.hpp"
+#include "adr/unfold/matrix_vectors.hpp"
 #include "support/catch.hpp"
 #include "support/data.hpp"
 #include "support/elements.hpp"
@@ -29,13 +33,14 @@ using Catch::Matchers::WithinAbs;
 constexpr index_t k_rows = 64;
 constexpr index_t k_columns = 600;
 constexpr index_t k_outputs = 512;
-constexpr double k_density = 0.4;
+constexpr double k_input_density = 0.25;
+constexpr double k_gradient_density = 0.5;
 
 /// Rows x cols elements of which some are zero.
-std::vector<float> rectified(index_t rows, index_t cols, Data& data) {
+std::vector<float> rectified(index_t rows, index_t cols, double density, Data& data) {
   std::vector<float> values = data.normals<float>(rows * cols);
   for (float& value : values) {
-    if (static_cast<double>(data.between(0, 999)) >= k_density * 1000) value = 0;
+    if (static_cast<double>(data.between(0, 999)) >= density * 1000) value = 0;
   }
   return values;
 }
@@ -88,23 +93,27 @@ struct Expected {
 /// Operands of a product and its gradients.
 struct Case {
   Data data;
-  std::vector<float> x = rectified(k_rows, k_columns, data);
+  std::vector<float> x = rectified(k_rows, k_columns, k_input_density, data);
   std::vector<float> w = data.normals<float>(k_columns * k_outputs);
-  std::vector<float> d_y = rectified(k_rows, k_outputs, data);
+  std::vector<float> d_y = rectified(k_rows, k_outputs, k_gradient_density, data);
   Expected y{x, w, k_rows, k_columns, k_outputs};
   Expected d_w{flipped(x, k_rows, k_columns), d_y, k_columns, k_rows, k_outputs};
   Expected d_x{d_y, flipped(w, k_columns, k_outputs), k_rows, k_outputs, k_columns};
 };
 
-void check_report(const adr::Report& report) {
+/// weights: the density of the factor whose zeros the weight gradient leaves out.
+void check_report(const adr::Report& report, double weights) {
   const double work = double{k_rows} * k_columns * k_outputs;
   CHECK(report.is_exact());
   CHECK(report.computed_share() == 1);
-  CHECK_THAT(report.forward.multiply_adds_done / work, WithinAbs(k_density, 0.02));
-  CHECK(report.forward.multiply_adds_done + report.zero_multiply_adds ==
-        report.forward.multiply_adds_dense);
-  CHECK_THAT(report.weight_gradient.multiply_adds_done / work, WithinAbs(k_density, 0.02));
-  CHECK_THAT(report.input_gradient.multiply_adds_done / work, WithinAbs(k_density, 0.02));
+  CHECK_THAT(report.forward.multiply_adds_done / work, WithinAbs(k_input_density, 0.02));
+  CHECK_THAT(report.zero_multiply_adds / work, WithinAbs(1 - k_input_density, 0.02));
+  CHECK_THAT(report.weight_gradient.multiply_adds_done / work, WithinAbs(weights, 0.02));
+  CHECK_THAT(report.input_gradient.multiply_adds_done / work, WithinAbs(k_gradient_density, 0.02));
+  CHECK(adr::to_string(report).find(", zeros left out 0.7") != std::string::npos);
+  adr::Report sum = report;
+  sum.add(report);
+  CHECK(sum.zero_multiply_adds == 2 * report.zero_multiply_adds);
 }
 
 }  // namespace
@@ -132,7 +141,7 @@ TEST_CASE("A fully connected layer leaves out zeros in all three passes") {
     CHECK(c.y.fault(y, 0.25) == "");
     CHECK(c.d_w.fault(flipped(d_w, k_outputs, k_columns)) == "");
     CHECK(c.d_x.fault(d_x, 1) == "");
-    check_report(layer.report());
+    check_report(layer.report(), k_gradient_density);
     std::vector<float> all = y;
     all.insert(all.end(), d_w.begin(), d_w.end());
     all.insert(all.end(), d_x.begin(), d_x.end());
@@ -177,17 +186,37 @@ TEST_CASE("Products in every orientation leave out zeros") {
         adr::reuse_gemm_weight_gradient<float>(trans_a, trans_b, m, n, k_columns, 1, x.data(), x_ld,
                                                d_y.data(), y_ld, 0, d_w.data(), w_ld, product,
                                                similar);
-        check_report([&] {
-          adr::reuse_gemm_input_gradient<float>(trans_a, trans_b, m, n, k_columns, 1, d_y.data(),
-                                                y_ld, w.data(), w_ld, 0, d_x.data(), x_ld, product,
-                                                similar);
-          return product.report();
-        }());
+        const double weight_work = product.report().weight_gradient.multiply_adds_done;
+        adr::reuse_gemm_input_gradient<float>(trans_a, trans_b, m, n, k_columns, 1, d_y.data(),
+                                              y_ld, w.data(), w_ld, 0, d_x.data(), x_ld, product,
+                                              similar);
+        // Rows of the gradient as it lies are outputs or columns.
+        CHECK_THAT(weight_work / (double{k_rows} * k_columns * k_outputs),
+                   WithinAbs(w_lies_flipped ? k_gradient_density : k_input_density, 0.02));
         CHECK(c.y.fault(by_columns ? flipped(y, k_outputs, k_rows) : y) == "");
         CHECK(c.d_w.fault(w_lies_flipped ? flipped(d_w, k_outputs, k_columns) : d_w) == "");
         CHECK(c.d_x.fault(x_lies_flipped ? flipped(d_x, k_columns, k_rows) : d_x) == "");
       }
     }
+  }
+}
+
+TEST_CASE("Equal rows with zeros have the same bits on any number of threads") {
+  Case c;
+  INFO(c.data);
+  constexpr index_t k_many = 512;
+  std::vector<float> x;
+  for (index_t i = 0; i < k_many; ++i) x.insert(x.end(), c.x.begin(), c.x.begin() + k_columns);
+  std::vector<float> bits;
+  for (const int threads : {1, 2, 4, 16}) {
+    Context context(threads);
+    ReuseGemm<float> product(adr::Options(), context);
+    std::vector<float> y(static_cast<std::size_t>(k_many * k_outputs));
+    adr::reuse_gemm<float>(MatrixView<const float>(x.data(), k_many, k_columns),
+                           MatrixView<const float>(c.w.data(), k_columns, k_outputs),
+                           MatrixView<float>(y.data(), k_many, k_outputs), product);
+    if (bits.empty()) bits = y;
+    CHECK(adr_test::same_bits(y, bits));
   }
 }
 
@@ -201,9 +230,16 @@ TEST_CASE("A weight that is not finite reaches every row, zeros included") {
                          MatrixView<const float>(c.w.data(), k_columns, k_outputs),
                          MatrixView<float>(y.data(), k_rows, k_outputs), product);
   CHECK(product.report().zero_multiply_adds > 0);
+  std::vector<float> d_x(c.d_x.sums.size());
+  adr::reuse_gemm_input_gradient<float>(MatrixView<const float>(c.d_y.data(), k_rows, k_outputs),
+                                        MatrixView<const float>(c.w.data(), k_columns, k_outputs),
+                                        MatrixView<float>(d_x.data(), k_rows, k_columns), product);
   for (index_t i = 0; i < k_rows; ++i) {
     for (index_t j = 0; j < k_outputs; ++j) {
       CHECK(std::isnan(y[static_cast<std::size_t>(i * k_outputs + j)]) == (j == 7));
+    }
+    for (index_t k = 0; k < k_columns; ++k) {
+      CHECK(std::isnan(d_x[static_cast<std::size_t>(i * k_columns + k)]) == (k == 100));
     }
   }
 }
@@ -225,4 +261,64 @@ TEST_CASE("A product of the user's own gets all of its factors") {
   CHECK(calls > 0);
   CHECK(product.report().zero_multiply_adds == 0);
   CHECK(c.y.fault(y) == "");
+}
+
+TEST_CASE("Gradients of 1 x 1 convolutions over non-zeros, images in several bands") {
+  Data data;
+  INFO(data);
+  // Strips of channels that are not whole, and fewer rows than would not be masked any more.
+  constexpr index_t k_images = 3;
+  constexpr index_t k_height = 16;
+  constexpr index_t k_width = 17;
+  constexpr index_t k_pixels = k_images * k_height * k_width;
+  const index_t channels = adr::simd::k_strip<float> + 3;
+  constexpr index_t k_filters = 40;
+  const std::vector<float> x = data.normals<float>(k_pixels * channels);
+  const std::vector<float> d_y = rectified(k_pixels, k_filters, k_gradient_density, data);
+  const std::vector<float> w = data.normals<float>(k_filters * channels);
+  const Expected d_w(flipped(d_y, k_pixels, k_filters), x, k_filters, k_pixels, channels);
+  const Expected d_x(d_y, w, k_pixels, k_filters, channels);
+  REQUIRE(adr::masks_gradients<float>(adr::row_map(k_pixels), channels, k_filters));
+  for (const adr::Layout layout : {adr::Layout::nhwc, adr::Layout::nchw}) {
+    INFO((layout == adr::Layout::nhwc ? "nhwc" : "nchw"));
+    // By image, from pixels of channels to planes.
+    const auto placed = [&](const std::vector<float>& pixels, index_t depth, bool back) {
+      if (layout == adr::Layout::nhwc) return pixels;
+      std::vector<float> result;
+      constexpr index_t k_size = k_height * k_width;
+      for (index_t b = 0; b < k_images; ++b) {
+        const auto first = pixels.begin() + b * k_size * depth;
+        const std::vector<float> image(first, first + k_size * depth);
+        const std::vector<float> other =
+            back ? flipped(image, depth, k_size) : flipped(image, k_size, depth);
+        result.insert(result.end(), other.begin(), other.end());
+      }
+      return result;
+    };
+    adr::ConvGeometry g;
+    g.in_channels = channels;
+    g.in_height = k_height;
+    g.in_width = k_width;
+    g.out_channels = k_filters;
+    g.set_kernel(1);
+    g.layout = layout;
+    adr::Plan plan;
+    plan.method = adr::Method::exact;
+    plan.weight_gradient = adr::WeightGradient::over_non_zeros;
+    plan.input_gradient = adr::InputGradient::over_non_zeros;
+    Context context(3);
+    adr::ReuseConv2d<float> layer(g, plan, context);
+    const std::vector<float> images = placed(x, channels, false);
+    const std::vector<float> d_output = placed(d_y, k_filters, false);
+    std::vector<float> got_w(w.size()), got_x(x.size());
+    layer.backward(
+        adr::TensorView<const float>(images.data(), k_images, channels, k_height, k_width, layout),
+        MatrixView<const float>(w.data(), k_filters, channels),
+        adr::TensorView<const float>(d_output.data(), k_images, k_filters, k_height, k_width,
+                                     layout),
+        {adr::TensorView<float>(got_x.data(), k_images, channels, k_height, k_width, layout),
+         MatrixView<float>(got_w.data(), k_filters, channels), VectorView<float>()});
+    CHECK(d_w.fault(got_w) == "");
+    CHECK(d_x.fault(placed(got_x, channels, true)) == "");
+  }
 }

@@ -1,12 +1,11 @@
-// Products over non-zeros beside weights that are worked on in place, against plain loops in double
-// precision.
+// Gradients over listed non-zeros as masked products, against plain loops in double precision.
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <string>
 #include <vector>
 
-#include "adr/gradients/sparse_in_place.hpp"
+#include "adr/gradients/masked_gradients.hpp"
 #include "adr/unfold/matrix_vectors.hpp"
 #include "property/layer_cases.hpp"
 #include "support/catch.hpp"
@@ -104,14 +103,11 @@ struct Case {
     const adr::VectorMap map = adr::row_map(shape.rows);
     const MatrixVectors<const T> input(MatrixView<const T>(x.view()));
     const MatrixVectors<T> d_input(d_to.view());
-    in_just(adr::sparse_weight_gradient_in_place_workspace_bytes<T>(map, shape.outputs, threads),
-            threads, [&](Context& context) {
-              adr::sparse_weight_gradient_in_place(rows, input, d_weights, context);
-            });
-    in_just(adr::sparse_input_gradient_in_place_workspace_bytes<T>(map, shape.outputs, threads),
-            threads, [&](Context& context) {
-              adr::sparse_input_gradient_in_place(rows, weights, d_input, context);
-            });
+    in_just(
+        adr::masked_weight_gradient_workspace_bytes<T>(map, shape.outputs, threads), threads,
+        [&](Context& context) { adr::masked_weight_gradient(rows, input, d_weights, context); });
+    in_just(adr::masked_input_gradient_workspace_bytes<T>(map, shape.outputs, threads), threads,
+            [&](Context& context) { adr::masked_input_gradient(rows, weights, d_input, context); });
   }
 
   template <class Run>
@@ -166,7 +162,7 @@ struct Case {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("gradients beside weights in place equal the plain sums", "",
+TEMPLATE_TEST_CASE("masked gradients over listed non-zeros equal the plain sums", "",
                    ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;
@@ -194,15 +190,16 @@ TEMPLATE_TEST_CASE("gradients beside weights in place equal the plain sums", "",
   }
 }
 
-TEST_CASE("gradients are computed in place where each output has its vector and rows are few") {
-  CHECK(adr::sparse_gradients_in_place<float>(adr::row_map(128), 4096));
-  CHECK(adr::sparse_gradients_in_place<float>(adr::row_map(1), 300));
-  CHECK_FALSE(adr::sparse_gradients_in_place<float>(adr::row_map(128), 3));
-  CHECK_FALSE(adr::sparse_gradients_in_place<float>(adr::row_map(100000), 4096));
+TEST_CASE("gradients are masked where each output has its vector and rows are few") {
+  CHECK(adr::masks_gradients<float>(adr::row_map(128), 4096, 4096));
+  CHECK(adr::masks_gradients<float>(adr::row_map(1), 300, 10));
+  CHECK_FALSE(adr::masks_gradients<float>(adr::row_map(128), 3, 4096));
+  CHECK_FALSE(adr::masks_gradients<float>(adr::row_map(100000), 4096, 10));
+  CHECK_FALSE(adr::masks_gradients<float>(adr::row_map(2), 4096, 1000000));
   adr::VectorMap kernel = adr::row_map(16);
   kernel.offset_rows = 2;
-  CHECK_FALSE(adr::sparse_gradients_in_place<float>(kernel, 4096));
+  CHECK_FALSE(adr::masks_gradients<float>(kernel, 4096, 10));
   adr::VectorMap strided = adr::row_map(16);
   strided.step_y = 2;
-  CHECK_FALSE(adr::sparse_gradients_in_place<float>(strided, 4096));
+  CHECK_FALSE(adr::masks_gradients<float>(strided, 4096, 10));
 }

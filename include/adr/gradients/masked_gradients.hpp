@@ -1,8 +1,9 @@
-// The gradients of a plain product of few rows over the listed non-zeros of the output gradient:
-// weights are read once, and their gradient is written once, where it lies.
+// The gradients of a product of few rows over the listed non-zeros of the output gradient, as
+// masked products (gemm/masked_product.hpp): weights are copied a strip at a time where they are
+// needed.
 //
-// The products of gradients/sparse_gradient.hpp copy all weights into strips and sum out of them,
-// which for a fully connected layer takes as long as the dense product.
+// The products of gradients/sparse_gradient.hpp make room for all weights before they begin, which
+// for a fully connected layer takes as long as the dense product.
 #pragma once
 
 #include <algorithm>
@@ -114,40 +115,40 @@ void load_listed_transposed(const SparseRows<T>& rows, const MaskedRows<T>& to, 
 
 }  // namespace detail
 
-/// Whether the gradients of a product whose outputs read neuron vectors of that length, each its
-/// own in their order, are better computed in place: rows are few beside the weights.
+/// Whether the gradients of a product with so many outputs, each of which reads a neuron vector of
+/// that length of its own, are better computed as masked products: rows are few beside the weights.
+/// Thread-safety: reentrant.
 template <class T>
-bool sparse_gradients_in_place(const VectorMap& map, index_t length) noexcept {
+bool masks_gradients(const VectorMap& map, index_t length, index_t outputs) noexcept {
   constexpr index_t k_most_rows = 1024;
-  const bool in_order = map.offsets() == 1 && map.pad_top == 0 && map.pad_left == 0 &&
-                        map.step_y == 1 && map.step_x == 1 && map.out_height == map.grid_height &&
-                        map.out_width == map.grid_width;
-  return in_order && map.rows() <= k_most_rows && length >= simd::k_strip<T>;
+  return map.is_identity() && map.rows() <= k_most_rows && length >= simd::k_strip<T> &&
+         fits_masked_rows<T>(map.rows(), outputs) && fits_masked_rows<T>(outputs, map.rows());
 }
 
-/// Bytes of scratch that sparse_weight_gradient_in_place takes. Errors: std::overflow_error.
+/// Bytes of scratch that masked_weight_gradient takes. Errors: std::overflow_error.
 template <class T>
-std::size_t sparse_weight_gradient_in_place_workspace_bytes(const VectorMap& map, index_t channels,
-                                                            int threads) {
+std::size_t masked_weight_gradient_workspace_bytes(const VectorMap& map, index_t channels,
+                                                   int threads) {
   return masked_gemm_workspace_bytes<T>(channels, map.rows(), threads);
 }
 
-/// Bytes of scratch that sparse_input_gradient_in_place takes. Errors: as for the weights.
+/// Bytes of scratch that masked_input_gradient takes. Errors: as for the weights.
 template <class T>
-std::size_t sparse_input_gradient_in_place_workspace_bytes(const VectorMap& map, index_t channels,
-                                                           int threads) {
+std::size_t masked_input_gradient_workspace_bytes(const VectorMap& map, index_t channels,
+                                                  int threads) {
   return masked_gemm_workspace_bytes<T>(map.rows(), channels, threads);
 }
 
 /// Computes the gradient with respect to the weights over the listed non-zeros.
 ///
 /// Math: d_weights[e, m] = sum over n of X[n, e] d_y[n, m]. Shapes: X N x K, d_weights K x M, every
-/// element overwritten. Requires: rows listed by pixel for a map in order, scratch reserved
-/// (callers check). Cost: one multiply-add per non-zero and element, one pass over the weights. The
-/// bits do not depend on the order of the weights in memory. Thread-safety: as Context.
+/// element overwritten. Requires: masks_gradients, rows listed by pixel, scratch reserved (callers
+/// check). Cost: one multiply-add per non-zero and element, and for every 256 outputs or fewer one
+/// pass over the vectors. The bits do not depend on the order of the weights in memory.
+/// Thread-safety: as Context.
 template <class T, class Vectors>
-void sparse_weight_gradient_in_place(const SparseRows<T>& rows, const Vectors& input,
-                                     const GemmResult<T>& d_weights, Context& context) {
+void masked_weight_gradient(const SparseRows<T>& rows, const Vectors& input,
+                            const GemmResult<T>& d_weights, Context& context) {
   const Workspace::Frame frame(context.workspace());
   const detail::MaskedGemmScratch<T> scratch(context.workspace(), rows.channels(),
                                              input.map().rows(), context.threads());
@@ -159,12 +160,14 @@ void sparse_weight_gradient_in_place(const SparseRows<T>& rows, const Vectors& i
 
 /// Adds the gradient with respect to the input over the listed non-zeros.
 ///
-/// Math: d_X[n, e] += sum over m of d_y[n, m] weights[e, m]. Shapes, cost, requirements and
-/// thread-safety: as sparse_weight_gradient_in_place; d_input is a source of vectors with add_rows,
-/// whose elements different threads may add to at once.
+/// Math: d_X[n, e] += sum over m of d_y[n, m] weights[e, m]. Shapes, requirements and
+/// thread-safety: as masked_weight_gradient; d_input is a source of vectors with add_rows, whose
+/// elements different threads may add to at once (asserted). Cost: likewise, with a pass over the
+/// weights for every 256 rows or fewer.
 template <class T, class Vectors>
-void sparse_input_gradient_in_place(const SparseRows<T>& rows, const GemmFactor<T>& weights,
-                                    const Vectors& d_input, Context& context) {
+void masked_input_gradient(const SparseRows<T>& rows, const GemmFactor<T>& weights,
+                           const Vectors& d_input, Context& context) {
+  ADR_ASSERT(d_input.adds_are_independent(), "threads add to the same elements");
   const Workspace::Frame frame(context.workspace());
   const detail::MaskedGemmScratch<T> scratch(context.workspace(), d_input.map().rows(),
                                              rows.channels(), context.threads());

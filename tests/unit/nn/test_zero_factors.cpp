@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "adr/adapt/report_line.hpp"
 #include "adr/extern_layers.hpp"
 #include "adr/gradients/masked_gradients.hpp"
 #include "adr/reuse_conv2d.hpp"

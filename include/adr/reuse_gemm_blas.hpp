@@ -68,11 +68,6 @@ struct BlasCall {
   }
 };
 
-template <class T>
-GemmFactor<T> as_factor(const MatrixOperand<const T>& operand) noexcept {
-  return {operand.matrix, operand.transposed};
-}
-
 }  // namespace detail
 
 /// The product with the operands of cblas_sgemm, row-major.
@@ -101,8 +96,8 @@ void reuse_gemm(bool trans_a, bool trans_b, index_t m, index_t n, index_t k,
     require_finite("b", right.matrix);
   }
   const bool by_columns = call.by_columns();
-  product.multiply(by_columns ? right : left, detail::as_factor(by_columns ? left : right), {},
-                   result, {alpha, beta}, saved);
+  product.multiply(by_columns ? right : left, as_factor(by_columns ? left : right), {}, result,
+                   {alpha, beta}, saved);
 }
 
 /// Computes the gradient of that product with respect to the weights, with the operands of
@@ -164,8 +159,7 @@ void reuse_gemm_input_gradient(bool trans_a, bool trans_b, index_t m, index_t n,
   // The input takes no part in its own gradient.
   const MatrixOperand<const T> x{
       MatrixView<const T>(nullptr, d_input.row_count(), d_input.col_count())};
-  product.gradients(x, detail::as_factor(weights), d_y, GemmResult<T>{}, {}, d_input, {alpha, beta},
-                    saved);
+  product.gradients(x, as_factor(weights), d_y, GemmResult<T>{}, {}, d_input, {alpha, beta}, saved);
 }
 
 ADR_NAMESPACE_END

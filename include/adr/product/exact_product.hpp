@@ -113,7 +113,7 @@ class ExactProduct {
     context.workspace().reserve(forward_workspace_bytes(rows.rows(), context.threads()));
     const auto results = output.rows();
     if constexpr (!Domain::k_images) {
-      const GemmFactor<T> x{input.matrix, input.transposed};
+      const GemmFactor<T> x = as_factor(input);
       // Asked first: what has bits of its own must not depend on a sample that depends on threads.
       if (masks(x, outputs_)) {
         const GemmResult<T> y{output.matrix, output.transposed};
@@ -143,7 +143,7 @@ class ExactProduct {
       }
     } else {
       // The sum over rows as it lies in memory, x^T d_y or d_y^T x.
-      const GemmFactor<T> x{input.matrix, input.transposed};
+      const GemmFactor<T> x = as_factor(input);
       const GemmFactor<T> d_y = as_is(d_output_rows);
       const GemmFactor<T> left = d_weights.transposed ? d_y.transpose() : x.transpose();
       const GemmFactor<T>& right = d_weights.transposed ? x : d_y;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "adr/core/aligned_buffer.hpp"
+#include "adr/core/gemm_factor.hpp"
 #include "adr/core/matrix_rows.hpp"
 #include "adr/core/parallel.hpp"
 #include "adr/core/pixel_view.hpp"
@@ -82,6 +83,12 @@ struct MatrixOperand {
             transposed};
   }
 };
+
+/// A matrix that is read as a factor of a product.
+template <class T>
+GemmFactor<T> as_factor(const MatrixOperand<const T>& operand) noexcept {
+  return {operand.matrix, operand.transposed};
+}
 
 /// An output of its own for an input, one group without its neighbours, in the given memory.
 template <class T>

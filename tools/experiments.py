@@ -38,9 +38,13 @@ DENSE = "dense"
 # What savings are measured against, and the run that is it: the fastest package for every pass; im2col and a product,
 # the baseline of the published work; this library's exact engine, to see what reuse adds.
 RIVALS = {"package": DENSE, "im2col_blas": "dense-openblas", "own_exact": "exact"}
-# The packages of a system that has oneDNN 3: runs of a build against those are compared among themselves.
+# The packages of a system that has oneDNN 3, and the same where its products may round their factors to bf16: runs of a
+# build against those are compared among themselves.
 ONEDNN3 = "onednn3"
-RIVALS_ENVIRONMENT = ("OPENBLAS_CORETYPE", "DNNL_MAX_CPU_ISA")  # what makes the dense rivals run on other instructions
+BF16 = "onednn3_bf16"
+PACKAGES = {"package": {}, ONEDNN3: {}, BF16: {"ONEDNN_DEFAULT_FPMATH_MODE": "BF16"}}  # the environment of their runs
+# What makes the dense rivals run on other instructions.
+RIVALS_ENVIRONMENT = ("OPENBLAS_CORETYPE", "DNNL_MAX_CPU_ISA", "ONEDNN_DEFAULT_FPMATH_MODE")
 
 # How each network is trained, the same way in every run, so that a series of one seed takes some two hours on two
 # cores; 0 images: all of them.
@@ -181,7 +185,7 @@ def mode_of(name):
 
 
 def rivals_of_series(options):
-    return {ONEDNN3: DENSE} if options.packages == ONEDNN3 else RIVALS
+    return RIVALS if options.packages == "package" else {options.packages: DENSE}
 
 
 def rivals_of(name, rivals):
@@ -315,9 +319,9 @@ def self_test():
     assert published["seconds_to_dense_accuracy"] is None and published["mode"] == "published"
     assert published["time_saved_vs_dense"] == -1
     assert rows["alexnet", "auto", None]["time_saved_vs_dense"] is None
-    options.packages = ONEDNN3
-    of_onednn3 = rows_of(results, results, options, lambda *_: "avx2_fma")
-    assert {row["rival"] for row in of_onednn3 if row["network"] == "cifarnet"} == {ONEDNN3}, of_onednn3
+    for options.packages in (ONEDNN3, BF16):
+        of_others = rows_of(results, results, options, lambda *_: "avx2_fma")
+        assert {row["rival"] for row in of_others if row["network"] == "cifarnet"} == {options.packages}, of_others
     lines = table(list(rows.values()))
     assert "| cifarnet | auto | package | 1 | 3.0 | 70 % | 71.00 % | +1.00 | 1 of 1, after 6 s |" in lines, lines
     parts = [{"machines": [1], "commands": {name: 1}, "phases": {}, "plans": {name: 2}, "rows": [{"network": name, "rival": "package"}]}
@@ -327,6 +331,8 @@ def self_test():
     assert [row["network"] for row in added(both, parts[0])["rows"]] == ["b", "a"]
     more = added(both, {**parts[0], "rows": [{"network": "a", "rival": ONEDNN3}]})
     assert len(more["rows"]) == 3 and len(added(more, parts[0])["rows"]) == 3, more
+    more = added(more, {**parts[0], "rows": [{"network": "a", "rival": BF16}]})
+    assert len(more["rows"]) == 4 and len(added(more, parts[0])["rows"]) == 4, more
     print("experiments.py: self-test passed")
 
 
@@ -370,8 +376,9 @@ def main():
     parser.add_argument("--train-images", type=int, help="0: all")
     parser.add_argument("--test-images", type=int, help="0: all")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--packages", choices=["package", ONEDNN3], default="package",
-                        help="what the rows call the packages of dense runs: onednn3 where TRAIN is linked with oneDNN 3")
+    parser.add_argument("--packages", choices=list(PACKAGES), default="package",
+                        help="what the rows call the packages of dense runs: onednn3 where TRAIN is linked with oneDNN 3, "
+                             "onednn3_bf16 to let its products round to bf16")
     parser.add_argument("--limit-seconds", type=float, help="a run that takes longer is stopped and left out")
     parser.add_argument("--no-new-runs", action="store_true", help="join the runs that are there, make none")
     parser.add_argument("--background", action="store_true", help="go on after the terminal is closed")
@@ -387,6 +394,7 @@ def main():
     if not options.no_new_runs and not os.environ.get("ADR_DATA"):
         parser.error("ADR_DATA must name a folder with CIFAR-10 in its binary format (scripts/get-cifar10 makes one): without, "
                      "the program trains on generated images, which results must not be mixed with")
+    os.environ.update(PACKAGES[options.packages])
     folder = folder_of_runs(options, options.out)
     folder.mkdir(parents=True, exist_ok=True)
     if options.background:
@@ -404,7 +412,7 @@ def main():
 def added(old, new):
     """The old document with the new networks, in the place of what it had of them by the same packages."""
     def series(row):
-        return row["network"], row["rival"] == ONEDNN3
+        return row["network"], row["rival"] if row["rival"] in (ONEDNN3, BF16) else None
     there = {series(row) for row in new["rows"]}
     return {"machines": old["machines"] + [m for m in new["machines"] if m not in old["machines"]],
             **{key: {**old[key], **new[key]} for key in ("commands", "phases", "plans")},

@@ -24,7 +24,8 @@ NETWORKS = {"cifarnet": "CifarNet", "alexnet": "AlexNet", "vgg19": "VGG-19", "vg
 RUNS = {"dense": "dense, by the packages", "dense-openblas": "dense, im2col + OpenBLAS", "exact": "exact",
         "exact-direct": "exact without Winograd", "auto": "under the scheduler", "published-fixed": "published, fixed L, H",
         "published-plateau": "published, plateau ladder", "published-reuse": "published, cluster reuse first"}
-RIVALS = {"package": "the fastest packages", "onednn3": "packages with oneDNN 3.7", "im2col_blas": "im2col + OpenBLAS",
+OTHER_SYSTEMS = {"onednn3": "packages with oneDNN 3.7", "onednn3_bf16": "the same in bf16"}
+RIVALS = {"package": "the fastest packages", **OTHER_SYSTEMS, "im2col_blas": "im2col + OpenBLAS",
           "own_exact": "the own exact engine"}
 INSTRUCTIONS = {"avx2_fma": "AVX2", "avx512bw": "AVX-512"}
 PASSES = ("forward", "input_gradient", "weight_gradient", "step")
@@ -85,8 +86,8 @@ def headline(data):
 
 def trainings(data):
     rows = []
-    # Those of oneDNN 3 are of another system: their seconds do not belong beside these.
-    data = {"rows": [row for row in data["rows"] if row["rival"] != "onednn3"]}
+    # Seconds of another system do not belong beside these.
+    data = {"rows": [row for row in data["rows"] if row["rival"] not in OTHER_SYSTEMS]}
     for network, run, isa in unique((r["network"], r["run"], r["isa"]) for r in data["rows"]):
         mine = list({r["seed"]: r for r in of(data["rows"], network=network, run=run, isa=isa)}.values())
         against = of(data["rows"], network=network, run=run, isa=isa, rival="package")

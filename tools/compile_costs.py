@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What a use of the library costs to compile: a table for docs/design.md.
+"""What a use of the library costs to compile, for docs/getting_started.md.
 
     compile_costs.py INCLUDE_DIR [--compiler CXX] [--flags "-O2 -mavx2 -mfma"]
 

@@ -30,6 +30,11 @@ class Data {
   T normal() {
     return static_cast<T>(random_.normal());
   }
+  /// One with the probability `density`, else zero.
+  template <class T>
+  T normal_or_zero(double density) {
+    return static_cast<double>(between(0, 999)) < density * 1000 ? normal<T>() : T(0);
+  }
   /// A small whole number, -8 to 8: sums and products of these are exact in float, in any order.
   template <class T>
   T whole() {

@@ -65,11 +65,10 @@ struct Case {
         left(s.rows, s.depth, (orientation & 1) != 0),
         right(s.depth, s.cols, (orientation & 2) != 0),
         result(s.rows, s.cols, (orientation & 4) != 0) {
-    data.fill_normal(left.memory.view());
     data.fill_normal(right.memory.view());
     for (index_t i = 0; i < s.rows; ++i) {
       for (index_t k = 0; k < s.depth; ++k) {
-        if (static_cast<double>(data.between(0, 999)) >= density * 1000) left.at(i, k) = T(0);
+        left.at(i, k) = data.normal_or_zero<T>(density);
       }
     }
   }

@@ -199,8 +199,7 @@ struct Case {
     }
     for (index_t n = 0; n < s.map.rows(); ++n) {
       for (index_t m = 0; m < s.channels; ++m) {
-        const bool zero = static_cast<double>(data.between(0, 999)) >= density * 1000;
-        d_y(n, m) = zero ? T(0) : data.normal<T>();
+        d_y(n, m) = data.normal_or_zero<T>(density);
         d_y_by_channel(n / s.map.out_size(), m * s.map.out_size() + n % s.map.out_size()) =
             d_y(n, m);
       }

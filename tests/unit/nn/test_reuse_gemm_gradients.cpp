@@ -132,8 +132,7 @@ struct OutputGradient {
       : density(density_), d_c(s.rows, s.outputs, s.outputs + s.gap, s.start) {
     for (index_t n = 0; n < s.rows; ++n) {
       for (index_t m = 0; m < s.outputs; ++m) {
-        const bool zero = static_cast<double>(data.between(0, 999)) >= density * 1000;
-        d_c(n, m) = zero ? T(0) : data.normal<T>();
+        d_c(n, m) = data.normal_or_zero<T>(density);
       }
     }
   }

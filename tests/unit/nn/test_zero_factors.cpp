@@ -39,10 +39,8 @@ constexpr double k_gradient_density = 0.5;
 
 /// Rows x cols elements of which some are zero.
 std::vector<float> rectified(index_t rows, index_t cols, double density, Data& data) {
-  std::vector<float> values = data.normals<float>(rows * cols);
-  for (float& value : values) {
-    if (static_cast<double>(data.between(0, 999)) >= density * 1000) value = 0;
-  }
+  std::vector<float> values(static_cast<std::size_t>(rows * cols));
+  for (float& value : values) value = data.normal_or_zero<float>(density);
   return values;
 }
 

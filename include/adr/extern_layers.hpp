@@ -29,9 +29,10 @@
   prefix void LayerProduct<Domain>::forward(                                                   \
       const Domain::Input&, const GemmFactor<Domain::Element>&,                                \
       const VectorView<const Domain::Element>&, const Domain::Output&, Context&);              \
-  prefix void LayerProduct<Domain>::backward(                                                  \
+  prefix bool LayerProduct<Domain>::backward(                                                  \
       const Domain::Input&, const GemmFactor<Domain::Element>&, const Domain::OutputGradient&, \
-      const GemmResult<Domain::Element>&, const Domain::InputGradient&, Context&);             \
+      const GemmResult<Domain::Element>&, const Domain::InputGradient&, Domain::Element*,      \
+      Context&);                                                                               \
   prefix std::unique_ptr<ReusingProduct<Domain>> make_product<Domain>(const ProductShape&,     \
                                                                       const Plan&);            \
   prefix std::unique_ptr<LayerPolicy> make_tuner<Domain>(const Plan&, const SchedulerOptions&)

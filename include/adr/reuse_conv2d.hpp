@@ -153,7 +153,7 @@ class ReuseConv2d final : public TunedLayer<ImageDomain<T>> {
   [[nodiscard]] std::size_t workspace_bytes(index_t batch) const {
     std::size_t bytes = 0;
     for (const auto& group : this->products()) {
-      const VectorMap map = vector_map(geometry_, group.vector_kind(), batch);
+      const VectorMap map = vector_map(geometry_, group.vectors().kind, batch);
       // An output gradient in layout nhwc is copied where there are groups or gaps between images.
       bytes = std::max(bytes, group.workspace_bytes(map, false, this->threads()));
     }
@@ -250,7 +250,7 @@ class ReuseConv2d final : public TunedLayer<ImageDomain<T>> {
                                      Stream& stream, const Stream* before) {
     detail::require(this->options().stream, "a Stream needs Options::stream");
     if (this->plan().check_finite) require_finite_operands(x, w, bias);
-    const auto result = LayerStream<T>::of(stream, this)
+    const auto result = LayerStream<T>::of(stream, this->number())
                             .forward({geometry_, plain_stride(x), plain_stride(w), bias},
                                      this->products(), stream.output(), this->options().max_error,
                                      this->mode() == Mode::inference, y, before, this->context());
@@ -262,45 +262,49 @@ class ReuseConv2d final : public TunedLayer<ImageDomain<T>> {
                 const TensorView<const T>& d_y, const Gradients& gradients, Saved* saved) {
     const auto& [d_x, d_w, d_bias, add_to_d_x, add_to_d_w, add_to_d_bias] = gradients;
     require_gradients(x, w, d_y, d_x, d_w, d_bias, saved);
+    T* const channel_sums = add_to_d_bias || geometry_.groups > 1 ? nullptr : d_bias.data;
+    bool has_d_bias = false;
     this->with_pass(saved, [&] {
       const TensorView<T> plain = plain_stride(d_x);
       const MatrixView<T> input_gradient(plain.data, plain.batch, plain.image_size(),
                                          plain.image_stride);
-      detail::blended(detail::Blend<T>{T(1), add_to_d_w ? T(1) : T(0)}, plain_stride(d_w),
-                      weight_buffer_, [&](const MatrixView<T>& w_target) {
-                        detail::blended(detail::Blend<T>{T(1), add_to_d_x ? T(1) : T(0)},
-                                        input_gradient, input_buffer_,
-                                        [&](const MatrixView<T>& x_target) {
-                                          TensorView<T> images = plain;
-                                          images.data = x_target.data;
-                                          images.image_stride = x_target.row_stride;
-                                          compute_gradients(x, w, d_y, images, w_target);
-                                        });
-                      });
+      const detail::Blend<T> w_blend{T(1), add_to_d_w ? T(1) : T(0)};
+      detail::blended(w_blend, plain_stride(d_w), weight_buffer_, [&](const MatrixView<T>& w_to) {
+        const detail::Blend<T> x_blend{T(1), add_to_d_x ? T(1) : T(0)};
+        detail::blended(x_blend, input_gradient, input_buffer_, [&](const MatrixView<T>& x_to) {
+          TensorView<T> images = plain;
+          images.data = x_to.data;
+          images.image_stride = x_to.row_stride;
+          has_d_bias = compute_gradients(x, w, d_y, images, w_to, channel_sums);
+        });
+      });
     });
-    const TensorView<const T> gradient = plain_stride(d_y);
-    bias_gradient(pixel_view(gradient, 0, geometry_.out_channels), d_bias, add_to_d_bias,
-                  this->context().threads());
+    if (!has_d_bias) {
+      const auto pixels = pixel_view(plain_stride(d_y), 0, geometry_.out_channels);
+      bias_gradient(pixels, d_bias, add_to_d_bias, this->threads());
+    }
     this->end_backward();
   }
 
-  void compute_gradients(const TensorView<const T>& x, const MatrixView<const T>& w,
+  /// Returns whether channel_sums, unless null, were written: the gradient of the bias.
+  bool compute_gradients(const TensorView<const T>& x, const MatrixView<const T>& w,
                          const TensorView<const T>& d_y, const TensorView<T>& d_x,
-                         const MatrixView<T>& d_w) {
-    Context& context = this->context();
-    if (!this->product().clears_input_gradient()) {
-      set_zero(pixel_view(d_x, 0, geometry_.in_channels), context.threads());
+                         const MatrixView<T>& d_w, T* channel_sums) {
+    if (d_x.data != nullptr && !this->product().clears_input_gradient()) {
+      set_zero(pixel_view(d_x, 0, geometry_.in_channels), this->threads());
     }
+    bool has_sums = false;
     const index_t outputs = geometry_.group_out_channels();
     const ConvOperands<T> operands{geometry_, x, w, {}};
     for (index_t g = 0; g < geometry_.groups; ++g) {
       const GemmResult<T> d_weights{
           d_w.data != nullptr ? d_w.middle_rows(g * outputs, outputs) : MatrixView<T>(), true};
-      this->product(g).backward(ConvInput<const T>{geometry_, plain_stride(x), g},
-                                transposed(operands.group_weights(g)),
-                                ConvOutput<const T>{geometry_, plain_stride(d_y), g}, d_weights,
-                                ConvInput<T>{geometry_, d_x, g}, context);
+      has_sums = this->product(g).backward(
+          ConvInput<const T>{geometry_, plain_stride(x), g}, transposed(operands.group_weights(g)),
+          ConvOutput<const T>{geometry_, plain_stride(d_y), g}, d_weights,
+          ConvInput<T>{geometry_, d_x, g}, channel_sums, this->context());
     }
+    return has_sums;
   }
 
   void require_inputs(const TensorView<const T>& x, const MatrixView<const T>& w,

@@ -3,9 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <string>
-#include <utility>
 
 #include "adr/adapt/layer_shape.hpp"
 #include "adr/adapt/plan.hpp"
@@ -59,8 +57,8 @@ class ReuseGemm : public TunedLayer<MatrixDomain<T>> {
   ReuseGemm(const Plan& plan, Context& context) : Base(plan, Base::Parts::all(), &context) {}
 
   /// Bytes of scratch for a product and its gradients on that many rows, at most: scratch for
-  /// leaving out zeros is counted whether the data has any or not. With reuse the scratch depends on
-  /// the clusters found, and this is what the last product needed. 0 before the first product.
+  /// leaving out zeros is counted whether the data has any or not. With reuse the scratch depends
+  /// on the clusters found, and this is what the last product needed. 0 before the first product.
   [[nodiscard]] std::size_t workspace_bytes(index_t rows) const {
     if (!this->has_products()) return 0;
     return this->product().workspace_bytes(row_map(rows), true, this->threads());
@@ -131,7 +129,8 @@ class ReuseGemm : public TunedLayer<MatrixDomain<T>> {
       detail::blended(blend_w, d_w.matrix, buffer_, [&](const MatrixView<T>& w_target) {
         detail::blended(blend_x, d_x.matrix, input_buffer_, [&](const MatrixView<T>& x_target) {
           this->product().backward(x, w, d_y, GemmResult<T>{w_target, d_w.transposed},
-                                   MatrixOperand<T>{x_target, d_x.transposed}, this->context());
+                                   MatrixOperand<T>{x_target, d_x.transposed}, nullptr,
+                                   this->context());
         });
       });
     });

@@ -1,17 +1,14 @@
 // A fully connected layer whose products are reused.
 #pragma once
 
-#include <memory>
 #include <utility>
 
 #include "adr/adapt/plan.hpp"
 #include "adr/core/context.hpp"
-#include "adr/core/parallel.hpp"
 #include "adr/core/types.hpp"
 #include "adr/core/view_checks.hpp"
 #include "adr/gradients.hpp"
 #include "adr/gradients/bias_gradient.hpp"
-#include "adr/gradients/channel_sums.hpp"
 #include "adr/nn/operand_checks.hpp"
 #include "adr/nn/saved.hpp"
 #include "adr/options.hpp"

@@ -7,7 +7,7 @@ namespace adr {
 
 /// Why a layer runs with the setting that it has.
 enum class Reason {
-  none,                ///< no scheduler is attached
+  none,                ///< nothing chooses the setting
   fixed,               ///< Strategy::fixed: nothing is ever changed
   timing_dense,        ///< warm-up: the dense passes are timed first
   not_worthwhile,      ///< dense: no setting is predicted to be faster by enough

@@ -3,7 +3,6 @@
 
 #include "adr/adapt/decision.hpp"
 #include "adr/adapt/report.hpp"
-#include "adr/adapt/scheduler_options.hpp"
 #include "adr/adapt/tunable.hpp"
 #include "adr/core/state_archive.hpp"
 

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "adr/adapt/loss_trend_options.hpp"
 #include "adr/core/state_archive.hpp"

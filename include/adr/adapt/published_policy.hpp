@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <utility>
 #include <vector>
 
 #include "adr/adapt/cost_model.hpp"
@@ -12,6 +11,7 @@
 #include "adr/adapt/layer_policy.hpp"
 #include "adr/adapt/measurement_plan.hpp"
 #include "adr/adapt/policy_state.hpp"
+#include "adr/adapt/scheduler_options.hpp"
 #include "adr/core/state_archive.hpp"
 
 ADR_NAMESPACE_BEGIN
@@ -77,7 +77,6 @@ class PublishedPolicy final : public LayerPolicy {
   }
 
   [[nodiscard]] const Decision& decision() const noexcept override { return decision_; }
-  [[nodiscard]] const Ladder& ladder() const noexcept { return ladder_; }
 
   void exchange(StateArchive& archive, Tunable& layer) override {
     archive("has asked for measurements", has_asked_);

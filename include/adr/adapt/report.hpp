@@ -133,7 +133,7 @@ struct Report {
   /// square of all windows.
   double stream_threshold = 0;
 
-  /// Who chose the setting, and why, where a ReuseScheduler did.
+  /// Why the setting was chosen, where a ReuseScheduler or the layer's own tuner did.
   Decision decision;
 
   PassSeconds seconds;       ///< by the clock of the context

@@ -15,7 +15,7 @@ ADR_NAMESPACE_BEGIN
 /// What a plan does on a sample of a layer's own input.
 struct RungMeasurement {
   Plan config;                 ///< what was measured
-  double output_error = 0;     ///< ||Y - Y_exact|| / ||Y_exact|| on rows that were not fitted
+  double output_error = 0;     ///< ||Y - Y_exact|| / ||Y_exact||, of a fit on rows it did not see
   double input_error = 0;      ///< from the energy within the clusters
   double remaining_ratio = 1;  ///< clusters / rows, of Method::clustered
 };
@@ -50,7 +50,7 @@ class Tunable {
 
   /// Lets the next forward pass, if the layer is not frozen, try these settings on a part of its
   /// input, beside computing its output under the setting in force. Cost: per setting a fit, and
-  /// products on a few thousand rows.
+  /// products on a few thousand rows, or for clusters a pass over the input.
   virtual void request_measurements(std::vector<Plan> configs) = 0;
   /// Whether a request is still to be followed.
   [[nodiscard]] virtual bool awaits_measurements() const noexcept = 0;

@@ -24,7 +24,8 @@ ADR_NAMESPACE_BEGIN
 /// none is faster.
 ///
 /// Stages: timing (dense), measuring (the layer tries candidates on a part of its input; where it
-/// runs dense, the finest of every method at first: no other is within a budget that it leaves),
+/// runs dense, the finest subspace and every radius at first: no other is within a budget that they
+/// leave),
 /// running (a rung, or dense until the next measurement). Decisions depend on reports alone:
 /// without times in them predicted costs decide. Thread-safety: none. Source: this library.
 class Tuner final : public LayerPolicy {

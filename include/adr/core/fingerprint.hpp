@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <numeric>
 
 #include "adr/core/types.hpp"
 
@@ -56,14 +57,17 @@ std::uint64_t fingerprint(const MatrixView<const T>& matrix) noexcept {
 template <class T>
 std::uint64_t sampled_fingerprint(const MatrixView<const T>& matrix) noexcept {
   constexpr index_t k_sampled = 64;
-  constexpr index_t k_step = 40503;  // spreads the columns
   T sample[k_sampled] = {};
   const index_t count =
       matrix.rows == 0 || matrix.cols == 0 || matrix.data == nullptr ? 0 : k_sampled;
+  // A golden part of the columns spreads them. Without a divisor in common with their number it
+  // meets every channel and every place of a kernel, whose periods divide that number.
+  auto step = static_cast<index_t>(static_cast<double>(matrix.cols) * 0.618);
+  while (count > 0 && std::gcd(step, matrix.cols) != 1) ++step;
   for (index_t i = 0; i < count; ++i) {
-    const index_t row =
+    const auto row =
         static_cast<index_t>(static_cast<double>(i) / k_sampled * static_cast<double>(matrix.rows));
-    sample[i] = matrix(row, i * k_step % matrix.cols);
+    sample[i] = matrix(row, i * step % matrix.cols);
   }
   const std::uint64_t sizes[2] = {static_cast<std::uint64_t>(matrix.rows),
                                   static_cast<std::uint64_t>(matrix.cols)};

@@ -6,6 +6,7 @@
 // are; only which whole sums a task has may.
 #pragma once
 
+#include <algorithm>
 #include <exception>
 
 #include "adr/core/errors.hpp"
@@ -74,6 +75,16 @@ struct IndexRange {
 /// How many blocks of that size hold count things.
 inline index_t blocks_of(index_t count, index_t block) noexcept {
   return (count + block - 1) / block;
+}
+/// Into how many parts `size` things of every task are cut where there are too few tasks for the
+/// threads: parts of `fewest` things or more. Depends on the number of threads, so that results
+/// must not depend on the cut.
+inline index_t parts_for_threads(index_t tasks, index_t size, index_t fewest,
+                                 int thread_count) noexcept {
+  constexpr index_t k_wanted_per_thread = 3;
+  if (thread_count == 1) return 1;
+  const index_t wanted = blocks_of(k_wanted_per_thread * thread_count, tasks);
+  return std::max<index_t>(std::min(wanted, size / fewest), 1);
 }
 /// The least multiple of unit that is not below count.
 inline index_t round_up(index_t count, index_t unit) noexcept {

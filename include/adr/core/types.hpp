@@ -6,9 +6,7 @@
 // core/abi.hpp).
 #pragma once
 
-#include <cmath>
 #include <cstddef>
-#include <cstdint>
 #include <limits>
 #include <stdexcept>
 #include <string_view>

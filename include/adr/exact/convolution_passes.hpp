@@ -97,7 +97,6 @@ class ConvolutionPasses {
         });
     return computed / static_cast<double>(groups_);
   }
-
   /// Multiply-adds of a forward pass as it is computed.
   [[nodiscard]] double forward_multiply_adds(index_t batch) const {
     const Form form = forward_form(batch);
@@ -130,26 +129,30 @@ class ConvolutionPasses {
                      });
   }
 
-  /// Computes d_w.
-  void weight_gradient(const TensorView<const T>& x, const TensorView<const T>& d_y,
-                       const MatrixView<T>& d_w, Context& context) const {
+  /// Computes d_w. channel_sums: null, or where the sums of d_y over all pixels go, one per
+  /// channel, which first layers have at hand. Returns whether they were written.
+  bool weight_gradient(const TensorView<const T>& x, const TensorView<const T>& d_y,
+                       const MatrixView<T>& d_w, Context& context,
+                       T* channel_sums = nullptr) const {
     if (x.batch == 0) {
       for (index_t m = 0; m < d_w.rows; ++m) std::fill_n(d_w.row(m), d_w.cols, T(0));
-      return;
+      return false;
     }
     if (weight_gradient_form(x.batch) == Form::direct) {
       context.workspace().reserve(
           direct_weight_gradient_workspace_bytes<T>(geometry_, x.batch, context.threads()));
+      bool has_sums = false;
       for (index_t g = 0; g < groups_; ++g) {
-        direct_weight_gradient(geometry_, from_group(x, g), from_group(d_y, g), rows_of(d_w, g),
-                               context);
+        has_sums = direct_weight_gradient(geometry_, from_group(x, g), from_group(d_y, g),
+                                          rows_of(d_w, g), channel_sums, context);
       }
-      return;
+      return has_sums;
     }
     for_each_weight_gradient(x, d_y, d_w, [&](const auto& pass) {
       context.workspace().reserve(pass.workspace_bytes(context.threads()));
       pass.run(context);
     });
+    return false;
   }
 
   /// Computes d_x.

@@ -32,11 +32,12 @@ std::size_t direct_weight_gradient_workspace_bytes(const ConvGeometry& geometry,
 /// source: those of direct_forward; d_w a filter of the group per row, any row stride, replaced.
 /// Sums: blocks of 256 pixels in order, added up in order within at most 16 parts of the pixels
 /// that follow from shape alone, then over the parts. Cost: N K M multiply-adds, and copies of
-/// windows and d_y.
+/// windows and d_y. channel_sums: null, or where the sums of d_y over all pixels go, which windows
+/// of few columns have at hand. Returns whether they were written.
 template <class T>
-void direct_weight_gradient(const ConvGeometry& geometry, const TensorView<const T>& x,
+bool direct_weight_gradient(const ConvGeometry& geometry, const TensorView<const T>& x,
                             const TensorView<const T>& d_y, const MatrixView<T>& d_w,
-                            Context& context) {
+                            T* channel_sums, Context& context) {
   if (detail::is_linear(geometry)) {
     detail::linear_weight_gradient(detail::image_rows(x), detail::image_rows(d_y), d_w,
                                    context.threads());
@@ -44,12 +45,14 @@ void direct_weight_gradient(const ConvGeometry& geometry, const TensorView<const
     detail::linear_weight_gradient(detail::pixels_as_rows(x), detail::pixels_as_rows(d_y), d_w,
                                    context.threads());
   } else if (detail::has_gradient_lines<T>(geometry)) {
-    detail::weight_gradient_lines(geometry, x, d_y, d_w, context);
+    detail::weight_gradient_lines(geometry, x, d_y, d_w, channel_sums, context);
+    return channel_sums != nullptr;
   } else if (geometry.layout == Layout::nchw) {
     detail::plane_weight_gradient(geometry, x, d_y, d_w, context);
   } else {
     detail::pixel_weight_gradient(geometry, x, d_y, d_w, context);
   }
+  return false;
 }
 
 ADR_NAMESPACE_END

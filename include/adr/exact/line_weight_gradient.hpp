@@ -89,6 +89,7 @@ template <class T>
 struct GradientLinesScratch {
   T* totals;           ///< of the parts
   T* sparse_totals;    ///< of the parts, over non-zeros
+  T* channel_totals;   ///< of the parts: sums of the output gradient
   T* of_bands;         ///< the sums of one band, of every thread
   T* sparse_of_bands;  ///< those over the non-zeros of a few bands, of every thread
   index_t line_size;
@@ -101,6 +102,8 @@ struct GradientLinesScratch {
             memory.template take<T>(checked_product("partial sums", parts.parts, parts.sum_size))),
         sparse_totals(memory.template take<T>(
             checked_product("partial sums", parts.parts, SparseLines<T>(source).sum_size()))),
+        channel_totals(memory.template take<T>(
+            checked_product("partial sums", parts.parts, source.geometry.out_channels))),
         of_bands(
             memory.template take<T>(checked_product("sums of bands", threads, parts.sum_size))),
         sparse_of_bands(memory.template take<T>(
@@ -109,11 +112,12 @@ struct GradientLinesScratch {
         lines(memory.template take<T>(checked_product("padded lines", threads, line_size))) {}
 };
 
-/// Requires: has_gradient_lines.
+/// Requires: has_gradient_lines. channel_sums: null, or where the sums of d_y over all pixels go,
+/// one per filter, which cost little while a band is in the caches.
 template <class T>
 void weight_gradient_lines(const ConvGeometry& g, const TensorView<const T>& x,
                            const TensorView<const T>& d_y, const MatrixView<T>& d_w,
-                           Context& context) {
+                           T* channel_sums, Context& context) {
   constexpr index_t k_width = k_panel_width<T>;
   const PaddedLines source{g};
   const SparseLines<T> sparse(source);
@@ -130,6 +134,8 @@ void weight_gradient_lines(const ConvGeometry& g, const TensorView<const T>& x,
     T* sparse_of_bands = scratch.sparse_of_bands + thread * sparse_size;
     T* windows = scratch.lines + thread * scratch.line_size;
     const bool leaves_zeros = sparse.pay(d_y, mine);
+    T* channel_total = scratch.channel_totals + part * g.out_channels;
+    std::fill_n(channel_total, g.out_channels, T(0));
     std::fill_n(total, parts.sum_size, T(0));
     std::fill_n(sparse_total, sparse_size, T(0));
     std::fill_n(sparse_of_bands, sparse_size, T(0));
@@ -144,6 +150,10 @@ void weight_gradient_lines(const ConvGeometry& g, const TensorView<const T>& x,
         sum_band(source, static_cast<const T*>(windows), d_y.image(image), band, of_band);
         simd::add(of_band, total, parts.sum_size);
       }
+      if (channel_sums != nullptr) {
+        simd::add_column_sums(gradients, g.out_channels, band.size() * g.out_width(),
+                              g.out_channels, channel_total);
+      }
       // About as many terms at once as the dense sums of a band have.
       constexpr index_t k_sparse_bands = 4;
       if (leaves_zeros && ((i + 1 - mine.first) % k_sparse_bands == 0 || i + 1 == mine.last)) {
@@ -154,6 +164,10 @@ void weight_gradient_lines(const ConvGeometry& g, const TensorView<const T>& x,
   });
   join_parts(totals, parts.parts, parts.sum_size);
   join_parts(scratch.sparse_totals, parts.parts, sparse_size);
+  if (channel_sums != nullptr) {
+    join_parts(scratch.channel_totals, parts.parts, g.out_channels);
+    std::copy_n(scratch.channel_totals, g.out_channels, channel_sums);
+  }
   for (index_t f = 0; f < g.out_channels; f += k_width) {
     simd::transpose(totals + f * g.columns(), k_width, g.columns(), k_width, d_w.row(f),
                     d_w.row_stride);

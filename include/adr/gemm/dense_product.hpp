@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <type_traits>
 
 #include "adr/core/context.hpp"
 #include "adr/core/matrix_rows.hpp"
@@ -73,6 +72,7 @@ struct WeightGradientParts {
       : row_parts(rows >= 8 * columns ? 4 : 1), col_parts(most_column_parts(columns)) {}
 };
 
+/// copying_threads: those that unfold rows; none where rows are a matrix.
 template <class T>
 struct DenseForwardScratch {
   index_t block_rows;
@@ -80,13 +80,12 @@ struct DenseForwardScratch {
   T* results;   ///< of such a block
 
   template <class Memory>
-  DenseForwardScratch(Memory& memory, index_t columns, index_t outputs, int threads)
+  DenseForwardScratch(Memory& memory, index_t columns, index_t outputs, int copying_threads)
       : block_rows(dense_block_rows(columns)),
-        unfolded(
-            memory.template take<T>(checked_product("dense block", threads, block_rows, columns))),
-        results(
-            memory.template take<T>(checked_product("dense block", threads, block_rows, outputs))) {
-  }
+        unfolded(memory.template take<T>(
+            checked_product("dense block", copying_threads, block_rows, columns))),
+        results(memory.template take<T>(
+            checked_product("dense block", copying_threads, block_rows, outputs))) {}
 };
 
 template <class T>
@@ -99,12 +98,12 @@ struct DenseWeightGradientScratch {
 
   template <class Memory>
   DenseWeightGradientScratch(Memory& memory, index_t rows, index_t columns, index_t outputs,
-                             int threads)
+                             int copying_threads)
       : parts(rows, columns),
         widest(partition(columns, parts.col_parts, 0).size()),
         block_rows(dense_block_rows(widest)),
-        blocks(
-            memory.template take<T>(checked_product("dense block", threads, block_rows, widest))),
+        blocks(memory.template take<T>(
+            checked_product("dense block", copying_threads, block_rows, widest))),
         partials(memory.template take<T>(
             checked_product("partial sums", parts.row_parts - 1, columns, outputs))) {}
 };
@@ -115,19 +114,19 @@ struct DenseInputGradientScratch {
   T* blocks;  ///< of unfolded rows, one of every thread
 
   template <class Memory>
-  DenseInputGradientScratch(Memory& memory, index_t columns, int threads)
+  DenseInputGradientScratch(Memory& memory, index_t columns, int copying_threads)
       : block_rows(dense_block_rows(columns)),
-        blocks(
-            memory.template take<T>(checked_product("dense block", threads, block_rows, columns))) {
-  }
+        blocks(memory.template take<T>(
+            checked_product("dense block", copying_threads, block_rows, columns))) {}
 };
 
 }  // namespace detail
 
-/// Bytes of scratch that dense_forward takes.
+/// Bytes of scratch that dense_forward takes. copying_threads, here and for the gradients: the
+/// threads of the context where rows are unfolded, 0 where they are a matrix.
 template <class T>
-std::size_t dense_forward_workspace_bytes(index_t columns, index_t outputs, int thread_count) {
-  return scratch_bytes<detail::DenseForwardScratch<T>>(columns, outputs, thread_count);
+std::size_t dense_forward_workspace_bytes(index_t columns, index_t outputs, int copying_threads) {
+  return scratch_bytes<detail::DenseForwardScratch<T>>(columns, outputs, copying_threads);
 }
 
 /// Multiplies all rows of an input by the weights.
@@ -140,11 +139,11 @@ void dense_forward(const Input& input, const GemmFactor<T>& weights,
   const index_t rows = input.rows();
   const index_t columns = input.cols();
   const index_t outputs = weights.cols();
+  constexpr bool k_are_matrices = k_is_matrix<Input> && k_is_matrix<Output>;
   const Workspace::Frame frame(context.workspace());
   const detail::DenseForwardScratch<T> scratch(context.workspace(), columns, outputs,
-                                               context.threads());
+                                               k_are_matrices ? 0 : context.threads());
   const index_t copied_rows = scratch.block_rows;
-  constexpr bool k_are_matrices = k_is_matrix<Input> && k_is_matrix<Output>;
   const bool copies = !k_are_matrices && !(input.in_place() && output.in_place());
   const index_t block_rows = copies ? copied_rows : detail::in_place_block_rows(rows);
   const index_t row_tasks = blocks_of(rows, block_rows);
@@ -181,8 +180,9 @@ void dense_forward(const Input& input, const GemmFactor<T>& weights,
 /// Bytes of scratch that dense_weight_gradient takes.
 template <class T>
 std::size_t dense_weight_gradient_workspace_bytes(index_t rows, index_t columns, index_t outputs,
-                                                  int thread_count) {
-  return scratch_bytes<detail::DenseWeightGradientScratch<T>>(rows, columns, outputs, thread_count);
+                                                  int copying_threads) {
+  return scratch_bytes<detail::DenseWeightGradientScratch<T>>(rows, columns, outputs,
+                                                              copying_threads);
 }
 
 /// Computes the gradient with respect to the weights.
@@ -197,7 +197,7 @@ void dense_weight_gradient(const Input& input, const MatrixView<const T>& d_outp
   const index_t outputs = d_output.cols;
   const Workspace::Frame frame(context.workspace());
   const detail::DenseWeightGradientScratch<T> scratch(context.workspace(), rows, columns, outputs,
-                                                      context.threads());
+                                                      k_is_matrix<Input> ? 0 : context.threads());
   const detail::WeightGradientParts& parts = scratch.parts;
   const index_t block_rows = scratch.block_rows;
   const auto partial = [&](index_t part) {
@@ -238,8 +238,8 @@ void dense_weight_gradient(const Input& input, const MatrixView<const T>& d_outp
 
 /// Bytes of scratch that dense_input_gradient takes.
 template <class T>
-std::size_t dense_input_gradient_workspace_bytes(index_t columns, int thread_count) {
-  return scratch_bytes<detail::DenseInputGradientScratch<T>>(columns, thread_count);
+std::size_t dense_input_gradient_workspace_bytes(index_t columns, int copying_threads) {
+  return scratch_bytes<detail::DenseInputGradientScratch<T>>(columns, copying_threads);
 }
 
 /// Adds the gradient with respect to the input, or replaces what a matrix holds.
@@ -252,8 +252,8 @@ void dense_input_gradient(const MatrixView<const T>& d_output, const GemmFactor<
   const index_t rows = d_input.rows();
   const index_t columns = d_input.cols();
   const Workspace::Frame frame(context.workspace());
-  const detail::DenseInputGradientScratch<T> scratch(context.workspace(), columns,
-                                                     context.threads());
+  const detail::DenseInputGradientScratch<T> scratch(
+      context.workspace(), columns, k_is_matrix<InputGradient> ? 0 : context.threads());
   const index_t block_rows = scratch.block_rows;
   const index_t unit = d_input.independent_rows();
   const index_t row_tasks = blocks_of(rows, unit);

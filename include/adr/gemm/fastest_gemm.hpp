@@ -30,10 +30,7 @@ class FastestGemm {
                   const MatrixView<T>& result) {
     const Key key = {a.rows(), a.cols(), b.cols(), a.transposed, b.transposed};
     std::size_t choice = find(key);
-    if (choice == products_.size()) {
-      choice = fastest(a, b, result.rows, result.cols);
-      keep(key, choice);
-    }
+    if (choice == products_.size()) choice = kept(key, fastest(a, b, result.rows, result.cols));
     products_[choice](a, b, update, result);
   }
 
@@ -59,9 +56,12 @@ class FastestGemm {
     const std::size_t* choice = choices_.find(key);
     return choice == nullptr ? products_.size() : *choice;
   }
-  void keep(const Key& key, std::size_t choice) {
+  /// Keeps a choice, unless another thread was first: then its choice is everyone's.
+  std::size_t kept(const Key& key, std::size_t choice) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (choices_.find(key) == nullptr) choices_.insert(key, choice);
+    if (const std::size_t* earlier = choices_.find(key)) return *earlier;
+    choices_.insert(key, choice);
+    return choice;
   }
   /// Into memory of its own, because what is added to the user's result is added once.
   std::size_t fastest(const GemmFactor<T>& a, const GemmFactor<T>& b, index_t rows,

@@ -193,22 +193,34 @@ bool row_repeats_pay(const MatrixView<const T>& x, index_t outputs, int threads)
              [&](index_t a, index_t b) { return same_rows(x, a, b); }) > worth;
 }
 
+template <class T>
+struct GatheredRowsScratch {
+  index_t most;  ///< rows
+  T* gathered;   ///< of every thread
+  T* results;    ///< of those
+
+  template <class Memory>
+  GatheredRowsScratch(Memory& memory, index_t columns, index_t outputs, int threads)
+      : most(gathered_rows(columns)),
+        gathered(memory.template take<T>(checked_product("rows", threads, most, columns))),
+        results(memory.template take<T>(checked_product("rows", threads, most, outputs))) {}
+};
+
 /// Multiplies the rows `list` of x and writes their results to the same rows of y.
 template <class T>
 void multiply_listed(const MatrixView<const T>& x, const index_t* list, index_t list_count,
                      const GemmFactor<T>& weights, const VectorView<const T>& bias,
                      const MatrixView<T>& y, const DenseGemm<T>& gemm, Context& context) {
-  const index_t most = gathered_rows(x.cols);
-  const index_t blocks = blocks_of(list_count, most);
   const Workspace::Frame frame(context.workspace());
-  T* gathered = context.workspace().template take<T>(context.threads() * most * x.cols);
-  T* results = context.workspace().template take<T>(context.threads() * most * y.cols);
+  const GatheredRowsScratch<T> scratch(context.workspace(), x.cols, y.cols, context.threads());
+  const index_t most = scratch.most;
+  const index_t blocks = blocks_of(list_count, most);
   parallel_for(blocks, context.threads(), [&](index_t block, int thread) {
     const IndexRange range = partition(list_count, blocks, block);
     // Fewer would be added up in another order; what lies in the rows beyond is of no account.
     const index_t rows = std::max(range.size(), k_once_fewest_rows);
-    const MatrixView<T> from(gathered + thread * most * x.cols, rows, x.cols);
-    const MatrixView<T> to(results + thread * most * y.cols, rows, y.cols);
+    const MatrixView<T> from(scratch.gathered + thread * most * x.cols, rows, x.cols);
+    const MatrixView<T> to(scratch.results + thread * most * y.cols, rows, y.cols);
     for (index_t i = 0; i < rows; ++i) {
       std::copy_n(x.row(list[std::min(range.first + i, range.last - 1)]), x.cols, from.row(i));
     }
@@ -222,14 +234,13 @@ void multiply_listed(const MatrixView<const T>& x, const index_t* list, index_t 
 
 }  // namespace detail
 
-/// Bytes of scratch that dense_forward_once takes.
+/// Bytes of scratch that dense_forward_once takes; 0 for a shape that it is not for.
 template <class T>
 std::size_t dense_forward_once_workspace_bytes(index_t rows, index_t columns, index_t outputs,
                                                int threads) {
-  return dense_forward_workspace_bytes<T>(columns, outputs, threads) +
-         (looks_for_equal_rows<T>(rows, columns, outputs)
-              ? IdenticalRows<T>::workspace_bytes(rows, columns)
-              : 0);
+  if (!looks_for_equal_rows<T>(rows, columns, outputs)) return 0;
+  return IdenticalRows<T>::workspace_bytes(rows, columns) +
+         scratch_bytes<detail::GatheredRowsScratch<T>>(columns, outputs, threads);
 }
 
 /// Whether equal rows of this matrix are multiplied once: where a sample of them says that this

@@ -112,16 +112,13 @@ struct MaskedScratch {
   [[nodiscard]] T* sums(int thread) const noexcept { return strips(thread) + k_strips; }
 };
 
-/// Into how many parts rows are cut: more where there would be too few tasks for the threads. Rows
-/// have sums of their own, so that this may depend on the number of threads.
+/// Into how many parts rows are cut. Rows have sums of their own, so that this may depend on the
+/// number of threads.
 template <class T>
 index_t masked_row_parts(index_t rows, index_t strips, int threads) noexcept {
-  constexpr index_t k_wanted_per_thread = 3;
   constexpr index_t k_fewest_rows = 32;
-  const index_t parts = std::max<index_t>(blocks_of(rows, MaskedScratch<T>::k_most_rows), 1);
-  if (threads == 1) return parts;
-  const index_t wanted = blocks_of(k_wanted_per_thread * threads, strips);
-  return std::max(parts, std::min(wanted, rows / k_fewest_rows));
+  return std::max(blocks_of(rows, MaskedScratch<T>::k_most_rows),
+                  parts_for_threads(strips, rows, k_fewest_rows, threads));
 }
 
 /// One strip of the results of some rows.

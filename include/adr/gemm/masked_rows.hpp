@@ -35,8 +35,6 @@ class MaskedRows {
 
   /// Rows of the factor.
   [[nodiscard]] index_t rows() const noexcept { return rows_; }
-  /// Columns of the factor.
-  [[nodiscard]] index_t cols() const noexcept { return cols_; }
   /// Blocks of columns, at least one.
   [[nodiscard]] index_t blocks() const noexcept { return blocks_; }
   /// Columns of a block, before it is filled up.

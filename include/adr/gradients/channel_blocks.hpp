@@ -2,10 +2,10 @@
 #pragma once
 
 #include <algorithm>
-#include <cstddef>
 #include <cstdint>
 
 #include "adr/core/aligned_buffer.hpp"
+#include "adr/core/parallel.hpp"
 #include "adr/core/types.hpp"
 #include "adr/gradients/sparse_entries.hpp"
 #include "adr/simd/batch.hpp"
@@ -19,21 +19,6 @@ struct PixelRange {
   const std::int32_t* ends;
 };
 
-namespace detail {
-
-/// Into how many ranges the channels of a weight gradient are cut, each with tasks of its own,
-/// where `tasks` are too few for the threads. Neuron vectors are loaded for each. Channels have
-/// sums of their own, so that this cut may depend on the number of threads.
-inline index_t channel_ranges(index_t tasks, index_t channels, int thread_count) noexcept {
-  constexpr index_t k_wanted_per_thread = 3;
-  constexpr index_t k_fewest_channels = 16;
-  if (thread_count == 1) return 1;
-  const index_t wanted = (k_wanted_per_thread * thread_count + tasks - 1) / tasks;
-  return std::max<index_t>(std::min(wanted, channels / k_fewest_channels), 1);
-}
-
-}  // namespace detail
-
 /// Blocks of channels whose weights stay in the first-level cache while all pixels of a tile meet
 /// them. Memory: a number per pixel and block but the first.
 class ChannelBlocks {
@@ -45,7 +30,7 @@ class ChannelBlocks {
   /// Makes room and forgets what was there. Errors: std::bad_alloc.
   void resize(index_t tiles, index_t most_pixels, index_t channels) {
     most_pixels_ = most_pixels;
-    count_ = std::max<index_t>((channels + k_channels - 1) / k_channels, 1);
+    count_ = std::max<index_t>(blocks_of(channels, k_channels), 1);
     splits_.clear();
     splits_.resize(tiles * splits_of_tile());
   }
@@ -74,8 +59,6 @@ class ChannelBlocks {
     return {block == 0 ? by_pixel.starts : splits + (block - 1) * most_pixels_,
             block == count_ - 1 ? by_pixel.starts + 1 : splits + block * most_pixels_};
   }
-
-  [[nodiscard]] std::size_t capacity_bytes() const noexcept { return splits_.capacity_bytes(); }
 
  private:
   [[nodiscard]] index_t splits_of_tile() const noexcept { return (count_ - 1) * most_pixels_; }

@@ -27,10 +27,9 @@ void channel_sums(const PixelView<const T>& pixels, T* sums, int thread_count) {
         const IndexRange rows = partition(pixels.rows(), k_parts, part);
         for_each_image_run(pixels.pixels, rows.first, rows.size(),
                            [&](index_t image, index_t pixel, index_t count, index_t /*at*/) {
-                             const T* from = pixels.at(image, pixel, first);
-                             for (index_t p = 0; p < count; ++p, from += pixels.pixel_stride) {
-                               simd::add(from, partial[part], channels);
-                             }
+                             simd::add_column_sums(pixels.at(image, pixel, first),
+                                                   pixels.pixel_stride, count, channels,
+                                                   partial[part]);
                            });
       });
       std::fill_n(sums + first, channels, T(0));

@@ -32,7 +32,7 @@ double sampled_density(const PixelView<const T>& gradient) {
   constexpr index_t k_runs = 8;
   constexpr index_t k_run = 8;
   const index_t rows = gradient.rows();
-  const index_t runs = std::min(k_runs, (rows + k_run - 1) / k_run);
+  const index_t runs = std::min(k_runs, blocks_of(rows, k_run));
   GradientDensity found;
   for (index_t r = 0; r < runs; ++r) {
     const index_t first = rows * r / runs;

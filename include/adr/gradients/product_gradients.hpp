@@ -9,13 +9,13 @@
 #include "adr/adapt/plan.hpp"
 #include "adr/adapt/report.hpp"
 #include "adr/core/context.hpp"
+#include "adr/core/gemm_factor.hpp"
 #include "adr/core/pixel_view.hpp"
 #include "adr/core/row_major.hpp"
 #include "adr/core/stage_clock.hpp"
 #include "adr/core/state_archive.hpp"
 #include "adr/core/types.hpp"
 #include "adr/core/vector_map.hpp"
-#include "adr/gemm/dense_gemm.hpp"
 #include "adr/gradients/gradient_forms.hpp"
 #include "adr/gradients/sparse_gradients.hpp"
 #include "adr/product/exact_product.hpp"
@@ -84,11 +84,12 @@ class ProductGradients {
   }
 
   /// Computes d_weights (unless empty) and d_input (unless empty): a matrix, or images that the
-  /// exact product takes, is replaced, other images are added to. Errors: std::bad_alloc, and those
-  /// of a DenseConvolution.
-  void compute(const ForwardState<Domain>& forward, const Input& input,
+  /// exact product takes, is replaced, other images are added to. channel_sums: null, or where the
+  /// sums of d_output over all rows go if the gradients have them at hand. Returns whether they
+  /// were written. Errors: std::bad_alloc, and those of a DenseConvolution.
+  bool compute(const ForwardState<Domain>& forward, const Input& input,
                const GemmFactor<T>& weights, const OutputGradient& d_output,
-               const GemmResult<T>& d_weights, InputGradientOperand d_input,
+               const GemmResult<T>& d_weights, InputGradientOperand d_input, T* channel_sums,
                const PassTools<T>& tools) {
     Report& stats = tools.report;
     Context& context = tools.context;
@@ -104,13 +105,14 @@ class ProductGradients {
     if (forms.with_input()) stats.input_gradient_form = forms.input;
     context.workspace().reserve(
         scratch_bytes(forms, forward, d_output.rows().in_place(), context.threads()));
+    bool has_sums = false;
     {
       const Workspace::Frame frame(context.workspace());
       MatrixView<const T> rows;
       if (reads_rows(forms, forward)) rows = detail::row_major(d_output.rows(), context);
       const BackwardOperands<Domain> operands = {input, weights,   d_output,
                                                  rows,  d_weights, &d_input};
-      compute_exactly(forms, forward, operands, tools, timer);
+      has_sums = compute_exactly(forms, forward, operands, channel_sums, tools, timer);
       compute_from_clusters(forms, forward, operands, tools, timer);
     }
     compute_over_non_zeros(forms, forward, input, weights, d_weights, d_input, tools, timer);
@@ -118,6 +120,7 @@ class ProductGradients {
     if (forms.with_weights()) stats.weight_gradient.multiply_adds_dense = dense_work;
     if (forms.with_input()) stats.input_gradient.multiply_adds_dense = dense_work;
     ++passes_;
+    return has_sums;
   }
 
  private:
@@ -230,18 +233,20 @@ class ProductGradients {
     });
   }
 
-  static void compute_exactly(const GradientForms& forms, const ForwardState<Domain>& forward,
-                              const BackwardOperands<Domain>& operands, const PassTools<T>& tools,
-                              PassTimer& timer) {
+  static bool compute_exactly(const GradientForms& forms, const ForwardState<Domain>& forward,
+                              const BackwardOperands<Domain>& operands, T* channel_sums,
+                              const PassTools<T>& tools, PassTimer& timer) {
     const double work = forward.shape.dense_work(forward.map.rows());
     Report& stats = tools.report;
     StageClock clock(tools.times);
+    bool has_sums = false;
     if (forms.weights == WeightGradient::dense) {
-      const double share =
+      const ComputedGradient computed =
           forward.exact.weight_gradient(operands.input, operands.d_output, operands.d_output_rows,
-                                        operands.d_weights, tools.context);
+                                        operands.d_weights, channel_sums, tools.context);
       clock.finish(Stage::dense);
-      stats.weight_gradient.multiply_adds_done = work * share;
+      has_sums = computed.channel_sums;
+      stats.weight_gradient.multiply_adds_done = work * computed.share;
       stats.seconds.weight_gradient += timer.lap();
     }
     if (forms.input == InputGradient::dense) {
@@ -252,6 +257,7 @@ class ProductGradients {
       stats.input_gradient.multiply_adds_done = work * share;
       stats.seconds.input_gradient += timer.lap();
     }
+    return has_sums;
   }
 
   /// Where a method has both gradients, they share sums, and their time is all in one figure.

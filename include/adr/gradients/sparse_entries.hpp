@@ -45,10 +45,6 @@ class SparseEntries {
             values_.data() + first_entry};
   }
 
-  [[nodiscard]] std::size_t capacity_bytes() const noexcept {
-    return starts_.capacity_bytes() + indices_.capacity_bytes() + values_.capacity_bytes();
-  }
-
  private:
   index_t start_stride_ = 1;
   AlignedBuffer<std::int32_t> starts_;

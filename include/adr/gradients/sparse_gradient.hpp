@@ -13,10 +13,10 @@
 #include <utility>
 
 #include "adr/core/context.hpp"
+#include "adr/core/gemm_factor.hpp"
 #include "adr/core/types.hpp"
 #include "adr/core/vector_map.hpp"
 #include "adr/core/workspace.hpp"
-#include "adr/gemm/dense_gemm.hpp"
 #include "adr/gradients/channel_blocks.hpp"
 #include "adr/gradients/sparse_rows.hpp"
 #include "adr/gradients/sparse_tiles.hpp"
@@ -109,7 +109,7 @@ struct AddsAreIndependent<
 inline constexpr index_t k_copied_channels = 8;
 
 inline index_t copy_tasks(index_t channels) noexcept {
-  return (channels + k_copied_channels - 1) / k_copied_channels;
+  return blocks_of(channels, k_copied_channels);
 }
 inline IndexRange copied_channels(index_t task, index_t channels) noexcept {
   return {task * k_copied_channels, std::min(channels, (task + 1) * k_copied_channels)};
@@ -233,9 +233,10 @@ void sparse_weight_gradient(const SparseRows<T>& rows, const Vectors& input, con
                                          context.threads());
   const index_t strip_size = scratch.strip_size;
   const index_t part_size = tiles.strips() * strip_size;
-
+  // Neuron vectors are loaded for each range. Channels have sums of their own.
+  constexpr index_t k_fewest_channels = 16;
   const index_t ranges =
-      detail::channel_ranges(parts * tiles.strips(), channels, context.threads());
+      parts_for_threads(parts * tiles.strips(), channels, k_fewest_channels, context.threads());
   parallel_for(parts * tiles.strips() * ranges, context.threads(), [&](index_t task, int thread) {
     const index_t s = task / ranges / parts;
     const index_t part = task / ranges % parts;

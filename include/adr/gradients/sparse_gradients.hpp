@@ -2,16 +2,15 @@
 // serves both.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
 #include "adr/core/context.hpp"
+#include "adr/core/gemm_factor.hpp"
 #include "adr/core/pixel_view.hpp"
 #include "adr/core/stage_clock.hpp"
 #include "adr/core/types.hpp"
 #include "adr/core/vector_map.hpp"
-#include "adr/gemm/dense_gemm.hpp"
 #include "adr/gradients/gradient_density.hpp"
 #include "adr/gradients/masked_gradients.hpp"
 #include "adr/gradients/sparse_gradient.hpp"
@@ -65,8 +64,7 @@ class SparseGradients {
   void list(Rounding rounding, SparseUse use, Context& context, StageTimes* times) {
     StageClock clock(times);
     // One order serves both masked gradients.
-    rows_.list(d_output_, rounding.step, rounding.seed, masked_ ? SparseUse::input_gradient : use,
-               context);
+    rows_.list(d_output_, rounding.step, rounding.seed, masked_ ? SparseUse::pixels : use, context);
     clock.finish(Stage::non_zeros);
   }
 

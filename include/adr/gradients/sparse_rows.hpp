@@ -23,8 +23,8 @@
 
 ADR_NAMESPACE_BEGIN
 
-/// Which products will run over a list.
-enum class SparseUse { weight_gradient, input_gradient, both };
+/// Which products will run over a list; pixels: others, that want it by pixel alone.
+enum class SparseUse { weight_gradient, input_gradient, both, pixels };
 
 /// The non-zeros of an output gradient, tile by tile, in the orders that the products want: by
 /// channel for the weight gradient, by pixel for the input gradient.
@@ -94,9 +94,7 @@ class SparseRows {
     const index_t entries = first_entry_[tiles_.count()];
     if (lists_by_channel(gradient, use)) by_channel_.resize(tiles_.count(), channels_, entries);
     if (lists_by_pixel(use)) by_pixel_.resize(tiles_.count(), tiles_.most_pixels(), entries);
-    if (use != SparseUse::weight_gradient) {
-      blocks_.resize(tiles_.count(), tiles_.most_pixels(), channels_);
-    }
+    if (blocks_channels(use)) blocks_.resize(tiles_.count(), tiles_.most_pixels(), channels_);
     const index_t scratch = scratch_elements(gradient, use);
     scratch_.resize(context.threads() * scratch);
     parallel_for(tiles_.count(), context.threads(), [&](index_t t, int thread) {
@@ -128,28 +126,27 @@ class SparseRows {
   /// The place of each pixel of a tile in its plane.
   [[nodiscard]] const std::int32_t* places() const noexcept { return places_.data(); }
 
-  [[nodiscard]] std::size_t memory_bytes() const noexcept {
-    return measured_.capacity_bytes() + squares_.capacity_bytes() + listed_.capacity_bytes() +
-           first_entry_.capacity_bytes() + places_.capacity_bytes() + by_channel_.capacity_bytes() +
-           by_pixel_.capacity_bytes() + blocks_.capacity_bytes() + scratch_.capacity_bytes();
-  }
-
  private:
   /// Channels that are transposed at a time: a cache line of each pixel.
   static constexpr index_t k_planes = 16;
 
   [[nodiscard]] bool rounds() const noexcept { return unit_ > T(0); }
+  static bool wants_channels(SparseUse use) noexcept {
+    return use == SparseUse::weight_gradient || use == SparseUse::both;
+  }
+  static bool blocks_channels(SparseUse use) noexcept {
+    return use == SparseUse::input_gradient || use == SparseUse::both;
+  }
   // The order in memory is listed first and the other one from that, but for a list by channel that
   // holds all non-zeros, which costs less from transposed pixels, and for rounding, which runs over
   // pixels.
   [[nodiscard]] bool lists_from_planes(const PixelView<const T>& gradient,
                                        SparseUse use) const noexcept {
-    return !rounds() && !detail::lists_channels_first(gradient) && use != SparseUse::input_gradient;
+    return !rounds() && !detail::lists_channels_first(gradient) && wants_channels(use);
   }
   [[nodiscard]] bool lists_by_channel(const PixelView<const T>& gradient,
                                       SparseUse use) const noexcept {
-    return use != SparseUse::input_gradient ||
-           (!rounds() && detail::lists_channels_first(gradient));
+    return wants_channels(use) || (!rounds() && detail::lists_channels_first(gradient));
   }
   [[nodiscard]] bool lists_by_pixel(SparseUse use) const noexcept {
     return use != SparseUse::weight_gradient || rounds();
@@ -196,9 +193,9 @@ class SparseRows {
       if (with_pixels) listed_[t] = list_pixels(gradient, tile, by_pixel);
       if (with_channels) listed_[t] = list_transposed(gradient, tile, scratch, by_channel);
     }
-    if (use != SparseUse::weight_gradient) blocks_.split(by_pixel, pixels, t);
+    if (blocks_channels(use)) blocks_.split(by_pixel, pixels, t);
     ADR_ASSERT(listed_[t] <= measured_[t], "the output gradient changed after it was measured");
-    if (with_channels) {
+    if (wants_channels(use)) {
       for (index_t k = 0; k < listed_[t]; ++k) {
         by_channel.indices[k] = places_[by_channel.indices[k]];
       }

@@ -44,7 +44,7 @@ class SparseTiles {
     tiles.map_ = map;
     tiles.registers_ = simd::strip_registers<simd::Batch<T>>(map.offsets(), length);
     tiles.strip_ = tiles.registers_ * simd::Batch<T>::size;
-    tiles.strips_ = (length + tiles.strip_ - 1) / tiles.strip_;
+    tiles.strips_ = blocks_of(length, tiles.strip_);
     tiles.cut(tiles.strip_ * static_cast<index_t>(sizeof(T)), plane_bytes);
     return tiles;
   }
@@ -157,14 +157,14 @@ class SparseTiles {
       rows = std::max(rows, std::min(rows_that_fit(k_large_plane_bytes, vector_bytes), 4 * shared));
     }
     rows = std::clamp<index_t>(rows, 1, map_.out_height);
-    bands_ = (map_.out_height + rows - 1) / rows;
-    band_rows_ = (map_.out_height + bands_ - 1) / bands_;
-    bands_ = (map_.out_height + band_rows_ - 1) / band_rows_;
+    bands_ = blocks_of(map_.out_height, rows);
+    band_rows_ = blocks_of(map_.out_height, bands_);
+    bands_ = blocks_of(map_.out_height, band_rows_);
     if (bands_ == 1) {
       const index_t images =
           plane_bytes / vector_bytes / plane_width() / plane_height(map_.out_height);
       tile_images_ = std::clamp<index_t>(images, 1, map_.images);
-      count_ = (map_.images + tile_images_ - 1) / tile_images_;
+      count_ = blocks_of(map_.images, tile_images_);
     } else {
       count_ = map_.images * bands_;
     }

@@ -1,8 +1,6 @@
 // Results that are scaled, or added to what is there.
 #pragma once
 
-#include <utility>
-
 #include "adr/core/aligned_buffer.hpp"
 #include "adr/core/gemm_factor.hpp"
 #include "adr/core/types.hpp"

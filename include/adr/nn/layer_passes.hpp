@@ -3,8 +3,6 @@
 // in a third of the time.
 #pragma once
 
-#include <cstddef>
-
 #include "adr/adapt/plan.hpp"
 #include "adr/core/context.hpp"
 #include "adr/core/types.hpp"
@@ -48,15 +46,16 @@ void LayerProduct<Domain>::forward(const Input& input, const GemmFactor<T>& weig
 }
 
 template <class Domain>
-void LayerProduct<Domain>::backward(const Input& input, const GemmFactor<T>& weights,
+bool LayerProduct<Domain>::backward(const Input& input, const GemmFactor<T>& weights,
                                     const OutputGradient& d_output, const GemmResult<T>& d_weights,
-                                    const InputGradientOperand& d_input, Context& context) {
+                                    const InputGradientOperand& d_input, T* channel_sums,
+                                    Context& context) {
   require_clusters_of(d_output.pixels().rows());
   if (config_.method == Method::exact) {
     pass_.map = last_map_ = input.vectors(shape_.input.kind).map();
   }
-  state_->gradients.compute(forward_state(pass_.map), input, weights, d_output, d_weights, d_input,
-                            tools(context, stats_.backward_times));
+  return state_->gradients.compute(forward_state(pass_.map), input, weights, d_output, d_weights,
+                                   d_input, channel_sums, tools(context, stats_.backward_times));
 }
 
 ADR_NAMESPACE_END

@@ -9,7 +9,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -62,7 +61,6 @@ class LayerProduct {
   [[nodiscard]] index_t columns() const noexcept { return shape_.columns; }
   [[nodiscard]] index_t outputs() const noexcept { return shape_.outputs; }
   [[nodiscard]] const VectorShape& vectors() const noexcept { return shape_.input; }
-  [[nodiscard]] NeuronVectorKind vector_kind() const noexcept { return shape_.input.kind; }
   [[nodiscard]] const Plan& plan() const noexcept { return config_; }
   [[nodiscard]] const Report& report() const noexcept { return stats_; }
   /// The clusters of the last forward pass, one slice each; without slices for the methods that
@@ -89,25 +87,21 @@ class LayerProduct {
     swap_clusters();
     std::swap(pass_, other);
     swap_clusters();
-    // Coordinates are those of the latest pass, and of the axes that it had.
-    const bool is_latest = pass_.pass == pass_count_ && pass_.plan == plan_count_;
+    // Clusters are those of a method and its setting; coordinates also those of the latest pass.
     const bool has_clusters = state_->method && state_->method->clusters() != nullptr;
-    if (!is_latest && !has_clusters) pass_.clusters_usable = false;
+    const bool is_kept = has_clusters || pass_.pass == pass_count_;
+    if (pass_.plan != plan_count_ || !is_kept) pass_.clusters_usable = false;
   }
 
-  /// Takes images of another size from now on. What was learned stays, where neuron vectors stay
-  /// what they are.
+  /// Takes images of another size from now on. What was learned stays. Requires: neuron vectors
+  /// that stay what they are.
   void resize(ProductShape shape) {
     static_assert(Domain::k_images, "matrices have any number of rows");
-    const bool same = shape.input.kind == shape_.input.kind &&
-                      shape.input.length == shape_.input.length &&
-                      shape.input.offsets == shape_.input.offsets;
+    ADR_ASSERT(shape.input.kind == shape_.input.kind && shape.input.length == shape_.input.length &&
+                   shape.input.offsets == shape_.input.offsets,
+               "images of another size have other neuron vectors");
     shape_ = std::move(shape);
-    if (!same) {
-      state_.emplace(shape_, config_, make_);
-      set_learning(learns_);
-    }
-    if (same && state_->method) state_->method->resize(shape_);
+    if (state_->method) state_->method->resize(shape_);
     exact_.set_shape(shape_, config_.winograd);
     pass_ = PassState<T>();
     ++plan_count_;
@@ -259,11 +253,11 @@ class LayerProduct {
 
   /// Computes d_weights (unless empty) and d_input (unless empty): images are added to, and must be
   /// zero, unless clears_input_gradient(); a matrix is replaced. The input is read for the gradient
-  /// with respect to the weights only. Errors: std::invalid_argument when the rows are not those of
-  /// the last forward pass.
-  void backward(const Input& input, const GemmFactor<T>& weights, const OutputGradient& d_output,
+  /// with respect to the weights only. channel_sums: as ProductGradients::compute. Errors:
+  /// std::invalid_argument when the rows are not those of the last forward pass.
+  bool backward(const Input& input, const GemmFactor<T>& weights, const OutputGradient& d_output,
                 const GemmResult<T>& d_weights, const InputGradientOperand& d_input,
-                Context& context);
+                T* channel_sums, Context& context);
 
  private:
   [[nodiscard]] bool can_change_in_place(const Plan& config) const noexcept {

@@ -2,7 +2,6 @@
 // when that can be used.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -36,9 +35,9 @@ class LayerStream final : public Stream::State {
   using Products = std::vector<LayerProduct<ImageDomain<T>>>;
 
  public:
-  /// That of a stream for a layer, made where there is none. Errors: std::invalid_argument for a
-  /// stream that another layer's passes are kept in.
-  static LayerStream& of(Stream& stream, const void* layer) {
+  /// That of a stream for a layer by its number, made where there is none. Errors:
+  /// std::invalid_argument for a stream that another layer's passes are kept in.
+  static LayerStream& of(Stream& stream, std::uint64_t layer) {
     auto* state = static_cast<LayerStream*>(stream.state());
     if (state == nullptr) {
       auto fresh = std::make_unique<LayerStream>();

@@ -54,11 +54,12 @@ double relative_difference(const T* a, const AlignedBuffer<T>& b) {
 
 }  // namespace detail
 
-/// Lets each setting learn from one part of an input and multiply another part, and compares with
-/// the dense product. Settings that do not fit the layer or its input are left out. Math: see
-/// RungMeasurement. Shapes: weights K x M. Cost: per setting a fit, and forward passes over some
-/// 4096 neuron vectors and 1024 rows; memory for their outputs is allocated. Thread-safety:
-/// distinct contexts. Errors: std::bad_alloc. Source: this library.
+/// Lets each setting learn from one part of an input and multiply another part, or cluster and
+/// multiply all of it (Method::clustered), and compares with the dense product. Settings that do
+/// not fit the layer or its input are left out. Math: see RungMeasurement. Shapes: weights K x M.
+/// Cost: per setting a fit, and forward passes over some 4096 neuron vectors and 1024 rows, or one
+/// over the whole input; memory for their outputs is allocated. Thread-safety: distinct contexts.
+/// Errors: std::bad_alloc. Source: this library.
 template <class Domain>
 std::vector<RungMeasurement> measure_rungs(
     const ProductShape& shape, const std::vector<Plan>& configs, MakeProduct<Domain> make,

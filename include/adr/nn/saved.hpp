@@ -1,6 +1,8 @@
 // Passes that gradients refer to.
 #pragma once
 
+#include <atomic>
+#include <cstdint>
 #include <memory>
 #include <utility>
 
@@ -22,7 +24,7 @@ class Saved {
   /// What layers of different kinds keep.
   struct Pass {
     virtual ~Pass() = default;
-    const void* layer = nullptr;  ///< whose pass it was
+    std::uint64_t layer = 0;  ///< the number of that whose pass it was
   };
   [[nodiscard]] Pass* pass() const noexcept { return pass_.get(); }
   void set_pass(std::unique_ptr<Pass> pass) noexcept { pass_ = std::move(pass); }
@@ -30,6 +32,16 @@ class Saved {
  private:
   std::unique_ptr<Pass> pass_;
 };
+
+namespace detail {
+
+/// A number that no other layer of the program has, of whatever kind. Thread-safety: reentrant.
+inline std::uint64_t next_layer_number() noexcept {
+  static std::atomic<std::uint64_t> last{0};
+  return ++last;
+}
+
+}  // namespace detail
 
 /// Whether a layer learns from what it sees.
 enum class Mode {

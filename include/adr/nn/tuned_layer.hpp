@@ -22,7 +22,6 @@
 #include "adr/nn/layer_parts.hpp"
 #include "adr/nn/layer_passes.hpp"
 #include "adr/nn/layer_product.hpp"
-#include "adr/nn/layer_state.hpp"
 #include "adr/nn/saved.hpp"
 #include "adr/options.hpp"
 
@@ -78,12 +77,8 @@ class TunedLayer : public Tunable {
   }
   void unfreeze() { set_mode(Mode::training); }
   /// Whether there is nothing to learn, or something was learned already.
-  [[nodiscard]] bool can_freeze() const noexcept {
-    return !products_.empty() && products_.front().can_freeze();
-  }
-  [[nodiscard]] bool frozen() const noexcept {
-    return !products_.empty() && products_.front().frozen();
-  }
+  [[nodiscard]] bool can_freeze() const noexcept { return all(&LayerProduct<Domain>::can_freeze); }
+  [[nodiscard]] bool frozen() const noexcept { return all(&LayerProduct<Domain>::frozen); }
 
   /// Forgets what earlier batches left behind: the cluster cache, the estimated mean, and the
   /// subspace, which the next forward pass learns anew unless the mode is inference.
@@ -99,7 +94,6 @@ class TunedLayer : public Tunable {
   [[nodiscard]] Context& context() noexcept { return *context_; }
 
   // What schedulers and tuners see.
-
   [[nodiscard]] const Plan& plan() const noexcept override { return plan_; }
   void set_plan(const Plan& plan) override { use_plan(fitted_plan(plan, options_)); }
   void set_gradient_costs(const GradientCosts& costs) override {
@@ -145,6 +139,8 @@ class TunedLayer : public Tunable {
 
   /// The shape of every product under a plan.
   [[nodiscard]] virtual ProductShape shape_for(const Plan& plan) const = 0;
+  /// Which layer of the program this is: addresses are used again.
+  [[nodiscard]] std::uint64_t number() const noexcept { return number_; }
 
   /// One product per group, of that shape under the plan.
   void make_products(const ProductShape& shape, index_t count) {
@@ -235,6 +231,10 @@ class TunedLayer : public Tunable {
     std::uint64_t input = 0;
   };
 
+  [[nodiscard]] bool all(bool (LayerProduct<Domain>::*is)() const noexcept) const noexcept {
+    return !products_.empty() && std::all_of(products_.begin(), products_.end(),
+                                             [&](const auto& product) { return (product.*is)(); });
+  }
   static void require_valid(const Options& options) {
     const std::string problem = options.validate();
     detail::require(problem.empty(), "Options: ", problem);
@@ -299,9 +299,9 @@ class TunedLayer : public Tunable {
 
   void save(Saved& saved) {
     auto* passes = static_cast<SavedPasses*>(saved.pass());
-    if (passes == nullptr || passes->layer != this) {
+    if (passes == nullptr || passes->layer != number_) {
       auto fresh = std::make_unique<SavedPasses>();
-      fresh->layer = this;
+      fresh->layer = number_;
       fresh->states.resize(products_.size());
       passes = fresh.get();
       saved.set_pass(std::move(fresh));
@@ -316,7 +316,7 @@ class TunedLayer : public Tunable {
   }
   SavedPasses& saved_passes(const Saved& saved) const {
     auto* pass = saved.pass();
-    detail::require(pass != nullptr && pass->layer == this,
+    detail::require(pass != nullptr && pass->layer == number_,
                     "a gradient needs a Saved that a forward pass of the same layer has filled");
     return *static_cast<SavedPasses*>(pass);
   }
@@ -326,6 +326,7 @@ class TunedLayer : public Tunable {
     return given != nullptr ? given : own_context_.get();
   }
 
+  std::uint64_t number_ = detail::next_layer_number();
   Parts parts_;
   Options options_;
   Plan plan_;

@@ -92,12 +92,15 @@ class DensePasses {
     return exact_->forward(group_of(input), weights, bias, false, group_of(output), context,
                            of_tiles ? kept_weights(weights, context.threads()) : nullptr);
   }
-  void weight_gradient(const ConvInput<const T>& input, const ConvOutput<const T>& d_output,
-                       const MatrixView<T>& d_weights, Context& context) const {
+  /// channel_sums: as ConvolutionPasses::weight_gradient.
+  bool weight_gradient(const ConvInput<const T>& input, const ConvOutput<const T>& d_output,
+                       const MatrixView<T>& d_weights, T* channel_sums, Context& context) const {
     if (user_ != nullptr) {
-      return user_->weight_gradient(input.images, d_output.images, d_weights);
+      user_->weight_gradient(input.images, d_output.images, d_weights);
+      return false;
     }
-    exact_->weight_gradient(group_of(input), group_of(d_output), d_weights, context);
+    return exact_->weight_gradient(group_of(input), group_of(d_output), d_weights, context,
+                                   channel_sums);
   }
   void input_gradient(const ConvOutput<const T>& d_output, const MatrixView<const T>& weights,
                       const ConvInput<T>& d_input, Context& context) const {

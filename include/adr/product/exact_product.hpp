@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <memory>
-#include <optional>
 #include <type_traits>
 #include <utility>
 
@@ -28,6 +27,13 @@ ADR_NAMESPACE_BEGIN
 struct ComputedShares {
   double rows = 1;
   double terms = 1;
+};
+
+/// What an exact weight gradient computed: the share of its multiply-adds, and whether the sums of
+/// the output's channels, which some forms have at hand.
+struct ComputedGradient {
+  double share = 1;
+  bool channel_sums = false;
 };
 
 /// The exact product of any input with one weight matrix, and its exact gradients. Thread-safety:
@@ -80,24 +86,25 @@ class ExactProduct {
   [[nodiscard]] std::size_t forward_workspace_bytes(index_t rows, int threads) const {
     if constexpr (Domain::k_images) {
       if (takes_images(rows)) return images_.forward_workspace_bytes(rows, threads);
+      return dense_forward_workspace_bytes<T>(columns_, outputs_, threads);
     }
-    return std::max(dense_forward_once_workspace_bytes<T>(Domain::k_images ? 0 : rows, columns_,
-                                                          outputs_, threads),
+    return std::max(dense_forward_once_workspace_bytes<T>(rows, columns_, outputs_, threads),
                     masked_workspace_bytes(rows, columns_, outputs_, threads));
   }
   [[nodiscard]] std::size_t weight_gradient_workspace_bytes(index_t rows, int threads) const {
     if constexpr (Domain::k_images) {
       if (takes_images(rows)) return images_.weight_gradient_workspace_bytes(rows, threads);
     }
-    return std::max({dense_weight_gradient_workspace_bytes<T>(rows, columns_, outputs_, threads),
-                     masked_workspace_bytes(outputs_, rows, columns_, threads),
-                     masked_workspace_bytes(columns_, rows, outputs_, threads)});
+    return std::max(
+        {dense_weight_gradient_workspace_bytes<T>(rows, columns_, outputs_, copying(threads)),
+         masked_workspace_bytes(outputs_, rows, columns_, threads),
+         masked_workspace_bytes(columns_, rows, outputs_, threads)});
   }
   [[nodiscard]] std::size_t input_gradient_workspace_bytes(index_t rows, int threads) const {
     if constexpr (Domain::k_images) {
       if (takes_images(rows)) return images_.input_gradient_workspace_bytes(rows, threads);
     }
-    return std::max(dense_input_gradient_workspace_bytes<T>(columns_, threads),
+    return std::max(dense_input_gradient_workspace_bytes<T>(columns_, copying(threads)),
                     masked_workspace_bytes(rows, outputs_, columns_, threads));
   }
 
@@ -130,16 +137,18 @@ class ExactProduct {
     return {};
   }
 
-  /// Returns the share of the multiply-adds that was done. d_output_rows: d_output by rows, read
-  /// unless takes_images of their number. Requires, for both: scratch reserved.
-  double weight_gradient(const Input& input, const OutputGradient& d_output,
-                         const MatrixView<const T>& d_output_rows, const GemmResult<T>& d_weights,
-                         Context& context) const {
+  /// d_output_rows: d_output by rows, read unless takes_images of their number. channel_sums: null,
+  /// or where the sums of d_output over all rows go if they are at hand. Requires, for both
+  /// gradients: scratch reserved.
+  ComputedGradient weight_gradient(const Input& input, const OutputGradient& d_output,
+                                   const MatrixView<const T>& d_output_rows,
+                                   const GemmResult<T>& d_weights, T* channel_sums,
+                                   Context& context) const {
     if constexpr (Domain::k_images) {
       if (takes_images(d_output.pixels().rows())) {
         ADR_ASSERT(d_weights.transposed, "a convolution's weights have a row per output");
-        images_.weight_gradient(input, d_output, d_weights.matrix, context);
-        return 1;
+        return {1,
+                images_.weight_gradient(input, d_output, d_weights.matrix, channel_sums, context)};
       }
     } else {
       // The sum over rows as it lies in memory, x^T d_y or d_y^T x.
@@ -148,15 +157,16 @@ class ExactProduct {
       const GemmFactor<T> left = d_weights.transposed ? d_y.transpose() : x.transpose();
       const GemmFactor<T>& right = d_weights.transposed ? x : d_y;
       if (masks(left, right.cols())) {
-        return masked_gemm(left, right, Update::replace, GemmResult<T>{d_weights.matrix, false},
-                           context);
+        return {masked_gemm(left, right, Update::replace, GemmResult<T>{d_weights.matrix, false},
+                            context),
+                false};
       }
     }
     dense_weight_gradient(input.rows(), d_output_rows, d_weights, gemm_, context);
-    return 1;
+    return {};
   }
-  /// The same for the input. Images are replaced where takes_images, else added to; a matrix says
-  /// what it wants.
+  /// Returns the share of the multiply-adds of the gradient for the input. Images are replaced
+  /// where takes_images, else added to; a matrix says what it wants.
   double input_gradient(const OutputGradient& d_output, const MatrixView<const T>& d_output_rows,
                         const GemmFactor<T>& weights, const InputGradientOperand& d_input,
                         Context& context) const {
@@ -176,6 +186,8 @@ class ExactProduct {
   }
 
  private:
+  /// How many of the threads unfold rows.
+  static int copying(int threads) noexcept { return Domain::k_images ? threads : 0; }
   /// Whether the zeros of a left factor are left out: never with a product of the user's own.
   [[nodiscard]] bool masks(const GemmFactor<T>& left, index_t cols) const noexcept {
     return !gemm_.is_users_own() && leaves_out_zeros(left, cols);

@@ -3,7 +3,6 @@
 
 #include <optional>
 #include <type_traits>
-#include <utility>
 #include <vector>
 
 #include "adr/core/errors.hpp"

@@ -126,6 +126,35 @@ T total(const T* x, index_t count) noexcept {
   return result;
 }
 
+/// Adds the sums of columns: to[c] += sum over i < rows of x[i row_stride + c] for c < cols, what
+/// is added being summed in order from zero.
+template <class T, class B = Batch<T>>
+void add_column_sums(const T* x, index_t row_stride, index_t rows, index_t cols, T* to) noexcept {
+  constexpr index_t k_registers = 4;
+  index_t c = 0;
+  for (; c + k_registers * B::size <= cols; c += k_registers * B::size) {
+    B sums[k_registers];
+    for (B& sum : sums) sum = B::broadcast(T(0));
+    for (index_t i = 0; i < rows; ++i) {
+      const T* row = x + i * row_stride + c;
+      for (index_t r = 0; r < k_registers; ++r) sums[r] = sums[r] + B::load(row + r * B::size);
+    }
+    for (index_t r = 0; r < k_registers; ++r) {
+      (B::load(to + c + r * B::size) + sums[r]).store(to + c + r * B::size);
+    }
+  }
+  for (; c + B::size <= cols; c += B::size) {
+    B sum = B::broadcast(T(0));
+    for (index_t i = 0; i < rows; ++i) sum = sum + B::load(x + i * row_stride + c);
+    (B::load(to + c) + sum).store(to + c);
+  }
+  for (; c < cols; ++c) {
+    T sum = 0;
+    for (index_t i = 0; i < rows; ++i) sum += x[i * row_stride + c];
+    to[c] += sum;
+  }
+}
+
 namespace detail {
 
 /// Sign bits of `Rows` rows at once: their accumulators hide the latency of the multiply-adds and

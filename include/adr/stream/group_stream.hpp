@@ -59,7 +59,7 @@ struct StreamOperands {
 /// the energy of all windows, and no more than k_most_of_a_window times that for one window. With
 /// max_error 0 the limit is 0 and bits are compared: the outputs are those of the exact pass.
 /// Windows that hold a NaN, or infinities, are computed. Cost: one read of x and the used image;
-/// of the windows that are computed, a copy. Memory: 8 bytes a pixel of the image and some 30 a
+/// of the windows that are computed, a copy. Memory: 9 bytes a pixel of the image and 21 a
 /// block. Determinism: the bits do not depend on the number of threads. Thread-safety: none.
 /// Source: this library.
 template <class T>

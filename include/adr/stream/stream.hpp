@@ -1,6 +1,7 @@
 // What a layer keeps of one stream of images.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <utility>
 
@@ -22,9 +23,12 @@ class Stream {
     rectified  ///< its positive part, so that no pass over the output is needed for a ReLU
   };
 
+  /// Keeps outputs as they are.
   Stream() = default;
+  /// Keeps that of outputs.
   explicit Stream(Output output) : output_(output) {}
 
+  /// What is kept of outputs.
   [[nodiscard]] Output output() const noexcept { return output_; }
   /// Whether nothing is kept: the next pass computes everything.
   [[nodiscard]] bool empty() const noexcept { return state_ == nullptr || state_->is_empty(); }
@@ -43,14 +47,19 @@ class Stream {
   /// What layers of different kinds keep.
   struct State {
     virtual ~State() = default;
+    /// Whether the next pass computes everything.
     [[nodiscard]] virtual bool is_empty() const noexcept = 0;
+    /// As Stream::reset.
     virtual void reset() noexcept = 0;
+    /// As Stream::shift.
     virtual void shift(index_t dy, index_t dx) = 0;
     /// Where the output is; null where there is none.
     [[nodiscard]] virtual const void* output() const noexcept = 0;
-    const void* layer = nullptr;  ///< whose passes are kept
+    std::uint64_t layer = 0;  ///< the number of that whose passes are kept
   };
+  /// What the layer has kept; null where it is empty. For layers.
   [[nodiscard]] State* state() const noexcept { return state_.get(); }
+  /// Keeps that in place of what was there. For layers.
   void set_state(std::unique_ptr<State> state) noexcept { state_ = std::move(state); }
 
  private:

@@ -93,3 +93,37 @@ TEST_CASE("fingerprint tells zero from minus zero as documented") {
   CHECK(adr::fingerprint(MatrixView<const float>(positive, 1, 1)) !=
         adr::fingerprint(MatrixView<const float>(negative, 1, 1)));
 }
+
+TEST_CASE("A sample meets every channel, every place of a kernel and every part of the rows") {
+  const index_t shapes[][2] = {{64, 27},   {64, 75},    {256, 576}, {64, 1600},
+                               {32, 3072}, {384, 3456}, {128, 69},  {10, 4096}};
+  for (const auto& shape : shapes) {
+    for (const index_t period : {2, 3, 5, 8, 9, 16, 23, 64}) {
+      if (shape[1] % period != 0) continue;
+      for (index_t place = 0; place < period; ++place) {
+        INFO(shape[0] << " x " << shape[1] << ", columns " << place << " of every " << period);
+        std::vector<float> elements(static_cast<std::size_t>(shape[0] * shape[1]), 1.0F);
+        const MatrixView<float> matrix(elements.data(), shape[0], shape[1]);
+        const auto sample = [&] {
+          return adr::sampled_fingerprint(MatrixView<const float>(matrix));
+        };
+        const std::uint64_t before = sample();
+        CHECK(sample() == before);
+        for (index_t i = 0; i < shape[0]; ++i) {
+          for (index_t j = place; j < shape[1]; j += period) matrix(i, j) = 2.0F;
+        }
+        CHECK(sample() != before);
+      }
+    }
+    for (index_t part = 0; part < 8; ++part) {
+      std::vector<float> elements(static_cast<std::size_t>(shape[0] * shape[1]), 1.0F);
+      const MatrixView<float> matrix(elements.data(), shape[0], shape[1]);
+      const std::uint64_t before = adr::sampled_fingerprint(MatrixView<const float>(matrix));
+      for (index_t i = shape[0] * part / 8; i < shape[0] * (part + 1) / 8 + 1 && i < shape[0];
+           ++i) {
+        for (index_t j = 0; j < shape[1]; ++j) matrix(i, j) = 2.0F;
+      }
+      CHECK(adr::sampled_fingerprint(MatrixView<const float>(matrix)) != before);
+    }
+  }
+}

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "adr/core/pixel_view.hpp"
 #include "adr/exact/convolution_form.hpp"
 #include "adr/exact/convolution_passes.hpp"
 #include "adr/reference/convolution.hpp"
@@ -17,6 +18,8 @@
 #include "support/data.hpp"
 #include "support/effort.hpp"
 #include "support/elements.hpp"
+#include "support/guarded_buffer.hpp"
+#include "support/tolerance.hpp"
 
 using adr::Context;
 using adr::ConvGeometry;
@@ -257,6 +260,56 @@ TEMPLATE_TEST_CASE("Zeros of the output gradient are left out, and nothing is lo
         }
         CHECK(adr_test::same_bits(c.results(), bits));
       }
+    }
+  }
+}
+
+TEMPLATE_TEST_CASE("Weight gradients of first layers bring the sums of channels", "",
+                   ADR_TEST_ELEMENTS) {
+  using T = TestType;
+  Data data;
+  INFO(data);
+  ConvGeometry other = layer(70, 4, 40, 3, 1);  // windows of many columns
+  other.layout = Layout::nhwc;
+  std::vector<ConvGeometry> shapes = first_layers();
+  shapes.push_back(other);
+  for (const ConvGeometry& g : shapes) {
+    for (const double share : {0.02, 1.0}) {
+      INFO(Shown{g} << ", " << g.out_channels << " filters, " << share << " of the gradient");
+      ConvCase<T> c(g, 3, data, {5, Start::misaligned});
+      thin_out(c, share, 7);
+      const adr::exact::ConvolutionPasses<T> passes(g, adr::exact::Winograd::never);
+      adr_test::GuardedBuffer<T> sums(g.out_channels, Start::misaligned);
+      std::vector<T> bits, gradient;
+      for (const int threads : {1, 2, 3}) {
+        Context context(threads);
+        std::fill_n(sums.data(), g.out_channels, T(7));
+        passes.weight_gradient(c.x_view(), c.d_y_view(), c.d_w.view(), context);
+        gradient = adr_test::elements_of(c.d_w);
+        const bool written =
+            passes.weight_gradient(c.x_view(), c.d_y_view(), c.d_w.view(), context, sums.data());
+        CHECK(adr_test::same_bits(adr_test::elements_of(c.d_w), gradient));
+        CHECK(written == (&g != &shapes.back()));
+        if (threads == 1) bits = adr_test::elements_of(sums);
+        CHECK(adr_test::same_bits(adr_test::elements_of(sums), bits));
+      }
+      adr_test::Comparison comparison;
+      const auto pixels = adr::pixel_view(c.d_y_view(), 0, g.out_channels);
+      for (index_t m = 0; m < g.out_channels; ++m) {
+        double sum = 0;
+        double size = 0;
+        for (index_t n = 0; n < pixels.images; ++n) {
+          for (index_t p = 0; p < pixels.pixels; ++p) {
+            sum += static_cast<double>(*pixels.at(n, p, m));
+            size += std::abs(static_cast<double>(*pixels.at(n, p, m)));
+          }
+        }
+        const bool written = &g != &shapes.back();
+        comparison.expect(static_cast<double>(sums.data()[m]), written ? sum : 7,
+                          written ? adr_test::sum_tolerance<T>(pixels.rows(), size) : 0);
+      }
+      CHECK(comparison.fault() == "");
+      CHECK(sums.damage() + c.damage() == "");
     }
   }
 }

@@ -114,16 +114,14 @@ TEMPLATE_TEST_CASE("dense_forward over a matrix", "", ADR_TEST_ELEMENTS) {
     INFO(s.rows << " x " << s.columns << " x " << s.outputs);
     const bool with_bias = s.rows % 2 == 1;
     LinearCase<T> c(s.rows, s.columns, s.outputs, data, Placement{2, Start::misaligned});
-    on_any_threads<T>(
-        [&](int threads) {
-          return adr::dense_forward_workspace_bytes<T>(s.columns, s.outputs, threads);
-        },
-        [&](Context& context) {
-          adr::dense_forward<T>(MatrixRows<const T>(c.x_view()), transposed(c.w_view()),
-                                with_bias ? c.bias.vector() : VectorView<T>(),
-                                MatrixRows<T>(c.y.view()), adr::DenseGemm<T>(), context);
-          return c.results();
-        });
+    on_any_threads<T>([](int) { return std::size_t{0}; },
+                      [&](Context& context) {
+                        adr::dense_forward<T>(
+                            MatrixRows<const T>(c.x_view()), transposed(c.w_view()),
+                            with_bias ? c.bias.vector() : VectorView<T>(),
+                            MatrixRows<T>(c.y.view()), adr::DenseGemm<T>(), context);
+                        return c.results();
+                      });
     CHECK(fault<T>(c.output(), adr_test::dense_output(c.operands(with_bias))) == "");
     CHECK(c.damage() == "");
   }
@@ -141,9 +139,8 @@ TEMPLATE_TEST_CASE("dense_weight_gradient over a matrix", "", ADR_TEST_ELEMENTS)
       const GemmResult<T> d_weights = written_transposed ? GemmResult<T>{c.d_w.view(), true}
                                                          : GemmResult<T>{plain.view(), false};
       on_any_threads<T>(
-          [&](int threads) {
-            return adr::dense_weight_gradient_workspace_bytes<T>(s.rows, s.columns, s.outputs,
-                                                                 threads);
+          [&](int) {
+            return adr::dense_weight_gradient_workspace_bytes<T>(s.rows, s.columns, s.outputs, 0);
           },
           [&](Context& context) {
             adr::dense_weight_gradient<T>(MatrixRows<const T>(c.x_view()), c.d_y_view(), d_weights,
@@ -164,19 +161,17 @@ TEMPLATE_TEST_CASE("dense_input_gradient adds to a matrix", "", ADR_TEST_ELEMENT
   for (const Shape& s : shapes_and({k_many_columns})) {
     INFO(s.rows << " x " << s.columns << " x " << s.outputs);
     LinearCase<T> c(s.rows, s.columns, s.outputs, data, Placement{2, Start::misaligned});
-    on_any_threads<T>(
-        [&](int threads) {
-          return adr::dense_input_gradient_workspace_bytes<T>(s.columns, threads);
-        },
-        [&](Context& context) {
-          // What is there already stays: 1 is added to by every run anew.
-          for (index_t i = 0; i < s.rows; ++i) {
-            for (index_t k = 0; k < s.columns; ++k) c.d_x(i, k) = T(1);
-          }
-          adr::dense_input_gradient<T>(c.d_y_view(), transposed(c.w_view()),
-                                       MatrixRows<T>(c.d_x.view()), adr::DenseGemm<T>(), context);
-          return c.results();
-        });
+    on_any_threads<T>([](int) { return std::size_t{0}; },
+                      [&](Context& context) {
+                        // What is there already stays: 1 is added to by every run anew.
+                        for (index_t i = 0; i < s.rows; ++i) {
+                          for (index_t k = 0; k < s.columns; ++k) c.d_x(i, k) = T(1);
+                        }
+                        adr::dense_input_gradient<T>(c.d_y_view(), transposed(c.w_view()),
+                                                     MatrixRows<T>(c.d_x.view()),
+                                                     adr::DenseGemm<T>(), context);
+                        return c.results();
+                      });
     adr_test::Expected expected = adr_test::dense_input_gradient(c.operands());
     for (double& element : expected.value.elements) element += 1;
     for (double& element : expected.magnitude.elements) element += 1;

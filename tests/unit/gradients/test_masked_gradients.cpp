@@ -67,8 +67,7 @@ struct Case {
     }
     for (index_t n = 0; n < s.rows; ++n) {
       for (index_t m = 0; m < s.outputs; ++m) {
-        const bool zero = static_cast<double>(data.between(0, 999)) >= density * 1000;
-        d_y(n, m) = zero ? T(0) : data.normal<T>();
+        d_y(n, m) = data.normal_or_zero<T>(density);
       }
     }
   }
@@ -91,7 +90,7 @@ struct Case {
     SparseRows<T> rows;
     Context listing(threads);
     rows.measure(pixels, map, shape.columns, listing);
-    rows.list(pixels, 0.0, 1, SparseUse::input_gradient, listing);
+    rows.list(pixels, 0.0, 1, SparseUse::pixels, listing);
 
     compute(rows, threads, adr::transposed(w.view()), {d_w.view(), true}, d_x);
     compute(rows, threads, adr::as_is(w_of_elements.view()), {d_w_of_elements.view(), false},

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <iterator>
 #include <limits>
+#include <optional>
 #include <sstream>
 #include <string>
 #include <utility>
@@ -456,6 +458,129 @@ TEST_CASE("one product per image: gradients belong to their own kept pass") {
                  contains("x is not what the last forward pass had"));
     }
   }
+}
+
+TEST_CASE("a kept pass outlives a change of the method or of its setting") {
+  Data data;
+  INFO(data);
+  constexpr index_t k_rows = 60, k_cols = 24, k_outputs = 10;
+  adr::Published published;
+  published.vector_length = 12;
+  published.hash_count = 5;
+  adr::Published coarser = published;
+  coarser.vector_length = 8;
+  coarser.hash_count = 2;
+  const adr::Setting settings[] = {published, adr::Clustered{0.1}, coarser, adr::Subspace{8},
+                                   adr::Exact{}};
+  for (std::size_t before = 0; before < std::size(settings); ++before) {
+    for (std::size_t after = 0; after < std::size(settings); ++after) {
+      if (before == after) continue;
+      INFO("from setting " << before << " to " << after);
+      std::vector<float> x = similar_rows(k_rows, k_cols, 6, 0.01F, data);
+      std::vector<float> other = similar_rows(k_rows, k_cols, 6, 0.01F, data);
+      std::vector<float> w = random_elements(k_cols * k_outputs, data);
+      std::vector<float> d_y = random_elements(k_rows * k_outputs, data);
+      std::vector<float> y(d_y.size());
+      std::vector<float> d_w(w.size());
+      std::vector<float> expected(w.size());
+      ReuseGemm<float> product(Options::with(settings[before]));
+      const auto forward = [&](std::vector<float>& input, Saved& saved) {
+        adr::reuse_gemm<float>(view(input, k_rows, k_cols), view(w, k_cols, k_outputs),
+                               view(y, k_rows, k_outputs), product, &saved);
+      };
+      const auto gradient = [&](ReuseGemm<float>& of, std::vector<float>& to, Saved* saved) {
+        adr::reuse_gemm_weight_gradient<float>(view(x, k_rows, k_cols),
+                                               view(d_y, k_rows, k_outputs),
+                                               view(to, k_cols, k_outputs), of, saved);
+      };
+      Saved saved, latest;
+      forward(x, saved);
+      product.set_options(Options::with(settings[after]));
+      ReuseGemm<float> exact;
+      gradient(exact, expected, nullptr);
+      gradient(product, d_w, &saved);
+      CHECK(relative_distance(d_w, expected) < 1e-6);
+      // After passes of the new setting, too.
+      forward(other, latest);
+      gradient(product, d_w, &saved);
+      CHECK(relative_distance(d_w, expected) < 1e-6);
+    }
+  }
+}
+
+TEST_CASE("a pass is none of a layer that comes to lie where its own lay") {
+  Data data;
+  INFO(data);
+  ConvGeometry g = geometry(Layout::nchw);
+  Images c(g, 2, data);
+  Saved saved;
+  std::optional<ReuseConv2d<float>> layer(g);
+  const auto forward = [&] { layer->forward(c.in(c.x), c.filters(c.w), {}, c.out(c.y), saved); };
+  const auto backward = [&] {
+    layer->backward(c.in(c.x), c.filters(c.w), c.out(c.d_y), c.gradients(), saved);
+  };
+  forward();
+  CHECK(refusal(backward) == "");
+  for (const index_t groups : {2, 1}) {
+    g.groups = groups;
+    c = Images(g, 2, data);
+    layer.emplace(g);
+    CHECK_THAT(refusal(backward), contains("a gradient needs a Saved"));
+    forward();
+    CHECK(refusal(backward) == "");
+  }
+}
+
+TEST_CASE("a gradient that is not wanted is none, whatever sizes its view has") {
+  Data data;
+  INFO(data);
+  for (const Layout layout : {Layout::nchw, Layout::nhwc}) {
+    for (const bool own_product : {false, true}) {
+      Images c(geometry(layout), 2, data);
+      ReuseConv2d<float> layer(c.g);
+      if (own_product) {
+        layer.set_dense_gemm(adr::DenseGemm<float>(
+            [](const adr::GemmFactor<float>& a, const adr::GemmFactor<float>& b, adr::Update update,
+               const MatrixView<float>& result) {
+              adr::DenseGemm<float>()(a, b, update, result);
+            }));
+      }
+      c.forward(layer);
+      c.backward(layer);
+      const std::vector<float> expected = c.d_w;
+      std::fill(c.d_w.begin(), c.d_w.end(), 0.0F);
+      auto gradients = c.gradients();
+      gradients.d_x.data = nullptr;
+      layer.backward(c.in(c.x), c.filters(c.w), c.out(c.d_y), gradients);
+      CHECK(c.d_w == expected);
+    }
+  }
+}
+
+TEST_CASE("a layer has learned when all of its groups have") {
+  Data data;
+  INFO(data);
+  ConvGeometry g = geometry(Layout::nchw);
+  g.groups = 2;
+  Images c(g, 4, data);
+  ReuseConv2d<float> layer(g, adr::Subspace{2});
+  const index_t image = g.in_channels * g.in_height * g.in_width;
+  std::vector<float> x = c.x;
+  for (index_t n = 0; n < c.batch; ++n) {  // of the second group
+    std::fill_n(c.x.begin() + n * image + image / 2, image - image / 2,
+                std::numeric_limits<float>::quiet_NaN());
+  }
+  c.forward(layer);
+  CHECK_FALSE(layer.can_freeze());
+  CHECK_FALSE(refusal([&] { layer.freeze(); }) == "");
+  layer.set_mode(Mode::inference);
+  CHECK_FALSE(layer.frozen());
+  layer.set_mode(Mode::training);
+  c.x = x;
+  c.forward(layer);
+  CHECK(layer.can_freeze());
+  layer.freeze();
+  CHECK(layer.frozen());
 }
 
 TEST_CASE("layers keep passes as the drop-in does, groups and all") {

@@ -204,6 +204,34 @@ TEMPLATE_TEST_CASE("add gives the sums exactly", "", ADR_TEST_ELEMENTS) {
   });
 }
 
+TEMPLATE_TEST_CASE("add_column_sums sums every column in order", "", ADR_TEST_ELEMENTS) {
+  using T = TestType;
+  Data data;
+  INFO(data);
+  for_both_forms<T>([&](auto form) {
+    using B = decltype(form);
+    for (const index_t cols : awkward_sizes<T>()) {
+      for (const index_t rows : {0, 1, 2, 37}) {
+        INFO(rows << " x " << cols);
+        GuardedBuffer<T> x(rows, cols, cols + 3, Start::misaligned);
+        GuardedBuffer<T> to(cols, Start::misaligned);
+        data.fill_normal(x.view());
+        data.fill_normal(to.view());
+        std::vector<T> expected(static_cast<std::size_t>(cols));
+        for (index_t c = 0; c < cols; ++c) {
+          T sum = 0;
+          for (index_t i = 0; i < rows; ++i) sum += x(i, c);
+          expected[static_cast<std::size_t>(c)] = to(0, c) + sum;
+        }
+        simd::add_column_sums<T, B>(x.data(), cols + 3, rows, cols, to.data());
+        CHECK(std::vector<T>(to.data(), to.data() + cols) == expected);
+        CHECK(to.damage() == "");
+        CHECK(x.damage() == "");
+      }
+    }
+  });
+}
+
 TEMPLATE_TEST_CASE("scale gives the products exactly", "", ADR_TEST_ELEMENTS) {
   using T = TestType;
   Data data;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 #include "adr/adapt/plan.hpp"
 #include "adr/adapt/report.hpp"
@@ -51,8 +52,8 @@ class ProductGradients {
     // What workspace_bytes assumes before the first pass.
     GradientCase usual;
     usual.density = 0;
-    last_ = {choose_weight_gradient(config, costs_, usual),
-             choose_input_gradient(config, costs_, usual)};
+    of_weights_ = of_input_ = {choose_weight_gradient(config, costs_, usual),
+                               choose_input_gradient(config, costs_, usual)};
     if (config.method == Method::exact) return;
     detail::require(
         config.input_gradient != InputGradient::cluster_mean || config.method == Method::published,
@@ -76,11 +77,13 @@ class ProductGradients {
     archive("cost of listing", costs_.listing);
   }
 
-  /// Bytes of scratch that the last `compute` took, or that one over non-zeros would take.
+  /// Bytes of scratch that the last `compute` of either gradient took, or that one over non-zeros
+  /// would take.
   /// in_place: d_y is row-major.
   [[nodiscard]] std::size_t workspace_bytes(const ForwardState<Domain>& forward, bool in_place,
                                             int thread_count) const {
-    return scratch_bytes(last_, forward, in_place, thread_count);
+    return std::max(scratch_bytes(of_weights_, forward, in_place, thread_count),
+                    scratch_bytes(of_input_, forward, in_place, thread_count));
   }
 
   /// Computes d_weights (unless empty) and d_input (unless empty): a matrix, or images that the
@@ -100,9 +103,15 @@ class ProductGradients {
     if (forms.with_input() && prepare(forms, forward, d_input, context.threads())) {
       stats.seconds.input_gradient += timer.lap();
     }
-    last_ = forms;
-    if (forms.with_weights()) stats.weight_gradient_form = forms.weights;
-    if (forms.with_input()) stats.input_gradient_form = forms.input;
+    if (std::exchange(are_assumed_, false)) of_weights_ = of_input_ = {};
+    if (forms.with_weights()) {
+      stats.weight_gradient_form = forms.weights;
+      of_weights_ = forms;
+    }
+    if (forms.with_input()) {
+      stats.input_gradient_form = forms.input;
+      of_input_ = forms;
+    }
     context.workspace().reserve(
         scratch_bytes(forms, forward, d_output.rows().in_place(), context.threads()));
     bool has_sums = false;
@@ -307,7 +316,9 @@ class ProductGradients {
   GradientCosts costs_;
   SparseGradients<T> sparse_;
   std::uint64_t passes_ = 0;
-  GradientForms last_;
+  GradientForms of_weights_;  // of the last pass that computed it
+  GradientForms of_input_;
+  bool are_assumed_ = true;
 };
 
 ADR_NAMESPACE_END

@@ -77,6 +77,21 @@ std::vector<Layer> layers() {
       all.push_back(one);
     }
   }
+  if (adr_test::k_slow_build) {
+    // Each of them in one layout.
+    std::vector<Layer> some;
+    const std::size_t layers_of_a_layout = all.size() / 2;
+    for (std::size_t i = 0; i < layers_of_a_layout; ++i) {
+      some.push_back(all[i % 2 == 0 ? i : layers_of_a_layout + i]);
+    }
+    return some;
+  }
+  return all;
+}
+
+/// These numbers of threads; where builds are slow the last one alone.
+std::vector<int> thread_counts(std::vector<int> all) {
+  if (adr_test::k_slow_build) all.erase(all.begin(), all.end() - 1);
   return all;
 }
 
@@ -175,7 +190,7 @@ TEST_CASE("Kept weights give the bits of fresh ones until they are forgotten", "
   Data data;
   INFO(data);
   for (const Layer& one : layers()) {
-    for (const int threads : {1, 3}) {
+    for (const int threads : thread_counts({1, 3})) {
       INFO(Shown{one.geometry} << ", threads " << threads);
       ConvCase<float> c(one.geometry, one.batch, data, {2, adr_test::Start::misaligned});
       ExactConvolution<float> convolution(one.geometry, threads, adr_test::tiles(one.winograd));
@@ -236,10 +251,7 @@ TEST_CASE("Kept weights of maps of 2 x 2 serve a single image", "") {
 TEST_CASE("Exact convolutions allocate nothing in the steady state", "") {
   Data data;
   for (const Layer& one : layers()) {
-    // Fast builds run the other layout and a single thread, too.
-    if (adr_test::k_slow_build && one.geometry.layout == Layout::nchw) continue;
-    for (const int threads : {1, 2}) {
-      if (adr_test::k_slow_build && threads == 1) continue;
+    for (const int threads : thread_counts({1, 2})) {
       INFO(Shown{one.geometry} << ", threads " << threads);
       ConvCase<float> c(one.geometry, one.batch, data);
       ConvCase<float> smaller(one.geometry, 1, data);

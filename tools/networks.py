@@ -57,7 +57,7 @@ def snapshot_commands(options):
 def step_commands(options, csv_path):
     """(network, run, command) of each short training."""
     for network in options.networks:
-        for name in (experiments.RIVALS["im2col_blas"], experiments.DENSE, "auto"):
+        for name in (experiments.RIVALS["im2col_blas"], experiments.DENSE, "exact", "auto"):
             phases = experiments.phases_of(SMALL[network], name)
             yield network, name, [str(pathlib.Path(options.build, "examples/train")), *experiments.RUNS[name], *phases,
                                   "--network", network, "--batch", str(LARGE[network]), "--train-images",

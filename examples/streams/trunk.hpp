@@ -151,7 +151,7 @@ class Trunk {
   void add_pool(const training::MaxPoolLayer& pool, const ImageShape& input) {
     Layer layer;
     layer.pool = std::make_unique<training::MaxPool<float>>("pool", input, pool.window, pool.stride,
-                                                            context_);
+                                                            false, context_);
     layer.shape = layer.pool->output_shape();
     layers_.push_back(std::move(layer));
     ++pools_;

@@ -58,8 +58,10 @@ class NetworkBuilder {
             settings.convolutions.size());
     for (std::size_t i = 0; i < description.layers.size(); ++i) {
       next_ = followed_by(description.layers, i);
+      takes_relu_ = takes_relu(description.layers, i);
       std::visit([&](const auto& layer) { add(layer); }, description.layers[i]);
       shape_ = layers_.back()->output_shape();
+      if (takes_relu_) ++i;
     }
   }
 
@@ -86,7 +88,7 @@ class NetworkBuilder {
   }
   void add(const MaxPoolLayer& pool) {
     layers_.push_back(std::make_unique<MaxPool<T>>(next_name("pool"), shape_, pool.window,
-                                                   pool.stride, context_));
+                                                   pool.stride, takes_relu_, context_));
   }
   void add(const BatchNormLayer&) {
     layers_.push_back(std::make_unique<BatchNorm<T>>(next_name("norm"), shape_, context_));
@@ -110,6 +112,11 @@ class NetworkBuilder {
     return convolution;
   }
 
+  /// Whether a layer is a pool that computes the ReLU behind it as well.
+  static bool takes_relu(const std::vector<LayerDescription>& layers, std::size_t i) {
+    return i + 1 < layers.size() && std::holds_alternative<MaxPoolLayer>(layers[i]) &&
+           std::holds_alternative<ReluLayer>(layers[i + 1]);
+  }
   static FollowedBy followed_by(const std::vector<LayerDescription>& layers, std::size_t i) {
     if (i + 1 == layers.size()) return FollowedBy::nothing;
     return std::holds_alternative<MaxPoolLayer>(layers[i + 1]) ? FollowedBy::max_pool
@@ -127,6 +134,7 @@ class NetworkBuilder {
   adr::Context& context_;
   ImageShape shape_;
   FollowedBy next_ = FollowedBy::nothing;
+  bool takes_relu_ = false;
   adr::Random random_;
   std::vector<std::unique_ptr<Layer<T>>> layers_;
   std::vector<Conv<T>*> convolutions_;

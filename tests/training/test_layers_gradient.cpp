@@ -201,9 +201,60 @@ TEST_CASE("Max pooling with apart, overlapping and clipped windows") {
                {{2, 3, 3}, 3, 3, {2, 1, 1}}};
   for (const auto& c : cases) {
     for (const adr::Layout layout : k_layouts) {
-      MaxPool<double> pool("pool", c.input, c.window, c.stride, context);
-      REQUIRE(pool.output_shape() == c.output);
-      check_layer(pool, c.input, layout, 12);
+      for (const bool rectifies : {false, true}) {
+        MaxPool<double> pool("pool", c.input, c.window, c.stride, rectifies, context);
+        REQUIRE(pool.output_shape() == c.output);
+        check_layer(pool, c.input, layout, 12);
+      }
+    }
+  }
+}
+
+TEST_CASE("A pool that rectifies is a pool and a ReLU, a NaN included") {
+  adr::Context context(2);
+  const ImageShape input{19, 7, 8};
+  for (const auto& [window, stride] : {std::pair<index_t, index_t>{2, 2}, {3, 3}, {3, 2}}) {
+    for (const adr::Layout layout : k_layouts) {
+      INFO("window " << window << ", stride " << stride);
+      MaxPool<float> both("pool", input, window, stride, true, context);
+      MaxPool<float> pool("pool", input, window, stride, false, context);
+      Relu<float> relu("relu", pool.output_shape(), context);
+      Tensor<float> x, d_x, d_x_of_both, y, y_of_both, d_y;
+      for (Tensor<float>* of_input : {&x, &d_x, &d_x_of_both}) of_input->resize(3, input, layout);
+      for (Tensor<float>* of_output : {&y, &y_of_both, &d_y}) {
+        of_output->resize(3, pool.output_shape(), layout);
+      }
+      adr::Random random(23);
+      const auto draw = [&](Tensor<float>& tensor) {
+        for (index_t n = 0; n < 3; ++n) {
+          float* image = tensor.view().image(n);
+          for (index_t i = 0; i < tensor.view().image_size(); ++i) {
+            image[i] = static_cast<float>(random.normal()) - 1;
+          }
+        }
+      };
+      draw(x);
+      draw(d_y);
+      x.view().image(1)[0] = std::numeric_limits<float>::quiet_NaN();
+      both.forward(x.const_view(), y_of_both.view());
+      both.backward(x.const_view(), y_of_both.const_view(), d_y.const_view(), d_x_of_both.view());
+      pool.forward(x.const_view(), y.view());
+      relu.forward(y.const_view(), y.view());
+      relu.backward(y.const_view(), y.const_view(), d_y.const_view(), d_y.view());
+      pool.backward(x.const_view(), y.const_view(), d_y.const_view(), d_x.view());
+      const auto same = [](Tensor<float>& a, Tensor<float>& b) {
+        bool equal = true;
+        for (index_t n = 0; n < 3; ++n) {
+          for (index_t i = 0; i < a.view().image_size(); ++i) {
+            const float left = a.view().image(n)[i];
+            const float right = b.view().image(n)[i];
+            equal = equal && (left == right || (std::isnan(left) && std::isnan(right)));
+          }
+        }
+        return equal;
+      };
+      CHECK(same(y, y_of_both));
+      CHECK(same(d_x, d_x_of_both));
     }
   }
 }
@@ -214,7 +265,7 @@ TEST_CASE("Max pool finds the same maxima in both layouts, ties and NaN included
   for (const auto& [window, stride] : {std::pair<index_t, index_t>{2, 2}, {3, 3}, {3, 2}}) {
     const index_t pixels = input.height * input.width;
     adr::Random random(21);
-    MaxPool<float> pool("pool", input, window, stride, context);
+    MaxPool<float> pool("pool", input, window, stride, false, context);
     const ImageShape output = pool.output_shape();
     const index_t output_pixels = output.height * output.width;
     Tensor<float> x[2];
@@ -267,9 +318,9 @@ TEST_CASE("Max pool finds the same maxima in both layouts, ties and NaN included
 TEST_CASE("Impossible windows are refused") {
   adr::Context context(1);
   const ImageShape shape{1, 4, 4};
-  CHECK_THROWS_AS(MaxPool<double>("pool", shape, 0, 1, context), UserError);
-  CHECK_THROWS_AS(MaxPool<double>("pool", shape, 2, 3, context), UserError);
-  CHECK_THROWS_AS(MaxPool<double>("pool", shape, 5, 2, context), UserError);
+  CHECK_THROWS_AS(MaxPool<double>("pool", shape, 0, 1, false, context), UserError);
+  CHECK_THROWS_AS(MaxPool<double>("pool", shape, 2, 3, false, context), UserError);
+  CHECK_THROWS_AS(MaxPool<double>("pool", shape, 5, 2, false, context), UserError);
 }
 
 TEST_CASE("Convolution and fully connected layer, exact") {

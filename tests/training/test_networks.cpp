@@ -27,7 +27,8 @@ index_t parameter_count(const NetworkDescription& description) {
       shape = {g.out_channels, g.out_height(), g.out_width()};
     } else if (const auto* pool = std::get_if<MaxPoolLayer>(&layer)) {
       adr::Context context(1);
-      shape = MaxPool<float>("pool", shape, pool->window, pool->stride, context).output_shape();
+      shape =
+          MaxPool<float>("pool", shape, pool->window, pool->stride, false, context).output_shape();
     } else if (std::holds_alternative<BatchNormLayer>(layer)) {
       count += 4 * shape.channels;  // scale, shift and two running averages
     } else if (const auto* linear = std::get_if<LinearLayer>(&layer)) {

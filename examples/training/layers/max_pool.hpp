@@ -1,4 +1,5 @@
-// The largest value of every window of pixels, channel by channel.
+// The largest value of every window of pixels, channel by channel, and its positive part where a
+// ReLU follows.
 //
 // The position of each maximum is remembered in one byte, so that the backward pass reads no
 // activations. Windows that stick out at the bottom or right are clipped, as in Caffe.
@@ -19,14 +20,17 @@ namespace training {
 template <class T>
 class MaxPool final : public Layer<T> {
  public:
-  MaxPool(std::string name, const ImageShape& input, index_t window, index_t stride,
+  /// rectifies: y = max(y, 0) as well, while an image is in the caches.
+  MaxPool(std::string name, const ImageShape& input, index_t window, index_t stride, bool rectifies,
           adr::Context& context)
       : Layer<T>(std::move(name)),
         input_(input),
         window_(window),
         stride_(stride),
+        rectifies_(rectifies),
         context_(context) {
-    require(window >= 1 && window <= 16, "max pool: the window must be 1 to 16, got ", window);
+    require(window >= 1 && window <= k_largest_window, "max pool: the window must be 1 to ",
+            k_largest_window, ", got ", window);
     require(stride >= 1 && stride <= window,
             "max pool: the stride must be between 1 and the window (", window, "), got ", stride);
     require(window <= input.height && window <= input.width,
@@ -69,6 +73,10 @@ class MaxPool final : public Layer<T> {
   }
 
  private:
+  /// So that the positions in a window leave one number for none.
+  static constexpr index_t k_largest_window = 15;
+  static constexpr std::uint8_t k_no_position = 255;
+
   [[nodiscard]] index_t extent(index_t in) const {
     return (in - window_ + stride_ - 1) / stride_ + 1;
   }
@@ -95,8 +103,7 @@ class MaxPool final : public Layer<T> {
   void pool_pixels(const T* x, T* y, std::uint8_t* winners) const {
     const index_t channels = input_.channels;
     if (window_ == 2 && stride_ == 2 && input_.height % 2 == 0 && input_.width % 2 == 0) {
-      pool_quads(x, y, winners);
-      return;
+      return rectifies_ ? pool_quads<true>(x, y, winners) : pool_quads<false>(x, y, winners);
     }
     for_each_window_pixel([&](index_t out_pixel, index_t in_pixel, std::uint8_t position) {
       const T* from = x + in_pixel * channels;
@@ -113,9 +120,11 @@ class MaxPool final : public Layer<T> {
         winner[c] = larger ? position : winner[c];
       }
     });
+    if (rectifies_) rectify(y, winners);
   }
 
   /// Whole windows of 2 x 2 that do not overlap: nothing is written before it is final.
+  template <bool Rectifies>
   void pool_quads(const T* x, T* y, std::uint8_t* winners) const {
     const index_t channels = input_.channels;
     const index_t row = input_.width * channels;
@@ -133,14 +142,27 @@ class MaxPool final : public Layer<T> {
           const int second_wins = second > first;
           const int third_wins = third > of_two;
           const int fourth_wins = fourth > of_three;
-          y[c] = fourth > of_three ? fourth : of_three;
-          winners[c] =
-              static_cast<std::uint8_t>(std::max({second_wins, 2 * third_wins, 3 * fourth_wins}));
+          const T of_four = fourth > of_three ? fourth : of_three;
+          const int winner = std::max({second_wins, 2 * third_wins, 3 * fourth_wins});
+          const int none_wins = Rectifies ? !(of_four > T(0)) : 0;
+          y[c] = Rectifies && of_four < T(0) ? T(0) : of_four;
+          winners[c] = static_cast<std::uint8_t>(winner | -none_wins);
         }
         x += 2 * channels;
         y += channels;
         winners += channels;
       }
+    }
+  }
+
+  /// Where the output is not positive, no input gets its gradient. A NaN passes forward: a diverged
+  /// network must not look like a dead one.
+  void rectify(T* y, std::uint8_t* winners) const {
+    static_assert(k_no_position == 255, "all bits are set");
+    for (index_t i = 0; i < output_.size(); ++i) {
+      const int is_zero = !(y[i] > T(0));
+      winners[i] = static_cast<std::uint8_t>(winners[i] | -is_zero);
+      y[i] = y[i] < T(0) ? T(0) : y[i];
     }
   }
 
@@ -170,6 +192,7 @@ class MaxPool final : public Layer<T> {
         }
       });
     }
+    if (rectifies_) rectify(y, winners);
   }
 
   void scatter_planes(const T* d_y, const std::uint8_t* winners, T* d_x) const {
@@ -179,6 +202,7 @@ class MaxPool final : public Layer<T> {
       for (index_t oy = 0; oy < output_.height; ++oy) {
         for (index_t ox = 0; ox < output_.width; ++ox) {
           const index_t out = c * out_pixels + oy * output_.width + ox;
+          if (winners[out] == k_no_position) continue;
           const index_t iy = oy * stride_ + winners[out] / window_;
           const index_t ix = ox * stride_ + winners[out] % window_;
           to[iy * input_.width + ix] += d_y[out];
@@ -191,6 +215,7 @@ class MaxPool final : public Layer<T> {
   ImageShape output_;
   index_t window_;
   index_t stride_;
+  bool rectifies_;
   adr::Context& context_;
   adr::AlignedBuffer<std::uint8_t> winners_;
 };

@@ -104,6 +104,9 @@ std::vector<ConvGeometry> geometries() {
   return all;
 }
 
+/// What a product over a matrix takes on any number of threads.
+std::size_t no_scratch(int /*threads*/) { return 0; }
+
 }  // namespace
 
 TEMPLATE_TEST_CASE("dense_forward over a matrix", "", ADR_TEST_ELEMENTS) {
@@ -114,14 +117,12 @@ TEMPLATE_TEST_CASE("dense_forward over a matrix", "", ADR_TEST_ELEMENTS) {
     INFO(s.rows << " x " << s.columns << " x " << s.outputs);
     const bool with_bias = s.rows % 2 == 1;
     LinearCase<T> c(s.rows, s.columns, s.outputs, data, Placement{2, Start::misaligned});
-    on_any_threads<T>([](int) { return std::size_t{0}; },
-                      [&](Context& context) {
-                        adr::dense_forward<T>(
-                            MatrixRows<const T>(c.x_view()), transposed(c.w_view()),
+    on_any_threads<T>(no_scratch, [&](Context& context) {
+      adr::dense_forward<T>(MatrixRows<const T>(c.x_view()), transposed(c.w_view()),
                             with_bias ? c.bias.vector() : VectorView<T>(),
                             MatrixRows<T>(c.y.view()), adr::DenseGemm<T>(), context);
-                        return c.results();
-                      });
+      return c.results();
+    });
     CHECK(fault<T>(c.output(), adr_test::dense_output(c.operands(with_bias))) == "");
     CHECK(c.damage() == "");
   }
@@ -161,17 +162,15 @@ TEMPLATE_TEST_CASE("dense_input_gradient adds to a matrix", "", ADR_TEST_ELEMENT
   for (const Shape& s : shapes_and({k_many_columns})) {
     INFO(s.rows << " x " << s.columns << " x " << s.outputs);
     LinearCase<T> c(s.rows, s.columns, s.outputs, data, Placement{2, Start::misaligned});
-    on_any_threads<T>([](int) { return std::size_t{0}; },
-                      [&](Context& context) {
-                        // What is there already stays: 1 is added to by every run anew.
-                        for (index_t i = 0; i < s.rows; ++i) {
-                          for (index_t k = 0; k < s.columns; ++k) c.d_x(i, k) = T(1);
-                        }
-                        adr::dense_input_gradient<T>(c.d_y_view(), transposed(c.w_view()),
-                                                     MatrixRows<T>(c.d_x.view()),
-                                                     adr::DenseGemm<T>(), context);
-                        return c.results();
-                      });
+    on_any_threads<T>(no_scratch, [&](Context& context) {
+      // What is there already stays: 1 is added to by every run anew.
+      for (index_t i = 0; i < s.rows; ++i) {
+        for (index_t k = 0; k < s.columns; ++k) c.d_x(i, k) = T(1);
+      }
+      adr::dense_input_gradient<T>(c.d_y_view(), transposed(c.w_view()),
+                                   MatrixRows<T>(c.d_x.view()), adr::DenseGemm<T>(), context);
+      return c.results();
+    });
     adr_test::Expected expected = adr_test::dense_input_gradient(c.operands());
     for (double& element : expected.value.elements) element += 1;
     for (double& element : expected.magnitude.elements) element += 1;

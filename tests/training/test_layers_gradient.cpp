@@ -78,6 +78,8 @@ void check_layer(Layer<double>& layer, const ImageShape& input, adr::Layout layo
 
 const adr::Layout k_layouts[] = {adr::Layout::nhwc, adr::Layout::nchw};
 
+bool equal_or_no_numbers(float a, float b) { return a == b || (std::isnan(a) && std::isnan(b)); }
+
 }  // namespace
 
 TEST_CASE("ReLU") {
@@ -246,9 +248,7 @@ TEST_CASE("A pool that rectifies is a pool and a ReLU, a NaN included") {
         bool equal = true;
         for (index_t n = 0; n < 3; ++n) {
           for (index_t i = 0; i < a.view().image_size(); ++i) {
-            const float left = a.view().image(n)[i];
-            const float right = b.view().image(n)[i];
-            equal = equal && (left == right || (std::isnan(left) && std::isnan(right)));
+            equal = equal && equal_or_no_numbers(a.view().image(n)[i], b.view().image(n)[i]);
           }
         }
         return equal;
@@ -302,9 +302,8 @@ TEST_CASE("Max pool finds the same maxima in both layouts, ties and NaN included
       bool equal = true;
       for (index_t c = 0; c < input.channels; ++c) {
         for (index_t p = 0; p < count; ++p) {
-          const float a = at(tensors[0].view(), c, p);
-          const float b = at(tensors[1].view(), c, p);
-          equal = equal && (a == b || (std::isnan(a) && std::isnan(b)));
+          equal = equal &&
+                  equal_or_no_numbers(at(tensors[0].view(), c, p), at(tensors[1].view(), c, p));
         }
       }
       return equal;

@@ -41,16 +41,13 @@ class RobustMedian {
     return *middle;
   }
 
-  /// In the order in which they came, the oldest first; the first count() of them.
-  [[nodiscard]] const std::array<double, k_size>& samples() const noexcept { return values_; }
-
   void exchange(std::string_view what, StateArchive& archive) {
     archive.count(what, count_, 0, Capacity);
     for (int i = 0; i < count_; ++i) archive(what, values_[static_cast<std::size_t>(i)]);
   }
 
  private:
-  std::array<double, k_size> values_{};
+  std::array<double, k_size> values_{};  // the oldest first
   int count_ = 0;
 };
 

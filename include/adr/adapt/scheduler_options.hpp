@@ -42,13 +42,15 @@ struct Phase {
 
 /// The phases of a training of that many layers, where nothing else is known.
 ///
-/// A few wide layers bear large errors as long as the last steps are exact. In a deep network the
-/// errors of many layers add up, and what a layer hands on is rounded again by every layer before
-/// it: a small error, and finer rounding to the end (docs/decisions/0009). Source: this library.
+/// Forward passes are reused where that is all but exact: beside exact tiles, larger errors cost
+/// more accuracy than the time that they save is worth (docs/decisions/0027). A few wide layers
+/// bear coarsely rounded gradients as long as the last steps are exact. In a deep network what a
+/// layer hands on is rounded again by every layer before it: finer rounding, to the end
+/// (docs/decisions/0009). Source: this library.
 inline std::vector<Phase> usual_phases(std::size_t layers) {
   constexpr std::size_t k_most_shallow = 5;  // two convolutions and a classifier
-  if (layers <= k_most_shallow) return {{0.12, 4.0, 0.85}, {0.0, 0.0, 1.0}};
-  return {{0.05, 1.5, 1.0}};
+  if (layers <= k_most_shallow) return {{0.02, 3.0, 0.85}, {0.0, 0.0, 1.0}};
+  return {{0.02, 1.5, 1.0}};
 }
 
 /// The parameters of a ReuseScheduler. The defaults are those of docs/adaptive.md, where the runs

@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "adr/core/aligned_buffer.hpp"
+#include "adr/core/parallel.hpp"
 #include "adr/core/random.hpp"
 #include "adr/core/types.hpp"
 #include "adr/simd/word_sums.hpp"
@@ -28,7 +29,7 @@ class CoordinateSigns {
   /// Of at most `count` elements, 1 to 64, of vectors of `length`.
   CoordinateSigns(index_t length, int count, std::uint64_t seed) {
     const index_t most = std::min<index_t>(length, count);
-    const index_t runs = (most + k_run - 1) / k_run;
+    const index_t runs = blocks_of(most, k_run);
     places_.resize(most);
     centres_.assign(most, T(0));
     Random random(seed);

@@ -42,7 +42,7 @@ struct RowBlocks {
   RowBlocks(index_t images, index_t rows_of_image, bool together, index_t block_rows) noexcept
       : units(together ? 1 : images),
         rows(together ? images * rows_of_image : rows_of_image),
-        blocks((rows + block_rows - 1) / block_rows) {}
+        blocks(blocks_of(rows, block_rows)) {}
   [[nodiscard]] index_t count() const noexcept { return units * blocks; }
   /// Rows of a block, counted over all images.
   [[nodiscard]] IndexRange block(index_t i) const noexcept {
@@ -71,13 +71,13 @@ struct WeightParts {
     least_count = std::clamp<index_t>(least_count, 1, panel_count<T>(outputs));
     const index_t most =
         std::max<index_t>(k_room / least_count / (terms + blocks()) / k_width, 1) * k_width;
-    count = std::max((outputs + most - 1) / most, least_count);
+    count = std::max(blocks_of(outputs, most), least_count);
     width = (panel_count<T>(outputs) + count - 1) / count * k_width;
-    count = (outputs + width - 1) / width;
+    count = blocks_of(outputs, width);
     part_size = checked_product("packed weights", width, terms + blocks());
     together = std::clamp<index_t>(k_room / part_size, 1, count);
   }
-  [[nodiscard]] index_t blocks() const noexcept { return (terms + depth - 1) / depth; }
+  [[nodiscard]] index_t blocks() const noexcept { return blocks_of(terms, depth); }
   /// Where block b of a part begins.
   [[nodiscard]] index_t block_place(index_t b) const noexcept { return b * (depth + 1) * width; }
   [[nodiscard]] IndexRange block_terms(index_t b) const noexcept {

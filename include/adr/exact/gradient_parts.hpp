@@ -42,8 +42,8 @@ struct GradientParts {
     constexpr index_t k_filters = 512;
     constexpr index_t k_wanted = 16;
     const index_t rows = g.rows(batch);
-    column_parts = (columns + k_columns - 1) / k_columns;
-    filter_parts = (filters + k_filters - 1) / k_filters;
+    column_parts = blocks_of(columns, k_columns);
+    filter_parts = blocks_of(filters, k_filters);
     part_columns = partition(columns, column_parts, 0).size();
     part_filters = panel_cols<T>(partition(filters, filter_parts, 0).size());
     pixel_parts = std::clamp<index_t>(rows / (4 * k_most_depth), 1,

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <numeric>
 
+#include "adr/core/parallel.hpp"
 #include "adr/core/types.hpp"
 #include "adr/exact/first_equal.hpp"
 #include "adr/exact/tile_inputs.hpp"
@@ -52,8 +53,7 @@ class SampledTiles {
  public:
   SampledTiles(index_t images, index_t per_image, index_t count) noexcept
       : images_(images), per_image_(per_image) {
-    used_ =
-        std::clamp<index_t>(std::max(count / 8, (count + per_image - 1) / per_image), 1, images);
+    used_ = std::clamp<index_t>(std::max(count / 8, blocks_of(count, per_image)), 1, images);
     step_ = std::max<index_t>(per_image * 5 / 8, 1);
     while (std::gcd(step_, per_image) != 1) ++step_;
   }

@@ -120,7 +120,7 @@ class IdenticalTiles {
     detail::find_first(scratch_.hashes, count_, scratch_.slots, scratch_.slot_count, scratch_.first,
                        [&](index_t tile) { return scratch_.like_left[tile] != 0; });
     constexpr index_t k_compared_at_once = 64;
-    const index_t pieces = (count_ + k_compared_at_once - 1) / k_compared_at_once;
+    const index_t pieces = blocks_of(count_, k_compared_at_once);
     parallel_for(pieces, threads_, [&](index_t piece, int) {
       const IndexRange range = partition(count_, pieces, piece);
       for (index_t tile = range.first; tile < range.last; ++tile) {

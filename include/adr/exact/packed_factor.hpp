@@ -7,6 +7,7 @@
 
 #include "adr/core/aligned_buffer.hpp"
 #include "adr/core/gemm_factor.hpp"
+#include "adr/core/parallel.hpp"
 #include "adr/core/types.hpp"
 #include "adr/exact/packed_gemm.hpp"
 #include "adr/exact/panels.hpp"
@@ -32,7 +33,7 @@ class PackedFactor {
     rows_ = b.rows();
     cols_ = b.cols();
     depth_ = detail::depth_block(rows_);
-    const index_t blocks = (rows_ + depth_ - 1) / depth_;
+    const index_t blocks = blocks_of(rows_, depth_);
     panels_.clear();
     panels_.resize(checked_product("packed factor", detail::panel_cols<T>(cols_), rows_ + blocks));
     for (index_t k = 0; k < rows_; k += depth_) {

@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "adr/core/gemm_factor.hpp"
+#include "adr/core/parallel.hpp"
 #include "adr/core/types.hpp"
 #include "adr/exact/few_rows.hpp"
 #include "adr/exact/panels.hpp"
@@ -130,7 +131,7 @@ void multiply_transposed(const GemmFactor<T>& left, const GemmFactor<T>& right, 
   const index_t rows = left.rows();
   const index_t depth = left.cols();
   const index_t block_depth = depth_block(depth);
-  const index_t depth_blocks = (depth + block_depth - 1) / block_depth;
+  const index_t depth_blocks = blocks_of(depth, block_depth);
   constexpr index_t k_width = k_panel_width<T>;
   // 128 columns of 4096 terms: what is left over would read all rows of the left factor once more.
   constexpr index_t k_room = index_t{9} << 16;

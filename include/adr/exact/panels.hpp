@@ -42,8 +42,8 @@ index_t panel_cols(index_t cols) noexcept {
 /// Cuts a common dimension into nearly equal blocks, whole chunks each but the last.
 inline index_t depth_block(index_t depth, index_t most = k_most_depth) noexcept {
   if (depth <= most) return std::max<index_t>(depth, 1);
-  const index_t blocks = (depth + most - 1) / most;
-  const index_t even = (depth + blocks - 1) / blocks;
+  const index_t blocks = blocks_of(depth, most);
+  const index_t even = blocks_of(depth, blocks);
   return (even + simd::k_chunk - 1) / simd::k_chunk * simd::k_chunk;
 }
 
@@ -199,13 +199,11 @@ struct LinesAhead {
       rows = 1;
     }
   }
-  [[nodiscard]] index_t lines() const noexcept {
-    return rows * ((row_bytes + k_line - 1) / k_line);
-  }
+  [[nodiscard]] index_t lines() const noexcept { return rows * blocks_of(row_bytes, k_line); }
   void bring(index_t count) noexcept {
     while (count > 0 && rows > 0) {
       const char* line = at + offset;
-      const index_t run = std::min(count, (row_bytes - offset + k_line - 1) / k_line);
+      const index_t run = std::min(count, blocks_of(row_bytes - offset, k_line));
       for (index_t i = 0; i < run; ++i, line += k_line) {
         __builtin_prefetch(line, ForWriting ? 1 : 0, 2);
       }
@@ -246,7 +244,7 @@ template <class T>
 index_t step_count(LeftForm form, index_t rows) noexcept {
   constexpr index_t k_most = simd::KernelShape<simd::Batch<T>>::most_rows;
   if (form == LeftForm::groups) return (rows + simd::k_chunk - 1) / simd::k_chunk;
-  return ((rows + k_most - 1) / k_most + 1) / 2;
+  return blocks_of(blocks_of(rows, k_most), 2);
 }
 template <class T>
 IndexRange step_rows(LeftForm form, index_t rows, index_t step) noexcept {
@@ -254,7 +252,7 @@ IndexRange step_rows(LeftForm form, index_t rows, index_t step) noexcept {
   if (form == LeftForm::groups) {
     return {step * simd::k_chunk, std::min(rows, (step + 1) * simd::k_chunk)};
   }
-  const index_t calls = (rows + k_most - 1) / k_most;
+  const index_t calls = blocks_of(rows, k_most);
   return {partition(rows, calls, 2 * step).first,
           partition(rows, calls, std::min(2 * step + 1, calls - 1)).last};
 }

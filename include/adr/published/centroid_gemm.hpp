@@ -12,6 +12,7 @@
 
 #include "adr/core/context.hpp"
 #include "adr/core/matrix_rows.hpp"
+#include "adr/core/parallel.hpp"
 #include "adr/core/stage_clock.hpp"
 #include "adr/core/types.hpp"
 #include "adr/core/workspace.hpp"
@@ -180,7 +181,7 @@ void centroid_forward(const Clustering<T>& clustering, const VectorView<const T>
                  MatrixView<T>(scratch.tables[i], slice(i).cluster_count, outputs, stride));
     });
     clock.finish(Stage::centroid_product);
-    parallel_for((rows + block_rows - 1) / block_rows, context.threads(), [&](index_t b, int t) {
+    parallel_for(blocks_of(rows, block_rows), context.threads(), [&](index_t b, int t) {
       const index_t first = b * block_rows;
       const bool is_first = group.first == 0;
       const MatrixView<T> y = output.target(first, std::min(block_rows, rows - first),

@@ -130,7 +130,7 @@ class FittedSubspace {
     const Workspace::Frame frame(context.workspace());
     const ProjectScratch scratch(context.workspace(), width, context.threads());
     std::fill_n(scratch.poison, context.threads() * k_tile, 0.0F);
-    parallel_for((count + k_task - 1) / k_task, context.threads(), [&](index_t task, int thread) {
+    parallel_for(blocks_of(count, k_task), context.threads(), [&](index_t task, int thread) {
       float* x = scratch.tiles + thread * scratch.thread_floats;
       float* z = x + k_chunk * k_tile;
       float* poison = scratch.poison + thread * k_tile;

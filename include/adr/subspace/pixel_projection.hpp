@@ -40,7 +40,7 @@ class PixelProjection {
   /// Cost: channels * axes multiply-adds a pixel.
   bool project(const TensorView<const float>& x, const TensorView<float>& z, int threads) const {
     const index_t pixels = x.height * x.width;
-    const index_t parts = (pixels + k_task_pixels - 1) / k_task_pixels;
+    const index_t parts = blocks_of(pixels, k_task_pixels);
     std::atomic<bool> finite{true};
     parallel_for(x.batch * parts, threads, [&](index_t task, int /*thread*/) {
       const index_t first = task % parts * k_task_pixels;

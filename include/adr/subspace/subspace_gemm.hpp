@@ -207,7 +207,7 @@ inline void rotate_weights(const SubspaceBasis& basis, const AlignedBuffer<float
   constexpr index_t k_rows = 256;
   const index_t rows = packed.size() / basis.length;
   rotated.resize(checked_product("rotated weights", rows, basis.coordinates));
-  parallel_for((rows + k_rows - 1) / k_rows, context.threads(), [&](index_t task, int /*thread*/) {
+  parallel_for(blocks_of(rows, k_rows), context.threads(), [&](index_t task, int /*thread*/) {
     const index_t first = task * k_rows;
     const index_t count = std::min(k_rows, rows - first);
     gemm(as_is(MatrixView<const float>(packed.data() + first * basis.length, count, basis.length)),

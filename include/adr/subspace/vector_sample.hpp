@@ -39,7 +39,7 @@ class VectorSample {
  public:
   /// Chooses at most `most` of that many vectors. Errors: std::bad_alloc.
   void choose(index_t vectors, index_t most, std::uint64_t seed) {
-    const index_t available = (vectors + k_sample_run - 1) / k_sample_run;
+    const index_t available = blocks_of(vectors, k_sample_run);
     const index_t count = std::min(available, most / k_sample_run);
     Random random(seed);
     runs_.clear();

@@ -678,7 +678,8 @@ TEST_CASE("Without phases, those of few layers or of many are taken, until the f
   CHECK(scheduler.options().phases.back().max_error == 0);
   attach();
   REQUIRE(scheduler.options().phases.size() == 1);
-  CHECK(scheduler.options().phases.front().max_error < adr::usual_phases(5).front().max_error);
+  CHECK(scheduler.options().phases.front().gradient_rounding <
+        adr::usual_phases(5).front().gradient_rounding);
 }
 
 TEST_CASE("The scheduler refuses what cannot be") {

@@ -58,8 +58,7 @@ def step_commands(options, csv_path):
     """(network, run, command) of each short training."""
     for network in options.networks:
         for name in (experiments.RIVALS["im2col_blas"], experiments.DENSE, "exact", "auto"):
-            phases = experiments.phases_of(SMALL[network], name)
-            yield network, name, [str(pathlib.Path(options.build, "examples/train")), *experiments.RUNS[name], *phases,
+            yield network, name, [str(pathlib.Path(options.build, "examples/train")), *experiments.RUNS[name],
                                   "--network", network, "--batch", str(LARGE[network]), "--train-images",
                                   str(STEPS * LARGE[network]), "--epochs", str(EPOCHS), "--csv", csv_path,
                                   "--lr", "0.0001"]  # small batches of few images diverge at higher rates

@@ -162,6 +162,11 @@ inline void add_reuse_options(CLI::App& app, ReuseOptions& reuse) {
                  "With error_budget: the max_error of each phase, 0: exact")
       ->delimiter(',')
       ->group(schedule);
+  app.add_option("--gradient-noise", reuse.gradient_noise,
+                 "With error_budget: the share of noise that rounding may add in each phase, 0: "
+                 "what --gradient-rounding adds")
+      ->delimiter(',')
+      ->group(schedule);
   app.add_option("--phase-ends", reuse.phase_ends,
                  "With error_budget: share of the steps at which each phase ends")
       ->delimiter(',')
@@ -241,7 +246,7 @@ inline void refuse_without_effect(const CLI::App& app, const ReuseOptions& reuse
   };
   need(reuse.mode == Mode::automatic, "--mode auto", {"--strategy"});
   need(reuse.follows_error_budget(), "--mode auto and --strategy error_budget",
-       {"--max-errors", "--phase-ends"});
+       {"--max-errors", "--gradient-noise", "--phase-ends"});
   need(reuse.mode == Mode::subspace, "--mode subspace", {"--coordinates", "--subspace-error"});
   need(reuse.is_published(), "--mode published or a published strategy",
        {"--vector-length", "--hash-count", "--hash-center", "--exact-gradients"});

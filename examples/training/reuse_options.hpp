@@ -36,6 +36,7 @@ struct ReuseOptions {
   adr::Published published;
   /// One value, or with a schedule one per phase.
   std::vector<double> gradient_rounding;
+  std::vector<double> gradient_noise;
   std::vector<double> max_errors;
   std::vector<double> phase_ends;
   bool winograd = true;

@@ -50,17 +50,19 @@ inline RunSettings run_settings(const NetworkDescription& network, adr::Layout l
   };
   // A schedule is laid out over the epochs of a run.
   const bool scheduled = reuse.mode == Mode::automatic;
-  std::string rounding;
-  for (const double step : reuse.gradient_rounding) {
-    rounding += (rounding.empty() ? "" : ",") + exact(step);
-  }
+  const auto list = [&](const std::vector<double>& values) {
+    std::string text;
+    for (const double value : values) text += (text.empty() ? "" : ",") + exact(value);
+    return text.empty() ? std::string("none given") : text;
+  };
   return {{"network", to_string(network)},
           {"mode", to_string(reuse.mode)},
           {"strategy", scheduled ? adr::to_string(reuse.strategy) : "none"},
           {"planned epochs", scheduled ? std::to_string(plan.epochs) : "any"},
           {"layout", layout == adr::Layout::nhwc ? "nhwc" : "nchw"},
           {"setting", label(plans_of(convolution_options(network, reuse)))},
-          {"gradient-rounding", rounding.empty() ? "none given" : rounding},
+          {"gradient-rounding", list(reuse.gradient_rounding)},
+          {"gradient-noise", list(reuse.gradient_noise)},
           {"dense backend", dense_backend},
           {"batch", std::to_string(plan.batch)},
           {"seed", std::to_string(plan.seed)},

@@ -20,15 +20,18 @@ inline adr::SchedulerOptions scheduler_options(const ReuseOptions& wanted, index
   const auto fits = [count](const std::vector<double>& list) {
     return list.empty() || list.size() == count;
   };
-  require(fits(wanted.gradient_rounding) && fits(wanted.phase_ends),
-          "--gradient-rounding and --phase-ends need one value per value of --max-errors (", count,
-          "), got ", wanted.gradient_rounding.size(), " and ", wanted.phase_ends.size());
-  options.phases.resize(count);
+  require(fits(wanted.gradient_rounding) && fits(wanted.gradient_noise) && fits(wanted.phase_ends),
+          "--gradient-rounding, --gradient-noise and --phase-ends need one value per value of "
+          "--max-errors (",
+          count, "), got ", wanted.gradient_rounding.size(), ", ", wanted.gradient_noise.size(),
+          " and ", wanted.phase_ends.size());
+  if (count > 0) options.phases.resize(count);
   for (std::size_t i = 0; i < count; ++i) {
     adr::Phase& phase = options.phases[i];
     phase.max_error = wanted.max_errors[i];
     phase.end = static_cast<double>(i + 1) / static_cast<double>(count);
     if (!wanted.gradient_rounding.empty()) phase.gradient_rounding = wanted.gradient_rounding[i];
+    if (!wanted.gradient_noise.empty()) phase.gradient_noise = wanted.gradient_noise[i];
     if (!wanted.phase_ends.empty()) phase.end = wanted.phase_ends[i];
   }
   const std::string problem = options.validate();

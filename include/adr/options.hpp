@@ -212,8 +212,8 @@ struct Options {
   static Plan exact_plan(bool winograd) {
     Plan plan;
     plan.method = Method::exact;
-    plan.input_gradient = InputGradient::dense;
-    plan.weight_gradient = WeightGradient::dense;
+    plan.input_gradient = InputGradient::exact;
+    plan.weight_gradient = WeightGradient::exact;
     plan.winograd = winograd;
     return plan;
   }
@@ -225,9 +225,9 @@ struct Options {
     plan.kept_coordinates = subspace.coordinates;
     plan.subspace_error = subspace.error;
     plan.refit_interval = subspace.refit_interval;
-    // Where a subspace pays forward, exact tiles are the faster gradients.
-    plan.input_gradient = InputGradient::dense;
-    plan.weight_gradient = WeightGradient::dense;
+    // Where a subspace pays forward, exact gradients are the faster ones.
+    plan.input_gradient = InputGradient::exact;
+    plan.weight_gradient = WeightGradient::exact;
     plan.meter_interval = k_meter_interval;
     return plan;
   }

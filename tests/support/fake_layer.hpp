@@ -51,6 +51,8 @@ class FakeLayer final : public adr::Tunable {
   std::function<double(const adr::Plan&)> seconds;
   /// Seconds of each gradient; none: as a dense forward pass.
   std::function<double(const adr::Plan&)> gradient_seconds;
+  /// What rounding by a step adds to both gradients; none: nothing.
+  std::function<double(double)> gradient_noise;
   double density = 1;
   double measuring_seconds = 0;  ///< of each setting
   bool frozen = false;           ///< measurements wait
@@ -73,6 +75,12 @@ class FakeLayer final : public adr::Tunable {
           gradient_seconds ? gradient_seconds(config_) : seconds(adr::Plan());
     }
     stats_.gradient_density = density;
+    if (config_.measure_rounding && gradient_noise) {
+      stats_.weight_noise_energy = stats_.input_noise_energy =
+          gradient_noise(config_.gradient_rounding);
+      stats_.weight_gradient_variance = stats_.input_gradient_energy = 1;
+      measured_rounding_ += 1;
+    }
     if (config_.method == adr::Method::exact) {
       passes_with_setting_ = 0;
     } else if (config_.meter_interval > 0 && passes_with_setting_++ % config_.meter_interval == 0) {
@@ -107,6 +115,8 @@ class FakeLayer final : public adr::Tunable {
   [[nodiscard]] const std::vector<adr::RungMeasurement>& measurements() const noexcept override {
     return measurements_;
   }
+  /// How often the noise of rounding was measured.
+  [[nodiscard]] int measured_rounding() const noexcept { return measured_rounding_; }
   /// How often settings were measured, and how many in all.
   [[nodiscard]] int measured() const noexcept { return measured_; }
   [[nodiscard]] int settings_measured() const noexcept { return settings_measured_; }
@@ -120,6 +130,7 @@ class FakeLayer final : public adr::Tunable {
   std::vector<adr::RungMeasurement> measurements_;
   int measured_ = 0;
   int settings_measured_ = 0;
+  int measured_rounding_ = 0;
   adr::index_t passes_with_setting_ = 0;
 };
 

@@ -185,20 +185,22 @@ TEST_CASE("Every mode asks the convolutions for its setting") {
 TEST_CASE("Lists of a schedule describe its phases") {
   ReuseOptions options;
   options.mode = Mode::automatic;
-  CHECK(scheduler_options(options, 100).phases.empty());  // the library's own
+  CHECK(scheduler_options(options, 100).phases.size() == 1);  // the library's own
   options.gradient_rounding = {4, 2};
   CHECK_THROWS_WITH(scheduler_options(options, 100),
-                    contains("one value per value of --max-errors (0), got 2 and 0"));
+                    contains("one value per value of --max-errors (0), got 2, 0 and 0"));
   options.max_errors = {0.1, 0.05, 0};
   options.gradient_rounding = {4, 2, 0};
+  options.gradient_noise = {0.2, 0.1, 0};
   const adr::SchedulerOptions given = scheduler_options(options, 100);
   REQUIRE(given.phases.size() == 3);
   CHECK(given.planned_steps == 100);
   CHECK(given.phases[1].max_error == 0.05);
   CHECK(given.phases[1].gradient_rounding == 2);
+  CHECK(given.phases[1].gradient_noise == 0.1);
   CHECK_THAT(given.phases[0].end, Catch::Matchers::WithinAbs(1.0 / 3, 1e-12));
   options.phase_ends = {0.5, 1};
-  CHECK_THROWS_WITH(scheduler_options(options, 100), contains("(3), got 3 and 2"));
+  CHECK_THROWS_WITH(scheduler_options(options, 100), contains("(3), got 3, 3 and 2"));
   options.phase_ends = {};
   options.max_errors = {0.1, 0.2, 0};
   CHECK_THROWS_WITH(scheduler_options(options, 100),

@@ -49,6 +49,9 @@ struct Decision {
   double max_error = 0;          ///< of the phase, relative output error; 0 where none is kept
   double error = 0;              ///< of the rung: as measured on a sample, then as metered
   double cost = 1;  ///< of the forward pass relative to the dense one, predicted, then timed
+  /// What rounding adds to gradients where it is held under a limit, by the last measurement: the
+  /// larger of Report::weight_gradient_noise and input_gradient_noise; 0 where there was none.
+  double gradient_noise = 0;
 };
 
 }  // namespace adr

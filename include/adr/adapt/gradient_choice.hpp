@@ -7,6 +7,7 @@
 #include "adr/adapt/cost_model.hpp"
 #include "adr/adapt/gradient_trials.hpp"
 #include "adr/adapt/growing_interval.hpp"
+#include "adr/adapt/rounding_steps.hpp"
 #include "adr/adapt/scheduler_options.hpp"
 #include "adr/adapt/tunable.hpp"
 #include "adr/core/state_archive.hpp"
@@ -17,7 +18,8 @@ ADR_NAMESPACE_BEGIN
 /// Tries the forms that may pay in turns (GradientTrials), keeps the fastest of each gradient, and
 /// tries again: soon at first and after a change of the phase, then less and less often.
 ///
-/// Rounding is among them where the phase allows it. Without times, predicted costs decide.
+/// Rounding is among them where the phase allows it, by steps whose noise is measured before
+/// (RoundingSteps). Without times, predicted costs decide.
 /// Thread-safety: none. Source: this library.
 class GradientChoice {
  public:
@@ -29,19 +31,30 @@ class GradientChoice {
   void apply_to(Plan& config) const {
     const TriedForms forms = in_force();
     set_forms(config, forms);
-    if (forms.rounds()) config.gradient_rounding = rounding_step_;
+    if (forms.rounds()) {
+      const bool hands_on = forms.input == TriedForm::rounded && options_->round_input_gradients;
+      config.gradient_rounding = hands_on ? rounding_.both() : rounding_.weights();
+    }
+    config.measure_rounding = rounding_.measuring();
   }
 
   /// Whether anything but dense gradients has run.
   [[nodiscard]] bool has_started() const noexcept { return steps_ > 0; }
 
+  /// What rounding adds, as last measured.
+  [[nodiscard]] double noise() const noexcept {
+    return chosen_.rounds() ? rounding_.noise() : 0.0;
+  }
+
   /// Takes the statistics of a step, and changes the forms for the next one.
-  void step(Tunable& layer, const Report& stats, double gradient_rounding) {
+  void step(Tunable& layer, const Report& stats, const Phase& allowed) {
     ++steps_;
-    if (gradient_rounding != rounding_step_) {
-      rounding_step_ = gradient_rounding;
+    if (rounding_.ask(allowed.gradient_rounding, allowed.gradient_noise)) {
       wait_.restart();
       try_forms(layer);
+    } else if (rounding_.measuring()) {
+      rounding_.note(stats);
+      if (!rounding_.measuring()) begin_trials(layer);
     } else if (trials_.running()) {
       trials_.note(stats);
       if (!trials_.running()) choose(layer);
@@ -56,8 +69,9 @@ class GradientChoice {
   /// Ends rounding for now: its noise may be what the loss does not bear.
   void retreat(Tunable& layer) {
     // Forms in turn round now and then, and rounded ones may be found to be the fastest.
-    if (trials_.running() ? !(rounding_step_ > 0) : !in_force().rounds()) return;
+    if (trials_.running() ? !(rounding_.coarsest() > 0) : !in_force().rounds()) return;
     trials_.end();
+    rounding_.end();
     chosen_ = {TriedForm::exact, TriedForm::exact};
     next_trials_ = steps_ + options_->tuning.measure_interval;
     use(layer);
@@ -74,7 +88,7 @@ class GradientChoice {
   void exchange(StateArchive& archive) {
     archive.choice("form of the weight gradient", chosen_.weights, TriedForm::rounded);
     archive.choice("form of the input gradient", chosen_.input, TriedForm::rounded);
-    archive("gradient_rounding", rounding_step_);
+    rounding_.exchange(archive);
     archive("gradient steps", steps_);
     archive("next trials of gradients", next_trials_);
     wait_.exchange("wait for trials of gradients", archive);
@@ -85,6 +99,7 @@ class GradientChoice {
 
  private:
   [[nodiscard]] TriedForms in_force() const noexcept {
+    if (rounding_.measuring()) return {TriedForm::rounded, TriedForm::rounded};
     return trials_.running() ? TriedForms{trials_.turn(), trials_.turn()} : chosen_;
   }
   void set_forms(Plan& plan, const TriedForms& forms) const noexcept {
@@ -102,15 +117,22 @@ class GradientChoice {
     layer.set_plan(config);
   }
 
-  /// Begins trials where more than one form may pay.
+  /// Begins to measure rounding, or trials, where more than one form may pay.
   void try_forms(Tunable& layer) {
     if (!non_zeros_may_pay(layer)) {
       trials_.end();
+      rounding_.end();
       chosen_ = {};
       next_trials_ = steps_ + options_->tuning.measure_interval;
       return;
     }
-    trials_.begin({true, true, may_round(layer)});
+    trials_.end();
+    set_costs(layer);  // in place of what the shape tells
+    if (may_round(layer)) rounding_.measure();
+    if (!rounding_.measuring()) begin_trials(layer);
+  }
+  void begin_trials(const Tunable& layer) {
+    trials_.begin({true, true, may_round(layer) && rounding_.usable()});
   }
 
   void choose(Tunable& layer) {
@@ -147,7 +169,8 @@ class GradientChoice {
       }
     };
     consider(TriedForm::exact, density);
-    if (may_round(layer)) consider(TriedForm::rounded, std::min(density, k_rounded_density));
+    if (may_round(layer) && rounding_.usable())
+      consider(TriedForm::rounded, std::min(density, k_rounded_density));
     return {best, best};
   }
 
@@ -169,7 +192,7 @@ class GradientChoice {
     // The noise of rounding averages out over the elements that an image contributes. Of the few
     // logits of a classifier all layers would get the noise.
     constexpr index_t k_least_elements = 1024;
-    return rounding_step_ > 0 && layer.layer_shape().image_outputs >= k_least_elements &&
+    return rounding_.coarsest() > 0 && layer.layer_shape().image_outputs >= k_least_elements &&
            backward_cost(layer, TriedForm::rounded, k_rounded_density) < options_->tuning.max_cost;
   }
 
@@ -178,7 +201,7 @@ class GradientChoice {
   const SchedulerOptions* options_;
   GradientTrials trials_;
   TriedForms chosen_;
-  double rounding_step_ = 0;
+  RoundingSteps rounding_;
   index_t steps_ = 0;
   index_t next_trials_ = 0;
   GrowingInterval wait_;

@@ -108,6 +108,10 @@ struct Plan {
   /// hand their errors on to the same channel of the next pixel.
   double gradient_rounding = 2.0;
 
+  /// Measure what rounding adds to the gradients, at the cost of exact ones
+  /// (Report::weight_gradient_noise).
+  bool measure_rounding = false;
+
   /// What one neuron vector of a subspace is.
   NeuronVectorKind neuron_vectors = NeuronVectorKind::automatic;
 
@@ -216,8 +220,9 @@ struct Plan {
   friend bool operator==(const Plan& a, const Plan& b) noexcept {
     return a.clusters_as(b) && a.input_gradient == b.input_gradient &&
            a.weight_gradient == b.weight_gradient && a.gradient_rounding == b.gradient_rounding &&
-           a.winograd == b.winograd && a.meter_interval == b.meter_interval &&
-           a.check_finite == b.check_finite && a.time_stages == b.time_stages;
+           a.measure_rounding == b.measure_rounding && a.winograd == b.winograd &&
+           a.meter_interval == b.meter_interval && a.check_finite == b.check_finite &&
+           a.time_stages == b.time_stages;
   }
   /// Whether anything differs.
   friend bool operator!=(const Plan& a, const Plan& b) noexcept { return !(a == b); }

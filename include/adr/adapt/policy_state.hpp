@@ -35,6 +35,7 @@ inline void exchange(StateArchive& archive, Plan& plan, index_t columns) {
   archive.choice("input_gradient", plan.input_gradient, InputGradient::exact);
   archive.choice("weight_gradient", plan.weight_gradient, WeightGradient::exact);
   archive("gradient_rounding", plan.gradient_rounding);
+  archive("measure_rounding", plan.measure_rounding);
   archive.choice("neuron_vectors", plan.neuron_vectors, NeuronVectorKind::strip);
   archive("kept_coordinates", plan.kept_coordinates);
   archive("subspace_error", plan.subspace_error);
@@ -71,6 +72,7 @@ inline void exchange(StateArchive& archive, Decision& decision) {
   archive("max_error", decision.max_error);
   archive("error", decision.error);
   archive("cost", decision.cost);
+  archive("gradient noise", decision.gradient_noise);
 }
 
 ADR_NAMESPACE_END

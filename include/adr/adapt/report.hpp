@@ -123,6 +123,14 @@ struct Report {
   double output_error_energy = 0;
   double sampled_output_energy = 0;  ///< the second of the two sums
 
+  /// Of rounded gradients, with Plan::measure_rounding: sums of squares of what rounding has added
+  /// to the weight gradient, and what that varies from batch to batch; sums of squares of what it
+  /// has added to the input gradient, and of the exact one, on a part of the batch.
+  double weight_noise_energy = 0;
+  double weight_gradient_variance = 0;  ///< see weight_noise_energy
+  double input_noise_energy = 0;        ///< see weight_noise_energy
+  double input_gradient_energy = 0;     ///< see weight_noise_energy
+
   /// With Method::clustered, over the passes that it computed: what ||y - y_exact||^2 is at most,
   /// and ||y||^2, both without bias.
   double bounded_error_energy = 0;
@@ -164,6 +172,19 @@ struct Report {
   /// ||Y - Y_exact|| / ||Y_exact|| over the sampled rows; 0 where there are none.
   [[nodiscard]] double relative_output_error() const noexcept {
     return has_output_error() ? std::sqrt(output_error_energy / sampled_output_energy) : 0.0;
+  }
+  /// Whether the backward pass has measured what rounding adds.
+  [[nodiscard]] bool has_gradient_noise() const noexcept {
+    return weight_gradient_variance > 0 || input_gradient_energy > 0;
+  }
+  /// The variance that rounding adds to the weight gradient as a share of its own over batches; 0
+  /// where it was not measured.
+  [[nodiscard]] double weight_gradient_noise() const noexcept {
+    return weight_gradient_variance > 0 ? weight_noise_energy / weight_gradient_variance : 0.0;
+  }
+  /// The energy that rounding adds to the input gradient as a share of its own; likewise.
+  [[nodiscard]] double input_gradient_noise() const noexcept {
+    return input_gradient_energy > 0 ? input_noise_energy / input_gradient_energy : 0.0;
   }
   /// What ||Y - Y_exact|| / ||Y|| is at most, with Method::clustered; 0 where nothing guarantees
   /// it or needs to. Math: ||X - X_clustered|| ||W|| / ||Y|| in Frobenius norms, without bias.
@@ -219,6 +240,10 @@ struct Report {
     gradient_density = other.gradient_density;
     output_error_energy += other.output_error_energy;
     sampled_output_energy += other.sampled_output_energy;
+    weight_noise_energy += other.weight_noise_energy;
+    weight_gradient_variance += other.weight_gradient_variance;
+    input_noise_energy += other.input_noise_energy;
+    input_gradient_energy += other.input_gradient_energy;
     bounded_error_energy += other.bounded_error_energy;
     output_energy += other.output_energy;
     stream_pass = other.stream_pass;

@@ -50,11 +50,9 @@ class ReuseScheduler {
   /// Begins before the first step. Errors: std::invalid_argument for options out of range.
   explicit ReuseScheduler(SchedulerOptions options = {})
       : options_(std::make_unique<SchedulerOptions>(std::move(options))),
-        has_usual_phases_(options_->phases.empty()),
         trend_(options_->loss) {
     const std::string problem = options_->validate();
     detail::require(problem.empty(), "SchedulerOptions: ", problem);
-    if (has_usual_phases_) options_->phases = usual_phases(0);
   }
   /// The default options with another strategy.
   explicit ReuseScheduler(Strategy strategy) : ReuseScheduler(with(strategy)) {}
@@ -66,10 +64,6 @@ class ReuseScheduler {
     for (const Attached& other : layers_) {
       detail::require(other.layer != &layer, "attach: this layer is attached already, as ",
                       other.name);
-    }
-    if (has_usual_phases_ && steps_ == 0) {
-      options_->phases = usual_phases(layers_.size() + 1);
-      phase_ = std::min(phase_, last_phase());
     }
     if (name.empty()) name = "layer " + std::to_string(layers_.size() + 1);
     std::unique_ptr<LayerPolicy> policy;
@@ -219,6 +213,9 @@ class ReuseScheduler {
     if (now.rung >= 0) line += detail::message(", rung ", now.rung + 1, " of ", now.rungs);
     line += detail::message(", phase ", now.phase + 1);
     if (now.max_error > 0) line += detail::message(", budget ", rounded(now.max_error));
+    if (now.gradient_noise > 0) {
+      line += detail::message(", gradient noise ", rounded(now.gradient_noise));
+    }
     line += detail::message(", error ", rounded(now.error), ", cost ", rounded(now.cost), ": ",
                             to_string(now.reason));
     log_(line);
@@ -231,6 +228,7 @@ class ReuseScheduler {
     for (const Phase& phase : options_->phases) {
       archive.agree("max_error of a phase", detail::exact_text(phase.max_error));
       archive.agree("gradient_rounding of a phase", detail::exact_text(phase.gradient_rounding));
+      archive.agree("gradient_noise of a phase", detail::exact_text(phase.gradient_noise));
       archive.agree("end of a phase", detail::exact_text(phase.end));
     }
     archive.agree("planned steps", options_->planned_steps);
@@ -253,7 +251,6 @@ class ReuseScheduler {
   }
 
   std::unique_ptr<SchedulerOptions> options_;  // policies point to it
-  bool has_usual_phases_;
   LossTrend trend_;
   std::vector<Attached> layers_;
   Log log_;

@@ -32,26 +32,18 @@ inline const char* to_string(Strategy strategy) noexcept {
 struct Phase {
   /// The relative error of a layer's output that its setting may have; 0: dense forward passes.
   double max_error = 0.1;
-  /// Plan::gradient_rounding of rounded gradients; 0: gradients are exact, over the non-zeros
-  /// where that is faster.
+  /// Plan::gradient_rounding of rounded gradients, at most; 0: gradients are exact, over the
+  /// non-zeros where that is faster.
   double gradient_rounding = 0;
   /// The share of planned_steps at which the phase ends; not read without planned_steps, nor in
   /// the last phase.
   double end = 1;
+  /// How much noise rounding may add to a gradient: to that of the weights as a share of its own
+  /// variance over batches, to that of the input as a share of its energy. What a step adds is
+  /// measured on every layer now and then, and the step follows. 0: it is gradient_rounding
+  /// whatever its noise.
+  double gradient_noise = 0;
 };
-
-/// The phases of a training of that many layers, where nothing else is known.
-///
-/// Forward passes are reused where that is all but exact: beside exact tiles, larger errors cost
-/// more accuracy than the time that they save is worth (docs/decisions/0027). A few wide layers
-/// bear coarsely rounded gradients as long as the last steps are exact. In a deep network what a
-/// layer hands on is rounded again by every layer before it: finer rounding, to the end
-/// (docs/decisions/0009). Source: this library.
-inline std::vector<Phase> usual_phases(std::size_t layers) {
-  constexpr std::size_t k_most_shallow = 5;  // two convolutions and a classifier
-  if (layers <= k_most_shallow) return {{0.02, 3.0, 0.85}, {0.0, 0.0, 1.0}};
-  return {{0.02, 1.5, 1.0}};
-}
 
 /// The parameters of a ReuseScheduler. The defaults are those of docs/adaptive.md, where the runs
 /// that they come from are. Units: steps, passes and shares, as the fields say.
@@ -60,8 +52,10 @@ struct SchedulerOptions {
   Strategy strategy = Strategy::error_budget;
 
   /// From coarse to fine. A phase ends at its share of the planned steps, or when the loss stops
-  /// falling where no steps are planned. Empty: usual_phases of the layers that are attached.
-  std::vector<Phase> phases;
+  /// falling where no steps are planned. At least one. The usual one reuses forward passes where that
+  /// is all but exact, since beside exact tiles larger errors cost more accuracy than the time that
+  /// they save is worth (docs/decisions/0027), and bounds the noise of every layer.
+  std::vector<Phase> phases = {{0.02, 4.0, 1.0, 0.1}};
   /// How many steps the training will have; 0: unknown.
   index_t planned_steps = 0;
   /// When the loss counts as falling.
@@ -83,6 +77,7 @@ struct SchedulerOptions {
   /// reentrant.
   [[nodiscard]] std::string validate() const {
     using checks::message;
+    if (phases.empty()) return "phases must be at least 1, got 0";
     for (std::size_t i = 0; i < phases.size(); ++i) {
       const Phase& phase = phases[i];
       if (!(phase.max_error >= 0 && phase.max_error < 1)) {
@@ -91,6 +86,9 @@ struct SchedulerOptions {
       if (!(phase.gradient_rounding >= 0 && phase.gradient_rounding <= 1e6)) {
         return message("gradient_rounding must be between 0 and 1e6, got ",
                        phase.gradient_rounding);
+      }
+      if (!(phase.gradient_noise >= 0 && phase.gradient_noise <= 1e6)) {
+        return message("gradient_noise must be between 0 and 1e6, got ", phase.gradient_noise);
       }
       if (!(phase.end > 0 && phase.end <= 1)) {
         return message("end must be above 0 and at most 1 of the planned steps, got ", phase.end);

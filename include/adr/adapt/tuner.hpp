@@ -60,9 +60,7 @@ class Tuner final : public LayerPolicy {
         run(layer, stats, phase, allowed);
         break;
     }
-    if (stage_ != Stage::timing) {
-      gradients_.step(layer, stats, allowed.gradient_rounding);
-    }
+    if (stage_ != Stage::timing) gradients_.step(layer, stats, allowed);
     publish(layer, phase, allowed);
   }
 
@@ -316,6 +314,7 @@ class Tuner final : public LayerPolicy {
     decision_.rungs = static_cast<int>(ladder_.size());
     decision_.phase = phase;
     decision_.max_error = allowed.max_error;
+    decision_.gradient_noise = gradients_.noise();
     decision_.error = 0;
     decision_.cost = 1;
     if (!is_dense(rung_)) {

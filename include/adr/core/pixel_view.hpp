@@ -77,6 +77,17 @@ void set_zero(const PixelView<T>& view, int threads) {
                [&](index_t image, int /*thread*/) { set_image_zero(view, image); });
 }
 
+/// Sets a matrix to zero.
+template <class T>
+void set_zero(const MatrixView<T>& matrix, int threads) {
+  constexpr index_t k_rows = 256;
+  const index_t blocks = blocks_of(matrix.rows, k_rows);
+  parallel_for(blocks, threads, [&](index_t block, int /*thread*/) {
+    const IndexRange rows = partition(matrix.rows, blocks, block);
+    for (index_t r = rows.first; r < rows.last; ++r) std::fill_n(matrix.row(r), matrix.cols, T(0));
+  });
+}
+
 /// Calls use(image, pixel, count, at) for the runs of pixels of one image that make up rows
 /// [first_row, first_row + row_count), with image_pixels rows to an image; at counts from
 /// first_row.

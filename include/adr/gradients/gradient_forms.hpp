@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <optional>
 
 #include "adr/adapt/gradient_costs.hpp"
 #include "adr/adapt/plan.hpp"
@@ -31,10 +32,13 @@ struct GradientForms {
 
 /// What the choice depends on.
 struct GradientCase {
-  double density = 1;           ///< share of non-zeros of the output gradient
-  index_t columns = 1;          ///< K
-  double dense_work = 0;        ///< multiply-adds of the dense product
-  double cluster_work = 0;      ///< those of the gradient from clusters, additions included
+  double density = 1;       ///< share of non-zeros of the output gradient
+  index_t columns = 1;      ///< K
+  double dense_work = 0;    ///< multiply-adds of the dense product
+  double cluster_work = 0;  ///< those of the gradient from clusters, additions included
+  /// The density up to which non-zeros are expected to be faster, by the shape; none: by their
+  /// costs, which were timed.
+  std::optional<double> densest;
   bool clusters_usable = true;  ///< false after a pass that fell back to the dense product
 };
 
@@ -59,9 +63,10 @@ inline bool asks_sample_first(const Plan& config, bool with_weights, bool with_i
 
 /// Whether a gradient over non-zeros is expected to be faster than the dense one, if they have to
 /// be looked for. Requires: columns > 0.
-inline bool sparse_pays(double cost_per_non_zero, double density, index_t columns,
+inline bool sparse_pays(double cost_per_non_zero, const GradientCase& c,
                         const GradientCosts& costs) noexcept {
-  return cost_per_non_zero * density + costs.listing / static_cast<double>(columns) < 1.0;
+  if (c.densest) return c.density < *c.densest;
+  return cost_per_non_zero * c.density + costs.listing / static_cast<double>(c.columns) < 1.0;
 }
 
 /// The weight gradient: over non-zeros or from clusters, whichever costs less, and dense where
@@ -70,7 +75,7 @@ inline WeightGradient choose_weight_gradient(const Plan& config, const GradientC
                                              const GradientCase& c) noexcept {
   WeightGradient form = config.weight_gradient;
   if (form == WeightGradient::exact) {
-    const bool sparse = sparse_pays(costs.sparse_weights, c.density, c.columns, costs);
+    const bool sparse = sparse_pays(costs.sparse_weights, c, costs);
     return sparse ? WeightGradient::over_non_zeros : WeightGradient::dense;
   }
   const bool has_clusters = config.method != Method::exact;
@@ -97,7 +102,7 @@ inline InputGradient choose_input_gradient(const Plan& config, const GradientCos
   constexpr double k_few = 0.25;
   const InputGradient form = config.input_gradient;
   if (form == InputGradient::exact) {
-    const bool sparse = sparse_pays(costs.sparse_input, c.density, c.columns, costs);
+    const bool sparse = sparse_pays(costs.sparse_input, c, costs);
     return sparse ? InputGradient::over_non_zeros : InputGradient::dense;
   }
   if (config.method == Method::exact) {

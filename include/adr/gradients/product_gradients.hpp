@@ -18,6 +18,7 @@
 #include "adr/core/types.hpp"
 #include "adr/core/vector_map.hpp"
 #include "adr/gradients/gradient_forms.hpp"
+#include "adr/gradients/gradient_noise.hpp"
 #include "adr/gradients/sparse_gradients.hpp"
 #include "adr/product/exact_product.hpp"
 #include "adr/product/operands.hpp"
@@ -52,6 +53,7 @@ class ProductGradients {
     // What workspace_bytes assumes before the first pass.
     GradientCase usual;
     usual.density = 0;
+    usual.densest = 0;
     of_weights_ = of_input_ = {choose_weight_gradient(config, costs_, usual),
                                choose_input_gradient(config, costs_, usual)};
     if (config.method == Method::exact) return;
@@ -62,8 +64,16 @@ class ProductGradients {
 
   /// Changes the forms.
   void set_plan(const Plan& config) noexcept { config_ = config; }
-  void set_costs(const GradientCosts& costs) noexcept { costs_ = costs; }
-  [[nodiscard]] const GradientCosts& costs() const noexcept { return costs_; }
+  /// What was timed takes the place of what is expected by the shape.
+  void set_costs(const GradientCosts& costs) noexcept {
+    costs_ = costs;
+    has_costs_ = true;
+  }
+  /// Goes on with the costs of another setting.
+  void continue_from(const ProductGradients& other) noexcept {
+    costs_ = other.costs_;
+    has_costs_ = other.has_costs_;
+  }
 
   /// Starts the sequence of rounding anew.
   void clear() noexcept { passes_ = 0; }
@@ -71,6 +81,7 @@ class ProductGradients {
   /// See ProductState.
   void exchange(StateArchive& archive) {
     archive("passes of the gradients", passes_);
+    archive("costs of gradients are timed", has_costs_);
     archive("cost of sparse weight gradients", costs_.sparse_weights);
     archive("cost of clustered weight gradients", costs_.cluster_weights);
     archive("cost of sparse input gradients", costs_.sparse_input);
@@ -82,8 +93,12 @@ class ProductGradients {
   /// in_place: d_y is row-major.
   [[nodiscard]] std::size_t workspace_bytes(const ForwardState<Domain>& forward, bool in_place,
                                             int thread_count) const {
-    return std::max(scratch_bytes(of_weights_, forward, in_place, thread_count),
-                    scratch_bytes(of_input_, forward, in_place, thread_count));
+    const auto bytes = [&](const GradientForms& forms) {
+      return scratch_bytes(forms, forward, in_place, thread_count);
+    };
+    const GradientForms sparse = {WeightGradient::over_non_zeros, InputGradient::over_non_zeros};
+    const bool may = asks_sample_first(config_, true, true) && may_leave_out_zeros(forward);
+    return std::max({bytes(of_weights_), bytes(of_input_), may ? bytes(sparse) : 0});
   }
 
   /// Computes d_weights (unless empty) and d_input (unless empty): a matrix, or images that the
@@ -125,6 +140,13 @@ class ProductGradients {
       compute_from_clusters(forms, forward, operands, tools, timer);
     }
     compute_over_non_zeros(forms, forward, input, weights, d_weights, d_input, tools, timer);
+    if (config_.measure_rounding && forms.weights == WeightGradient::rounded) {
+      measure_weight_noise(forward.exact, input, d_output, d_weights, context, stats);
+    }
+    if (config_.measure_rounding && forms.input == InputGradient::rounded) {
+      measure_input_noise(forward.exact, weights, d_output, d_input, context, stats);
+    }
+    stats.seconds.meter += timer.lap();
     const double dense_work = forward.shape.dense_work(forward.map.rows());
     if (forms.with_weights()) stats.weight_gradient.multiply_adds_dense = dense_work;
     if (forms.with_input()) stats.input_gradient.multiply_adds_dense = dense_work;
@@ -139,12 +161,18 @@ class ProductGradients {
     return {rounded ? config_.gradient_rounding : 0.0, config_.seed + passes_ * k_odd};
   }
 
+  /// Whether an exact gradient may go over non-zeros.
+  [[nodiscard]] bool may_leave_out_zeros(const ForwardState<Domain>& forward) const noexcept {
+    return has_costs_ || forward.exact.densest_non_zeros(forward.map.rows()) > 0;
+  }
+
   GradientForms choose(const ForwardState<Domain>& forward, const PixelView<const T>& d_output,
                        bool with_weights, bool with_input, const PassTools<T>& tools) {
     GradientCase facts;
     facts.columns = forward.shape.columns;
     facts.dense_work = forward.shape.dense_work(forward.map.rows());
     facts.clusters_usable = forward.clusters_usable;
+    if (!has_costs_) facts.densest = forward.exact.densest_non_zeros(forward.map.rows());
     if (forward.method != nullptr && forward.clusters_usable) {
       facts.cluster_work = forward.method->weight_gradient_multiply_adds();
     }
@@ -158,6 +186,7 @@ class ProductGradients {
     density = 1;
     if (!depends_on_density(config_, with_weights, with_input)) return chosen();
     if (asks_sample_first(config_, with_weights, with_input)) {
+      if (!may_leave_out_zeros(forward)) return chosen();
       density = facts.density = sampled_density(d_output);
       const GradientForms forms = chosen();
       if (!forms.sparse_weights() && !forms.sparse_input()) return forms;
@@ -165,6 +194,8 @@ class ProductGradients {
     density = facts.density =
         sparse_.measure(d_output, forward.map, forward.shape.input, tools.context, tools.times)
             .density();
+    constexpr double k_counted = 1.1;  // what has been paid for does not count any more
+    if (facts.densest) *facts.densest *= k_counted;
     return chosen();
   }
 
@@ -185,19 +216,21 @@ class ProductGradients {
   }
 
   /// Makes the input gradient ready for what adds to it; returns whether that took a pass over it.
-  static bool prepare(const GradientForms& forms, const ForwardState<Domain>& forward,
-                      InputGradientOperand& d_input, int thread_count) {
+  bool prepare(const GradientForms& forms, const ForwardState<Domain>& forward,
+               InputGradientOperand& d_input, int thread_count) const {
+    if (forms.sparse_input() && sparse_.replaces(d_input.vectors(forward.shape.input.kind))) {
+      return false;
+    }
     if constexpr (Domain::k_images) {
       if (!forward.exact.takes_images(forward.map.rows())) return false;  // the caller did it
       if (forms.input == InputGradient::dense) return false;
-      const index_t channels = d_input.geometry.group_in_channels();
-      set_zero(pixel_view(d_input.images, d_input.group * channels, channels), thread_count);
+      set_zero(d_input.pixels(), thread_count);
     } else {
       if (forms.input == InputGradient::dense) {
         d_input.update = Update::replace;
         return false;
       }
-      clear(d_input.matrix, thread_count);
+      set_zero(d_input.matrix, thread_count);
     }
     return true;
   }
@@ -231,15 +264,6 @@ class ProductGradients {
           SparseGradients<T>::input_gradient_workspace_bytes(forward.map, shape, thread_count));
     }
     return bytes;
-  }
-
-  static void clear(const MatrixView<T>& matrix, int thread_count) {
-    constexpr index_t k_rows = 256;
-    const index_t blocks = blocks_of(matrix.rows, k_rows);
-    parallel_for(blocks, thread_count, [&](index_t block, int) {
-      const IndexRange rows = partition(matrix.rows, blocks, block);
-      detail::set_zero(matrix.middle_rows(rows.first, rows.size()));
-    });
   }
 
   static bool compute_exactly(const GradientForms& forms, const ForwardState<Domain>& forward,
@@ -314,6 +338,7 @@ class ProductGradients {
 
   Plan config_;
   GradientCosts costs_;
+  bool has_costs_ = false;  // whether they were timed
   SparseGradients<T> sparse_;
   std::uint64_t passes_ = 0;
   GradientForms of_weights_;  // of the last pass that computed it

@@ -9,8 +9,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <type_traits>
-#include <utility>
 
 #include "adr/core/context.hpp"
 #include "adr/core/gemm_factor.hpp"
@@ -20,6 +18,7 @@
 #include "adr/gradients/channel_blocks.hpp"
 #include "adr/gradients/sparse_rows.hpp"
 #include "adr/gradients/sparse_tiles.hpp"
+#include "adr/gradients/vector_sinks.hpp"
 #include "adr/simd/kernels.hpp"
 #include "adr/simd/sparse_kernels.hpp"
 
@@ -90,19 +89,6 @@ void for_each_offset_run(const VectorMap& map, const Use& use) noexcept {
     use(first, count);
   }
 }
-
-/// Whether different threads may add to different vectors of a source, or to different elements of
-/// them, at once: sources say so by a member adds_are_independent(); of others only different
-/// images are added to at once.
-template <class Vectors, class = void>
-struct AddsAreIndependent {
-  static bool of(const Vectors& /*vectors*/) noexcept { return false; }
-};
-template <class Vectors>
-struct AddsAreIndependent<
-    Vectors, std::void_t<decltype(std::declval<const Vectors&>().adds_are_independent())>> {
-  static bool of(const Vectors& vectors) noexcept { return vectors.adds_are_independent(); }
-};
 
 /// Channels whose weights a task copies: their rows lie far apart in large weight matrices, and so
 /// many fit the address translation at once.
@@ -286,16 +272,26 @@ std::size_t sparse_input_gradient_workspace_bytes(const VectorMap& map, index_t 
   return scratch_bytes<detail::SparseScratch<T>>(tiles, channels, 1, thread_count);
 }
 
-/// Adds the gradient with respect to the input over the listed non-zeros.
+/// Whether sparse_input_gradient can replace what is there: where every vector is met by one tile.
+template <class Vectors>
+bool can_replace_input(const SparseTiles& tiles, const Vectors& d_input) noexcept {
+  return tiles.cover_grid_once() && detail::StoresRows<Vectors>::of(d_input);
+}
+
+/// Computes the gradient with respect to the input over the listed non-zeros, and adds it to what
+/// is there or replaces that.
 ///
 /// Math: d_X[v(n, o), e] += sum over m of d_y[n, m] weights[columns[o length + e], m], where v(n,
 /// o) is the vector that output n meets at kernel offset o; what falls on padding is lost.
-/// Shapes and requirements: as sparse_weight_gradient, weights K x M. d_input is a source of
-/// vectors with add_rows; with a member adds_are_independent() that returns true, strips and tiles
-/// are tasks of their own, else images. Cost and thread-safety: as sparse_weight_gradient.
+/// Requires, to replace: can_replace_input. Shapes and requirements: as sparse_weight_gradient,
+/// weights K x M. d_input is a source of vectors with add_rows; with a member
+/// adds_are_independent() that returns true, strips and tiles are tasks of their own, else images.
+/// Cost and thread-safety: as sparse_weight_gradient.
 template <class T, class Vectors>
 void sparse_input_gradient(const SparseRows<T>& rows, const GemmFactor<T>& weights,
-                           const index_t* columns, const Vectors& d_input, Context& context) {
+                           const index_t* columns, const Vectors& d_input, Update update,
+                           Context& context) {
+  using Store = detail::StoresRows<Vectors>;
   const SparseTiles& tiles = rows.tiles();
   const index_t channels = rows.channels();
   const index_t length = d_input.length();
@@ -339,8 +335,12 @@ void sparse_input_gradient(const SparseRows<T>& rows, const GemmFactor<T>& weigh
         std::fill_n(plane, scratch.plane_size, T(0));
         detail::add_tile_products(rows, t, scratch.strips + s * scratch.strip_size, plane);
         tiles.for_each_run(tiles.tile(t), [&](index_t vector, index_t place, index_t count) {
-          d_input.add_rows(vector, s * strip,
-                           MatrixView<const T>(plane + place * strip, count, cols, strip));
+          const MatrixView<const T> found(plane + place * strip, count, cols, strip);
+          if (update == Update::replace) {
+            Store::store(d_input, vector, s * strip, found);
+          } else {
+            d_input.add_rows(vector, s * strip, found);
+          }
         });
       }
     }

@@ -83,7 +83,12 @@ class SparseGradients {
     clock.finish(Stage::sparse_weight_gradient);
   }
 
-  /// Adds to d_input over what is listed; likewise.
+  /// Whether input_gradient replaces d_input, of the gradient that was measured; else it adds.
+  template <class Vectors>
+  [[nodiscard]] bool replaces(const Vectors& d_input) const noexcept {
+    return !masked_ && can_replace_input(rows_.tiles(), d_input);
+  }
+  /// Computes d_input over what is listed; likewise.
   template <class Vectors>
   void input_gradient(const GemmFactor<T>& weights, const index_t* columns, const Vectors& d_input,
                       Context& context, StageTimes* times) const {
@@ -91,7 +96,8 @@ class SparseGradients {
     if (masked_) {
       masked_input_gradient(rows_, weights, d_input, context);
     } else {
-      sparse_input_gradient(rows_, weights, columns, d_input, context);
+      sparse_input_gradient(rows_, weights, columns, d_input,
+                            replaces(d_input) ? Update::replace : Update::accumulate, context);
     }
     clock.finish(Stage::sparse_input_gradient);
   }

@@ -106,6 +106,14 @@ class SparseTiles {
     return y >= 0 && y < map_.grid_height;
   }
 
+  /// Whether the planes of all tiles together hold every vector of the grid exactly once.
+  [[nodiscard]] bool cover_grid_once() const noexcept {
+    if (count_ == 0 || map_.pad_top < 0 || map_.pad_left < 0) return false;
+    return (bands_ == 1 || plane_height(1) == map_.step_y) &&
+           plane_height(map_.out_height) >= map_.grid_height + map_.pad_top &&
+           plane_width() >= map_.grid_width + map_.pad_left;
+  }
+
   /// Calls use(first vector, first place, count) for runs of vectors that follow each other in the
   /// source and on the plane of a tile.
   template <class Use>

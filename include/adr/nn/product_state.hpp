@@ -26,7 +26,7 @@ struct ProductState {
 
   /// Takes over what does not depend on the setting.
   void continue_from(const ProductState& other) noexcept {
-    gradients.set_costs(other.gradients.costs());
+    gradients.continue_from(other.gradients);
     meter = other.meter;
   }
 

@@ -28,7 +28,7 @@ struct SliceClusters {
   /// [cluster_count] 1: the signature is not what made the cluster. Its vectors are not finite, or
   /// it is one vector that is far from all others.
   AlignedBuffer<std::uint8_t> is_apart;
-  AlignedBuffer<T> centroids;   ///< [cluster_count x centroid_stride], padding 0
+  AlignedBuffer<T> centroids;  ///< [cluster_count x centroid_stride], padding 0
   /// [cluster_count] the row that stands for the cluster, where there are no centroids.
   AlignedBuffer<index_t> first_members;
   index_t centroid_stride = 0;  ///< from centroid to centroid, in elements

@@ -2,6 +2,7 @@
 // implementation, or the library's exact one.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -59,6 +60,17 @@ class DensePasses {
     return of_exact(rows, [&](index_t batch) {
       return exact_->input_gradient_workspace_bytes(batch, threads);
     });
+  }
+
+  /// The density of an output gradient up to which gradients over its non-zeros are faster than
+  /// these; 0: never.
+  [[nodiscard]] double densest_non_zeros(index_t rows) const noexcept {
+    const auto* own = own_passes();
+    if (own == nullptr || rows == 0) return 0;
+    const ConvGeometry& g = own->geometry();
+    const index_t batch = rows / g.out_pixels();
+    return std::min(exact::densest_non_zeros(g, own->weight_gradient_form(batch), batch),
+                    exact::densest_non_zeros(g, own->input_gradient_form(batch), batch));
   }
 
   /// In inference, transformed weights are kept from pass to pass for as long as a sample of the

@@ -76,6 +76,13 @@ class ExactProduct {
     return false;
   }
 
+  /// The density of an output gradient up to which gradients over its non-zeros are expected to be
+  /// faster than these; 0: never. Zeros of matrices are left out here.
+  [[nodiscard]] double densest_non_zeros(index_t rows) const noexcept {
+    if constexpr (Domain::k_images) return images_.densest_non_zeros(rows);
+    return 0;
+  }
+
   /// The passes over images.
   [[nodiscard]] DensePasses<T>& images() noexcept {
     static_assert(Domain::k_images, "matrices are not convolved");

@@ -2,6 +2,8 @@
 // unfolded matrix, shared neuron vectors, and pixels of channels. Nothing is copied.
 #pragma once
 
+#include <algorithm>
+
 #include "adr/core/aligned_buffer.hpp"
 #include "adr/core/gemm_factor.hpp"
 #include "adr/core/matrix_rows.hpp"
@@ -18,6 +20,14 @@
 
 ADR_NAMESPACE_BEGIN
 
+/// Those images of a batch.
+template <class T>
+TensorView<T> some_images(TensorView<T> images, const IndexRange& range) noexcept {
+  images.data = images.image(range.first);
+  images.batch = range.size();
+  return images;
+}
+
 /// One group of the images that a convolution reads, or of the gradient with respect to them.
 template <class T>
 struct ConvInput {
@@ -29,15 +39,16 @@ struct ConvInput {
   [[nodiscard]] NeuronVectors<T> vectors(NeuronVectorKind kind) const {
     return {geometry, images, group, kind};
   }
+  [[nodiscard]] PixelView<T> pixels() const {
+    const index_t channels = geometry.group_in_channels();
+    return pixel_view(images, group * channels, channels);
+  }
   /// Whether this stands for a gradient that is not wanted.
   [[nodiscard]] bool empty() const noexcept { return images.data == nullptr; }
   /// How many parts the input can be cut into: images.
   [[nodiscard]] index_t parts() const noexcept { return images.batch; }
   [[nodiscard]] ConvInput part(const IndexRange& range) const {
-    TensorView<T> some = images;
-    some.data = images.image(range.first);
-    some.batch = range.size();
-    return {geometry, some, group};
+    return {geometry, some_images(images, range), group};
   }
 };
 
@@ -52,6 +63,9 @@ struct ConvOutput {
   [[nodiscard]] PixelRows<T> rows() const { return {images, group * channels(), channels()}; }
   [[nodiscard]] PixelView<T> pixels() const {
     return pixel_view(images, group * channels(), channels());
+  }
+  [[nodiscard]] ConvOutput part(const IndexRange& range) const {
+    return {geometry, some_images(images, range), group};
   }
 };
 
@@ -84,6 +98,15 @@ struct MatrixOperand {
   }
 };
 
+/// Some columns of a matrix operand.
+template <class T>
+MatrixOperand<T> some_columns(const MatrixOperand<T>& operand, const IndexRange& range) noexcept {
+  const MatrixView<T>& m = operand.matrix;
+  return {operand.transposed ? m.middle_rows(range.first, range.size())
+                             : m.block(0, range.first, m.rows, range.size()),
+          operand.transposed, operand.update};
+}
+
 /// A matrix that is read as a factor of a product.
 template <class T>
 GemmFactor<T> as_factor(const MatrixOperand<const T>& operand) noexcept {
@@ -106,6 +129,23 @@ MatrixOperand<T> output_of(const MatrixOperand<const T>& input, index_t outputs,
                            AlignedBuffer<T>& storage) {
   storage.resize(checked_product("output", input.row_count(), outputs));
   return {MatrixView<T>(storage.data(), input.row_count(), outputs)};
+}
+
+/// A gradient of the same shape, zero, in the given memory.
+template <class T>
+ConvInput<T> zeros_like(const ConvInput<T>& gradient, AlignedBuffer<T>& storage) {
+  TensorView<T> images = gradient.images;
+  images.image_stride = images.image_size();
+  storage.resize(checked_product("input gradient", images.batch, images.image_size()));
+  std::fill_n(storage.data(), storage.size(), T(0));
+  images.data = storage.data();
+  return {gradient.geometry, images, gradient.group};
+}
+template <class T>
+MatrixOperand<T> zeros_like(const MatrixOperand<T>& gradient, AlignedBuffer<T>& storage) {
+  storage.resize(checked_product("input gradient", gradient.row_count(), gradient.col_count()));
+  std::fill_n(storage.data(), storage.size(), T(0));
+  return {MatrixView<T>(storage.data(), gradient.row_count(), gradient.col_count())};
 }
 
 /// What the product of one group of a convolution reads and writes.

@@ -10,6 +10,7 @@
 #include "adr/core/types.hpp"
 #include "adr/core/vector_map.hpp"
 #include "adr/simd/kernels.hpp"
+#include "adr/simd/row_copies.hpp"
 #include "adr/simd/transpose.hpp"
 
 ADR_NAMESPACE_BEGIN
@@ -76,9 +77,8 @@ class MatrixVectors {
                       block.rows, block.data, block.row_stride);
       return;
     }
-    for (index_t i = 0; i < block.rows; ++i) {
-      simd::copy<Element>(matrix_.row(first_vector + i) + first_element, block.row(i), block.cols);
-    }
+    simd::copy_rows<Element>(matrix_.row(first_vector) + first_element, matrix_.row_stride,
+                             block.rows, block.cols, block.data, block.row_stride);
   }
   /// Adds block(i, e) to the matrix where load_rows reads it.
   void add_rows(index_t first_vector, index_t first_element,

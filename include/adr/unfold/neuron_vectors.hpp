@@ -13,6 +13,7 @@
 #include "adr/core/errors.hpp"
 #include "adr/core/types.hpp"
 #include "adr/core/vector_map.hpp"
+#include "adr/simd/row_copies.hpp"
 #include "adr/simd/transpose.hpp"
 #include "adr/unfold/col2im.hpp"
 #include "adr/unfold/conv_geometry.hpp"
@@ -103,7 +104,8 @@ class NeuronVectors {
         images_(images),
         group_(group),
         map_(vector_map(geometry, kind, images.batch)),
-        transposed_(geometry.layout == Layout::nchw && is_one_line(geometry_)) {
+        are_pixels_(is_one_line(geometry_)),
+        transposed_(are_pixels_ && geometry.layout == Layout::nchw) {
     ADR_ASSERT(kind != NeuronVectorKind::automatic, "the kind of neuron vectors is not resolved");
   }
 
@@ -121,14 +123,19 @@ class NeuronVectors {
   /// block(i, e) = element first_element + e of vector first_vector + i.
   void load_rows(index_t first_vector, index_t first_element,
                  const MatrixView<Element>& block) const noexcept {
-    if (!transposed_) {
+    if (!are_pixels_) {
       im2col<Element>(geometry_, images_, group_, first_vector, first_element, block);
       return;
     }
     for_each_stretch(first_vector, first_element, block.rows,
-                     [&](T* channels, index_t count, index_t row) {
-                       simd::transpose(channels, geometry_.in_width, block.cols, count,
-                                       block.row(row), block.row_stride);
+                     [&](T* pixels, index_t count, index_t row) {
+                       if (transposed_) {
+                         simd::transpose(pixels, geometry_.in_width, block.cols, count,
+                                         block.row(row), block.row_stride);
+                       } else {
+                         simd::copy_rows<Element>(pixels, geometry_.in_channels, count, block.cols,
+                                                  block.row(row), block.row_stride);
+                       }
                      });
   }
 
@@ -143,6 +150,24 @@ class NeuronVectors {
                      [&](T* channels, index_t count, index_t row) {
                        simd::transpose_add(block.row(row), block.row_stride, count, block.cols,
                                            channels, geometry_.in_width);
+                     });
+  }
+
+  /// Whether every element belongs to one vector, so that store_rows may take the place of add_rows
+  /// to images that are zero.
+  [[nodiscard]] bool can_store_rows() const noexcept { return are_pixels_; }
+  /// Sets what load_rows reads to block(i, e). Requires: can_store_rows().
+  void store_rows(index_t first_vector, index_t first_element,
+                  const MatrixView<const Element>& block) const noexcept {
+    for_each_stretch(first_vector, first_element, block.rows,
+                     [&](T* pixels, index_t count, index_t row) {
+                       if (transposed_) {
+                         simd::transpose(block.row(row), block.row_stride, count, block.cols,
+                                         pixels, geometry_.in_width);
+                       } else {
+                         simd::copy_rows<Element>(block.row(row), block.row_stride, count,
+                                                  block.cols, pixels, geometry_.in_channels);
+                       }
                      });
   }
 
@@ -179,8 +204,9 @@ class NeuronVectors {
            g.stride_width == 1 && g.pad_left == 0 && g.pad_right == 0;
   }
 
-  /// Layout nchw, pixels: calls use(channels, count, row) for the vectors that lie in one image;
-  /// channels[e * in_width + i] is element first_element + e of vector first_vector + row + i.
+  /// Pixels: calls use(pixels, count, row) for the vectors that lie in one image; element
+  /// first_element + e of vector first_vector + row + i is pixels[e * in_width + i] in layout nchw,
+  /// pixels[i * in_channels + e] in nhwc.
   template <class Use>
   void for_each_stretch(index_t first_vector, index_t first_element, index_t count,
                         const Use& use) const noexcept {
@@ -188,7 +214,9 @@ class NeuronVectors {
     detail::for_each_output_stretch(
         geometry_, first_vector, count,
         [&](index_t image, index_t /*oy*/, index_t pixel, index_t pixels, index_t row) {
-          use(images_.image(image) + channel * geometry_.in_width + pixel, pixels, row);
+          const index_t at = transposed_ ? channel * geometry_.in_width + pixel
+                                         : pixel * geometry_.in_channels + channel;
+          use(images_.image(image) + at, pixels, row);
         });
   }
 
@@ -196,6 +224,7 @@ class NeuronVectors {
   TensorView<T> images_;
   index_t group_;
   VectorMap map_;
+  bool are_pixels_;
   bool transposed_;
 };
 

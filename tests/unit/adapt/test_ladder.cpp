@@ -301,6 +301,9 @@ TEST_CASE("Plans have a label of words, without commas") {
   plan.method = Method::exact;
   plan.weight_gradient = WeightGradient::exact;
   plan.input_gradient = InputGradient::exact;
+  CHECK(label(plan) == "exact");
+  plan.weight_gradient = WeightGradient::over_non_zeros;
+  plan.input_gradient = InputGradient::over_non_zeros;
   CHECK(label(plan) == "exact with gradients over non-zeros");
   plan.weight_gradient = WeightGradient::dense;
   plan.input_gradient = InputGradient::dense;

@@ -311,6 +311,37 @@ TEST_CASE("Rounding is for both gradients, or for that of the weights alone") {
   }
 }
 
+TEST_CASE("The step of rounding follows the noise that it is measured to add") {
+  SchedulerOptions options = one_budget(0.11);
+  options.phases.front().gradient_rounding = 4;
+  options.phases.front().gradient_noise = 0.1;
+  options.tuning.first_measure_interval = options.tuning.measure_interval = 20;
+  Run run(options);
+  run.layer.density = 0.5;
+  run.layer.gradient_seconds = [](const Plan& config) {
+    return config.weight_gradient == WeightGradient::rounded ? 0.02 : 0.05;
+  };
+  double scale = 0.025;
+  run.layer.gradient_noise = [&](double step) { return scale * step * step; };
+  run.attach();
+  const auto settled = [&] {
+    run.steps(100);
+    while (run.layer.plan().measure_rounding) run.steps(1);
+    return run.layer.plan().gradient_rounding;
+  };
+  CHECK_THAT(settled(), Catch::Matchers::WithinRel(2.0, 0.02));
+  CHECK_THAT(run.scheduler.decision(0).gradient_noise, Catch::Matchers::WithinRel(0.1, 0.05));
+  scale = 0.1;
+  CHECK_THAT(settled(), Catch::Matchers::WithinRel(1.0, 0.02));
+  const int measured = run.layer.measured_rounding();
+  CHECK(measured >= 8);
+  CHECK(measured <= 25);
+  scale = 1;  // nothing that is fine enough leaves zeros
+  settled();
+  CHECK(run.layer.plan().weight_gradient != WeightGradient::rounded);
+  CHECK(run.scheduler.decision(0).gradient_noise == 0);
+}
+
 TEST_CASE(
     "Rounding outlives slow spells of the machine, but not gradients that are faster without") {
   SchedulerOptions options = one_budget(0.11);
@@ -665,21 +696,12 @@ TEST_CASE("Statistics carry the decision") {
   CHECK(run.layer.report().decision.rung == 2);
 }
 
-TEST_CASE("Without phases, those of few layers or of many are taken, until the first step") {
-  std::vector<std::unique_ptr<FakeLayer>> layers;
-  ReuseScheduler scheduler;
-  const auto attach = [&] {
-    layers.push_back(std::make_unique<FakeLayer>(convolution_shape()));
-    scheduler.attach(*layers.back());
-  };
-  CHECK(scheduler.options().phases.size() == adr::usual_phases(1).size());
-  for (int i = 0; i < 5; ++i) attach();
-  REQUIRE(scheduler.options().phases.size() == 2);
-  CHECK(scheduler.options().phases.back().max_error == 0);
-  attach();
+TEST_CASE("The usual phase reuses what is all but exact and bounds the noise of rounding") {
+  const ReuseScheduler scheduler;
   REQUIRE(scheduler.options().phases.size() == 1);
-  CHECK(scheduler.options().phases.front().gradient_rounding <
-        adr::usual_phases(5).front().gradient_rounding);
+  CHECK(scheduler.options().phases.front().max_error == 0.02);
+  CHECK(scheduler.options().phases.front().gradient_rounding == 4);
+  CHECK(scheduler.options().phases.front().gradient_noise == 0.1);
 }
 
 TEST_CASE("The scheduler refuses what cannot be") {

@@ -22,6 +22,7 @@ using adr::MatrixView;
 using adr::PixelView;
 using adr::SparseRows;
 using adr::SparseUse;
+using adr::Update;
 using adr::VectorMap;
 using adr_test::Comparison;
 using adr_test::Data;
@@ -57,6 +58,15 @@ class StoredVectors {
   template <bool Says = Independent, class = std::enable_if_t<Says>>
   [[nodiscard]] bool adds_are_independent() const noexcept {
     return true;
+  }
+  [[nodiscard]] static bool can_store_rows() noexcept { return true; }
+  void store_rows(index_t first_vector, index_t first_element,
+                  const MatrixView<const Element>& block) const noexcept {
+    for (index_t i = 0; i < block.rows; ++i) {
+      for (index_t e = 0; e < block.cols; ++e) {
+        vectors_(first_vector + i, first_element + e) = block(i, e);
+      }
+    }
   }
 
  private:
@@ -329,9 +339,11 @@ void fill(GuardedBuffer<T>& buffer, T value) {
   for (index_t i = 0; i < view.rows; ++i) std::fill_n(view.row(i), view.cols, value);
 }
 
-/// Both gradients on some threads, each in a workspace of just the stated size.
+/// Both gradients on some threads, each in a workspace of just the stated size; the input gradient
+/// is added to ones, or replaces numbers that are none.
 template <bool Independent, class T>
-void run(Case<T>& c, bool by_channel, bool transposed, int threads) {
+void run(Case<T>& c, bool by_channel, bool transposed, int threads,
+         Update update = Update::accumulate) {
   const Shape& s = c.shape;
   SparseRows<T> rows;
   {
@@ -341,7 +353,7 @@ void run(Case<T>& c, bool by_channel, bool transposed, int threads) {
   }
   const T nan = std::numeric_limits<T>::quiet_NaN();
   fill(transposed ? c.d_w_transposed : c.d_w, nan);
-  fill(c.d_x, T(1));
+  fill(c.d_x, update == Update::replace ? nan : T(1));
   {
     Context context(threads);
     const std::size_t bytes =
@@ -359,7 +371,7 @@ void run(Case<T>& c, bool by_channel, bool transposed, int threads) {
     context.workspace().reserve(bytes);
     const StoredVectors<T, Independent> d_input(s.map, c.d_x.view());
     adr::sparse_input_gradient(rows, c.weights(transposed), c.weight_columns.data(), d_input,
-                               context);
+                               update, context);
     CHECK(context.workspace().peak_bytes() == bytes);
   }
 }
@@ -402,6 +414,42 @@ TEMPLATE_TEST_CASE("gradients over the non-zeros equal the plain sums", "", ADR_
       }
     }
   }
+}
+
+TEMPLATE_TEST_CASE("input gradients replace what is there where every vector has one tile", "",
+                   ADR_TEST_ELEMENTS) {
+  using T = TestType;
+  Data data;
+  INFO(data);
+  int replaced = 0;
+  int added = 0;
+  for (const Shape& s : shapes()) {
+    INFO(s.name << ", length " << s.length << ", " << s.channels << " channels");
+    for (const double density : {0.0, 0.15}) {
+      Case<T> c(s, data, density);
+      const adr::SparseTiles tiles = adr::SparseTiles::of<T>(s.map, s.length);
+      if (!adr::can_replace_input(tiles, StoredVectors<T, true>(s.map, c.d_x.view()))) {
+        ++added;
+        continue;
+      }
+      ++replaced;
+      for (const int threads : {1, 3}) {
+        run<true>(c, true, false, threads, Update::replace);
+        const auto d_x = Case<T>::elements(c.d_x);
+        run<false>(c, false, false, threads, Update::replace);
+        CHECK(same_bits(Case<T>::elements(c.d_x), d_x));
+        CHECK(std::none_of(d_x.begin(), d_x.end(), [](T value) { return std::isnan(value); }));
+        const MatrixView<T> view = c.d_x.view();
+        for (index_t v = 0; v < view.rows; ++v) {
+          for (index_t e = 0; e < view.cols; ++e) view(v, e) += T(1);
+        }
+        CHECK(c.input_fault() == "");  // which expects a gradient that was added to ones
+        CHECK(c.d_x.damage() == "");
+      }
+    }
+  }
+  CHECK(replaced > 20);
+  CHECK(added > 6);
 }
 
 TEMPLATE_TEST_CASE("without non-zeros weight gradients are zero and input gradients stay", "",

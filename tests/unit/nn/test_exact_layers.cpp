@@ -1,7 +1,9 @@
 // Layers and the exact convolution: what a layer computes exactly, it computes to the bits of
 // ExactConvolution, with Winograd's algorithms or without, whatever its method.
 #include <algorithm>
+#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "adr/exact/convolution_form.hpp"
@@ -10,10 +12,12 @@
 #include "adr/nn/exact_convolution.hpp"
 #include "adr/reuse_conv2d.hpp"
 #include "property/layer_cases.hpp"
+#include "property/reuse_reference.hpp"
 #include "support/catch.hpp"
 #include "support/conv_cases.hpp"
 #include "support/data.hpp"
 #include "support/elements.hpp"
+#include "support/naive_product.hpp"
 #include "support/refusal.hpp"
 #include "training/temporary_folder.hpp"
 
@@ -115,6 +119,29 @@ void check_same(const Results<T>& actual, const Results<T>& expected) {
 bool has_tiles(const ConvGeometry& g) {
   return adr::exact::choose_form<float>(g, adr::exact::Winograd::where_it_pays, k_batch,
                                         adr::exact::WeightTransforms::of_forward) != Form::direct;
+}
+
+/// Layers of 64 and 128 outputs of every form that has tiles, and others, on batches that fill
+/// them.
+std::vector<ConvGeometry> layers_before_pools() {
+  std::vector<ConvGeometry> all;
+  for (const Layout layout : {Layout::nchw, Layout::nhwc}) {
+    all.push_back(square_layer(64, 8, 8, 128, 3, 1, layout));
+    all.push_back(square_layer(64, 6, 10, 64, 5, 2, layout));
+    all.push_back(square_layer(128, 8, 8, 128, 3, 1, layout));
+    all.back().groups = 2;
+  }
+  return all;
+}
+
+/// Keeps that share of the output gradient, as max pools and rectifiers do.
+void thin_out(ConvCase<float>& c, double share, Data& data) {
+  const adr::MatrixView<float> d_y = c.d_y.view();
+  for (index_t i = 0; i < d_y.rows; ++i) {
+    for (index_t j = 0; j < d_y.cols; ++j) {
+      if (data.between(0, 999) >= static_cast<index_t>(1000 * share)) d_y(i, j) = 0;
+    }
+  }
 }
 
 }  // namespace
@@ -231,6 +258,67 @@ TEST_CASE("Exact gradients of every method come from the exact convolution", "")
       }
     }
   }
+}
+
+TEST_CASE("Exact gradients leave out the zeros of an output gradient that has few others") {
+  Data data;
+  INFO(data);
+  constexpr index_t k_images = 16;
+  for (const ConvGeometry& g : layers_before_pools()) {
+    INFO(Shown{g});
+    const bool is_wide = g.group_out_channels() >= 128;
+    for (const auto& [share, leaves_out] :
+         {std::pair{0.08, true}, std::pair{0.15, is_wide}, std::pair{0.3, false}}) {
+      INFO("share " << share);
+      ConvCase<float> c(g, k_images, data);
+      thin_out(c, share, data);
+      std::vector<Results<float>> all;
+      for (const int threads : {1, 2, 3}) {
+        Context context(threads);
+        ReuseConv2d<float> conv(g, adr::Options(), context);
+        all.push_back(run(conv, c));
+        CHECK((conv.report().weight_gradient_form ==
+               (leaves_out ? WeightGradient::over_non_zeros : WeightGradient::dense)));
+        CHECK((conv.report().input_gradient_form ==
+               (leaves_out ? InputGradient::over_non_zeros : InputGradient::dense)));
+        CHECK((conv.report().weight_gradient.saved_share() > 0.8) == leaves_out);
+        CHECK(context.workspace().peak_bytes() <= conv.workspace_bytes(k_images));
+        check_same(all.back(), all.front());
+      }
+      if (!leaves_out) continue;
+      std::vector<adr_test::Expected> inputs;
+      for (index_t group = 0; group < g.groups; ++group) {
+        CHECK(adr_test::fault<float>(c.weight_gradient(group),
+                                     adr_test::dense_weight_gradient(c.operands(group))) == "");
+        inputs.push_back(adr_test::dense_input_gradient(c.operands(group)));
+      }
+      CHECK(adr_test::fault(c.d_x.view(), c.folded(inputs)) == "");
+    }
+  }
+}
+
+TEST_CASE("Forms without tiles, small batches and products of the user's keep to dense gradients") {
+  Data data;
+  INFO(data);
+  const ConvGeometry g = square_layer(64, 8, 8, 128, 3, 1, Layout::nchw);
+  const auto form = [&](ReuseConv2d<float>& conv, index_t images) {
+    ConvCase<float> c(g, images, data);
+    thin_out(c, 0.05, data);
+    run(conv, c);
+    return conv.report().weight_gradient_form;
+  };
+  ReuseConv2d<float> exact(g);
+  CHECK(form(exact, 16) == WeightGradient::over_non_zeros);
+  CHECK(form(exact, 2) == WeightGradient::dense);
+  ReuseConv2d<float> direct(g, adr::Exact{false});
+  CHECK(form(direct, 16) == WeightGradient::dense);
+  ReuseConv2d<float> own(g);
+  own.set_dense_gemm(
+      adr::DenseGemm<float>(adr::GemmFunction<float>(adr_test::naive_product<float>)));
+  CHECK(form(own, 16) == WeightGradient::dense);
+  ReuseConv2d<float> theirs(g);
+  theirs.set_dense_convolution(std::make_shared<ExactConvolution<float>>(g));
+  CHECK(form(theirs, 16) == WeightGradient::dense);
 }
 
 TEST_CASE("Settings of a layer with groups are measured against what it computes exactly", "") {

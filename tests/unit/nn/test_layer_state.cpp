@@ -358,6 +358,7 @@ TEST_CASE("The costs of gradients are loaded, and with them the forms that they 
     config.input_gradient = InputGradient::exact;
     config.weight_gradient = dense ? WeightGradient::exact : WeightGradient::automatic;
     ReuseConv2d<float> unaware(geometry(), config);
+    unaware.set_gradient_costs(GradientCosts());
     run(unaware, cases.back());
     CHECK(unaware.report().weight_gradient_form == WeightGradient::over_non_zeros);
     CHECK(unaware.report().input_gradient_form == InputGradient::over_non_zeros);

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "adr/simd/kernels.hpp"
+#include "adr/simd/row_copies.hpp"
 #include "support/catch.hpp"
 #include "support/data.hpp"
 #include "support/guarded_buffer.hpp"
@@ -172,6 +173,30 @@ TEMPLATE_TEST_CASE("copy copies every element and nothing else", "", ADR_TEST_EL
         simd::copy<T, B>(x.data(), y.data(), count);
         CHECK(std::vector<T>(y.data(), y.data() + count) ==
               std::vector<T>(x.data(), x.data() + count));
+        CHECK(y.damage() == "");
+      }
+    }
+  });
+}
+
+TEMPLATE_TEST_CASE("copy_rows copies every row and nothing between them", "", ADR_TEST_ELEMENTS) {
+  using T = TestType;
+  Data data;
+  INFO(data);
+  for_both_forms<T>([&](auto form) {
+    using B = decltype(form);
+    for (const index_t cols : awkward_sizes<T>()) {
+      for (const index_t rows : {0, 1, 3}) {
+        INFO(rows << " x " << cols);
+        GuardedBuffer<T> x(rows, cols, cols + 3, Start::misaligned);
+        GuardedBuffer<T> y(rows, cols, cols + 1, Start::misaligned);
+        data.fill_normal(x.view());
+        simd::copy_rows<T, B>(x.data(), cols + 3, rows, cols, y.data(), cols + 1);
+        bool same = true;
+        for (index_t i = 0; i < rows; ++i) {
+          for (index_t j = 0; j < cols; ++j) same = same && x(i, j) == y(i, j);
+        }
+        CHECK(same);
         CHECK(y.damage() == "");
       }
     }

@@ -181,6 +181,40 @@ TEMPLATE_TEST_CASE("NeuronVectors adds where it loads", "", ADR_TEST_ELEMENTS) {
   });
 }
 
+TEMPLATE_TEST_CASE("NeuronVectors stores pixels where it loads them", "", ADR_TEST_ELEMENTS) {
+  Data data;
+  INFO(data);
+  for_each_case([&](const ConvGeometry& g, NeuronVectorKind kind) {
+    const index_t group = g.groups - 1;
+    GuardedImages<TestType> x(g, k_batch, 1);
+    data.fill_whole(x.elements());
+    const NeuronVectors<TestType> vectors(g, x.view(), group, kind);
+    CHECK((kind != NeuronVectorKind::pixel || vectors.can_store_rows()));
+    if (!vectors.can_store_rows()) return;
+    std::string fault;
+    for (const BlockPlace& b :
+         adr_test::block_places(data, vectors.map().vectors(), vectors.length())) {
+      const Matrix before(x.elements());
+      GuardedBuffer<TestType> stored(b.rows, b.cols, b.cols + 1, adr_test::Start::misaligned);
+      GuardedBuffer<TestType> loaded(b.rows, b.cols, b.cols);
+      data.fill_whole(stored.view());
+      vectors.store_rows(b.first_row, b.first_col, stored.view());
+      vectors.load_rows(b.first_row, b.first_col, loaded.view());
+      if (Matrix(loaded.view()).elements != Matrix(stored.view()).elements) {
+        fault = "store_rows does not write what load_rows reads";
+      }
+      const Matrix after(x.elements());
+      index_t changed = 0;
+      for (std::size_t i = 0; i < after.elements.size(); ++i) {
+        changed += after.elements[i] != before.elements[i] ? 1 : 0;
+      }
+      if (changed > b.rows * b.cols) fault = "store_rows writes more than its block";
+      if (fault.empty()) fault = x.damage();
+    }
+    CHECK(fault == "");
+  });
+}
+
 TEST_CASE("weight_columns names every column once") {
   for_each_case([&](const ConvGeometry& g, NeuronVectorKind kind) {
     std::vector<index_t> columns = adr::weight_columns(g, kind);

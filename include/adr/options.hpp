@@ -23,6 +23,8 @@ struct Automatic {};
 
 /// Products that lose nothing but rounding, in all three passes.
 ///
+/// Gradients of convolutions leave out the zeros of an output gradient that has few other elements,
+/// as behind a max pool (docs/decisions/0028); those of matrices where half of a factor is zero.
 /// Source: this library; Lavin and Gray, CVPR 2016, for Winograd's algorithms.
 struct Exact {
   /// Whether convolutions may use Winograd's algorithms, which are faster and round more

@@ -49,8 +49,9 @@ struct Decision {
   double max_error = 0;          ///< of the phase, relative output error; 0 where none is kept
   double error = 0;              ///< of the rung: as measured on a sample, then as metered
   double cost = 1;  ///< of the forward pass relative to the dense one, predicted, then timed
-  /// What rounding adds to gradients where it is held under a limit, by the last measurement: the
-  /// larger of Report::weight_gradient_noise and input_gradient_noise; 0 where there was none.
+  /// What rounding is expected to add to gradients by the last measurement, where it is held under
+  /// a limit: the larger of Report::weight_gradient_noise and input_gradient_noise for the step in
+  /// force; 0 where nothing is rounded or was measured.
   double gradient_noise = 0;
 };
 

@@ -32,8 +32,7 @@ class GradientChoice {
     const TriedForms forms = in_force();
     set_forms(config, forms);
     if (forms.rounds()) {
-      const bool hands_on = forms.input == TriedForm::rounded && options_->round_input_gradients;
-      config.gradient_rounding = hands_on ? rounding_.both() : rounding_.weights();
+      config.gradient_rounding = hands_on_rounded(forms) ? rounding_.both() : rounding_.weights();
     }
     config.measure_rounding = rounding_.measuring();
   }
@@ -43,7 +42,7 @@ class GradientChoice {
 
   /// What rounding adds, as last measured.
   [[nodiscard]] double noise() const noexcept {
-    return chosen_.rounds() ? rounding_.noise() : 0.0;
+    return chosen_.rounds() ? rounding_.noise(hands_on_rounded(chosen_)) : 0.0;
   }
 
   /// Takes the statistics of a step, and changes the forms for the next one.
@@ -102,12 +101,20 @@ class GradientChoice {
     if (rounding_.measuring()) return {TriedForm::rounded, TriedForm::rounded};
     return trials_.running() ? TriedForms{trials_.turn(), trials_.turn()} : chosen_;
   }
+  [[nodiscard]] bool hands_on_rounded(const TriedForms& forms) const noexcept {
+    return forms.input == TriedForm::rounded && rounds_input();
+  }
+  /// Whether input gradients may be rounded: what rounding would add to them is within the limit.
+  [[nodiscard]] bool rounds_input() const noexcept {
+    return options_->round_input_gradients &&
+           (rounding_.measuring() || rounding_.usable_for_input());
+  }
   void set_forms(Plan& plan, const TriedForms& forms) const noexcept {
     constexpr WeightGradient weights[] = {WeightGradient::dense, WeightGradient::exact,
                                           WeightGradient::rounded};
     constexpr InputGradient input[] = {InputGradient::dense, InputGradient::exact,
                                        InputGradient::rounded};
-    const bool kept_exact = forms.input == TriedForm::rounded && !options_->round_input_gradients;
+    const bool kept_exact = forms.input == TriedForm::rounded && !rounds_input();
     plan.weight_gradient = weights[static_cast<int>(forms.weights)];
     plan.input_gradient = input[static_cast<int>(kept_exact ? TriedForm::exact : forms.input)];
   }

@@ -108,8 +108,8 @@ struct Plan {
   /// hand their errors on to the same channel of the next pixel.
   double gradient_rounding = 2.0;
 
-  /// Measure what rounding adds to the gradients, at the cost of exact ones
-  /// (Report::weight_gradient_noise).
+  /// Measure what rounding adds to the gradients (Report::weight_gradient_noise), at the cost of
+  /// exact ones, and of memory and scratch for them that workspace_bytes() does not count.
   bool measure_rounding = false;
 
   /// What one neuron vector of a subspace is.

@@ -40,10 +40,11 @@ struct PassSeconds {
   double gradient_listing = 0;
   /// The error meter and measurements of other settings, not part of `forward`.
   double meter = 0;
+  double rounding_meter = 0;  ///< measuring what rounding adds, not part of the gradients
 
   /// The sum of all.
   [[nodiscard]] double total() const noexcept {
-    return forward + weight_gradient + input_gradient + gradient_listing + meter;
+    return forward + weight_gradient + input_gradient + gradient_listing + meter + rounding_meter;
   }
   /// Adds one by one.
   void add(const PassSeconds& other) noexcept {
@@ -52,6 +53,7 @@ struct PassSeconds {
     input_gradient += other.input_gradient;
     gradient_listing += other.gradient_listing;
     meter += other.meter;
+    rounding_meter += other.rounding_meter;
   }
 };
 
@@ -175,16 +177,16 @@ struct Report {
   }
   /// Whether the backward pass has measured what rounding adds.
   [[nodiscard]] bool has_gradient_noise() const noexcept {
-    return weight_gradient_variance > 0 || input_gradient_energy > 0;
+    return weight_gradient_variance != 0 || weight_noise_energy != 0 || input_gradient_energy != 0;
   }
-  /// The variance that rounding adds to the weight gradient as a share of its own over batches; 0
-  /// where it was not measured.
+  /// The variance that rounding adds to the weight gradient as a share of its own over batches,
+  /// infinite where that is 0; 0 where it was not measured.
   [[nodiscard]] double weight_gradient_noise() const noexcept {
-    return weight_gradient_variance > 0 ? weight_noise_energy / weight_gradient_variance : 0.0;
+    return weight_noise_energy != 0 ? weight_noise_energy / weight_gradient_variance : 0.0;
   }
   /// The energy that rounding adds to the input gradient as a share of its own; likewise.
   [[nodiscard]] double input_gradient_noise() const noexcept {
-    return input_gradient_energy > 0 ? input_noise_energy / input_gradient_energy : 0.0;
+    return input_noise_energy != 0 ? input_noise_energy / input_gradient_energy : 0.0;
   }
   /// What ||Y - Y_exact|| / ||Y|| is at most, with Method::clustered; 0 where nothing guarantees
   /// it or needs to. Math: ||X - X_clustered|| ||W|| / ||Y|| in Frobenius norms, without bias.

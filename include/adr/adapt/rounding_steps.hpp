@@ -23,73 +23,103 @@ ADR_NAMESPACE_BEGIN
 class RoundingSteps {
  public:
   /// Sets the coarsest step, 0: no rounding, and the limit, 0: none. Returns whether either
-  /// changed; steps begin with the coarsest then. Requires: both at least 0.
+  /// changed; without a limit the coarsest step is the one, else steps begin with a fine one.
+  /// Requires: both at least 0.
   bool ask(double coarsest, double limit) noexcept {
     if (coarsest == coarsest_ && limit == limit_) return false;
-    coarsest_ = weights_ = input_ = coarsest;
+    coarsest_ = coarsest;
     limit_ = limit;
-    noise_ = 0;
+    weights_ = input_ = limit > 0 ? std::min(coarsest, k_first) : coarsest;
+    weights_noise_ = input_noise_ = 0;
     end();
     return true;
   }
 
   /// Measures the passes to come if there is something to hold.
-  void measure() noexcept { passes_left_ = coarsest_ > 0 && limit_ > 0 ? k_passes : 0; }
+  void measure() noexcept {
+    passes_left_ = coarsest_ > 0 && limit_ > 0 ? k_passes : 0;
+    tries_left_ = k_tries;
+  }
   void end() noexcept { passes_left_ = 0; }
   /// Whether the pass to come is to be measured (Plan::measure_rounding), with both().
   [[nodiscard]] bool measuring() const noexcept { return passes_left_ > 0; }
 
-  /// Takes the report of a measured pass; one without a backward pass says nothing. Requires:
-  /// measuring.
+  /// Takes the report of a measured pass. Where several in a row have nothing to measure, steps
+  /// become so fine that nothing is rounded. Requires: measuring.
   void note(const Report& report) noexcept {
-    if (!report.has_gradient_noise()) return;
+    if (!report.has_gradient_noise()) {
+      if (--tries_left_ > 0) return;
+      weights_ = input_ = finest();
+      return end();
+    }
     const double step = both();
+    const auto of_one = [step](double noise) {
+      return std::isfinite(noise) ? noise / (step * step) : 0.0;
+    };
+    weights_noise_ = of_one(report.weight_gradient_noise());
+    input_noise_ = of_one(report.input_gradient_noise());
     weights_ = held(step, report.weight_gradient_noise());
     input_ = held(step, report.input_gradient_noise());
-    const double found = std::max(report.weight_gradient_noise(), report.input_gradient_noise());
-    noise_ = found * (both() / step) * (both() / step);
     --passes_left_;
   }
 
-  /// Whether rounding that is fine enough leaves any zeros.
-  [[nodiscard]] bool usable() const noexcept { return both() >= std::min(k_finest, coarsest_); }
+  /// Whether rounding that is fine enough leaves any zeros: of the gradient of the weights, and of
+  /// that of the input.
+  [[nodiscard]] bool usable() const noexcept { return weights_ >= std::min(k_finest, coarsest_); }
+  [[nodiscard]] bool usable_for_input() const noexcept {
+    return both() >= std::min(k_finest, coarsest_);
+  }
   /// For weight gradients alone.
   [[nodiscard]] double weights() const noexcept { return weights_; }
   /// For both gradients.
   [[nodiscard]] double both() const noexcept { return std::min(weights_, input_); }
   [[nodiscard]] double coarsest() const noexcept { return coarsest_; }
-  /// The larger of both shares, expected for both() from what was last measured; 0 where nothing
-  /// was.
-  [[nodiscard]] double noise() const noexcept { return noise_; }
+  /// What weights(), or both(), is expected to add by the last measurement: the larger share of the
+  /// gradients that are rounded; 0 where nothing was measured.
+  [[nodiscard]] double noise(bool rounds_input) const noexcept {
+    if (!rounds_input) return weights_noise_ * weights_ * weights_;
+    return std::max(weights_noise_, input_noise_) * both() * both();
+  }
 
   void exchange(StateArchive& archive) {
     archive("coarsest rounding", coarsest_);
     archive("limit of rounding noise", limit_);
     archive("rounding of weight gradients", weights_);
     archive("rounding of input gradients", input_);
-    archive("measured rounding noise", noise_);
+    archive("noise of weight gradients", weights_noise_);
+    archive("noise of input gradients", input_noise_);
     archive.count("passes to measure", passes_left_, 0, k_passes);
+    archive.count("passes without a measurement", tries_left_, 0, k_tries);
   }
 
  private:
   static constexpr int k_passes = 2;
+  static constexpr int k_tries = 4;
+  static constexpr double k_first = 1;
   static constexpr double k_finest = 0.5;     ///< below it next to nothing becomes zero
   static constexpr double k_most_change = 4;  ///< of a step by one measurement
 
+  /// From where a step comes back within one measurement.
+  [[nodiscard]] double finest() const noexcept {
+    return std::min(k_finest / k_most_change, coarsest_);
+  }
   /// The step whose noise is at the limit, by that of another one.
   [[nodiscard]] double held(double step, double noise) const noexcept {
-    if (std::isnan(noise)) return std::min(step / k_most_change, coarsest_);
     const double room = noise > 0 ? limit_ / noise : std::numeric_limits<double>::infinity();
-    const double change = std::pow(room, room < 1 ? 1.0 / 2 : 1.0 / 3);
-    return std::min(step * std::clamp(change, 1 / k_most_change, k_most_change), coarsest_);
+    const double wanted = std::pow(room, room < 1 ? 1.0 / 2 : 1.0 / 3);
+    const double change =
+        std::isnan(noise) ? 0.0 : std::clamp(wanted, 1 / k_most_change, k_most_change);
+    return std::clamp(step * change, finest(), coarsest_);
   }
 
   double coarsest_ = 0;
   double limit_ = 0;
   double weights_ = 0;
   double input_ = 0;
-  double noise_ = 0;
+  double weights_noise_ = 0;  // of a step of 1, as the last measurement has it
+  double input_noise_ = 0;
   int passes_left_ = 0;
+  int tries_left_ = 0;
 };
 
 ADR_NAMESPACE_END

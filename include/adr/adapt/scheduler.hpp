@@ -49,8 +49,7 @@ class ReuseScheduler {
 
   /// Begins before the first step. Errors: std::invalid_argument for options out of range.
   explicit ReuseScheduler(SchedulerOptions options = {})
-      : options_(std::make_unique<SchedulerOptions>(std::move(options))),
-        trend_(options_->loss) {
+      : options_(std::make_unique<SchedulerOptions>(std::move(options))), trend_(options_->loss) {
     const std::string problem = options_->validate();
     detail::require(problem.empty(), "SchedulerOptions: ", problem);
   }

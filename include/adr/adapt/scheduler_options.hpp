@@ -52,9 +52,9 @@ struct SchedulerOptions {
   Strategy strategy = Strategy::error_budget;
 
   /// From coarse to fine. A phase ends at its share of the planned steps, or when the loss stops
-  /// falling where no steps are planned. At least one. The usual one reuses forward passes where that
-  /// is all but exact, since beside exact tiles larger errors cost more accuracy than the time that
-  /// they save is worth (docs/decisions/0027), and bounds the noise of every layer.
+  /// falling where no steps are planned. At least one. The usual one reuses forward passes where
+  /// that is all but exact, since beside exact tiles larger errors cost more accuracy than the time
+  /// that they save is worth (docs/decisions/0027), and bounds the noise of every layer.
   std::vector<Phase> phases = {{0.02, 4.0, 1.0, 0.1}};
   /// How many steps the training will have; 0: unknown.
   index_t planned_steps = 0;

@@ -54,11 +54,13 @@ void add_weight_noise(const ExactProduct<Domain>& exact, const typename Domain::
     const GemmResult<T> to{MatrixView<T>(halves.data() + h * rows * cols, rows, cols),
                            rounded.transposed};
     const index_t half_rows = d_output.part(half).rows().rows();
-    with_gradient_part(
-        exact, d_output, half, exact.weight_gradient_workspace_bytes(half_rows, context.threads()),
-        context, [&](const auto& part, const MatrixView<const T>& by_rows) {
-          exact.weight_gradient(input.part(half), part, by_rows, to, nullptr, context);
-        });
+    const std::size_t bytes =
+        exact.weight_gradient_workspace_bytes(half_rows, rounded.cols(), context.threads());
+    with_gradient_part(exact, d_output, half, bytes, context,
+                       [&](const auto& part, const MatrixView<const T>& by_rows) {
+                         exact.weight_gradient(input.part(half), part, by_rows, to, nullptr,
+                                               context);
+                       });
   }
   for (index_t r = 0; r < rows; ++r) {
     const T* a = halves.data() + r * cols;

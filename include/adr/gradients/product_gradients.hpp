@@ -146,7 +146,7 @@ class ProductGradients {
     if (config_.measure_rounding && forms.input == InputGradient::rounded) {
       measure_input_noise(forward.exact, weights, d_output, d_input, context, stats);
     }
-    stats.seconds.meter += timer.lap();
+    stats.seconds.rounding_meter += timer.lap();
     const double dense_work = forward.shape.dense_work(forward.map.rows());
     if (forms.with_weights()) stats.weight_gradient.multiply_adds_dense = dense_work;
     if (forms.with_input()) stats.input_gradient.multiply_adds_dense = dense_work;

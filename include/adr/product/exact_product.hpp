@@ -99,13 +99,18 @@ class ExactProduct {
                     masked_workspace_bytes(rows, columns_, outputs_, threads));
   }
   [[nodiscard]] std::size_t weight_gradient_workspace_bytes(index_t rows, int threads) const {
+    return weight_gradient_workspace_bytes(rows, outputs_, threads);
+  }
+  /// The same of a matrix for some outputs alone.
+  [[nodiscard]] std::size_t weight_gradient_workspace_bytes(index_t rows, index_t outputs,
+                                                            int threads) const {
     if constexpr (Domain::k_images) {
       if (takes_images(rows)) return images_.weight_gradient_workspace_bytes(rows, threads);
     }
     return std::max(
-        {dense_weight_gradient_workspace_bytes<T>(rows, columns_, outputs_, copying(threads)),
-         masked_workspace_bytes(outputs_, rows, columns_, threads),
-         masked_workspace_bytes(columns_, rows, outputs_, threads)});
+        {dense_weight_gradient_workspace_bytes<T>(rows, columns_, outputs, copying(threads)),
+         masked_workspace_bytes(outputs, rows, columns_, threads),
+         masked_workspace_bytes(columns_, rows, outputs, threads)});
   }
   [[nodiscard]] std::size_t input_gradient_workspace_bytes(index_t rows, int threads) const {
     if constexpr (Domain::k_images) {

@@ -73,4 +73,15 @@ class Data {
   adr::Random random_;
 };
 
+/// Makes all but that share of the elements zero, and leaves one element in any case.
+template <class T>
+void thin_out(const adr::MatrixView<T>& matrix, double share, Data& data) {
+  const auto kept = static_cast<index_t>(share * 1000);
+  for (index_t i = 0; i < matrix.rows; ++i) {
+    for (index_t j = 0; j < matrix.cols; ++j) {
+      if (i + j > 0 && data.between(0, 999) >= kept) matrix(i, j) = T(0);
+    }
+  }
+}
+
 }  // namespace adr_test

@@ -77,6 +77,15 @@ void set_zero(const PixelView<T>& view, int threads) {
                [&](index_t image, int /*thread*/) { set_image_zero(view, image); });
 }
 
+namespace detail {
+
+template <class T>
+void set_zero(const MatrixView<T>& matrix) noexcept {
+  for (index_t i = 0; i < matrix.rows; ++i) std::fill_n(matrix.row(i), matrix.cols, T(0));
+}
+
+}  // namespace detail
+
 /// Sets a matrix to zero.
 template <class T>
 void set_zero(const MatrixView<T>& matrix, int threads) {
@@ -84,7 +93,7 @@ void set_zero(const MatrixView<T>& matrix, int threads) {
   const index_t blocks = blocks_of(matrix.rows, k_rows);
   parallel_for(blocks, threads, [&](index_t block, int /*thread*/) {
     const IndexRange rows = partition(matrix.rows, blocks, block);
-    for (index_t r = rows.first; r < rows.last; ++r) std::fill_n(matrix.row(r), matrix.cols, T(0));
+    detail::set_zero(matrix.middle_rows(rows.first, rows.size()));
   });
 }
 

@@ -9,17 +9,13 @@
 
 #include "adr/core/gemm_factor.hpp"
 #include "adr/core/parallel.hpp"
+#include "adr/core/pixel_view.hpp"
 #include "adr/core/types.hpp"
 #include "adr/exact/few_rows.hpp"
 #include "adr/exact/panels.hpp"
 
 ADR_NAMESPACE_BEGIN
 namespace detail {
-
-template <class T>
-void set_zero(const MatrixView<T>& matrix) noexcept {
-  for (index_t i = 0; i < matrix.rows; ++i) std::fill_n(matrix.row(i), matrix.cols, T(0));
-}
 
 /// How a product is cut into blocks.
 struct GemmBlocks {

@@ -186,7 +186,7 @@ class ProductGradients {
     density = 1;
     if (!depends_on_density(config_, with_weights, with_input)) return chosen();
     if (asks_sample_first(config_, with_weights, with_input)) {
-      if (!may_leave_out_zeros(forward)) return chosen();
+      if (facts.densest == 0.0) return chosen();
       density = facts.density = sampled_density(d_output);
       const GradientForms forms = chosen();
       if (!forms.sparse_weights() && !forms.sparse_input()) return forms;

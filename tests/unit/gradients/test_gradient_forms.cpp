@@ -44,6 +44,7 @@ using adr_test::Placement;
 using adr_test::refusal;
 using adr_test::shared_geometries;
 using adr_test::Start;
+using adr_test::thin_out;
 using adr_test::with_method;
 using adr_test::passes::backward;
 using adr_test::passes::forward;
@@ -57,17 +58,6 @@ Plan with_forms(Method method, WeightGradient weights, InputGradient input) {
   config.weight_gradient = weights;
   config.input_gradient = input;
   return config;
-}
-
-/// Makes all but that share of the elements zero, and leaves one element in any case.
-template <class T>
-void thin_out(const MatrixView<T>& matrix, double share, Data& data) {
-  const auto kept = static_cast<index_t>(share * 1000);
-  for (index_t i = 0; i < matrix.rows; ++i) {
-    for (index_t j = 0; j < matrix.cols; ++j) {
-      if (i + j > 0 && data.between(0, 999) >= kept) matrix(i, j) = T(0);
-    }
-  }
 }
 
 double density(const Matrix& matrix) {

@@ -39,6 +39,7 @@ using adr_test::Data;
 using adr_test::Shown;
 using adr_test::square_layer;
 using adr_test::TemporaryFolder;
+using adr_test::thin_out;
 
 namespace {
 
@@ -141,16 +142,6 @@ std::vector<ConvGeometry> layers_before_pools() {
     all.back().groups = 2;
   }
   return all;
-}
-
-/// Keeps that share of the output gradient, as max pools and rectifiers do.
-void thin_out(ConvCase<float>& c, double share, Data& data) {
-  const adr::MatrixView<float> d_y = c.d_y.view();
-  for (index_t i = 0; i < d_y.rows; ++i) {
-    for (index_t j = 0; j < d_y.cols; ++j) {
-      if (data.between(0, 999) >= static_cast<index_t>(1000 * share)) d_y(i, j) = 0;
-    }
-  }
 }
 
 }  // namespace
@@ -279,7 +270,7 @@ TEST_CASE("Exact gradients leave out the zeros of an output gradient that has fe
          {std::pair{0.08, true}, std::pair{0.15, is_wide}, std::pair{0.3, false}}) {
       INFO("share " << share);
       ConvCase<float> c(g, k_images, data);
-      thin_out(c, share, data);
+      thin_out(c.d_y.view(), share, data);
       std::vector<Results<float>> all;
       for (const int threads : {1, 3}) {
         Context context(threads);
@@ -311,7 +302,7 @@ TEST_CASE("Forms without tiles, small batches and products of the user's keep to
   const ConvGeometry g = square_layer(64, 8, 8, 128, 3, 1, Layout::nchw);
   const auto form = [&](ReuseConv2d<float>& conv, index_t images) {
     ConvCase<float> c(g, images, data);
-    thin_out(c, 0.05, data);
+    thin_out(c.d_y.view(), 0.05, data);
     run(conv, c);
     return conv.report().weight_gradient_form;
   };

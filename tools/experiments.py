@@ -18,6 +18,7 @@ import platform
 import re
 import subprocess
 import sys
+import tempfile
 
 import result_file
 
@@ -156,7 +157,7 @@ def run_one(network, name, plan, seed, csv_path, options):
         return False
     if status != 0:
         sys.exit(f"experiments: {network}, {name}, seed {seed} ended with status {status}; see {log.name}")
-    json_path.write_text(json.dumps({"arguments": arguments, "machine": machine()}), encoding="utf-8")
+    json_path.write_text(json.dumps({"arguments": arguments, "machine": machine(options.train)}), encoding="utf-8")
     return True
 
 
@@ -239,7 +240,8 @@ def table(rows):
     return "\n".join(lines)
 
 
-def machine():
+def machine(program):
+    """The machine and the packages, and how the program was built."""
     facts = {}
     try:
         for line in pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n"):
@@ -252,17 +254,16 @@ def machine():
     compiler = subprocess.run(["c++", "--version"], capture_output=True, text=True, check=False).stdout.split("\n")[0]
     environment = {name: os.environ[name] for name in RIVALS_ENVIRONMENT if name in os.environ}
     return {"cpu": facts.get("model name", "unknown"), "vector_instructions": vectors, "cores": os.cpu_count(),
-            "system": platform.platform(), "compiler": compiler, "build": build_settings(),
+            "system": platform.platform(), "compiler": compiler, "build": build_settings(program),
             "packages": package_versions(), **({"environment": environment} if environment else {}),
             "date": f"{datetime.date.today():%Y-%m-%d}"}
 
 
-def build_settings():
-    """Build type and instruction set flags of the build folder, when there is one."""
-    try:
-        lines = pathlib.Path("build/CMakeCache.txt").read_text(encoding="utf-8").split("\n")
-    except OSError:
-        return {}
+def build_settings(program):
+    """Build type and instruction set flags of the build folder that a program lies in, when there is one."""
+    caches = (folder / "CMakeCache.txt" for folder in pathlib.Path(program).absolute().parents)
+    cache = next((path for path in caches if path.exists()), None)
+    lines = cache.read_text(encoding="utf-8").split("\n") if cache else []
     wanted = ("CMAKE_BUILD_TYPE", "CMAKE_CXX_FLAGS_RELEASE", "ADR_ARCH_FLAGS", "ADR_OPENMP")
     return {name: line.split("=", 1)[1] for line in lines for name in wanted if line.startswith(name + ":")}
 
@@ -319,6 +320,11 @@ def self_test():
     assert len(more["rows"]) == 3 and len(added(more, parts[0])["rows"]) == 3, more
     more = added(more, {**parts[0], "rows": [{"network": "a", "rival": BF16}]})
     assert len(more["rows"]) == 4 and len(added(more, parts[0])["rows"]) == 4, more
+    with tempfile.TemporaryDirectory() as folder:
+        program = pathlib.Path(folder, "examples", "train")
+        assert build_settings(program) == {}
+        pathlib.Path(folder, "CMakeCache.txt").write_text("ADR_ARCH_FLAGS:STRING=-mavx2 -mfma\nOTHER:STRING=x\n", encoding="utf-8")
+        assert build_settings(program) == {"ADR_ARCH_FLAGS": "-mavx2 -mfma"}, build_settings(program)
     print("experiments.py: self-test passed")
 
 

@@ -24,9 +24,8 @@ import tempfile
 import experiments
 import result_file
 
-# Networks for 224 x 224 pixels, for times alone: their batches, and whose schedule they have.
+# Networks for 224 x 224 pixels, for times alone, and their batches.
 LARGE = {"alexnet-224": 16, "vgg19-224": 4}
-SMALL = {"alexnet-224": "alexnet", "vgg19-224": "vgg19"}
 STEPS, EPOCHS = 4, 6  # steps of an epoch, which is timed as a whole; of the epochs the second half counts
 # Those whose layers are measured unless others are named.
 USUAL = ["cifarnet", "alexnet", "vgg19"]
@@ -85,7 +84,7 @@ def run_steps(options, flags):
     for row in rows:
         row["time_of_dense"] = row["seconds_per_step"] / dense[row["network"]]
         print(f"{row['network']}, {row['run']}: {row['seconds_per_step']:.3f} s a step, {row['time_of_dense']:.2f} of dense")
-    return {"machines": [experiments.machine()], "rows": rows}
+    return {"machines": [experiments.machine(pathlib.Path(options.build, "examples/train"))], "rows": rows}
 
 
 def added(old, new):
@@ -131,7 +130,7 @@ def commands(options):
 
 
 def run(command, environment, flags):
-    """The program's results."""
+    """The program's results, and the machine where it does not tell."""
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, "results.json")
         full = [*command, *flags, "--json", str(path)]
@@ -139,14 +138,14 @@ def run(command, environment, flags):
         status = subprocess.run(full, env={**os.environ, **environment}, check=False).returncode
         if status != 0 or not path.exists():
             sys.exit(f"networks: {command[0]} ended with status {status}" + ("" if path.exists() else " and without results"))
-        return json.loads(path.read_text(encoding="utf-8"))
+        return {"machine": experiments.machine(command[0]), **json.loads(path.read_text(encoding="utf-8"))}
 
 
 def joined(parts):
     """One document of the results of several runs: machines once each, rows with their moment."""
     machines, rows = [], []
     for network, moment, result in parts:
-        machine = {k: v for k, v in result.get("machine", experiments.machine()).items() if k not in OF_ONE_RUN}
+        machine = {k: v for k, v in result["machine"].items() if k not in OF_ONE_RUN}
         machine["date"] = machine.get("date", "")[:10]  # one machine a day
         if machine not in machines:
             machines.append(machine)

@@ -25,7 +25,9 @@ inline adr::SchedulerOptions scheduler_options(const ReuseOptions& wanted, index
           "--max-errors (",
           count, "), got ", wanted.gradient_rounding.size(), ", ", wanted.gradient_noise.size(),
           " and ", wanted.phase_ends.size());
-  if (count > 0) options.phases.resize(count);
+  require(wanted.gradient_noise.empty() || !wanted.gradient_rounding.empty(),
+          "--gradient-noise limits what --gradient-rounding adds, of which no value is given");
+  if (count > 0) options.phases.assign(count, adr::Phase());
   for (std::size_t i = 0; i < count; ++i) {
     adr::Phase& phase = options.phases[i];
     phase.max_error = wanted.max_errors[i];

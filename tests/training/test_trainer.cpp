@@ -190,7 +190,16 @@ TEST_CASE("Lists of a schedule describe its phases") {
   CHECK_THROWS_WITH(scheduler_options(options, 100),
                     contains("one value per value of --max-errors (0), got 2, 0 and 0"));
   options.max_errors = {0.1, 0.05, 0};
+  options.gradient_rounding = {};
+  for (const adr::Phase& phase : scheduler_options(options, 100).phases) {
+    CHECK(phase.gradient_rounding == 0);
+    CHECK(phase.gradient_noise == 0);
+  }
+  options.gradient_noise = {0.2, 0.1, 0};
+  CHECK_THROWS_WITH(scheduler_options(options, 100), contains("of which no value is given"));
+  options.gradient_noise = {};
   options.gradient_rounding = {4, 2, 0};
+  CHECK(scheduler_options(options, 100).phases[0].gradient_noise == 0);
   options.gradient_noise = {0.2, 0.1, 0};
   const adr::SchedulerOptions given = scheduler_options(options, 100);
   REQUIRE(given.phases.size() == 3);

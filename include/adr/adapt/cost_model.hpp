@@ -146,22 +146,20 @@ inline PassCosts predicted_costs(const LayerShape& shape, const Plan& config, do
   const double dense = detail::dense_units(shape);
   PassCosts costs;
   costs.forward = detail::forward_units(shape, config, remaining_ratio) / dense;
-  const GradientCosts usual;
-  const double listing =
-      detail::StageUnits::pass / dense + usual.listing / static_cast<double>(shape.columns);
-  const double sparse_weights = listing + usual.sparse_weights * density;
-  const double sparse_input = listing + usual.sparse_input * density;
+  const double sparse = detail::StageUnits::pass / dense +
+                        GradientCosts().listing / static_cast<double>(shape.columns) +
+                        GradientCosts::k_sparse * density;
   const WeightGradient w = config.weight_gradient;
   if (w == WeightGradient::over_non_zeros || w == WeightGradient::rounded) {
-    costs.weight_gradient = sparse_weights;
+    costs.weight_gradient = sparse;
   } else if (w == WeightGradient::exact) {
-    costs.weight_gradient = std::min(1.0, sparse_weights);
+    costs.weight_gradient = std::min(1.0, sparse);
   }
   const InputGradient x = config.input_gradient;
   if (x == InputGradient::over_non_zeros || x == InputGradient::rounded) {
-    costs.input_gradient = sparse_input;
+    costs.input_gradient = sparse;
   } else if (x == InputGradient::exact) {
-    costs.input_gradient = std::min(1.0, sparse_input);
+    costs.input_gradient = std::min(1.0, sparse);
   }
   return costs;
 }

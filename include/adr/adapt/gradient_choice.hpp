@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <optional>
 
 #include "adr/adapt/cost_model.hpp"
 #include "adr/adapt/gradient_trials.hpp"
@@ -16,7 +17,7 @@
 ADR_NAMESPACE_BEGIN
 
 /// Tries the forms that may pay in turns (GradientTrials), keeps the fastest of each gradient, and
-/// tries again: soon at first and after a change of the phase, then less and less often.
+/// tries again: soon at first and after a phase that rounds otherwise, then less and less often.
 ///
 /// Rounding is among them where the phase allows it, by steps whose noise is measured before
 /// (RoundingSteps). Without times, predicted costs decide.
@@ -42,7 +43,7 @@ class GradientChoice {
 
   /// What rounding adds, as last measured.
   [[nodiscard]] double noise() const noexcept {
-    return chosen_.rounds() ? rounding_.noise(hands_on_rounded(chosen_)) : 0.0;
+    return rounding_.noise(chosen_.weights == TriedForm::rounded, hands_on_rounded(chosen_));
   }
 
   /// Takes the statistics of a step, and changes the forms for the next one.
@@ -76,11 +77,23 @@ class GradientChoice {
     use(layer);
   }
 
-  /// Tells the layer what gradients over non-zeros were found to cost.
+  /// Leaves the forms that were chosen, whatever is on trial.
+  void release(Tunable& layer) {
+    trials_.end();
+    rounding_.end();
+    use(layer);
+  }
+
+  /// Tells the layer what gradients over non-zeros were found to cost. While forms are tried what
+  /// they are expected to cost counts, so that more is tried than the shape alone would allow.
   void set_costs(Tunable& layer) const {
     GradientCosts costs;
-    if (weight_cost_ > 0) costs.sparse_weights = weight_cost_;
-    if (input_cost_ > 0) costs.sparse_input = input_cost_;
+    costs.sparse_weights = weight_cost_;
+    costs.sparse_input = input_cost_;
+    if (trials_.running()) {
+      if (!weight_cost_) costs.sparse_weights = GradientCosts::k_sparse;
+      if (!input_cost_) costs.sparse_input = GradientCosts::k_sparse;
+    }
     layer.set_gradient_costs(costs);
   }
 
@@ -92,8 +105,8 @@ class GradientChoice {
     archive("next trials of gradients", next_trials_);
     wait_.exchange("wait for trials of gradients", archive);
     trials_.exchange(archive);
-    archive("cost of sparse weight gradients", weight_cost_);
-    archive("cost of sparse input gradients", input_cost_);
+    archive.optional("cost of sparse weight gradients", weight_cost_);
+    archive.optional("cost of sparse input gradients", input_cost_);
   }
 
  private:
@@ -119,6 +132,7 @@ class GradientChoice {
     plan.input_gradient = input[static_cast<int>(kept_exact ? TriedForm::exact : forms.input)];
   }
   void use(Tunable& layer) const {
+    set_costs(layer);
     Plan config = layer.plan();
     apply_to(config);
     layer.set_plan(config);
@@ -134,7 +148,6 @@ class GradientChoice {
       return;
     }
     trials_.end();
-    set_costs(layer);  // in place of what the shape tells
     if (may_round(layer)) rounding_.measure();
     if (!rounding_.measuring()) begin_trials(layer);
   }
@@ -142,25 +155,25 @@ class GradientChoice {
     trials_.begin({true, true, may_round(layer) && rounding_.usable()});
   }
 
-  void choose(Tunable& layer) {
+  void choose(const Tunable& layer) {
     chosen_ = trials_.has_times() ? trials_.fastest(options_->tuning.max_cost) : predicted(layer);
     next_trials_ = steps_ + wait_.take();
-    calibrate(layer);
+    calibrate();
   }
 
   /// What a multiply-add over non-zeros costs on this layer, as a multiple of a dense one.
-  void calibrate(Tunable& layer) {
+  void calibrate() {
     constexpr TriedForm exact = TriedForm::exact;
     const auto cost = [](double sparse, double dense, double work) {
-      return sparse > 0 && dense > 0 && work > 0 && work < 1 ? sparse / dense / work : 0.0;
+      const bool timed = sparse > 0 && dense > 0 && work > 0 && work < 1;
+      return timed ? std::optional<double>(sparse / dense / work) : std::nullopt;
     };
-    const double weights = cost(trials_.weights(exact), trials_.weights(TriedForm::dense),
-                                trials_.weights_work(exact));
-    const double input =
+    const auto weights = cost(trials_.weights(exact), trials_.weights(TriedForm::dense),
+                              trials_.weights_work(exact));
+    const auto input =
         cost(trials_.input(exact), trials_.input(TriedForm::dense), trials_.input_work(exact));
-    if (weights > 0) weight_cost_ = weights;
-    if (input > 0) input_cost_ = input;
-    set_costs(layer);
+    if (weights) weight_cost_ = weights;
+    if (input) input_cost_ = input;
   }
 
   /// Where there is no clock.
@@ -212,8 +225,8 @@ class GradientChoice {
   index_t steps_ = 0;
   index_t next_trials_ = 0;
   GrowingInterval wait_;
-  double weight_cost_ = 0;  // of gradients over non-zeros; 0: not measured
-  double input_cost_ = 0;
+  std::optional<double> weight_cost_;  // of gradients over non-zeros, as timed
+  std::optional<double> input_cost_;
 };
 
 ADR_NAMESPACE_END

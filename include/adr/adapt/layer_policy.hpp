@@ -23,6 +23,8 @@ class LayerPolicy {
   virtual void step(Tunable& layer, int phase) = 0;
   /// The loss rose far above what it was, or is no number.
   virtual void retreat(Tunable& layer) = 0;
+  /// Ends what is on trial: nobody would take its measurements.
+  virtual void release(Tunable& /*layer*/) {}
   [[nodiscard]] virtual const Decision& decision() const noexcept = 0;
   /// Of the exact passes, where they were timed.
   [[nodiscard]] virtual PassSeconds exact_seconds() const { return {}; }

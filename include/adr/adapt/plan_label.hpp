@@ -75,7 +75,7 @@ inline std::string label(const Plan& plan) {
     const bool automatic = form == static_cast<int>(WeightGradient::automatic);
     const bool exact = form == static_cast<int>(WeightGradient::dense) ||
                        form == static_cast<int>(WeightGradient::exact);
-    if (plan.method == Method::exact) return automatic || exact;  // the same there
+    if (plan.method == Method::exact) return automatic || exact;  // equal but for rounding
     if (plan.method == Method::clustered && of_weights) {
       return form == static_cast<int>(WeightGradient::clusters);
     }

@@ -61,6 +61,7 @@ class RoundingSteps {
     weights_ = held(step, report.weight_gradient_noise());
     input_ = held(step, report.input_gradient_noise());
     --passes_left_;
+    tries_left_ = k_tries;
   }
 
   /// Whether rounding that is fine enough leaves any zeros: of the gradient of the weights, and of
@@ -74,11 +75,12 @@ class RoundingSteps {
   /// For both gradients.
   [[nodiscard]] double both() const noexcept { return std::min(weights_, input_); }
   [[nodiscard]] double coarsest() const noexcept { return coarsest_; }
-  /// What weights(), or both(), is expected to add by the last measurement: the larger share of the
-  /// gradients that are rounded; 0 where nothing was measured.
-  [[nodiscard]] double noise(bool rounds_input) const noexcept {
-    if (!rounds_input) return weights_noise_ * weights_ * weights_;
-    return std::max(weights_noise_, input_noise_) * both() * both();
+  /// What weights(), or both() where the input gradient is rounded, is expected to add by the last
+  /// measurement: the larger share of the gradients that are rounded; 0 where nothing was measured.
+  [[nodiscard]] double noise(bool of_weights, bool of_input) const noexcept {
+    const double step = of_input ? both() : weights_;
+    const double share = std::max(of_weights ? weights_noise_ : 0, of_input ? input_noise_ : 0);
+    return share * step * step;
   }
 
   void exchange(StateArchive& archive) {
@@ -101,7 +103,7 @@ class RoundingSteps {
 
   /// From where a step comes back within one measurement.
   [[nodiscard]] double finest() const noexcept {
-    return std::min(k_finest / k_most_change, coarsest_);
+    return std::min(k_finest, coarsest_) / k_most_change;
   }
   /// The step whose noise is at the limit, by that of another one.
   [[nodiscard]] double held(double step, double noise) const noexcept {

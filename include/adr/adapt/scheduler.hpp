@@ -1,4 +1,4 @@
-// Moves the layers of a network from coarse to fine reuse as training proceeds.
+// Chooses how the layers of a network reuse and round as training proceeds.
 #pragma once
 
 #include <algorithm>
@@ -34,14 +34,15 @@ ADR_NAMESPACE_BEGIN
 ///     scheduler.observe(loss);          // after every step
 ///
 /// Requires: the layers stay where they are while they are attached; a scheduler that ends before
-/// them leaves each with the plan that it has, and without a tuner unless it was detached. It is a
-/// state machine: it reads no clock and touches no matrices, so that equal sequences of losses and
-/// statistics give equal decisions. Phases of training follow each other when the loss stops
-/// falling, or at shares of SchedulerOptions::planned_steps; what they mean is up to the strategy
-/// (docs/adaptive.md). Every decision is in Report::decision of its layer, and in a line of the log
-/// when there is one. Errors: std::invalid_argument for options out of range. Memory: a ladder per
-/// layer. Cost: some microseconds per layer and step. Thread-safety: none. Source: Ning et al.,
-/// ICDE 2019, for the published strategies; this library.
+/// them leaves each with the plan that it has (which may be that of a trial or a measurement), and
+/// without a tuner unless it was detached. It is a state machine: it reads no clock and touches no
+/// matrices, so that equal sequences of losses and statistics give equal decisions. Phases of
+/// training follow each other when the loss stops falling, or at shares of
+/// SchedulerOptions::planned_steps; what they mean is up to the strategy (docs/adaptive.md). Every
+/// decision is in Report::decision of its layer, and in a line of the log when there is one.
+/// Errors: std::invalid_argument for options out of range. Memory: a ladder per layer. Cost: some
+/// microseconds per layer and step. Thread-safety: none. Source: Ning et al., ICDE 2019, for the
+/// published strategies; this library.
 class ReuseScheduler {
  public:
   /// What takes the lines of the log.
@@ -79,12 +80,13 @@ class ReuseScheduler {
     layers_.push_back({&layer, std::move(name), std::move(policy), {}, {}});
     log_changes(layers_.back());
   }
-  /// Leaves a layer with the setting that it has, until an automatic one chooses another. Errors:
-  /// std::invalid_argument when it is not attached.
+  /// Leaves a layer with the setting that was chosen last, until an automatic one chooses another.
+  /// Errors: std::invalid_argument when it is not attached.
   void detach(const Tunable& layer) {
     const auto found = std::find_if(layers_.begin(), layers_.end(),
                                     [&](const Attached& a) { return a.layer == &layer; });
     detail::require(found != layers_.end(), "detach: this layer is not attached");
+    found->policy->release(*found->layer);
     found->layer->hand_over(false);
     layers_.erase(found);
   }

@@ -32,8 +32,8 @@ inline const char* to_string(Strategy strategy) noexcept {
 struct Phase {
   /// The relative error of a layer's output that its setting may have; 0: dense forward passes.
   double max_error = 0.1;
-  /// Plan::gradient_rounding of rounded gradients, at most; 0: gradients are exact, over the
-  /// non-zeros where that is faster.
+  /// Plan::gradient_rounding of rounded gradients, with gradient_noise the most that it may be; 0:
+  /// gradients are exact, over the non-zeros where that is faster.
   double gradient_rounding = 0;
   /// The share of planned_steps at which the phase ends; not read without planned_steps, nor in
   /// the last phase.

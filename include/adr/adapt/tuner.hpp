@@ -71,6 +71,7 @@ class Tuner final : public LayerPolicy {
     move_to(layer, dense_rung(), Reason::loss_diverged);
   }
 
+  void release(Tunable& layer) override { gradients_.release(layer); }
   [[nodiscard]] PassSeconds exact_seconds() const override { return dense_.seconds(); }
 
   [[nodiscard]] const Decision& decision() const noexcept override { return decision_; }

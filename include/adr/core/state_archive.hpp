@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -64,6 +65,14 @@ class StateArchive {
     auto number = static_cast<index_t>(value);
     count(what, number, 0, 1);
     value = number == 1;
+  }
+  /// A number that may be missing.
+  void optional(std::string_view what, std::optional<double>& value) {
+    bool is_there = value.has_value();
+    (*this)(what, is_there);
+    double number = value.value_or(0);
+    if (is_there) (*this)(what, number);
+    value = is_there ? std::optional<double>(number) : std::nullopt;
   }
   /// An enumeration whose last value is given.
   template <class Enum>

@@ -25,18 +25,29 @@ struct GradientDensity {
   }
 };
 
-/// An estimate of the share of non-zeros from a few runs of pixels, spread over the batch. Cost:
-/// reading at most 64 pixels of all channels.
+/// An estimate of the share of non-zeros from a few runs of pixels, spread over the batch and over
+/// the places in an image. Cost: reading at most 64 pixels of all channels.
 template <class T>
 double sampled_density(const PixelView<const T>& gradient) {
   constexpr index_t k_runs = 8;
   constexpr index_t k_run = 8;
   const index_t rows = gradient.rows();
+  const index_t pixels = gradient.pixels;
+  const auto half_line = static_cast<index_t>(std::sqrt(static_cast<double>(pixels))) / 2;
   const index_t runs = std::min(k_runs, blocks_of(rows, k_run));
   GradientDensity found;
   for (index_t r = 0; r < runs; ++r) {
-    const index_t first = rows * r / runs;
-    for_each_image_run(gradient.pixels, first, std::min(k_run, rows - first),
+    // In turns from the left and the right, and where there are enough images from the top of one
+    // to the bottom of the last.
+    index_t first = rows * r / runs;
+    const index_t aside = r % 2 * half_line;
+    if (gradient.images >= runs) {
+      const index_t place = pixels * (2 * r + 1) / (2 * runs) + aside;
+      first += place % pixels - first % pixels;
+    } else {
+      first = std::min(first + aside, std::max<index_t>(rows - k_run, 0));
+    }
+    for_each_image_run(pixels, first, std::min(k_run, rows - first),
                        [&](index_t image, index_t pixel, index_t count, index_t /*at*/) {
                          for (index_t p = 0; p < count; ++p) {
                            for (index_t c = 0; c < gradient.channels; ++c) {

@@ -36,9 +36,7 @@ struct GradientCase {
   index_t columns = 1;      ///< K
   double dense_work = 0;    ///< multiply-adds of the dense product
   double cluster_work = 0;  ///< those of the gradient from clusters, additions included
-  /// The density up to which non-zeros are expected to be faster, by the shape; none: by their
-  /// costs, which were timed.
-  std::optional<double> densest;
+  double densest = 0;  ///< up to which non-zeros are faster by the shape, where none were timed
   bool clusters_usable = true;  ///< false after a pass that fell back to the dense product
 };
 
@@ -63,10 +61,10 @@ inline bool asks_sample_first(const Plan& config, bool with_weights, bool with_i
 
 /// Whether a gradient over non-zeros is expected to be faster than the dense one, if they have to
 /// be looked for. Requires: columns > 0.
-inline bool sparse_pays(double cost_per_non_zero, const GradientCase& c,
+inline bool sparse_pays(const std::optional<double>& cost_per_non_zero, const GradientCase& c,
                         const GradientCosts& costs) noexcept {
-  if (c.densest) return c.density < *c.densest;
-  return cost_per_non_zero * c.density + costs.listing / static_cast<double>(c.columns) < 1.0;
+  if (!cost_per_non_zero) return c.density < c.densest;
+  return *cost_per_non_zero * c.density + costs.listing / static_cast<double>(c.columns) < 1.0;
 }
 
 /// The weight gradient: over non-zeros or from clusters, whichever costs less, and dense where
@@ -85,7 +83,8 @@ inline WeightGradient choose_weight_gradient(const Plan& config, const GradientC
     form = WeightGradient::clusters;
   }
   if (form == WeightGradient::automatic) {
-    const double sparse = costs.sparse_weights * c.density * c.dense_work;
+    const double sparse =
+        costs.sparse_weights.value_or(GradientCosts::k_sparse) * c.density * c.dense_work;
     const double clusters =
         c.clusters_usable ? costs.cluster_weights * c.cluster_work : c.dense_work;
     form = sparse <= clusters ? WeightGradient::over_non_zeros : WeightGradient::clusters;

@@ -53,7 +53,6 @@ class ProductGradients {
     // What workspace_bytes assumes before the first pass.
     GradientCase usual;
     usual.density = 0;
-    usual.densest = 0;
     of_weights_ = of_input_ = {choose_weight_gradient(config, costs_, usual),
                                choose_input_gradient(config, costs_, usual)};
     if (config.method == Method::exact) return;
@@ -65,15 +64,9 @@ class ProductGradients {
   /// Changes the forms.
   void set_plan(const Plan& config) noexcept { config_ = config; }
   /// What was timed takes the place of what is expected by the shape.
-  void set_costs(const GradientCosts& costs) noexcept {
-    costs_ = costs;
-    has_costs_ = true;
-  }
+  void set_costs(const GradientCosts& costs) noexcept { costs_ = costs; }
   /// Goes on with the costs of another setting.
-  void continue_from(const ProductGradients& other) noexcept {
-    costs_ = other.costs_;
-    has_costs_ = other.has_costs_;
-  }
+  void continue_from(const ProductGradients& other) noexcept { costs_ = other.costs_; }
 
   /// Starts the sequence of rounding anew.
   void clear() noexcept { passes_ = 0; }
@@ -81,10 +74,9 @@ class ProductGradients {
   /// See ProductState.
   void exchange(StateArchive& archive) {
     archive("passes of the gradients", passes_);
-    archive("costs of gradients are timed", has_costs_);
-    archive("cost of sparse weight gradients", costs_.sparse_weights);
+    archive.optional("cost of sparse weight gradients", costs_.sparse_weights);
     archive("cost of clustered weight gradients", costs_.cluster_weights);
-    archive("cost of sparse input gradients", costs_.sparse_input);
+    archive.optional("cost of sparse input gradients", costs_.sparse_input);
     archive("cost of listing", costs_.listing);
   }
 
@@ -96,9 +88,16 @@ class ProductGradients {
     const auto bytes = [&](const GradientForms& forms) {
       return scratch_bytes(forms, forward, in_place, thread_count);
     };
-    const GradientForms sparse = {WeightGradient::over_non_zeros, InputGradient::over_non_zeros};
-    const bool may = asks_sample_first(config_, true, true) && may_leave_out_zeros(forward);
-    return std::max({bytes(of_weights_), bytes(of_input_), may ? bytes(sparse) : 0});
+    GradientForms sparse;  // what is exact may go over non-zeros
+    if (may_leave_out_zeros(forward)) {
+      if (config_.weight_gradient == WeightGradient::exact) {
+        sparse.weights = WeightGradient::over_non_zeros;
+      }
+      if (config_.input_gradient == InputGradient::exact) {
+        sparse.input = InputGradient::over_non_zeros;
+      }
+    }
+    return std::max({bytes(of_weights_), bytes(of_input_), bytes(sparse)});
   }
 
   /// Computes d_weights (unless empty) and d_input (unless empty): a matrix, or images that the
@@ -163,7 +162,8 @@ class ProductGradients {
 
   /// Whether an exact gradient may go over non-zeros.
   [[nodiscard]] bool may_leave_out_zeros(const ForwardState<Domain>& forward) const noexcept {
-    return has_costs_ || forward.exact.densest_non_zeros(forward.map.rows()) > 0;
+    return costs_.sparse_weights || costs_.sparse_input ||
+           forward.exact.densest_non_zeros(forward.map.rows()) > 0;
   }
 
   GradientForms choose(const ForwardState<Domain>& forward, const PixelView<const T>& d_output,
@@ -172,7 +172,7 @@ class ProductGradients {
     facts.columns = forward.shape.columns;
     facts.dense_work = forward.shape.dense_work(forward.map.rows());
     facts.clusters_usable = forward.clusters_usable;
-    if (!has_costs_) facts.densest = forward.exact.densest_non_zeros(forward.map.rows());
+    facts.densest = forward.exact.densest_non_zeros(forward.map.rows());
     if (forward.method != nullptr && forward.clusters_usable) {
       facts.cluster_work = forward.method->weight_gradient_multiply_adds();
     }
@@ -186,7 +186,7 @@ class ProductGradients {
     density = 1;
     if (!depends_on_density(config_, with_weights, with_input)) return chosen();
     if (asks_sample_first(config_, with_weights, with_input)) {
-      if (facts.densest == 0.0) return chosen();
+      if (!may_leave_out_zeros(forward)) return chosen();
       density = facts.density = sampled_density(d_output);
       const GradientForms forms = chosen();
       if (!forms.sparse_weights() && !forms.sparse_input()) return forms;
@@ -195,7 +195,7 @@ class ProductGradients {
         sparse_.measure(d_output, forward.map, forward.shape.input, tools.context, tools.times)
             .density();
     constexpr double k_counted = 1.1;  // what has been paid for does not count any more
-    if (facts.densest) *facts.densest *= k_counted;
+    facts.densest *= k_counted;
     return chosen();
   }
 
@@ -338,7 +338,6 @@ class ProductGradients {
 
   Plan config_;
   GradientCosts costs_;
-  bool has_costs_ = false;  // whether they were timed
   SparseGradients<T> sparse_;
   std::uint64_t passes_ = 0;
   GradientForms of_weights_;  // of the last pass that computed it

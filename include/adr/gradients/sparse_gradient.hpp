@@ -282,17 +282,17 @@ bool can_replace_input(const SparseTiles& tiles, const Vectors& d_input) noexcep
 /// is there or replaces that.
 ///
 /// Math: d_X[v(n, o), e] += sum over m of d_y[n, m] weights[columns[o length + e], m], where v(n,
-/// o) is the vector that output n meets at kernel offset o; what falls on padding is lost.
-/// Requires, to replace: can_replace_input. Shapes and requirements: as sparse_weight_gradient,
-/// weights K x M. d_input is a source of vectors with add_rows; with a member
+/// o) is the vector that output n meets at kernel offset o; what falls on padding is lost. Shapes,
+/// requirements, cost and thread-safety: as sparse_weight_gradient, weights K x M; to replace,
+/// can_replace_input. d_input is a source of vectors with add_rows; with a member
 /// adds_are_independent() that returns true, strips and tiles are tasks of their own, else images.
-/// Cost and thread-safety: as sparse_weight_gradient.
 template <class T, class Vectors>
 void sparse_input_gradient(const SparseRows<T>& rows, const GemmFactor<T>& weights,
                            const index_t* columns, const Vectors& d_input, Update update,
                            Context& context) {
   using Store = detail::StoresRows<Vectors>;
   const SparseTiles& tiles = rows.tiles();
+  ADR_ASSERT(update != Update::replace || can_replace_input(tiles, d_input), "tiles overlap");
   const index_t channels = rows.channels();
   const index_t length = d_input.length();
   const index_t strip = tiles.strip();

@@ -5,6 +5,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "adr/core/errors.hpp"
 #include "adr/core/types.hpp"
 
 ADR_NAMESPACE_BEGIN
@@ -29,8 +30,8 @@ template <class Vectors, class = void>
 struct StoresRows {
   static bool of(const Vectors& /*vectors*/) noexcept { return false; }
   template <class Block>
-  static void store(const Vectors& vectors, index_t vector, index_t element, const Block& block) {
-    vectors.add_rows(vector, element, block);
+  static void store(const Vectors& /*vectors*/, index_t, index_t, const Block& /*block*/) {
+    ADR_ASSERT(false, "this source of vectors stores no rows");
   }
 };
 template <class Vectors>

@@ -18,6 +18,7 @@
 #include "adr/exact/convolution_passes.hpp"
 #include "adr/exact/kept_weights.hpp"
 #include "adr/gemm/dense_gemm.hpp"
+#include "adr/product/operands.hpp"
 #include "adr/product/product_shape.hpp"
 #include "adr/product/reusing_product.hpp"
 #include "adr/simd/kernels.hpp"
@@ -108,7 +109,8 @@ class ConvolvedCoordinates {
     for (index_t first = 0; first < x.batch; first += block) {
       const index_t count = std::min(block, x.batch - first);
       const TensorView<float> z = reduced_images(scratch.images, count, subspace);
-      const bool finite = projection_.project(some_images(x, first, count), z, context.threads());
+      const bool finite =
+          projection_.project(some_images(x, {first, first + count}), z, context.threads());
       clock.finish(Stage::encode);
       if (!finite) return false;
       passes_->forward(z, weights_.matrix(), bias, false, output_images(output, first, count),
@@ -138,7 +140,7 @@ class ConvolvedCoordinates {
     for (index_t first = 0; first < x.batch; first += block) {
       const index_t count = std::min(block, x.batch - first);
       const TensorView<float> z = reduced_images(scratch.images, count, subspace);
-      projection_.project(some_images(x, first, count), z, context.threads());
+      projection_.project(some_images(x, {first, first + count}), z, context.threads());
       clock.finish(Stage::encode);
       const MatrixView<float> result(first == 0 ? sums : part, outputs, cols);
       passes_->weight_gradient(z, output_images(d_output, first, count), result, context);
@@ -236,12 +238,6 @@ class ConvolvedCoordinates {
                                                  const FittedSubspace& subspace) const {
     return {memory,          count, subspace.kept(), geometry_.in_height, geometry_.in_width,
             geometry_.layout};
-  }
-  static TensorView<const float> some_images(TensorView<const float> images, index_t first,
-                                             index_t count) noexcept {
-    images.data = images.image(first);
-    images.batch = count;
-    return images;
   }
   template <class Element>
   [[nodiscard]] TensorView<Element> output_images(const PixelView<Element>& pixels, index_t first,

@@ -201,7 +201,7 @@ class NeuronVectors {
   /// Whether every image is one line and its neuron vectors are the pixels.
   static bool is_one_line(const ConvGeometry& g) noexcept {
     return g.columns() == g.group_in_channels() && g.in_height == 1 && g.out_height() == 1 &&
-           g.stride_width == 1 && g.pad_left == 0 && g.pad_right == 0;
+           g.stride_width == 1 && g.pad_top == 0 && g.pad_left == 0 && g.pad_right == 0;
   }
 
   /// Pixels: calls use(pixels, count, row) for the vectors that lie in one image; element

@@ -185,15 +185,14 @@ TEST_CASE("Gradients over non-zeros cost what their density says") {
   using Weights = WeightGradient;
   using Input = InputGradient;
   const LayerShape shape = convolution_shape();
-  GradientCosts usual;
+  const double listing = GradientCosts().listing / 1600.0;
   for (const double density : {0.0, 0.1, 0.5}) {
     // Looking for them: 1/200 of the 1600 columns' products, and starting threads.
     const PassCosts sparse = predicted_costs(
         shape, with_gradients(Weights::over_non_zeros, Input::over_non_zeros), density);
     CHECK_THAT(sparse.weight_gradient,
-               WithinRel(usual.sparse_weights * density + usual.listing / 1600.0, 0.02));
-    CHECK_THAT(sparse.input_gradient,
-               WithinRel(usual.sparse_input * density + usual.listing / 1600.0, 0.02));
+               WithinRel(GradientCosts::k_sparse * density + listing, 0.02));
+    CHECK_THAT(sparse.input_gradient, WithinRel(GradientCosts::k_sparse * density + listing, 0.02));
     const PassCosts rounded =
         predicted_costs(shape, with_gradients(Weights::rounded, Input::rounded), density);
     CHECK(rounded.weight_gradient == sparse.weight_gradient);

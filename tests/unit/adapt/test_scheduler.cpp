@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "adr/adapt/rounding_steps.hpp"
 #include "adr/adapt/scheduler.hpp"
 #include "support/catch.hpp"
 #include "support/fake_layer.hpp"
@@ -590,6 +591,92 @@ TEST_CASE("A saved schedule goes on with the same decisions") {
   CHECK(resumed.trace == whole.trace);
   CHECK(!whole.trace.empty());
   std::remove(path.c_str());
+}
+
+TEST_CASE("A schedule that measures rounding goes on with the same steps of it") {
+  SchedulerOptions options = one_budget(0.0);
+  options.phases.front().gradient_rounding = 4;
+  options.phases.front().gradient_noise = 0.1;
+  options.tuning.first_measure_interval = options.tuning.measure_interval = 20;
+  const adr_test::TemporaryFolder folder;
+  const std::string path = folder.file("rounding.state");
+  const auto go = [](Run& run, int from, int to) {
+    std::vector<std::string> seen;
+    for (int i = from; i < to; ++i) {
+      // Now and then there is nothing to measure.
+      run.layer.gradient_noise = nullptr;
+      if (i % 5 != 3) {
+        run.layer.gradient_noise = [i](double step) {
+          return 0.02 * (1 + std::sin(0.1 * i)) * step * step;
+        };
+      }
+      run.steps(1);
+      const Plan& plan = run.layer.plan();
+      seen.push_back(run.setting() + " " + std::to_string(plan.gradient_rounding) +
+                     (plan.measure_rounding ? " measured " : " ") +
+                     std::to_string(run.scheduler.decision(0).gradient_noise));
+    }
+    return seen;
+  };
+  int saved_while_measuring = 0;
+  for (int saved_at = 5; saved_at < 45; ++saved_at) {
+    INFO("saved after " << saved_at << " steps");
+    Run whole(options);
+    whole.layer.density = 0.1;
+    whole.layer.gradient_seconds = [](const Plan& plan) {
+      return plan.weight_gradient == WeightGradient::rounded ? 0.04 : 0.05;
+    };
+    whole.attach();
+    go(whole, 0, saved_at);
+    saved_while_measuring += whole.layer.plan().measure_rounding ? 1 : 0;
+    whole.scheduler.save_state(path);
+    Run resumed(options);
+    resumed.attach();
+    resumed.layer = whole.layer;
+    resumed.layer.set_plan(Plan());
+    resumed.scheduler.load_state(path);
+    CHECK(go(resumed, saved_at, 150) == go(whole, saved_at, 150));
+  }
+  CHECK(saved_while_measuring >= 3);
+}
+
+TEST_CASE("A layer that is detached keeps what was chosen, not what was on trial") {
+  SchedulerOptions options = one_budget(0.0);
+  options.phases.front().gradient_rounding = 4;
+  options.phases.front().gradient_noise = 0.1;
+  Run run(options);
+  run.layer.density = 0.1;
+  run.attach();
+  const bool in_trials = GENERATE(false, true);
+  run.layer.gradient_noise = [](double step) { return 0.02 * step * step; };
+  const auto is_there = [&] {
+    const Plan& plan = run.layer.plan();
+    return in_trials ? !plan.measure_rounding && plan.weight_gradient == WeightGradient::rounded
+                     : plan.measure_rounding;
+  };
+  for (int i = 0; i < 100 && !is_there(); ++i) run.steps(1);
+  REQUIRE(is_there());
+  run.scheduler.detach(run.layer);
+  CHECK(!run.layer.plan().measure_rounding);
+  CHECK(run.layer.plan().weight_gradient == WeightGradient::dense);
+}
+
+TEST_CASE("A fine step whose noise is above the limit is not taken") {
+  for (const double coarsest : {0.1, 0.4, 4.0}) {
+    INFO("steps up to " << coarsest);
+    adr::RoundingSteps steps;
+    steps.ask(coarsest, 1e-9);
+    adr::Report report;
+    report.weight_noise_energy = report.input_noise_energy = 0.01;
+    report.weight_gradient_variance = report.input_gradient_energy = 1;
+    for (steps.measure(); steps.measuring();) steps.note(report);
+    CHECK(!steps.usable());
+    CHECK(!steps.usable_for_input());
+    report.weight_noise_energy = report.input_noise_energy = 1e-12;
+    for (steps.measure(); steps.measuring();) steps.note(report);
+    CHECK(steps.usable());
+    CHECK(steps.usable_for_input());
+  }
 }
 
 TEST_CASE("A schedule that never measures again can be saved and read") {

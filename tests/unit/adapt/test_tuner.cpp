@@ -277,7 +277,9 @@ TEST_CASE("The cheapest exact gradients are exact, over non-zeros where there ar
   config.weight_gradient = WeightGradient::exact;
   config.input_gradient = InputGradient::exact;
   Layer cheapest(config);
-  cheapest.conv.set_gradient_costs(GradientCosts());  // as timed; the shape is too small for zeros
+  GradientCosts timed;  // the shape is too small for zeros
+  timed.sparse_weights = timed.sparse_input = GradientCosts::k_sparse;
+  cheapest.conv.set_gradient_costs(timed);
   for (Layer* layer : {&exact, &cheapest}) {
     layer->gradient_of_density(density);
     layer->forward();

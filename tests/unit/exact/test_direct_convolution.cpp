@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <random>
 #include <string>
 #include <vector>
 
@@ -34,6 +33,7 @@ using adr_test::Matrix;
 using adr_test::Placement;
 using adr_test::Shown;
 using adr_test::Start;
+using adr_test::thin_out;
 
 namespace {
 
@@ -225,19 +225,6 @@ std::vector<ConvGeometry> first_layers() {
   return shapes;
 }
 
-/// Keeps that share of the output gradients.
-template <class T>
-void thin_out(ConvCase<T>& c, double share, unsigned seed) {
-  std::mt19937 random(seed);
-  std::bernoulli_distribution kept(share);
-  const TensorView<T> d_y = c.output_like(c.d_y);
-  for (index_t n = 0; n < d_y.batch; ++n) {
-    for (index_t i = 0; i < d_y.image_size(); ++i) {
-      if (!kept(random)) d_y.image(n)[i] = T(0);
-    }
-  }
-}
-
 }  // namespace
 
 TEMPLATE_TEST_CASE("Zeros of the output gradient are left out, and nothing is lost", "",
@@ -248,7 +235,7 @@ TEMPLATE_TEST_CASE("Zeros of the output gradient are left out, and nothing is lo
   for (const ConvGeometry& g : first_layers()) {
     for (const double share : {0.02, 0.3}) {
       ConvCase<T> c(g, 3, data, {5, Start::misaligned});
-      thin_out(c, share, 7);
+      thin_out(c.d_y.view(), share, data);
       INFO(Shown{g} << ", " << g.out_channels << " filters, " << share << " of the gradient");
       std::vector<T> bits;
       for (const int threads : {1, 2, 3}) {
@@ -278,7 +265,7 @@ TEMPLATE_TEST_CASE("Weight gradients of first layers bring the sums of channels"
     for (const double share : {0.02, 1.0}) {
       INFO(Shown{g} << ", " << g.out_channels << " filters, " << share << " of the gradient");
       ConvCase<T> c(g, 3, data, {5, Start::misaligned});
-      thin_out(c, share, 7);
+      thin_out(c.d_y.view(), share, data);
       const adr::exact::ConvolutionPasses<T> passes(g, adr::exact::Winograd::never);
       adr_test::GuardedBuffer<T> sums(g.out_channels, Start::misaligned);
       std::vector<T> bits, gradient;
@@ -321,7 +308,7 @@ TEST_CASE("A window that is no number stays one beside output gradients of zero"
   for (const float strange : {std::nanf(""), std::numeric_limits<float>::infinity()}) {
     for (const ConvGeometry& g : first_layers()) {
       ConvCase<float> c(g, 3, data);
-      thin_out(c, 0.0, 7);
+      thin_out(c.d_y.view(), 0.0, data);
       const TensorView<float> x = c.input_like(c.x);
       *adr::pixel_view(x, 0, x.channels).at(1, (x.height / 2) * x.width + x.width / 2, 0) = strange;
       INFO(Shown{g});

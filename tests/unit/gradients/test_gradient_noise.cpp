@@ -216,8 +216,8 @@ TEST_CASE("Steps settle where their noise is at the limit") {
       const double wanted = std::clamp(std::pow(0.1 / scale, 1 / power), k_finest, 4.0);
       CHECK_THAT(steps.both(), WithinRel(wanted, 0.02));
       CHECK(steps.weights() >= steps.both());
-      CHECK((wanted == k_finest || steps.noise(true) <= 0.102));
-      CHECK((wanted == k_finest || steps.noise(false) <= 0.102));
+      CHECK((wanted == k_finest || steps.noise(true, true) <= 0.102));
+      CHECK((wanted == k_finest || steps.noise(true, false) <= 0.102));
       CHECK(steps.usable_for_input() == (wanted > 0.5));
     }
   }

@@ -437,3 +437,30 @@ TEST_CASE("a tile that cannot be numbered is refused") {
   map.step_x = map.step_y = index_t{1} << 59;
   CHECK_THROWS_WITH(SparseTiles::of<float>(map, 16), adr_test::contains("can be numbered"));
 }
+
+TEST_CASE("A sample of a gradient sees more than one corner of its images") {
+  constexpr index_t k_channels = 3;
+  const index_t side = GENERATE(16, 32);
+  const index_t images = GENERATE(4, 64);
+  const index_t pixels = side * side;
+  std::vector<float> elements(static_cast<std::size_t>(images * pixels * k_channels));
+  const PixelView<const float> view{elements.data(),     images,     pixels, k_channels,
+                                    pixels * k_channels, k_channels, 1};
+  INFO(images << " images of " << side << " x " << side);
+  for (const bool left_is_zero : {true, false}) {
+    for (const bool only_upper : {false, true}) {
+      for (std::size_t i = 0; i < elements.size(); ++i) {
+        const index_t pixel = static_cast<index_t>(i) / k_channels % pixels;
+        const bool chosen = pixel % side < side / 2 && (!only_upper || pixel < pixels / 2);
+        elements[i] = chosen == left_is_zero ? 0.0F : 1.0F;
+      }
+      const double share = only_upper ? 0.25 : 0.5;
+      const double density = adr::sampled_density(view);
+      if (images >= 8 || !only_upper) {
+        CHECK(std::abs(density - (left_is_zero ? 1 - share : share)) < 0.01);
+      } else {
+        CHECK((density > 0 && density < 1));
+      }
+    }
+  }
+}

@@ -336,20 +336,26 @@ TEST_CASE("The costs of gradients are loaded, and with them the forms that they 
   struct Costly {
     std::string name;
     Method method;
-    double GradientCosts::*cost;
-    double value;
+    void (*change)(GradientCosts&);
     WeightGradient weights;
     InputGradient input;
   };
   using Costs = GradientCosts;
+  GradientCosts timed;
+  timed.sparse_weights = timed.sparse_input = GradientCosts::k_sparse;
   const Costly changes[] = {
-      {"sparse weights", Method::exact, &Costs::sparse_weights, 100, WeightGradient::dense,
-       InputGradient::over_non_zeros},
-      {"sparse input", Method::exact, &Costs::sparse_input, 100, WeightGradient::over_non_zeros,
+      {"sparse weights", Method::exact, [](Costs& c) { c.sparse_weights = 100; },
+       WeightGradient::dense, InputGradient::over_non_zeros},
+      {"sparse input", Method::exact, [](Costs& c) { c.sparse_input = 100; },
+       WeightGradient::over_non_zeros, InputGradient::dense},
+      {"weights not timed", Method::exact, [](Costs& c) { c.sparse_weights.reset(); },
+       WeightGradient::dense, InputGradient::over_non_zeros},
+      {"input not timed", Method::exact, [](Costs& c) { c.sparse_input.reset(); },
+       WeightGradient::over_non_zeros, InputGradient::dense},
+      {"listing", Method::exact, [](Costs& c) { c.listing = 100; }, WeightGradient::dense,
        InputGradient::dense},
-      {"listing", Method::exact, &Costs::listing, 100, WeightGradient::dense, InputGradient::dense},
-      {"clusters", Method::subspace, &Costs::cluster_weights, 1e-6, WeightGradient::clusters,
-       InputGradient::over_non_zeros},
+      {"clusters", Method::subspace, [](Costs& c) { c.cluster_weights = 1e-6; },
+       WeightGradient::clusters, InputGradient::over_non_zeros},
   };
   for (const Costly& change : changes) {
     INFO(change.name);
@@ -358,13 +364,13 @@ TEST_CASE("The costs of gradients are loaded, and with them the forms that they 
     config.input_gradient = InputGradient::exact;
     config.weight_gradient = dense ? WeightGradient::exact : WeightGradient::automatic;
     ReuseConv2d<float> unaware(geometry(), config);
-    unaware.set_gradient_costs(GradientCosts());
+    unaware.set_gradient_costs(timed);
     run(unaware, cases.back());
     CHECK(unaware.report().weight_gradient_form == WeightGradient::over_non_zeros);
     CHECK(unaware.report().input_gradient_form == InputGradient::over_non_zeros);
     ReuseConv2d<float> first(geometry(), config);
-    GradientCosts costs;
-    costs.*change.cost = change.value;
+    GradientCosts costs = timed;
+    change.change(costs);
     first.set_gradient_costs(costs);
     ReuseConv2d<float> second(geometry(), config);
     check_goes_on(first, second, cases);

@@ -54,6 +54,15 @@ void for_each_case(const Use& use) {
       cases.push_back(g);
     }
   }
+  for (const Layout layout : {Layout::nchw, Layout::nhwc}) {  // a line that only padding meets
+    ConvGeometry g;
+    g.layout = layout;
+    g.in_channels = 20;
+    g.in_height = g.pad_top = 1;
+    g.stride_height = 2;
+    g.in_width = 19;
+    cases.push_back(g);
+  }
   for (const ConvGeometry& g : cases) {
     for (const NeuronVectorKind kind : k_kinds) {
       INFO(Shown{g} << ", " << name(kind));

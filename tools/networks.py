@@ -44,10 +44,14 @@ def batch_of(network, options):
     return LARGE[network] if network in LARGE else experiments.NETWORKS[network]["batch"]
 
 
+def train_program(options):
+    return str(pathlib.Path(options.build, "examples/train"))
+
+
 def snapshot_commands(options):
     """Four steps of each large network; by one product, because trying many takes longer than all steps."""
     for network in options.networks:
-        yield [str(pathlib.Path(options.build, "examples/train")), "--network", network, "--batch", str(LARGE[network]),
+        yield [train_program(options), "--network", network, "--batch", str(LARGE[network]),
                "--train-images", str(STEPS * LARGE[network]), "--epochs", "1", "--mode", "dense", "--dense-backend", "openblas",
                "--layer-times", "--snapshots",
                str(experiments.folder_of_snapshots(pathlib.Path(options.experiments), network))]
@@ -57,7 +61,7 @@ def step_commands(options, csv_path):
     """(network, run, command) of each short training."""
     for network in options.networks:
         for name in (experiments.RIVALS["im2col_blas"], experiments.DENSE, "exact", "auto"):
-            yield network, name, [str(pathlib.Path(options.build, "examples/train")), *experiments.RUNS[name],
+            yield network, name, [train_program(options), *experiments.RUNS[name],
                                   "--network", network, "--batch", str(LARGE[network]), "--train-images",
                                   str(STEPS * LARGE[network]), "--epochs", str(EPOCHS), "--csv", csv_path,
                                   "--lr", "0.0001"]  # small batches of few images diverge at higher rates
@@ -84,7 +88,7 @@ def run_steps(options, flags):
     for row in rows:
         row["time_of_dense"] = row["seconds_per_step"] / dense[row["network"]]
         print(f"{row['network']}, {row['run']}: {row['seconds_per_step']:.3f} s a step, {row['time_of_dense']:.2f} of dense")
-    return {"machines": [experiments.machine(pathlib.Path(options.build, "examples/train"))], "rows": rows}
+    return {"machines": [experiments.machine(train_program(options))], "rows": rows}
 
 
 def added(old, new):

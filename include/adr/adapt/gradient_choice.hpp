@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "adr/adapt/cost_model.hpp"
+#include "adr/adapt/gradient_costs.hpp"
 #include "adr/adapt/gradient_trials.hpp"
 #include "adr/adapt/growing_interval.hpp"
 #include "adr/adapt/rounding_steps.hpp"
@@ -70,11 +71,9 @@ class GradientChoice {
   void retreat(Tunable& layer) {
     // Forms in turn round now and then, and rounded ones may be found to be the fastest.
     if (trials_.running() ? !(rounding_.coarsest() > 0) : !in_force().rounds()) return;
-    trials_.end();
-    rounding_.end();
     chosen_ = {TriedForm::exact, TriedForm::exact};
     next_trials_ = steps_ + options_->tuning.measure_interval;
-    use(layer);
+    release(layer);
   }
 
   /// Leaves the forms that were chosen, whatever is on trial.
@@ -87,12 +86,10 @@ class GradientChoice {
   /// Tells the layer what gradients over non-zeros were found to cost. While forms are tried what
   /// they are expected to cost counts, so that more is tried than the shape alone would allow.
   void set_costs(Tunable& layer) const {
-    GradientCosts costs;
-    costs.sparse_weights = weight_cost_;
-    costs.sparse_input = input_cost_;
+    GradientCosts costs = timed_;
     if (trials_.running()) {
-      if (!weight_cost_) costs.sparse_weights = GradientCosts::k_sparse;
-      if (!input_cost_) costs.sparse_input = GradientCosts::k_sparse;
+      costs.sparse_weights = timed_.sparse_weights.value_or(GradientCosts::k_sparse);
+      costs.sparse_input = timed_.sparse_input.value_or(GradientCosts::k_sparse);
     }
     layer.set_gradient_costs(costs);
   }
@@ -105,8 +102,8 @@ class GradientChoice {
     archive("next trials of gradients", next_trials_);
     wait_.exchange("wait for trials of gradients", archive);
     trials_.exchange(archive);
-    archive.optional("cost of sparse weight gradients", weight_cost_);
-    archive.optional("cost of sparse input gradients", input_cost_);
+    archive.optional("cost of sparse weight gradients", timed_.sparse_weights);
+    archive.optional("cost of sparse input gradients", timed_.sparse_input);
   }
 
  private:
@@ -140,14 +137,13 @@ class GradientChoice {
 
   /// Begins to measure rounding, or trials, where more than one form may pay.
   void try_forms(Tunable& layer) {
+    trials_.end();
     if (!non_zeros_may_pay(layer)) {
-      trials_.end();
       rounding_.end();
       chosen_ = {};
       next_trials_ = steps_ + options_->tuning.measure_interval;
       return;
     }
-    trials_.end();
     if (may_round(layer)) rounding_.measure();
     if (!rounding_.measuring()) begin_trials(layer);
   }
@@ -172,8 +168,8 @@ class GradientChoice {
                               trials_.weights_work(exact));
     const auto input =
         cost(trials_.input(exact), trials_.input(TriedForm::dense), trials_.input_work(exact));
-    if (weights) weight_cost_ = weights;
-    if (input) input_cost_ = input;
+    if (weights) timed_.sparse_weights = weights;
+    if (input) timed_.sparse_input = input;
   }
 
   /// Where there is no clock.
@@ -225,8 +221,7 @@ class GradientChoice {
   index_t steps_ = 0;
   index_t next_trials_ = 0;
   GrowingInterval wait_;
-  std::optional<double> weight_cost_;  // of gradients over non-zeros, as timed
-  std::optional<double> input_cost_;
+  GradientCosts timed_;
 };
 
 ADR_NAMESPACE_END

@@ -13,8 +13,7 @@
 //                                                      vector first_vector + i, as float
 //   load_rows(first_vector, first_element, block)      block(i, e) likewise, in the element type
 //   add_rows(first_vector, first_element, block)       the adjoint of load_rows: adds to the source
-//   store_rows(first_vector, first_element, block)     sets what load_rows reads, if
-//   can_store_rows()
+//   store_rows(first_vector, first_element, block)     sets the source, if can_store_rows()
 // Vectors are numbered image by image, row by row; a block may cross rows and images.
 #pragma once
 

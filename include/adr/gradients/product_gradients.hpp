@@ -89,7 +89,7 @@ class ProductGradients {
       return scratch_bytes(forms, forward, in_place, thread_count);
     };
     GradientForms sparse;  // what is exact may go over non-zeros
-    if (may_leave_out_zeros(forward)) {
+    if (may_leave_out_zeros(forward.exact.densest_non_zeros(forward.map.rows()))) {
       if (config_.weight_gradient == WeightGradient::exact) {
         sparse.weights = WeightGradient::over_non_zeros;
       }
@@ -160,10 +160,9 @@ class ProductGradients {
     return {rounded ? config_.gradient_rounding : 0.0, config_.seed + passes_ * k_odd};
   }
 
-  /// Whether an exact gradient may go over non-zeros.
-  [[nodiscard]] bool may_leave_out_zeros(const ForwardState<Domain>& forward) const noexcept {
-    return costs_.sparse_weights || costs_.sparse_input ||
-           forward.exact.densest_non_zeros(forward.map.rows()) > 0;
+  /// Whether an exact gradient may go over non-zeros, of a shape that bears that density.
+  [[nodiscard]] bool may_leave_out_zeros(double densest) const noexcept {
+    return costs_.sparse_weights || costs_.sparse_input || densest > 0;
   }
 
   GradientForms choose(const ForwardState<Domain>& forward, const PixelView<const T>& d_output,
@@ -186,7 +185,7 @@ class ProductGradients {
     density = 1;
     if (!depends_on_density(config_, with_weights, with_input)) return chosen();
     if (asks_sample_first(config_, with_weights, with_input)) {
-      if (!may_leave_out_zeros(forward)) return chosen();
+      if (!may_leave_out_zeros(facts.densest)) return chosen();
       density = facts.density = sampled_density(d_output);
       const GradientForms forms = chosen();
       if (!forms.sparse_weights() && !forms.sparse_input()) return forms;

@@ -61,6 +61,12 @@ SchedulerOptions one_budget(double budget) {
   return options;
 }
 
+SchedulerOptions with_measured_rounding(SchedulerOptions options) {
+  options.phases.front().gradient_rounding = 4;
+  options.phases.front().gradient_noise = 0.1;
+  return options;
+}
+
 SchedulerOptions with_strategy(Strategy strategy) {
   SchedulerOptions options;
   options.strategy = strategy;
@@ -313,9 +319,7 @@ TEST_CASE("Rounding is for both gradients, or for that of the weights alone") {
 }
 
 TEST_CASE("The step of rounding follows the noise that it is measured to add") {
-  SchedulerOptions options = one_budget(0.11);
-  options.phases.front().gradient_rounding = 4;
-  options.phases.front().gradient_noise = 0.1;
+  SchedulerOptions options = with_measured_rounding(one_budget(0.11));
   options.tuning.first_measure_interval = options.tuning.measure_interval = 20;
   Run run(options);
   run.layer.density = 0.5;
@@ -594,9 +598,7 @@ TEST_CASE("A saved schedule goes on with the same decisions") {
 }
 
 TEST_CASE("A schedule that measures rounding goes on with the same steps of it") {
-  SchedulerOptions options = one_budget(0.0);
-  options.phases.front().gradient_rounding = 4;
-  options.phases.front().gradient_noise = 0.1;
+  SchedulerOptions options = with_measured_rounding(one_budget(0.0));
   options.tuning.first_measure_interval = options.tuning.measure_interval = 20;
   const adr_test::TemporaryFolder folder;
   const std::string path = folder.file("rounding.state");
@@ -641,9 +643,7 @@ TEST_CASE("A schedule that measures rounding goes on with the same steps of it")
 }
 
 TEST_CASE("A layer that is detached keeps what was chosen, not what was on trial") {
-  SchedulerOptions options = one_budget(0.0);
-  options.phases.front().gradient_rounding = 4;
-  options.phases.front().gradient_noise = 0.1;
+  SchedulerOptions options = with_measured_rounding(one_budget(0.0));
   Run run(options);
   run.layer.density = 0.1;
   run.attach();

@@ -226,12 +226,14 @@ TEST_CASE("Steps settle where their noise is at the limit") {
 TEST_CASE("Weight gradients may be rounded more than those that are handed on") {
   RoundingSteps steps;
   steps.ask(4, 0.1);
-  steps.measure();
-  while (steps.measuring()) {
-    const double square = steps.both() * steps.both();
-    steps.note(report_of(0.01 * square, 0.04 * square));
+  for (int series = 0; series < 2; ++series) {
+    steps.measure();
+    while (steps.measuring()) {
+      const double square = steps.both() * steps.both();
+      steps.note(report_of(0.01 * square, 0.04 * square));
+    }
   }
-  CHECK_THAT(steps.both(), WithinRel(std::sqrt(0.1 / 0.04), 0.1));
+  CHECK_THAT(steps.both(), WithinRel(std::sqrt(0.1 / 0.04), 0.05));
   CHECK(steps.weights() > 1.3 * steps.both());
 }
 
